@@ -1,0 +1,92 @@
+//! The settings of a peer.
+
+use std::time::Duration;
+
+use crate::options::Settings;
+
+/// Settings of a peer, each with a default; [`bind`](PeerBuilder::bind) makes the peer.
+///
+/// ```
+/// use lanpeer::Peer;
+/// use std::time::Duration;
+///
+/// let peer = Peer::builder()
+///     .timeout(Duration::from_millis(500))
+///     .max_message_size(1 << 20)
+///     .bind("127.0.0.1:0")?;
+/// # Ok::<(), lanpeer::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct PeerBuilder {
+    pub(crate) settings: Settings,
+}
+
+impl PeerBuilder {
+    /// How long a handshake may take, the TCP connection included: as the side that asks, and as
+    /// the side that waits for a HELLO. Default: 2 seconds. At most a day.
+    pub fn timeout(mut self, time: Duration) -> PeerBuilder {
+        self.settings.timeout = time;
+        self
+    }
+
+    /// How long a graceful end may take: [`close`](crate::Connection::close), a dropped
+    /// connection, and [`stop`](crate::Peer::stop). Default: 5 seconds. At most a day.
+    pub fn close_timeout(mut self, time: Duration) -> PeerBuilder {
+        self.settings.close_timeout = time;
+        self
+    }
+
+    /// Connections in both directions, and offers that wait, at one time. A further offer is denied
+    /// with the reason `busy`; a further `connect` is
+    /// [`Error::TooManyConnections`](crate::Error::TooManyConnections). Default: 1,024.
+    pub fn max_connections(mut self, connections: usize) -> PeerBuilder {
+        self.settings.max_connections = connections;
+        self
+    }
+
+    /// The largest payload that is sent or received, in bytes. A larger one that is announced ends
+    /// its connection with [`CloseReason::TooLarge`](crate::CloseReason::TooLarge), before any
+    /// memory is reserved for it. Default: 64 MiB.
+    pub fn max_message_size(mut self, bytes: usize) -> PeerBuilder {
+        self.settings.max_message_size = bytes;
+        self
+    }
+
+    /// Messages that wait, per connection, for the program to receive them. While so many wait, the
+    /// connection is not read. The queue's memory, one item's size for each message, is reserved
+    /// when the connection is made. Default: 256.
+    pub fn receive_queue(mut self, messages: usize) -> PeerBuilder {
+        self.settings.receive_queue = messages;
+        self
+    }
+
+    /// The same in bytes: payloads as they came over the wire, plus the size of the item's type.
+    /// One message may go beyond it. Default: 16 MiB.
+    ///
+    /// Decoded values can be larger than their payloads: a JSON array of one-digit numbers takes 2
+    /// bytes for each on the wire, and 32 in a `serde_json::Value`.
+    pub fn receive_queue_bytes(mut self, bytes: usize) -> PeerBuilder {
+        self.settings.receive_queue_bytes = bytes;
+        self
+    }
+
+    /// Bytes that wait, per connection, to be written, headers included. While so many wait, `send`
+    /// waits. One message may go beyond it. Default: 1 MiB.
+    pub fn send_queue(mut self, bytes: usize) -> PeerBuilder {
+        self.settings.send_queue = bytes;
+        self
+    }
+
+    /// How long the other side's system may be silent before a connection ends with
+    /// [`CloseReason::TimedOut`](crate::CloseReason::TimedOut); `None`: as long as the system's
+    /// own defaults say, hours. Default: 10 seconds. At least 4 seconds, at most a day.
+    ///
+    /// Idle connections are probed (TCP keepalive) after half of that time. While data waits to be
+    /// acknowledged, Linux is asked whether the other side still answers; other systems then notice
+    /// a dead remote only when they give up retransmitting. A program that is merely slow to
+    /// receive is never taken for dead.
+    pub fn keepalive(mut self, silence: Option<Duration>) -> PeerBuilder {
+        self.settings.keepalive = silence;
+        self
+    }
+}

@@ -1,0 +1,388 @@
+//! Why a call failed, and why a connection ended.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::format::{DataType, EncodeError};
+
+/// Why a peer could not be bound, or a connection not be made.
+///
+/// ```
+/// use lanpeer::{Error, Json, Peer};
+///
+/// let alice = Peer::bind("127.0.0.1:0")?;
+/// match alice.connect::<Json<String>>(alice.local_addr()) {
+///     Err(Error::SelfConnection { addr }) => println!("{addr} is alice herself"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// An IPv6 address: the protocol is IPv4 only. Use the host's IPv4 address.
+    Ipv6 {
+        /// The address that was given.
+        addr: SocketAddr,
+    },
+    /// The address could not be resolved, for example an unknown host name or a missing port.
+    Resolve {
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// The address could not be listened on: in use by another program, or not an address of this
+    /// host. Port 0 lets the system choose a free one.
+    Bind {
+        /// The address that was given.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nothing could be reached at the address: nobody listens there (refused), or no route.
+    Connect {
+        /// The address that was tried last.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The other side did not answer in time, neither ACCEPT nor DENY.
+    TimedOut {
+        /// Whom we asked.
+        addr: SocketAddr,
+        /// The timeout that applied.
+        after: Duration,
+    },
+    /// The other side said no.
+    Denied {
+        /// Whom we asked.
+        addr: SocketAddr,
+        /// Its reason, one word, if it gave one: `busy`, `type`, `dropped`, `malformed`,
+        /// `unsupported`, `self`, `stopped` or a word of the program there.
+        reason: Option<String>,
+    },
+    /// A peer can not connect to itself.
+    SelfConnection {
+        /// The peer's own address.
+        addr: SocketAddr,
+    },
+    /// The other side answered with something that is no answer; perhaps it is not a peer.
+    Handshake {
+        /// The other side.
+        addr: SocketAddr,
+        /// What was wrong.
+        reason: String,
+    },
+    /// The offer is for another data type than the format it was accepted with; it was denied.
+    TypeMismatch {
+        /// What the other side offered.
+        offered: DataType,
+        /// What this side accepted it with.
+        requested: DataType,
+    },
+    /// The one who made the offer has hung up meanwhile: it waits only for its timeout.
+    Withdrawn,
+    /// This peer has as many connections as [`PeerBuilder::max_connections`](crate::PeerBuilder::max_connections) allows.
+    TooManyConnections {
+        /// The limit.
+        limit: usize,
+    },
+    /// The connection needs an optional part that this build does not have.
+    FeatureMissing {
+        /// The missing feature.
+        feature: &'static str,
+        /// What it is needed for.
+        needed_for: &'static str,
+    },
+    /// The peer was stopped.
+    Stopped,
+    /// An option has a value that can not work.
+    InvalidOption {
+        /// The option's name.
+        option: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system refused something else: no more file descriptors or threads, for example.
+    Io {
+        /// What was being done.
+        context: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The result of everything that makes a peer or a connection.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Ipv6 { addr } => write!(f, "{addr} is an IPv6 address: use an IPv4 address"),
+            Error::Resolve { source } => write!(f, "no IPv4 address: {source}"),
+            Error::Bind { addr, source } => write!(f, "can not listen on {addr}: {source}"),
+            Error::Connect { addr, source } => write!(f, "can not connect to {addr}: {source}"),
+            Error::TimedOut { addr, after } => write!(f, "{addr} did not answer within {after:?}"),
+            Error::Denied {
+                addr,
+                reason: Some(reason),
+            } => {
+                write!(f, "{addr} denied the connection: {}", reason.escape_debug())
+            }
+            Error::Denied { addr, reason: None } => write!(f, "{addr} denied the connection"),
+            Error::SelfConnection { addr } => write!(f, "{addr} is this peer itself"),
+            Error::Handshake { addr, reason } => {
+                write!(f, "handshake with {addr} failed: {reason}")
+            }
+            Error::TypeMismatch { offered, requested } => {
+                write!(
+                    f,
+                    "the offer is for {offered}, it was accepted as {requested} and so denied"
+                )
+            }
+            Error::Withdrawn => f.write_str("the other side has withdrawn its offer"),
+            Error::TooManyConnections { limit } => {
+                write!(
+                    f,
+                    "there are already {limit} connections, the most that max_connections allows"
+                )
+            }
+            Error::FeatureMissing {
+                feature,
+                needed_for,
+            } => {
+                write!(f, "{needed_for} needs lanpeer's feature `{feature}`")
+            }
+            Error::Stopped => f.write_str("the peer is stopped"),
+            Error::InvalidOption { option, reason } => write!(f, "option {option}: {reason}"),
+            Error::Io { context, source } => write!(f, "{context}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Resolve { source }
+            | Error::Bind { source, .. }
+            | Error::Connect { source, .. }
+            | Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Why a connection ended. The first cause counts.
+///
+/// A normal close, [`ClosedHere`](CloseReason::ClosedHere) or
+/// [`ClosedThere`](CloseReason::ClosedThere), is not an error: see [`is_normal`](CloseReason::is_normal).
+///
+/// ```
+/// use lanpeer::CloseReason;
+///
+/// assert_eq!(CloseReason::ClosedThere.to_string(), "closed by the other side");
+/// assert!(CloseReason::ClosedThere.is_normal());
+/// assert!(!CloseReason::Reset.is_normal());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// This side closed it: `close`, or its last handle was dropped.
+    ClosedHere,
+    /// The other side closed it. All that it sent before has arrived.
+    ClosedThere,
+    /// This side called `abort`.
+    Aborted,
+    /// This side's peer was stopped.
+    Stopped,
+    /// The other side reset it, or its process died: what was on its way may be lost.
+    Reset,
+    /// The other side has been silent for longer than the keepalive allows, or it did not finish a
+    /// close in time.
+    TimedOut,
+    /// The other side closed it in the middle of a message.
+    Truncated,
+    /// A message of another data type than the agreed one, on a strict connection.
+    DeniedType {
+        /// What the connection is for.
+        expected: DataType,
+        /// What the message said it was.
+        got: DataType,
+    },
+    /// A header or payload that breaks the protocol; the text says what was wrong.
+    Malformed(String),
+    /// A message larger than [`PeerBuilder::max_message_size`](crate::PeerBuilder::max_message_size)
+    /// was announced; nothing of it was read.
+    TooLarge {
+        /// The size in its header, in bytes.
+        size: u64,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The program's handler panicked; the text is the panic's message.
+    HandlerPanicked(String),
+    /// Another error of the system.
+    Io {
+        /// Its kind.
+        kind: io::ErrorKind,
+        /// Its text.
+        message: String,
+    },
+}
+
+impl CloseReason {
+    /// Did one of the two sides simply close it?
+    pub fn is_normal(&self) -> bool {
+        matches!(
+            self,
+            CloseReason::ClosedHere | CloseReason::ClosedThere | CloseReason::Stopped
+        )
+    }
+
+    pub(crate) fn from_io(error: &io::Error) -> CloseReason {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => CloseReason::Reset,
+            io::ErrorKind::TimedOut => CloseReason::TimedOut,
+            kind => CloseReason::Io {
+                kind,
+                message: error.to_string(),
+            },
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::ClosedHere => f.write_str("closed by this side"),
+            CloseReason::ClosedThere => f.write_str("closed by the other side"),
+            CloseReason::Aborted => f.write_str("aborted by this side"),
+            CloseReason::Stopped => f.write_str("this peer was stopped"),
+            CloseReason::Reset => f.write_str("reset by the other side"),
+            CloseReason::TimedOut => f.write_str("the other side no longer answers"),
+            CloseReason::Truncated => {
+                f.write_str("closed by the other side in the middle of a message")
+            }
+            CloseReason::DeniedType { expected, got } => {
+                write!(f, "a {got} message on a strict {expected} connection")
+            }
+            CloseReason::Malformed(what) => f.write_str(what),
+            CloseReason::TooLarge { size, limit } => {
+                write!(f, "a message of {size} bytes, the limit is {limit}")
+            }
+            CloseReason::HandlerPanicked(what) => write!(f, "the handler panicked: {what}"),
+            CloseReason::Io { message, .. } => f.write_str(message),
+        }
+    }
+}
+
+/// Why a message was not sent. Nothing of it was, and except for
+/// [`Closed`](SendError::Closed) the connection goes on.
+///
+/// ```
+/// use lanpeer::SendError;
+///
+/// let error = SendError::TooLarge { size: 10, limit: 5 };
+/// assert_eq!(error.to_string(), "a message of 10 bytes, the limit is 5");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The send queue is full; only from `try_send` and `broadcast`. Try again later.
+    Full,
+    /// The send queue was full until the deadline; only from `send_timeout` and
+    /// `broadcast_timeout`.
+    Timeout,
+    /// The connection has ended, or is being closed.
+    Closed(CloseReason),
+    /// Larger than this side's [`PeerBuilder::max_message_size`](crate::PeerBuilder::max_message_size).
+    TooLarge {
+        /// The payload's size in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// All messages of a stream have one size, and it is at least 1 byte.
+    WrongSize {
+        /// The payload's size in bytes.
+        size: usize,
+        /// The stream's in bytes; 0 while it is not known yet.
+        stream: usize,
+    },
+    /// A message of another data type on a strict connection or on a stream.
+    WrongType {
+        /// What the connection is for.
+        expected: DataType,
+        /// What the message is.
+        got: DataType,
+    },
+    /// The value can not be encoded.
+    Encode(EncodeError),
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendError::Full => f.write_str("the send queue is full"),
+            SendError::Timeout => f.write_str("the send queue was full until the deadline"),
+            SendError::Closed(reason) => write!(f, "the connection is closed: {reason}"),
+            SendError::TooLarge { size, limit } => {
+                write!(f, "a message of {size} bytes, the limit is {limit}")
+            }
+            SendError::WrongSize { size: 0, .. } => {
+                f.write_str("a message of a stream can not be empty")
+            }
+            SendError::WrongSize { size, stream } => {
+                write!(f, "a message of {size} bytes in a stream of {stream} bytes")
+            }
+            SendError::WrongType { expected, got } => {
+                write!(
+                    f,
+                    "a {got} message can not go over this {expected} connection"
+                )
+            }
+            SendError::Encode(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
+
+impl From<EncodeError> for SendError {
+    fn from(error: EncodeError) -> SendError {
+        SendError::Encode(error)
+    }
+}
+
+/// Why [`close`](crate::Connection::close) can not say that everything arrived.
+///
+/// ```
+/// use lanpeer::{CloseError, CloseReason};
+///
+/// let error = CloseError::Incomplete(CloseReason::Reset);
+/// assert!(error.to_string().starts_with("the other side may not have taken in everything"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// The other side did not take in everything within
+    /// [`PeerBuilder::close_timeout`](crate::PeerBuilder::close_timeout).
+    Timeout,
+    /// The connection ended otherwise first.
+    Incomplete(CloseReason),
+}
+
+impl fmt::Display for CloseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the other side may not have taken in everything: ")?;
+        match self {
+            CloseError::Timeout => f.write_str("it did not answer the close in time"),
+            CloseError::Incomplete(reason) => reason.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CloseError {}

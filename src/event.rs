@@ -1,0 +1,85 @@
+//! What happens at a peer, for programs that want to show or count it.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::error::CloseReason;
+use crate::format::DataType;
+
+/// Something that happened at a peer; see [`Peer::events`](crate::Peer::events).
+///
+/// Its `Display` is one line of text.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A connection was made, by either side.
+    Connected {
+        /// The connection's number, unique within this process.
+        id: u64,
+        /// Where the other peer listens.
+        peer_addr: SocketAddr,
+        /// What it is for.
+        data_type: DataType,
+    },
+    /// This side denied an offer.
+    Denied {
+        /// Where the other peer listens.
+        peer_addr: SocketAddr,
+        /// The word that it was told.
+        reason: String,
+    },
+    /// Someone connected, but no connection came of it.
+    HandshakeFailed {
+        /// The other end of the TCP connection.
+        remote: SocketAddr,
+        /// What was wrong.
+        reason: String,
+    },
+    /// A connection ended.
+    Closed {
+        /// The connection's number.
+        id: u64,
+        /// Where the other peer listens.
+        peer_addr: SocketAddr,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The peer can not take connections right now, for example because there are no file
+    /// descriptors left; it goes on trying.
+    ListenerTrouble {
+        /// What the system said.
+        reason: String,
+    },
+    /// So many events found the queue full and were dropped; it holds 256.
+    Dropped {
+        /// How many.
+        count: u64,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Connected {
+                id,
+                peer_addr,
+                data_type,
+            } => {
+                write!(f, "connection {id} with {peer_addr}: {data_type}")
+            }
+            Event::Denied { peer_addr, reason } => write!(f, "denied {peer_addr}: {reason}"),
+            Event::HandshakeFailed { remote, reason } => {
+                write!(f, "handshake with {remote} failed: {reason}")
+            }
+            Event::Closed {
+                id,
+                peer_addr,
+                reason,
+            } => {
+                write!(f, "connection {id} with {peer_addr} ended: {reason}")
+            }
+            Event::ListenerTrouble { reason } => write!(f, "can not accept: {reason}"),
+            Event::Dropped { count } => write!(f, "{count} events were dropped"),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Formats: what a message is in Rust, and what it is on the wire.
+
+mod bytes;
+mod dynamic;
+mod json;
+mod plain;
+mod raw;
+mod scratch;
+
+use std::borrow::Cow;
+use std::fmt;
+
+pub use crate::proto::data_type::{DataType, UnknownDataType};
+pub use bytes::Bytes;
+pub use dynamic::{Dynamic, Message};
+pub use json::Json;
+pub use raw::Raw;
+
+pub(crate) use scratch::with_encoded;
+
+/// How deep arrays and maps in a message may nest: 128, the limit of `serde_json`.
+///
+/// The bound keeps a message from the network from overflowing a thread's stack.
+pub(crate) const MAX_DEPTH: usize = 128;
+
+/// What `raw` means on a connection: agreed by `v=1` on both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Both sides are lanpeers: `raw` is MessagePack.
+    Lanpeer,
+    /// The other side is a peerpy: `raw` is pickle.
+    Peerpy,
+}
+
+/// A payload as it was received: borrowed from the reader's buffer when it is small, owned when it
+/// is large.
+pub type Payload<'a> = Cow<'a, [u8]>;
+
+/// What the messages of a connection are.
+///
+/// | format | item | on the wire |
+/// | --- | --- | --- |
+/// | [`Json<T>`] | any serde type `T` | `{"data": VALUE}` |
+/// | [`Raw<T>`] | any serde type `T` | MessagePack, structs as maps with field names |
+/// | [`Bytes`] | `Vec<u8>` | the bytes |
+/// | [`Dynamic`] | [`Message`] | each message says what it is |
+///
+/// The trait is sealed: the protocol knows no other data types.
+pub trait Format: sealed::Sealed + Sized + 'static {
+    /// What [`recv`](crate::Connection::recv) returns.
+    type Item: Send + 'static;
+
+    /// The data type that HELLO announces; `None` where the program chooses at run time.
+    const DATA_TYPE: Option<DataType>;
+
+    #[doc(hidden)]
+    fn decode(
+        data_type: DataType,
+        dialect: Dialect,
+        payload: Payload<'_>,
+    ) -> Result<Self::Item, DecodeError>;
+}
+
+/// What can be sent as a message of the format `F`: the item, or what it can be borrowed as.
+///
+/// | format | takes |
+/// | --- | --- |
+/// | `Json<T>`, `Raw<T>` | `&T`, and `&Q` where `T: Borrow<Q>`: `&str` for `String`, `&[U]` for `Vec<U>` |
+/// | `Bytes` | everything that is `AsRef<[u8]>`: `b"…"`, `&vec`, `&slice`, `"text"` |
+/// | `Dynamic` | `&Message` |
+///
+/// Implemented for all of these; it can not be implemented elsewhere, because the formats are fixed.
+pub trait Encode<F: Format> {
+    /// Encodes into `out`, or names the bytes in `self` that need no encoding.
+    #[doc(hidden)]
+    fn encode<'a>(
+        &'a self,
+        dialect: Dialect,
+        out: &'a mut Vec<u8>,
+    ) -> Result<Encoded<'a>, EncodeError>;
+}
+
+/// A message that is ready for the wire.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded<'a> {
+    pub(crate) data_type: DataType,
+    pub(crate) payload: &'a [u8],
+}
+
+impl Encoded<'_> {
+    pub(crate) fn data_type(&self) -> DataType {
+        self.data_type
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<T> Sealed for super::Json<T> {}
+    impl<T> Sealed for super::Raw<T> {}
+    impl Sealed for super::Bytes {}
+    impl Sealed for super::Dynamic {}
+}
+
+/// The program's value can not be encoded, for example a map whose keys are not strings as JSON.
+///
+/// Nothing was sent, and the connection goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodeError {
+    data_type: DataType,
+    what: String,
+}
+
+impl EncodeError {
+    pub(crate) fn new(data_type: DataType, what: impl fmt::Display) -> EncodeError {
+        EncodeError {
+            data_type,
+            what: what.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the value can not be encoded as {}: {}",
+            self.data_type, self.what
+        )
+    }
+}
+
+impl std::error::Error for EncodeError {}
+
+/// The bytes of a message are not what its data type says, or not of the type that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecodeError {
+    data_type: DataType,
+    what: String,
+}
+
+impl DecodeError {
+    pub(crate) fn new(data_type: DataType, what: impl fmt::Display) -> DecodeError {
+        // What the parser says may quote the message: escaped and cut, so that a log stays readable.
+        let what: String = what.to_string().chars().take(200).collect();
+        DecodeError {
+            data_type,
+            what: what
+                .escape_debug()
+                .to_string()
+                .replace("\\'", "'")
+                .replace("\\\"", "\""),
+        }
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "malformed {} message: {}", self.data_type, self.what)
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Decodes a payload of any data type into one serde type: what a message of another type than the
+/// connection's becomes where the connection is not strict.
+fn decode_any<T: serde::de::DeserializeOwned>(
+    data_type: DataType,
+    dialect: Dialect,
+    payload: &[u8],
+) -> Result<T, DecodeError> {
+    match (data_type, dialect) {
+        (DataType::Json, _) => json::decode(payload),
+        (DataType::Raw, Dialect::Lanpeer) => raw::decode(payload),
+        (DataType::Raw, Dialect::Peerpy) => Err(DecodeError::new(
+            data_type,
+            "a pickle from a peer that is not a lanpeer: lanpeer reads none yet",
+        )),
+        (DataType::Bytes, _) => plain::decode(payload),
+    }
+}

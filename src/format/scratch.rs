@@ -1,0 +1,30 @@
+//! One encoding buffer per thread, used again for each message.
+
+use std::cell::Cell;
+
+use super::{Dialect, Encode, EncodeError, Encoded, Format};
+
+/// A buffer that grew beyond this is given back to the allocator after use.
+const KEEP: usize = 1 << 20;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Encodes `item` and hands the bytes to `then`.
+///
+/// The buffer is taken out of its place meanwhile, so that a `Serialize` that sends messages of its
+/// own finds an empty place rather than a borrowed buffer.
+pub(crate) fn with_encoded<F: Format, R>(
+    item: &(impl Encode<F> + ?Sized),
+    dialect: Dialect,
+    then: impl FnOnce(Encoded<'_>) -> R,
+) -> Result<R, EncodeError> {
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    let result = item.encode(dialect, &mut scratch).map(then);
+    if scratch.capacity() <= KEEP {
+        SCRATCH.set(scratch);
+    }
+    result
+}

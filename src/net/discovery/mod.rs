@@ -1,0 +1,238 @@
+//! Who is there: answers to those who ask, a search, and a watch.
+//!
+//! | file | |
+//! | --- | --- |
+//! | `networks` | the interfaces of this host, and which of our addresses leads to whom |
+//! | `search` | asks, on the caller's thread, and yields who answers |
+//! | `responder` | the thread that answers, gives signs of life, and keeps watch |
+//! | `pace` | when it speaks: the traffic is bounded, however many peers there are |
+//! | `roster` | who is there, from what was heard and when |
+//! | `watch` | the ends of the watches' channels |
+//! | `dice` | random delays and ids |
+//!
+//! `pace` and `roster` are given the time and own no socket, so that their tests need neither.
+
+use std::io;
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use self::dice::Dice;
+use self::networks::{networks, shared_socket, Network};
+use self::responder::Responder;
+use self::search::Ask;
+use self::watch::Subscriber;
+use super::lock;
+use crate::error::{Error, Result};
+use crate::neighbour::{PeerId, Presence};
+use crate::proto::beacon::{check_label, label_from_host, Beacon, Card, ID_MASK, NAME_MAX, SERVICE_MAX};
+
+mod dice;
+mod networks;
+mod pace;
+mod responder;
+mod roster;
+mod search;
+mod watch;
+
+pub use search::{discover, DiscoverOptions, Neighbours};
+
+/// The UDP port of discovery, unless a program chooses another.
+pub(crate) const DISCOVERY_PORT: u16 = 1024;
+
+/// What a peer's discovery needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Where the peer listens. With 0.0.0.0 all networks are used, else only the one with the IP.
+    pub listen: SocketAddrV4,
+    /// The discovery port.
+    pub port: u16,
+    /// None: the host's name.
+    pub name: Option<String>,
+    /// Empty: none.
+    pub service: String,
+    pub invisible: bool,
+}
+
+/// Checks what a program chose, before anything is bound.
+pub(crate) fn check(port: u16, name: Option<&str>, service: &str) -> Result<()> {
+    let invalid = |option| move |reason| Error::InvalidOption { option, reason };
+    if port == 0 {
+        return Err(invalid("discovery_port")("must not be 0: all peers use the same".to_owned()));
+    }
+    check_label(name.unwrap_or_default(), NAME_MAX).map_err(invalid("name"))?;
+    check_label(service, SERVICE_MAX).map_err(invalid("service"))
+}
+
+/// A peer's part in discovery: its responder thread and its searches.
+pub(crate) struct Discovery {
+    shared: Arc<Shared>,
+    /// None only where the system gave no socket at all.
+    socket: Option<Arc<UdpSocket>>,
+    /// To the responder thread; None once stopped.
+    begins: Mutex<Option<Sender<Subscriber>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    not_discoverable: Option<String>,
+}
+
+/// What the responder thread and the peer's calls share.
+struct Shared {
+    config: Config,
+    card: Card,
+    /// The socket is on the discovery port, and not on some other only to watch.
+    hears_port: bool,
+    /// Held while an answer is sent, so that it is not sent after a change.
+    visible: Mutex<bool>,
+    /// The peer has become visible, and has not said so yet.
+    announce: AtomicBool,
+    /// Its own allocation, since searches look at it too, and may outlive the peer.
+    stopped: Arc<AtomicBool>,
+}
+
+impl Discovery {
+    /// Starts the responder; when this returns, PINGs are answered. Where the port can not be had,
+    /// the peer can still search and watch, and [`Discovery::not_discoverable`] says why.
+    pub fn start(config: Config) -> Result<Discovery> {
+        let (socket, not_discoverable) = match shared_socket(config.port) {
+            Ok(socket) => (Some(socket), None),
+            Err(error) => {
+                let reason = format!("UDP port {} can not be had: {error}", config.port);
+                log::warn!("not discoverable: {reason}");
+                (shared_socket(0).ok(), Some(reason))
+            }
+        };
+        let name = match &config.name {
+            Some(name) => name.clone(),
+            None => hostname::get().map_or_else(|_| String::new(), |name| label_from_host(&name.to_string_lossy())),
+        };
+        let card = Card { id: Dice::new().draw() & ID_MASK, name, service: config.service.clone() };
+        let shared = Arc::new(Shared {
+            visible: Mutex::new(!config.invisible),
+            config,
+            card,
+            hears_port: not_discoverable.is_none(),
+            announce: AtomicBool::new(false),
+            stopped: Arc::new(AtomicBool::new(false)),
+        });
+        let socket = socket.map(Arc::new);
+        let (begin, begins) = crossbeam_channel::unbounded();
+        let thread = match &socket {
+            Some(socket) => {
+                let responder = Responder::new(shared.clone(), socket.clone(), begins);
+                let builder = std::thread::Builder::new().name("lanpeer-responder".to_owned());
+                let context = "starting the responder thread";
+                Some(builder.spawn(|| responder.run()).map_err(|source| Error::Io { context, source })?)
+            }
+            None => None,
+        };
+        let (begins, thread) = (Mutex::new(Some(begin)), Mutex::new(thread));
+        Ok(Discovery { shared, socket, begins, thread, not_discoverable })
+    }
+
+    /// Why other peers can not find this one; None if they can, as far as this host is concerned.
+    pub fn not_discoverable(&self) -> Option<&str> {
+        self.not_discoverable.as_deref()
+    }
+
+    /// This peer's id.
+    pub fn id(&self) -> PeerId {
+        PeerId(self.shared.card.id)
+    }
+
+    /// Asks who is there, for so long.
+    pub fn discover(&self, time: Duration, service: Option<String>) -> Result<Neighbours> {
+        if self.shared.stopped.load(Ordering::Acquire) {
+            return Err(Error::Stopped);
+        }
+        let Config { listen, port, .. } = self.shared.config;
+        let visible = *lock(&self.shared.visible);
+        // The id is there in any case: so this peer knows its own PING, and does not answer it.
+        let anonymous = Card { name: String::new(), service: String::new(), ..self.shared.card };
+        let ask = Ask {
+            bound: *listen.ip(),
+            port,
+            listen_port: if visible { listen.port() } else { 0 },
+            card: Some(if visible { self.shared.card.clone() } else { anonymous }),
+            service,
+            stopped: self.shared.stopped.clone(),
+        };
+        search::start(ask, time)
+    }
+
+    /// A new watch. Its channel is closed when the peer is stopped, or if no socket could be had.
+    pub fn watch(&self, service: Option<String>) -> Receiver<Presence> {
+        let (subscriber, receiver) = Subscriber::new(service);
+        if let (Some(begins), Some(_)) = (&*lock(&self.begins), &self.socket) {
+            // Fails only while stopping, and then the receiver is closed, as it should be.
+            let _ = begins.send(subscriber);
+        }
+        receiver
+    }
+
+    /// Hides this peer, or shows it again. Once this has returned, it does so.
+    pub fn set_invisible(&self, invisible: bool) {
+        let mut visible = lock(&self.shared.visible);
+        if *visible && invisible {
+            self.say_goodbye(1);
+        } else if !*visible && !invisible {
+            self.shared.announce.store(true, Ordering::Release);
+        }
+        *visible = !invisible;
+    }
+
+    /// Says goodbye, and ends the thread, all searches and all watches. Takes milliseconds, or a
+    /// quarter of a second where a blocked `recv` of UDP can not be woken.
+    pub fn stop(&self) {
+        if self.shared.stopped.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(socket) = &self.socket {
+            // On Linux this wakes the thread, although it is an error for UDP.
+            let _ = socket2::SockRef::from(&**socket).shutdown(Shutdown::Read);
+        }
+        drop(lock(&self.begins).take());
+        if let Some(thread) = lock(&self.thread).take() {
+            if thread.join().is_err() {
+                log::error!("the responder thread had panicked");
+            }
+        }
+        if *lock(&self.shared.visible) {
+            // Twice, since one may get lost.
+            self.say_goodbye(2);
+        }
+    }
+
+    fn say_goodbye(&self, times: usize) {
+        let Some(socket) = self.socket.as_ref().filter(|_| self.shared.hears_port) else { return };
+        let Ok(networks) = networks(*self.shared.config.listen.ip()) else { return };
+        for _ in 0..times {
+            for network in &networks {
+                self.shared.broadcast(socket, network, &Beacon::Gone { id: self.shared.card.id });
+            }
+        }
+    }
+}
+
+impl Drop for Discovery {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    /// Sends to everyone on a network. An interface that fails is no reason not to try the others.
+    fn broadcast(&self, socket: &UdpSocket, network: &Network, beacon: &Beacon) {
+        let Some(broadcast) = network.broadcast else { return };
+        let sent = match beacon.write() {
+            Ok(datagram) => socket.send_to(&datagram, (broadcast, self.config.port)),
+            Err(error) => Err(io::Error::other(error)),
+        };
+        if let Err(error) = sent {
+            log::debug!("nothing sent to {broadcast} on {}: {error}", network.name);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! When to speak on one network. No sockets and no clock: time is an argument.
+//!
+//! The aim is a bounded traffic, however many peers there are: about four signs of life a second on
+//! a network, and none at all while nobody watches.
+
+use std::time::{Duration, Instant};
+
+use super::dice::Dice;
+use crate::proto::beacon::{Watch, EVERY_MAX};
+
+/// The signs of life that all peers of a network together send in a second, while somebody watches.
+const SIGNS_PER_SECOND: usize = 4;
+/// After a start, or a new address, so many signs are sent at once: a datagram may get lost.
+const ANNOUNCEMENTS: u32 = 3;
+/// The pause after the first announcement; it doubles.
+const ANNOUNCEMENT_PAUSE: Duration = Duration::from_millis(250);
+/// A watch begins with so many PINGs, a second apart.
+const OPENINGS: u32 = 2;
+/// However many ask, this long is between a sign and the next that is sent for being asked.
+const LEAST_PAUSE: Duration = Duration::from_millis(500);
+/// Those who are asked by a watch that begins wait up to this long for each peer that they know…
+const SPREAD_EACH: Duration = Duration::from_millis(2);
+/// …and no longer than this.
+const SPREAD_MAX: Duration = Duration::from_millis(500);
+
+/// How often each of this many peers gives a sign of life, in seconds.
+pub(crate) fn every(others: usize) -> u16 {
+    let seconds = (others + 1).div_ceil(SIGNS_PER_SECOND);
+    u16::try_from(seconds).unwrap_or(EVERY_MAX).clamp(1, EVERY_MAX)
+}
+
+/// How long a peer may be silent that promised a sign of life every so many seconds: three of them
+/// may get lost.
+pub(crate) fn patience(every: u16) -> Duration {
+    Duration::from_secs(3 * u64::from(every) + 1)
+}
+
+/// The plans for one network.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// Somebody wants signs of life, at least until then.
+    watched_until: Option<Instant>,
+    /// So many are still to be sent for having just come.
+    announcements: u32,
+    last_sign: Option<Instant>,
+    pub next_sign: Option<Instant>,
+    /// So many PINGs of a watch that has just begun are still to be sent.
+    openings: u32,
+    /// None while we watch nobody.
+    pub next_ping: Option<Instant>,
+}
+
+impl Pace {
+    /// We have just come to this network, or become visible on it.
+    pub fn announce(&mut self, now: Instant) {
+        self.announcements = ANNOUNCEMENTS;
+        self.next_sign = Some(now);
+    }
+
+    /// We begin to watch.
+    pub fn watch(&mut self, now: Instant) {
+        self.openings = OPENINGS;
+        self.next_ping = Some(now);
+    }
+
+    /// We watch no more.
+    pub fn unwatch(&mut self) {
+        self.next_ping = None;
+    }
+
+    /// A sign of life is sent now; in how many seconds comes the next one, if it is promised?
+    pub fn sign(&mut self, others: usize, now: Instant, dice: &mut Dice) -> Option<u16> {
+        let promise = self.is_watched(now).then(|| every(others));
+        self.last_sign = Some(now);
+        self.announcements = self.announcements.saturating_sub(1);
+        self.next_sign = if self.announcements > 0 {
+            Some(now + ANNOUNCEMENT_PAUSE * (1 << (ANNOUNCEMENTS - 1 - self.announcements)))
+        } else {
+            // Early by up to a quarter, so that peers that began together drift apart.
+            promise.map(|every| {
+                let every = Duration::from_secs(every.into());
+                now + every - dice.up_to(every / 4)
+            })
+        };
+        promise
+    }
+
+    /// A PING of our own watch is sent now; of which kind is it?
+    pub fn ping(&mut self, others: usize, now: Instant) -> Watch {
+        let watch = if self.openings > 0 { Watch::New } else { Watch::Keep };
+        self.openings = self.openings.saturating_sub(1);
+        let pause = if self.openings > 0 { 1 } else { every(others) };
+        self.next_ping = Some(now + Duration::from_secs(pause.into()));
+        // Others who watch keep quiet when they hear this PING, and yet want signs of us.
+        self.watched(watch, others, now, &mut None);
+        watch
+    }
+
+    /// The PING of someone else's watch was heard.
+    pub fn heard(&mut self, watch: Watch, others: usize, now: Instant, dice: &mut Dice) {
+        if let (Some(next), 0) = (self.next_ping, self.openings) {
+            // It asked for us too. The one that has the shortest pause goes on asking.
+            let every = Duration::from_secs(every(others).into());
+            self.next_ping = Some(next.max(now + every + dice.up_to(every / 2)));
+        }
+        self.watched(watch, others, now, &mut Some(dice));
+    }
+
+    /// With dice: a sign of life is wanted soon, by someone who has just begun.
+    fn watched(&mut self, watch: Watch, others: usize, now: Instant, dice: &mut Option<&mut Dice>) {
+        let news = watch == Watch::New || !self.is_watched(now);
+        let until = now + patience(every(others));
+        self.watched_until = Some(self.watched_until.map_or(until, |before| before.max(until)));
+        if news {
+            let spread = SPREAD_EACH.saturating_mul(others as u32).min(SPREAD_MAX);
+            let delay = dice.as_mut().map_or(Duration::ZERO, |dice| dice.up_to(spread));
+            let earliest = self.last_sign.map_or(now, |last| last + LEAST_PAUSE);
+            let soon = (now + delay).max(earliest);
+            self.next_sign = Some(self.next_sign.map_or(soon, |next| next.min(soon)));
+        }
+    }
+
+    fn is_watched(&self, now: Instant) -> bool {
+        self.watched_until.is_some_and(|until| now < until)
+    }
+}
+
+/// Lets through a bounded number in a second.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    tokens: f64,
+    filled: Instant,
+    per_second: u32,
+}
+
+impl Bucket {
+    /// So many a second, and after a pause so many at once.
+    pub fn new(per_second: u32, now: Instant) -> Bucket {
+        Bucket { tokens: per_second.into(), filled: now, per_second }
+    }
+
+    pub fn take(&mut self, now: Instant) -> bool {
+        let rate = f64::from(self.per_second);
+        let passed = now.saturating_duration_since(self.filled);
+        self.tokens = (self.tokens + passed.as_secs_f64() * rate).min(rate);
+        self.filled = now;
+        let any = self.tokens >= 1.0;
+        if any {
+            self.tokens -= 1.0;
+        }
+        any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEC: Duration = Duration::from_secs(1);
+
+    /// Runs a network of peers that hear each other, for so long; counts datagrams per second.
+    struct World {
+        now: Instant,
+        dice: Dice,
+        peers: Vec<Pace>,
+        signs: Vec<usize>,
+        pings: Vec<usize>,
+    }
+
+    impl World {
+        fn new(peers: usize) -> World {
+            let mut peers: Vec<Pace> = (0..peers).map(|_| Pace::default()).collect();
+            let now = Instant::now();
+            peers.iter_mut().for_each(|peer| peer.announce(now));
+            World { now, dice: Dice::new(), peers, signs: Vec::new(), pings: Vec::new() }
+        }
+
+        fn run(&mut self, seconds: usize) {
+            let others = self.peers.len() - 1;
+            for _ in 0..seconds {
+                let (mut signs, mut pings) = (0, 0);
+                for _ in 0..100 {
+                    self.now += SEC / 100;
+                    let mut asked = Vec::new();
+                    for (index, peer) in self.peers.iter_mut().enumerate() {
+                        if peer.next_ping.is_some_and(|at| at <= self.now) {
+                            asked.push((index, peer.ping(others, self.now)));
+                            pings += 1;
+                        }
+                    }
+                    for (asker, watch) in asked {
+                        for (index, peer) in self.peers.iter_mut().enumerate() {
+                            if index != asker {
+                                peer.heard(watch, others, self.now, &mut self.dice);
+                            }
+                        }
+                    }
+                    for peer in &mut self.peers {
+                        if peer.next_sign.is_some_and(|at| at <= self.now) {
+                            peer.sign(others, self.now, &mut self.dice);
+                            signs += 1;
+                        }
+                    }
+                }
+                self.signs.push(signs);
+                self.pings.push(pings);
+            }
+        }
+    }
+
+    #[test]
+    fn a_network_that_nobody_watches_is_quiet_after_three_announcements() {
+        let mut world = World::new(5);
+        world.run(10);
+        assert_eq!(world.signs[0], 15);
+        assert_eq!(world.signs[1..].iter().sum::<usize>(), 0);
+        assert_eq!(world.pings.iter().sum::<usize>(), 0);
+    }
+
+    #[test]
+    fn traffic_does_not_grow_with_the_number_of_peers_or_of_watchers() {
+        for peers in [2, 20, 200, 1000] {
+            let mut world = World::new(peers);
+            let now = world.now;
+            world.peers.iter_mut().for_each(|peer| peer.watch(now));
+            let settle = 2 * usize::from(every(peers - 1)) + 5;
+            world.run(settle);
+            world.signs.clear();
+            world.pings.clear();
+            let seconds = 4 * usize::from(every(peers - 1)) + 60;
+            world.run(seconds);
+            let rate = |counts: &[usize]| counts.iter().sum::<usize>() as f64 / seconds as f64;
+            let (signs, pings) = (rate(&world.signs), rate(&world.pings));
+            println!("{peers} peers that all watch: {signs:.2} signs and {pings:.2} PINGs a second");
+            assert!(signs <= 5.4, "{peers} peers: {signs} signs a second");
+            assert!(pings <= 1.3, "{peers} peers: {pings} PINGs a second");
+        }
+    }
+
+    #[test]
+    fn each_sign_comes_within_what_the_one_before_promised() {
+        let (mut pace, mut dice, mut now) = (Pace::default(), Dice::new(), Instant::now());
+        for _ in 0..1000 {
+            pace.heard(Watch::Keep, 7, now, &mut dice);
+            let at = pace.next_sign.unwrap();
+            let Some(promise) = pace.sign(7, at, &mut dice) else { panic!("nothing promised") };
+            assert!(pace.next_sign.unwrap() <= at + Duration::from_secs(promise.into()));
+            now = at;
+        }
+    }
+
+    #[test]
+    fn a_watch_that_begins_is_answered_soon_but_not_by_a_storm() {
+        let (mut pace, mut dice, now) = (Pace::default(), Dice::new(), Instant::now());
+        let mut signs = 0;
+        for millis in 0..2000 {
+            let now = now + Duration::from_millis(millis);
+            pace.heard(Watch::New, 100, now, &mut dice);
+            if pace.next_sign.is_some_and(|at| at <= now) {
+                pace.sign(100, now, &mut dice);
+                signs += 1;
+                assert!(millis < 1500 || signs > 1);
+            }
+        }
+        assert!((3..=4).contains(&signs), "{signs}");
+    }
+
+    #[test]
+    fn patience_outlasts_three_promises() {
+        for others in [0, 1, 19, 199, usize::MAX - 1] {
+            assert!(patience(every(others)) > 3 * Duration::from_secs(every(others).into()));
+        }
+        assert_eq!((every(0), every(1), every(19), every(199)), (1, 1, 5, 50));
+    }
+
+    #[test]
+    fn a_bucket_is_bounded() {
+        let now = Instant::now();
+        let mut bucket = Bucket::new(500, now);
+        let mut taken = 0;
+        for micros in 0..100_000 {
+            taken += u32::from(bucket.take(now + Duration::from_micros(10 * micros)));
+        }
+        assert!((990..=1001).contains(&taken), "{taken} in the first second");
+        assert!(!bucket.take(now), "a clock that goes backwards gives nothing");
+    }
+}

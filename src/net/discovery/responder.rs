@@ -1,0 +1,376 @@
+//! The thread that answers PINGs, gives signs of life, and keeps watch.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use super::dice::Dice;
+use super::networks::{address_for, distance, is_local, networks, plausible, Network};
+use super::pace::{every, patience, Bucket, Pace};
+use super::roster::{Crowd, Roster, Sighting};
+use super::watch::Subscriber;
+use super::Shared;
+use crate::net::lock;
+use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Watch};
+
+/// The thread looks around this often, also when nothing comes in: a watch that begins or a change
+/// of visibility waits for it. Where a stop can not wake it, that does too.
+const TURN: Duration = Duration::from_millis(250);
+/// Interfaces come and go; they are looked up this often.
+const NETWORKS_EVERY: Duration = Duration::from_secs(2);
+/// So many PINGs are answered in a second, and as many at once after a pause.
+const ANSWERS_PER_SECOND: u32 = 500;
+/// With more peers than this known, answers are spread…
+const FEW: usize = 16;
+/// …over this time for each of them…
+const SPREAD_EACH: Duration = Duration::from_micros(250);
+/// …and at most over this.
+const SPREAD_MAX: Duration = Duration::from_millis(100);
+/// So many answers wait at most for their time.
+const WAITING_MAX: usize = 256;
+
+pub(super) struct Responder {
+    shared: Arc<Shared>,
+    socket: Arc<UdpSocket>,
+    /// Watches that begin; it is closed when the peer is stopped.
+    begins: Receiver<Subscriber>,
+    networks: Vec<Network>,
+    /// The plans for each network, in their order.
+    paces: Vec<Pace>,
+    networks_due: Instant,
+    /// Answers that wait for their time, each to another socket.
+    waiting: Vec<(Instant, SocketAddrV4)>,
+    bucket: Bucket,
+    crowd: Crowd,
+    /// Kept only while somebody watches.
+    roster: Roster,
+    subscribers: Vec<Subscriber>,
+    dice: Dice,
+    /// Errors of the socket in a row.
+    errors: u32,
+}
+
+impl Responder {
+    pub fn new(shared: Arc<Shared>, socket: Arc<UdpSocket>, begins: Receiver<Subscriber>) -> Responder {
+        let now = Instant::now();
+        let mut responder = Responder {
+            shared,
+            socket,
+            begins,
+            networks: Vec::new(),
+            paces: Vec::new(),
+            networks_due: now,
+            waiting: Vec::new(),
+            bucket: Bucket::new(ANSWERS_PER_SECOND, now),
+            crowd: Crowd::default(),
+            roster: Roster::default(),
+            subscribers: Vec::new(),
+            dice: Dice::new(),
+            errors: 0,
+        };
+        // Known before the thread runs, so that the first PING is answered.
+        responder.look_up_networks(now);
+        responder
+    }
+
+    pub fn run(mut self) {
+        while !self.shared.stopped.load(Ordering::Acquire) {
+            let now = Instant::now();
+            let next = self.turn(now);
+            self.listen(next.min(now + TURN));
+        }
+    }
+
+    /// Does all that is due; says when something will be.
+    fn turn(&mut self, now: Instant) -> Instant {
+        if now >= self.networks_due {
+            self.look_up_networks(now);
+            self.crowd.expire(now);
+        }
+        if self.shared.announce.swap(false, Ordering::AcqRel) {
+            self.paces.iter_mut().for_each(|pace| pace.announce(now));
+        }
+        while let Ok(subscriber) = self.begins.try_recv() {
+            if self.subscribers.is_empty() {
+                self.paces.iter_mut().for_each(|pace| pace.watch(now));
+            }
+            self.subscribers.push(subscriber);
+        }
+        self.send_answers(now);
+        self.send_signs(now);
+        self.send_pings(now);
+        self.report(now);
+
+        let answers = self.waiting.iter().map(|(at, _)| *at);
+        let paces = self.paces.iter().flat_map(|pace| [pace.next_sign, pace.next_ping]);
+        let others = paces.chain([self.roster.next_expiry()]).flatten();
+        answers.chain(others).min().unwrap_or(self.networks_due).min(self.networks_due)
+    }
+
+    fn look_up_networks(&mut self, now: Instant) {
+        self.networks_due = now + NETWORKS_EVERY;
+        let found = match networks(*self.shared.config.listen.ip()) {
+            Ok(found) => found,
+            Err(error) => return log::debug!("the network interfaces can not be listed: {error}"),
+        };
+        if found == self.networks {
+            return;
+        }
+        let mut before: Vec<_> = self.networks.drain(..).zip(self.paces.drain(..)).collect();
+        for network in found {
+            let pace = match before.iter().position(|(known, _)| *known == network) {
+                Some(index) => before.swap_remove(index).1,
+                None => {
+                    log::debug!("{} has the address {}", network.name, network.addr);
+                    let mut pace = Pace::default();
+                    pace.announce(now);
+                    if !self.subscribers.is_empty() {
+                        pace.watch(now);
+                    }
+                    pace
+                }
+            };
+            self.networks.push(network);
+            self.paces.push(pace);
+        }
+        for (network, _) in before {
+            log::debug!("{} no longer has the address {}", network.name, network.addr);
+        }
+    }
+
+    /// Waits until this moment for a datagram.
+    fn listen(&mut self, until: Instant) {
+        let time = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        // Larger than any beacon, since Windows reports what does not fit as an error.
+        let mut buffer = [0; 2048];
+        let received = self.socket.set_read_timeout(Some(time)).and_then(|()| self.socket.recv_from(&mut buffer));
+        match received {
+            Ok((len, SocketAddr::V4(source))) => {
+                self.errors = 0;
+                self.hear(&buffer[..len], source);
+            }
+            Ok(_) => {}
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {}
+                // Windows reports here that an earlier answer was refused.
+                io::ErrorKind::ConnectionReset => {}
+                _ if self.shared.stopped.load(Ordering::Acquire) => {}
+                _ => {
+                    // No error ends this thread, and none makes it spin.
+                    self.errors += 1;
+                    if self.errors.is_power_of_two() {
+                        log::warn!("UDP port {}: {error}", self.shared.config.port);
+                    }
+                    if self.errors > 8 {
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                }
+            },
+        }
+    }
+
+    fn hear(&mut self, datagram: &[u8], source: SocketAddrV4) {
+        let beacon = match Beacon::parse(datagram) {
+            Ok(beacon) => beacon,
+            Err(error) => return log::trace!("from {source}: {error}"),
+        };
+        let ip = *source.ip();
+        let network = self.networks.iter().position(|network| network.contains(ip));
+        if network.is_none() && !ip.is_loopback() {
+            return log::trace!("{source} is not on a network of ours");
+        }
+        let now = Instant::now();
+        let me = self.shared.card.id;
+        match beacon {
+            Beacon::Ping(Ping { card, watch, .. }) => {
+                if let Some(Card { id, .. }) = card {
+                    if id == me {
+                        return;
+                    }
+                    self.crowd.note(id, None, now);
+                }
+                match (watch, network) {
+                    (None, _) => self.answer(source, now),
+                    (Some(watch), Some(network)) => {
+                        let others = self.crowd.len();
+                        self.paces[network].heard(watch, others, now, &mut self.dice);
+                    }
+                    (Some(_), None) => {}
+                }
+            }
+            Beacon::Pong(Pong { addr, card }) => {
+                if let Some(Card { id, .. }) = card {
+                    if id == me {
+                        return;
+                    }
+                    self.crowd.note(id, None, now);
+                }
+                self.see(addr, source, card, None, now);
+            }
+            Beacon::Here(Here { addr, card, every }) => {
+                if card.id != me {
+                    self.crowd.note(card.id, every.map(patience), now);
+                    self.see(addr, source, Some(card), every, now);
+                }
+            }
+            Beacon::Gone { id } => {
+                if id != me {
+                    self.crowd.gone(id);
+                    let mut events = Vec::new();
+                    self.roster.gone(id, ip, &mut events);
+                    self.subscribers.retain_mut(|subscriber| subscriber.tell(&events));
+                }
+            }
+        }
+    }
+
+    /// A sign of life was heard.
+    fn see(
+        &mut self,
+        claimed: SocketAddrV4,
+        source: SocketAddrV4,
+        card: Option<Card>,
+        promise: Option<u16>,
+        now: Instant,
+    ) {
+        if self.subscribers.is_empty() {
+            return;
+        }
+        let Some(addr) = plausible(claimed, *source.ip(), card.is_some(), &self.networks) else {
+            return log::debug!("{source} claims to be at {claimed}");
+        };
+        if card.is_none() && self.is_me(addr) {
+            return;
+        }
+        let patience = patience(promise.unwrap_or_else(|| every(self.crowd.len())));
+        let distance = distance(*addr.ip(), &self.networks);
+        let sighting = Sighting { addr, distance, card, patience, promised: promise.is_some() };
+        let mut events = Vec::new();
+        self.roster.seen(sighting, now, &mut events);
+        self.subscribers.retain_mut(|subscriber| subscriber.tell(&events));
+    }
+
+    fn is_me(&self, addr: SocketAddrV4) -> bool {
+        is_local(*addr.ip(), &self.networks) && addr.port() == self.shared.config.listen.port()
+    }
+
+    /// Sees to it that this PING is answered, now or in a moment.
+    fn answer(&mut self, asker: SocketAddrV4, now: Instant) {
+        let known = self.crowd.len();
+        if known <= FEW {
+            self.send_answer(asker, now);
+        } else if self.waiting.len() < WAITING_MAX && !self.waiting.iter().any(|(_, to)| *to == asker) {
+            let spread = SPREAD_EACH.saturating_mul(known as u32).min(SPREAD_MAX);
+            self.waiting.push((now + self.dice.up_to(spread), asker));
+        }
+    }
+
+    fn send_answers(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        self.waiting.retain(|&(at, asker)| {
+            if at <= now {
+                due.push(asker);
+            }
+            at > now
+        });
+        due.into_iter().for_each(|asker| self.send_answer(asker, now));
+    }
+
+    fn send_answer(&mut self, asker: SocketAddrV4, now: Instant) {
+        // The lock is held while sending: once `set_invisible` has returned, nothing goes out.
+        let visible = lock(&self.shared.visible);
+        if !*visible || !self.bucket.take(now) {
+            return;
+        }
+        let Some(addr) = address_for(self.shared.config.listen, *asker.ip(), &self.networks) else {
+            return log::trace!("{asker} could not reach this peer");
+        };
+        let pong = Beacon::Pong(Pong { addr, card: Some(self.shared.card.clone()) });
+        match pong.write() {
+            Ok(datagram) => {
+                if let Err(error) = self.socket.send_to(&datagram, asker) {
+                    log::debug!("no answer to {asker}: {error}");
+                }
+            }
+            Err(error) => log::error!("no answer to {asker}: {error}"),
+        }
+    }
+
+    fn send_signs(&mut self, now: Instant) {
+        let visible = lock(&self.shared.visible);
+        for (network, pace) in self.networks.iter().zip(&mut self.paces) {
+            if !pace.next_sign.is_some_and(|at| at <= now) {
+                continue;
+            }
+            let every = pace.sign(self.crowd.len(), now, &mut self.dice);
+            // One who does not hear the port could not keep what a sign of life promises.
+            if *visible && self.shared.hears_port {
+                let addr = SocketAddrV4::new(network.addr, self.shared.config.listen.port());
+                let here = Here { addr, card: self.shared.card.clone(), every };
+                self.shared.broadcast(&self.socket, network, &Beacon::Here(here));
+            }
+        }
+    }
+
+    fn send_pings(&mut self, now: Instant) {
+        let visible = *lock(&self.shared.visible);
+        for (network, pace) in self.networks.iter().zip(&mut self.paces) {
+            let (Some(at), Some(broadcast)) = (pace.next_ping, network.broadcast) else { continue };
+            if at > now {
+                continue;
+            }
+            let watch = pace.ping(self.crowd.len(), now);
+            let ping = self.shared.watch_ping(&self.socket, network, broadcast, visible, watch);
+            self.shared.broadcast(&self.socket, network, &Beacon::Ping(ping));
+        }
+    }
+
+    /// Tells those who watch what time has brought.
+    fn report(&mut self, now: Instant) {
+        if self.subscribers.is_empty() {
+            return;
+        }
+        let mut events = Vec::new();
+        self.roster.expire(now, &mut events);
+        let roster = &self.roster;
+        self.subscribers.retain_mut(|subscriber| subscriber.tell(&events) && subscriber.catch_up(roster));
+        if self.subscribers.is_empty() {
+            self.paces.iter_mut().for_each(Pace::unwatch);
+            // Unwatched, it would grow stale.
+            self.roster = Roster::default();
+        }
+    }
+}
+
+impl Shared {
+    /// The PING of a watch.
+    ///
+    /// lanpeers answer it with signs of life, which all who watch can hear. peerpy does it too,
+    /// without knowing: it sends its PONG to whatever address `pinger` names, and here that is
+    /// the broadcast address. A watch that does not hear the port asks like anyone else.
+    fn watch_ping(
+        &self,
+        socket: &UdpSocket,
+        network: &Network,
+        broadcast: std::net::Ipv4Addr,
+        visible: bool,
+        watch: Watch,
+    ) -> Ping {
+        let listen_port = if visible { self.config.listen.port() } else { 0 };
+        let own_port = socket.local_addr().map_or(0, |addr| addr.port());
+        let (pinger, watch) = match self.hears_port {
+            true => (SocketAddrV4::new(broadcast, self.config.port), Some(watch)),
+            false => (SocketAddrV4::new(network.addr, own_port), None),
+        };
+        Ping {
+            addr: Some(SocketAddrV4::new(network.addr, listen_port)),
+            pinger: Some(pinger),
+            card: Some(Card { id: self.card.id, name: String::new(), service: String::new() }),
+            watch,
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Asking who is there: a search that lasts a stated time.
+
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::networks::{distance, networks, plausible, Network};
+use super::roster::{Key, NEIGHBOURS_MAX};
+use super::DISCOVERY_PORT;
+use crate::error::{Error, Result};
+use crate::neighbour::{Neighbour, PeerId};
+use crate::proto::beacon::{Beacon, Card, Ping, Pong};
+
+/// A search looks this often whether its peer was stopped.
+const STOP_CHECK: Duration = Duration::from_millis(50);
+/// The longest pause between two PINGs of one search.
+const REPEAT_MAX: Duration = Duration::from_secs(1);
+/// So many datagrams that have already come are still read once the time is over.
+const LAST_READS: usize = 1024;
+
+/// Searches the local network for peers, for a program that is none itself; else see
+/// [`Peer::discover`](crate::Peer::discover).
+///
+/// Asks on every IPv4 network of this host, on port 1024; [`DiscoverOptions`] can change that.
+///
+/// # Errors
+///
+/// [`Error::Io`] if nothing could be sent on any network.
+pub fn discover(time: Duration) -> Result<Neighbours> {
+    DiscoverOptions::new().discover(time)
+}
+
+/// Options of a search by a program that is no peer itself.
+///
+/// ```
+/// use lanpeer::DiscoverOptions;
+/// use std::net::Ipv4Addr;
+/// use std::time::Duration;
+///
+/// let mut options = DiscoverOptions::new();
+/// options.bind(Ipv4Addr::LOCALHOST).service("chat");
+/// for found in options.discover(Duration::from_millis(20))? {
+///     println!("{found}");
+/// }
+/// # Ok::<(), lanpeer::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct DiscoverOptions {
+    bound: Ipv4Addr,
+    port: u16,
+    service: Option<String>,
+}
+
+impl Default for DiscoverOptions {
+    fn default() -> DiscoverOptions {
+        DiscoverOptions { bound: Ipv4Addr::UNSPECIFIED, port: DISCOVERY_PORT, service: None }
+    }
+}
+
+impl DiscoverOptions {
+    /// All networks, port 1024, every service.
+    pub fn new() -> DiscoverOptions {
+        DiscoverOptions::default()
+    }
+
+    /// Asks only on the network on which this host has this address; with 127.0.0.1 only on this
+    /// host. Default: 0.0.0.0, all networks.
+    pub fn bind(&mut self, addr: Ipv4Addr) -> &mut DiscoverOptions {
+        self.bound = addr;
+        self
+    }
+
+    /// The UDP port that the peers answer at. Default: 1024.
+    pub fn port(&mut self, port: u16) -> &mut DiscoverOptions {
+        self.port = port;
+        self
+    }
+
+    /// Only peers that offer this service. Default: all.
+    pub fn service(&mut self, service: &str) -> &mut DiscoverOptions {
+        self.service = Some(service.to_owned());
+        self
+    }
+
+    /// Begins to search, for so long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if nothing could be sent on any network, and [`Error::InvalidOption`] if the
+    /// port is 0.
+    pub fn discover(&self, time: Duration) -> Result<Neighbours> {
+        super::check(self.port, None, "")?;
+        let (bound, port, service) = (self.bound, self.port, self.service.clone());
+        let stopped = Arc::new(AtomicBool::new(false));
+        start(Ask { bound, port, listen_port: 0, card: None, service, stopped }, time)
+    }
+}
+
+/// Begins a search.
+pub(super) fn start(ask: Ask, time: Duration) -> Result<Neighbours> {
+    let context = "asking who is on the network";
+    Neighbours::start(ask, time).map_err(|source| Error::Io { context, source })
+}
+
+/// The neighbours that answer, each as it does; see [`Peer::discover`](crate::Peer::discover).
+///
+/// Blocks in `next`, at most until the time is over, and ends then or when the peer is stopped.
+/// Dropping it ends the search.
+pub struct Neighbours {
+    ask: Ask,
+    /// Answers come here; an ephemeral port of our own, so that no other socket can take them.
+    socket: UdpSocket,
+    deadline: Instant,
+    next_ping: Instant,
+    /// The pause before the next PING but one.
+    pause: Duration,
+    networks: Vec<Network>,
+    /// Who was yielded or is about to be.
+    known: HashSet<Key>,
+    ready: VecDeque<(Key, Neighbour)>,
+    over: bool,
+}
+
+/// Who asks, where, and for whom.
+pub(super) struct Ask {
+    /// Only networks with this address are used; 0.0.0.0: all of them.
+    pub bound: Ipv4Addr,
+    /// The discovery port.
+    pub port: u16,
+    /// The asker's own listening port, 0 if it has none or does not want it known.
+    pub listen_port: u16,
+    pub card: Option<Card>,
+    pub service: Option<String>,
+    /// Set when the asker is stopped.
+    pub stopped: Arc<AtomicBool>,
+}
+
+impl Neighbours {
+    /// Sends the first PING; fails if it could not be sent on any network.
+    fn start(ask: Ask, time: Duration) -> io::Result<Neighbours> {
+        let socket = UdpSocket::bind((ask.bound, 0))?;
+        socket.set_broadcast(true)?;
+        // Room for the answers of a few hundred peers at once; the system may give less.
+        let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20);
+        let now = Instant::now();
+        // At least three PINGs in any time, and the last of them early enough to be answered.
+        let pause = (time / 5).clamp(Duration::from_millis(5), Duration::from_millis(100));
+        let mut search = Neighbours {
+            ask,
+            socket,
+            // A time that no clock can hold is as good as for ever.
+            deadline: now.checked_add(time).unwrap_or(now + Duration::from_secs(1 << 32)),
+            next_ping: now + pause,
+            pause: pause * 2,
+            networks: Vec::new(),
+            known: HashSet::new(),
+            ready: VecDeque::new(),
+            over: false,
+        };
+        search.ping()?;
+        Ok(search)
+    }
+
+    /// Asks on each network. An error only if none could be asked.
+    fn ping(&mut self) -> io::Result<()> {
+        // Read anew each time: interfaces come and go.
+        self.networks = networks(self.ask.bound)?;
+        let port = self.socket.local_addr()?.port();
+        let mut sent = 0;
+        let mut trouble = None;
+        for network in &self.networks {
+            let Some(broadcast) = network.broadcast else { continue };
+            let ping = Beacon::Ping(Ping {
+                addr: Some(SocketAddrV4::new(network.addr, self.ask.listen_port)),
+                pinger: Some(SocketAddrV4::new(network.addr, port)),
+                card: self.ask.card.clone(),
+                watch: None,
+            });
+            let datagram = ping.write().map_err(io::Error::other)?;
+            match self.socket.send_to(&datagram, (broadcast, self.ask.port)) {
+                Ok(_) => sent += 1,
+                Err(error) => {
+                    log::debug!("no PING to {broadcast} on {}: {error}", network.name);
+                    trouble = Some(error);
+                }
+            }
+        }
+        match trouble {
+            Some(error) if sent == 0 => Err(error),
+            None if sent == 0 => Err(io::Error::new(
+                io::ErrorKind::NetworkUnreachable,
+                format!("no interface with the address {} can broadcast", self.ask.bound),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until this moment for one datagram, and takes it in. False: none came.
+    fn listen(&mut self, until: Option<Instant>) -> bool {
+        let waited = match until {
+            None => self.socket.set_nonblocking(true),
+            Some(until) => {
+                let time = until.saturating_duration_since(Instant::now());
+                let time = time.clamp(Duration::from_millis(1), STOP_CHECK);
+                self.socket.set_nonblocking(false).and_then(|()| self.socket.set_read_timeout(Some(time)))
+            }
+        };
+        // One byte more than any beacon has, so that a longer one is seen to be longer.
+        let mut buffer = [0; 129];
+        match waited.and_then(|()| self.socket.recv_from(&mut buffer)) {
+            Ok((len, SocketAddr::V4(source))) => {
+                self.take(&buffer[..len], *source.ip());
+                true
+            }
+            Ok(_) => true,
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => false,
+                // Windows reports here that an earlier PING was refused.
+                io::ErrorKind::ConnectionReset => true,
+                _ => {
+                    log::debug!("discover: {error}");
+                    // Not to spin, should it come again at once.
+                    std::thread::sleep(Duration::from_millis(5));
+                    false
+                }
+            },
+        }
+    }
+
+    fn take(&mut self, datagram: &[u8], source: Ipv4Addr) {
+        let (claimed, card) = match Beacon::parse(datagram) {
+            Ok(Beacon::Pong(Pong { addr, card })) => (addr, card),
+            // The manual once prints an answer's word as PING.
+            Ok(Beacon::Ping(Ping { addr: Some(addr), card, .. })) => (addr, card),
+            Ok(_) => return,
+            Err(error) => return log::trace!("discover: from {source}: {error}"),
+        };
+        if self.ask.card.as_ref().is_some_and(|me| card.as_ref().is_some_and(|card| card.id == me.id)) {
+            return;
+        }
+        let Some(addr) = plausible(claimed, source, card.is_some(), &self.networks) else {
+            return log::debug!("discover: {source} claims to be at {claimed}");
+        };
+        let key = Key::new(addr, card.as_ref());
+        if self.known.contains(&key) {
+            // Not yielded yet: another address of the same peer, which may be nearer.
+            if let Some((_, neighbour)) = self.ready.iter_mut().find(|(ready, _)| *ready == key) {
+                if !neighbour.addrs.contains(&addr) {
+                    neighbour.addrs.push(addr);
+                    neighbour.addrs.sort_by_key(|addr| distance(*addr.ip(), &self.networks));
+                }
+            }
+            return;
+        }
+        let id = card.as_ref().map(|card| PeerId(card.id));
+        let (name, service) = card.map(|card| (card.name, card.service)).unwrap_or_default();
+        let neighbour = Neighbour { addrs: vec![addr], id, name, service };
+        if neighbour.offers(&self.ask.service) && self.known.len() < NEIGHBOURS_MAX {
+            self.known.insert(key);
+            self.ready.push_back((key, neighbour));
+        }
+    }
+}
+
+impl Iterator for Neighbours {
+    type Item = Neighbour;
+
+    fn next(&mut self) -> Option<Neighbour> {
+        loop {
+            if self.ask.stopped.load(Ordering::Acquire) {
+                self.over = true;
+                return None;
+            }
+            // All that has come already, so that of one peer's answers the nearest is yielded.
+            let mut reads = 0;
+            while !self.over && reads < LAST_READS && self.listen(None) {
+                reads += 1;
+            }
+            if let Some((_, neighbour)) = self.ready.pop_front() {
+                return Some(neighbour);
+            }
+            let now = Instant::now();
+            if self.over || now >= self.deadline {
+                self.over = true;
+                return None;
+            }
+            if now >= self.next_ping {
+                if let Err(error) = self.ping() {
+                    log::debug!("discover: {error}");
+                }
+                self.next_ping = now + self.pause;
+                self.pause = (self.pause * 2).min(REPEAT_MAX);
+            }
+            self.listen(Some(self.deadline.min(self.next_ping)));
+        }
+    }
+}
+
+impl std::iter::FusedIterator for Neighbours {}
+
+impl std::fmt::Debug for Neighbours {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        f.debug_struct("Neighbours").field("left", &left).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,417 @@
+//! One connection, whatever the type of its messages: what its threads and its handles share, and
+//! how it ends.
+//!
+//! A connection ends in one of two ways. *Gracefully*: this side sends what is queued, then FIN,
+//! and goes on reading until the other side's FIN, which comes when that side has taken in
+//! everything. Or by [`kill`](Link::kill): the socket is reset, and everyone who is blocked on it
+//! let go.
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, SocketAddrV4, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::hub::{next_id, Hub, Slot};
+use super::lock;
+use super::reader::ReadAhead;
+use super::socket::{acknowledged, kernel_table, reset};
+use super::writer::Outbox;
+use crate::error::{CloseError, CloseReason};
+use crate::format::{DataType, Dialect};
+use crate::options::StreamSize;
+use crate::proto::frame::Rules;
+
+/// What a handshake agreed on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Agreement {
+    /// Where the other peer listens.
+    pub peer_addr: SocketAddrV4,
+    pub data_type: DataType,
+    pub strict: bool,
+    pub stream: Option<StreamSize>,
+    pub dialect: Dialect,
+}
+
+pub(crate) struct Link {
+    pub id: u64,
+    pub peer_addr: SocketAddr,
+    pub data_type: DataType,
+    pub strict: bool,
+    pub stream: Option<StreamSize>,
+    pub dialect: Dialect,
+    pub hub: Arc<Hub>,
+    /// This end of the TCP connection and the other.
+    pub(super) ends: (SocketAddrV4, SocketAddrV4),
+
+    /// The way out: the queue, and who may write to the socket.
+    pub(super) outbox: Outbox,
+    /// The size of a stream's messages; 0 until the first message in either direction says it.
+    pub(super) stream_size: AtomicUsize,
+
+    /// How far the end has come.
+    life: Mutex<Life>,
+    /// Signalled when the reader has ended.
+    ended: Condvar,
+    /// Set by `kill`: threads and blocked calls let go of the socket.
+    dead: AtomicBool,
+    /// Dropped by `kill`, which wakes a reader that waits at a full channel.
+    kill_signal: Mutex<Option<Sender<Infallible>>>,
+    pub(super) killed: Receiver<Infallible>,
+    /// Wakes a reader that waits until the program has taken messages; see `reader`.
+    pub(super) room: Room,
+
+    /// Which thread reads, so that a handler's own `close` can be told from others.
+    pub(super) reader: OnceLock<ThreadId>,
+    /// What a `close` inside a handler has read ahead, for the reader to go on with.
+    pub(super) read_ahead: ReadAhead,
+
+    pub(super) received: Received,
+    queue_len: OnceLock<QueueLen>,
+    /// The connection has a handler: no handle's drop will end it.
+    handled: AtomicBool,
+    /// Given back at the end, however long the program keeps its handles.
+    slot: Mutex<Option<Slot>>,
+}
+
+type QueueLen = Box<dyn Fn() -> usize + Send + Sync>;
+
+/// Written by the reader only.
+#[derive(Default)]
+pub(super) struct Received {
+    pub messages: AtomicU64,
+    pub bytes: AtomicU64,
+}
+
+#[derive(Default)]
+pub(super) struct Room {
+    pub waiting: AtomicBool,
+    pub mutex: Mutex<()>,
+    pub made: Condvar,
+}
+
+#[derive(Default)]
+struct Life {
+    /// This side has begun a close, for this reason.
+    closing: Option<CloseReason>,
+    /// The first cause of the end.
+    reason: Option<CloseReason>,
+    /// Both sides have sent FIN, and the other side's system has acknowledged all of ours.
+    clean: bool,
+    /// The reader has ended.
+    ended: bool,
+}
+
+/// Numbers of one connection; see [`Connection::stats`](crate::Connection::stats).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Messages accepted by `send` and its siblings.
+    pub messages_sent: u64,
+    /// Their payloads, in bytes.
+    pub bytes_sent: u64,
+    /// Messages read and decoded, whether or not the program has taken them yet.
+    pub messages_received: u64,
+    /// Their payloads, in bytes.
+    pub bytes_received: u64,
+    /// Bytes, headers included, that are accepted and not yet handed to the system.
+    pub send_queue_bytes: usize,
+    /// Messages that are decoded and not yet taken by the program; 0 with a handler.
+    pub receive_queue_messages: usize,
+}
+
+impl Link {
+    pub fn new(
+        hub: &Arc<Hub>,
+        socket: &Arc<TcpStream>,
+        agreed: Agreement,
+        slot: Slot,
+    ) -> std::io::Result<Arc<Link>> {
+        let v4 = |addr| match addr {
+            SocketAddr::V4(addr) => addr,
+            SocketAddr::V6(_) => unreachable!("only IPv4 sockets are made"),
+        };
+        let ends = (v4(socket.local_addr()?), v4(socket.peer_addr()?));
+        let (kill_signal, killed) = crossbeam_channel::bounded(0);
+        let stream_size = match agreed.stream {
+            Some(StreamSize::Of(size)) => size,
+            _ => 0,
+        };
+        Ok(Arc::new(Link {
+            id: next_id(),
+            peer_addr: agreed.peer_addr.into(),
+            data_type: agreed.data_type,
+            strict: agreed.strict,
+            stream: agreed.stream,
+            dialect: agreed.dialect,
+            hub: Arc::clone(hub),
+            ends,
+            outbox: Outbox::new(Arc::clone(socket)),
+            stream_size: AtomicUsize::new(stream_size),
+            life: Mutex::default(),
+            ended: Condvar::new(),
+            dead: AtomicBool::new(false),
+            kill_signal: Mutex::new(Some(kill_signal)),
+            killed,
+            room: Room::default(),
+            reader: OnceLock::new(),
+            read_ahead: ReadAhead::default(),
+            received: Received::default(),
+            queue_len: OnceLock::new(),
+            handled: AtomicBool::new(false),
+            slot: Mutex::new(Some(slot)),
+        }))
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        Rules {
+            data_type: self.data_type,
+            strict: self.strict,
+            streaming: self.stream.is_some(),
+            lanpeer: self.dialect == Dialect::Lanpeer,
+            max_size: self.hub.settings.max_message_size,
+        }
+    }
+
+    pub(super) fn known_stream_size(&self) -> Option<usize> {
+        match self.stream_size.load(Ordering::SeqCst) {
+            0 => None,
+            size => Some(size),
+        }
+    }
+
+    pub fn set_handled(&self) {
+        self.handled.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        lock(&self.life).reason.clone()
+    }
+
+    /// How to ask for the length of the receive queue, which only the typed handle knows.
+    pub fn set_queue_len(&self, len: impl Fn() -> usize + Send + Sync + 'static) {
+        let _ = self.queue_len.set(Box::new(len));
+    }
+
+    pub fn stats(&self) -> Stats {
+        let (messages_sent, bytes_sent, send_queue_bytes) = self.outbox.numbers();
+        Stats {
+            messages_sent,
+            bytes_sent,
+            messages_received: self.received.messages.load(Ordering::Relaxed),
+            bytes_received: self.received.bytes.load(Ordering::Relaxed),
+            send_queue_bytes,
+            receive_queue_messages: self.queue_len.get().map_or(0, |len| len()),
+        }
+    }
+
+    /// The program has taken a message: a reader that waits for room looks again.
+    pub fn taken(&self) {
+        if self.room.waiting.load(Ordering::Acquire) {
+            let _guard = lock(&self.room.mutex);
+            self.room.made.notify_one();
+        }
+    }
+
+    // The end
+
+    /// Ends the connection at once: resets it, and wakes everyone who is blocked on it.
+    pub fn kill(&self, reason: CloseReason) {
+        let reason = lock(&self.life).reason.get_or_insert(reason).clone();
+        self.dead.store(true, Ordering::SeqCst);
+        if let Some(socket) = self.outbox.give_up(reason) {
+            reset(&socket);
+        }
+        drop(lock(&self.kill_signal).take());
+        let _guard = lock(&self.room.mutex);
+        self.room.made.notify_one();
+    }
+
+    /// Begins a graceful end and returns at once. A deadline is set for the other side.
+    pub fn close_in_background(self: &Arc<Link>, reason: CloseReason) {
+        let deadline = Instant::now() + self.hub.settings.close_timeout;
+        self.begin_close(reason.clone());
+        if lock(&self.life).ended {
+            return;
+        }
+        match self.dialect {
+            Dialect::Lanpeer => self.hub.pulse.kill_at(deadline, self),
+            Dialect::Peerpy => {
+                let link = Arc::clone(self);
+                let finish = move || link.finish_peerpy(deadline, reason);
+                if self
+                    .hub
+                    .spawn(format!("lanpeer-c-{}", self.id), finish)
+                    .is_err()
+                {
+                    self.hub.pulse.kill_at(deadline, self);
+                }
+            }
+        }
+    }
+
+    fn begin_close(&self, reason: CloseReason) {
+        let reason = {
+            let mut life = lock(&self.life);
+            if let Some(reason) = &life.reason {
+                reason.clone()
+            } else {
+                life.closing.get_or_insert(reason).clone()
+            }
+        };
+        self.outbox.finish(reason, self.dialect);
+    }
+
+    /// Closes gracefully and waits for the other side, for at most `close_timeout`.
+    pub fn close(self: &Arc<Link>) -> Result<(), CloseError> {
+        let deadline = Instant::now() + self.hub.settings.close_timeout;
+        self.begin_close(CloseReason::ClosedHere);
+        let here = Some(&std::thread::current().id()) == self.reader.get();
+        match self.dialect {
+            Dialect::Peerpy => self.finish_peerpy(deadline, CloseReason::ClosedHere),
+            // Only this thread could see the other side's FIN: it reads until there.
+            Dialect::Lanpeer if here => self.read_to_the_end(deadline),
+            Dialect::Lanpeer => {}
+        }
+        let mut life = lock(&self.life);
+        while !life.ended && !here && self.dialect == Dialect::Lanpeer {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            life = match self.ended.wait_timeout(life, left) {
+                Ok((guard, _)) => guard,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+        match &life.reason {
+            _ if life.clean => Ok(()),
+            Some(reason) => Err(CloseError::Incomplete(reason.clone())),
+            None => {
+                drop(life);
+                if self.handled.load(Ordering::SeqCst) && !here {
+                    // No handle's drop will end it.
+                    self.kill(CloseReason::TimedOut);
+                }
+                Err(CloseError::Timeout)
+            }
+        }
+    }
+
+    /// peerpy never notices a FIN, but a reset: so when its system has everything, reset. Measured:
+    /// it then still hands over the last message, and then its `close` event comes.
+    fn finish_peerpy(&self, deadline: Instant, reason: CloseReason) {
+        let drained =
+            self.outbox.wait_until_empty(Some(deadline)).is_ok() && self.taken_by_kernel(deadline);
+        let reason = if drained {
+            reason
+        } else {
+            CloseReason::TimedOut
+        };
+        {
+            let mut life = lock(&self.life);
+            if life.reason.is_none() {
+                life.clean = drained;
+            }
+        }
+        self.kill(reason);
+    }
+
+    /// Waits until the other side's system has acknowledged every byte.
+    fn taken_by_kernel(&self, deadline: Instant) -> bool {
+        let mut pause = Duration::from_micros(200);
+        loop {
+            let Some(table) = kernel_table() else {
+                // No such table on this system: what a LAN needs for the last segment, generously.
+                std::thread::sleep(Duration::from_millis(200));
+                return true;
+            };
+            let row = table
+                .into_iter()
+                .find(|row| (row.local, row.remote) == self.ends);
+            match row {
+                Some(row) if row.unacknowledged > 0 => {}
+                Some(_) => return true,
+                None => return false,
+            }
+            if self.is_dead() || Instant::now() >= deadline {
+                return false;
+            }
+            // The system tells nobody when an acknowledgement comes.
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    /// The reader has read the other side's FIN, between two messages: the reason why no further
+    /// message will come.
+    pub(super) fn remote_finished(&self) -> CloseReason {
+        let reason = {
+            let mut life = lock(&self.life);
+            let reason = match (self.outbox.failure(), &life.closing) {
+                // The error that the writer met was the end; the reader sees only its shadow.
+                (Some(failure), _) => failure,
+                (None, Some(closing)) => closing.clone(),
+                (None, None) => CloseReason::ClosedThere,
+            };
+            life.reason.get_or_insert(reason).clone()
+        };
+        self.outbox.finish(reason.clone(), self.dialect);
+        reason
+    }
+
+    /// Sends what is still queued and the FIN, after the other side's FIN: it goes on reading.
+    pub(super) fn answer_fin(&self, socket: &TcpStream, deadline: Instant) {
+        let sent =
+            self.outbox.failure().is_none() && self.outbox.wait_until_empty(Some(deadline)).is_ok();
+        let clean = match self.dialect {
+            Dialect::Lanpeer => sent && acknowledged(socket, deadline),
+            Dialect::Peerpy => sent && self.taken_by_kernel(deadline),
+        };
+        lock(&self.life).clean |= clean && !self.is_dead();
+    }
+
+    /// A `close` inside the connection's own handler, which runs on the thread that would read the
+    /// other side's FIN: reads until there, and keeps what comes before for the reader.
+    fn read_to_the_end(&self, deadline: Instant) {
+        let Some(socket) = self.outbox.socket() else {
+            return;
+        };
+        if self.outbox.wait_until_empty(Some(deadline)).is_err() {
+            return;
+        }
+        if self
+            .read_ahead
+            .read(&socket, deadline, self.hub.settings.receive_queue_bytes)
+            && !self.is_dead()
+        {
+            let clean = acknowledged(&socket, deadline);
+            lock(&self.life).clean |= clean;
+        }
+    }
+
+    /// The reader ends: the last thing that happens to a connection.
+    pub(super) fn end(&self) {
+        let reason = lock(&self.life)
+            .reason
+            .get_or_insert(CloseReason::ClosedThere)
+            .clone();
+        if self.dialect == Dialect::Peerpy || !lock(&self.life).clean {
+            // Nothing that waits in the socket may leave a half-closed connection behind.
+            self.kill(reason.clone());
+        }
+        self.dead.store(true, Ordering::SeqCst);
+        drop(self.outbox.give_up(reason.clone()));
+        drop(lock(&self.slot).take());
+        self.hub.leave(self, reason);
+        lock(&self.life).ended = true;
+        self.ended.notify_all();
+    }
+}

@@ -1,0 +1,79 @@
+//! The thread that accepts connections, and nothing else: each gets a thread of its own at once,
+//! so that no client can delay another.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::warn;
+use socket2::SockRef;
+
+use super::handshake;
+use super::hub::Hub;
+use crate::error::{Error, Result};
+use crate::event::Event;
+
+/// Starts to listen. The closure wakes the thread when the peer is stopped.
+pub(crate) fn listen(hub: &Arc<Hub>, listener: TcpListener) -> Result<impl Fn() + Send + Sync> {
+    let context = "the listener";
+    let listener = Arc::new(listener);
+    let (own_hub, own) = (Arc::clone(hub), Arc::clone(&listener));
+    hub.spawn("lanpeer-listen".to_owned(), move || {
+        accept_all(&own_hub, &own)
+    })
+    .map_err(|source| Error::Io { context, source })?;
+    let hub = Arc::clone(hub);
+    let listener = Arc::downgrade(&listener);
+    Ok(move || {
+        let Some(listener) = listener.upgrade() else {
+            return;
+        };
+        // On Linux this alone ends a blocked `accept`; it needs no file descriptor.
+        let _ = SockRef::from(&*listener).shutdown(std::net::Shutdown::Both);
+        // Elsewhere a connection to oneself does.
+        let mut addr = hub.local_addr;
+        if addr.ip().is_unspecified() {
+            addr.set_ip(Ipv4Addr::LOCALHOST);
+        }
+        let _ = TcpStream::connect_timeout(&addr.into(), Duration::from_millis(200));
+    })
+}
+
+fn accept_all(hub: &Arc<Hub>, listener: &TcpListener) {
+    let mut trouble = 0;
+    loop {
+        let accepted = listener.accept();
+        if hub.is_stopped() {
+            return;
+        }
+        match accepted {
+            Ok((socket, SocketAddr::V4(remote))) => {
+                trouble = 0;
+                handshake::receive(hub, socket, remote);
+            }
+            Ok((_, SocketAddr::V6(_))) => {}
+            // The client has gone before it was its turn.
+            Err(error) if is_transient(&error) => {}
+            Err(error) => {
+                // No file descriptors, or no memory. Told once, then tried again until it works.
+                if trouble == 0 {
+                    warn!("{}: can not accept: {error}", hub.local_addr);
+                    hub.emit(Event::ListenerTrouble {
+                        reason: error.to_string(),
+                    });
+                }
+                trouble += 1;
+                hub.pause(Duration::from_millis(10 * trouble.min(10)));
+            }
+        }
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | WouldBlock
+    )
+}

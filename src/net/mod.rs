@@ -1,0 +1,33 @@
+//! Everything that blocks: the sockets and the threads, and the only place that names them.
+//!
+//! | file | |
+//! | --- | --- |
+//! | `hub` | what a peer's threads share: settings, open connections, events, the threads themselves |
+//! | `listener` | the thread that accepts, and nothing else |
+//! | `handshake` | HELLO and its answer, on either side |
+//! | `link` | one connection, whatever its type: its life and its end |
+//! | `reader` | the thread that reads a connection |
+//! | `writer` | the send path, and the thread that empties a full queue |
+//! | `pulse` | the thread that notices dead remotes and overdue closes |
+//! | `socket` | socket options, and what the system knows about a connection |
+
+pub(crate) mod handshake;
+pub(crate) mod hub;
+pub(crate) mod link;
+mod listener;
+mod pulse;
+pub(crate) mod reader;
+mod socket;
+mod writer;
+
+pub(crate) use listener::listen;
+pub(crate) use socket::resolve;
+pub(crate) use writer::{Burst, Wait};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks, whatever became of others who held the lock: no code of ours panics while it holds one,
+/// and the program's code never runs under one.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

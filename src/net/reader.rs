@@ -1,0 +1,408 @@
+//! The thread that reads one connection: bytes from the socket, through the decoder, to the
+//! program's channel or handler.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::mem::size_of;
+use std::net::TcpStream;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{select, Sender, TrySendError};
+
+use super::link::Link;
+use super::lock;
+use crate::error::CloseReason;
+use crate::format::{DataType, Payload};
+use crate::options::StreamSize;
+use crate::proto::frame::{Decoder, FrameError, Step};
+
+/// The buffer begins with this size and doubles while reads fill it.
+const BUFFER_MIN: usize = 2 << 10;
+const BUFFER_MAX: usize = 256 << 10;
+
+/// From this payload size on a message is read straight into its own memory.
+const LARGE: usize = 64 << 10;
+
+/// So much may be reserved for a message before any of it has arrived.
+const RESERVE: usize = 1 << 20;
+
+/// What counts as silence where bytes alone do not tell whether more belongs to them.
+pub(super) const SILENCE: Duration = Duration::from_millis(100);
+
+pub(crate) struct Reader {
+    link: Arc<Link>,
+    socket: Arc<TcpStream>,
+    decoder: Decoder,
+    /// Bytes read and not yet used are `bytes[start..end]`.
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Reader {
+    /// `early`: what came with the handshake.
+    pub fn new(link: Arc<Link>, socket: Arc<TcpStream>, early: Vec<u8>) -> Reader {
+        let named = matches!(link.stream, Some(StreamSize::Of(_)));
+        let decoder = Decoder::new(link.rules(), named);
+        let end = early.len();
+        Reader {
+            link,
+            socket,
+            decoder,
+            bytes: early,
+            start: 0,
+            end,
+        }
+    }
+
+    /// Reads until the connection ends, on the current thread, and ends it.
+    pub fn run(mut self, mut take: impl FnMut(DataType, Payload<'_>) -> Result<(), CloseReason>) {
+        let _ = self.link.reader.set(std::thread::current().id());
+        // The program's code runs in `take`: its handler, or the `Deserialize` of its type.
+        let result = catch_unwind(AssertUnwindSafe(|| self.read(&mut take)))
+            .unwrap_or_else(|panic| Err(CloseReason::HandlerPanicked(text_of(&*panic))));
+        let Reader {
+            link,
+            socket,
+            bytes,
+            ..
+        } = self;
+        drop(bytes);
+        match result {
+            Ok(()) => {
+                link.remote_finished();
+                // Ends the program's `recv` now: no further message will come.
+                drop(take);
+                link.answer_fin(&socket, Instant::now() + link.hub.settings.close_timeout);
+            }
+            Err(reason) => {
+                link.kill(reason);
+                drop(take);
+            }
+        }
+        drop(socket);
+        link.end();
+    }
+
+    /// `Ok`: the other side's FIN came, between two messages.
+    fn read(
+        &mut self,
+        take: &mut impl FnMut(DataType, Payload<'_>) -> Result<(), CloseReason>,
+    ) -> Result<(), CloseReason> {
+        loop {
+            let input = &self.bytes[self.start..self.end];
+            let step = self
+                .decoder
+                .next(input, self.link.known_stream_size())
+                .map_err(why)?;
+            match step {
+                Step::Skip(n) => self.start += n,
+                Step::Message {
+                    skip,
+                    size,
+                    data_type,
+                } => {
+                    if self.link.stream.is_some() {
+                        self.agree(size)?;
+                    }
+                    if size >= LARGE {
+                        self.start += skip;
+                        let body = self.read_large(size)?;
+                        take(data_type, Cow::Owned(body))?;
+                    } else {
+                        while self.end - self.start < skip + size {
+                            if !self.fill(skip + size)? {
+                                return Err(CloseReason::Truncated);
+                            }
+                        }
+                        let body = self.start + skip;
+                        self.start = body + size;
+                        take(data_type, Cow::Borrowed(&self.bytes[body..body + size]))?;
+                    }
+                    let received = &self.link.received;
+                    received.messages.store(
+                        received.messages.load(Ordering::Relaxed) + 1,
+                        Ordering::Relaxed,
+                    );
+                    let bytes = received.bytes.load(Ordering::Relaxed) + size as u64;
+                    received.bytes.store(bytes, Ordering::Relaxed);
+                    self.use_read_ahead();
+                }
+                Step::Need(n) => {
+                    let empty = self.start == self.end;
+                    if !self.fill(n)? {
+                        return if empty {
+                            Ok(())
+                        } else {
+                            Err(CloseReason::Truncated)
+                        };
+                    }
+                }
+                Step::Ambiguous => self.wait_for_silence()?,
+            }
+        }
+    }
+
+    /// All messages of a stream have one size, whichever side says it first.
+    fn agree(&self, size: usize) -> Result<(), CloseReason> {
+        let first =
+            self.link
+                .stream_size
+                .compare_exchange(0, size, Ordering::SeqCst, Ordering::SeqCst);
+        match first {
+            Err(stream) if stream != size => Err(why(FrameError::StreamSize {
+                size: size as u64,
+                stream,
+            })),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads once, waiting; there will be room for `need` unread bytes. `false`: end of input.
+    fn fill(&mut self, need: usize) -> Result<bool, CloseReason> {
+        let unread = self.end - self.start;
+        if self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, unread);
+        }
+        let size = self.bytes.len();
+        let full = unread == size && size < BUFFER_MAX;
+        if need > size || full {
+            let grown = (size * 2).max(BUFFER_MIN).min(BUFFER_MAX).max(need);
+            self.bytes.resize(grown, 0);
+        }
+        let read = self.read_once()?;
+        self.end += read;
+        if self.end == self.bytes.len() && read > 0 && self.end < BUFFER_MAX {
+            // It filled the buffer: there is probably more than it holds.
+            self.bytes.resize(self.end * 2, 0);
+        }
+        Ok(read > 0)
+    }
+
+    fn read_once(&mut self) -> Result<usize, CloseReason> {
+        loop {
+            match (&*self.socket).read(&mut self.bytes[self.end..]) {
+                Ok(0) => return self.link.end_of_input().map(|()| 0),
+                Ok(n) => return Ok(n),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(CloseReason::from_io(&error)),
+            }
+        }
+    }
+
+    /// Memory follows what has arrived: never more than twice that, or [`RESERVE`].
+    fn read_large(&mut self, size: usize) -> Result<Vec<u8>, CloseReason> {
+        let mut body = Vec::with_capacity(size.min(RESERVE));
+        let early = (self.end - self.start).min(size);
+        body.extend_from_slice(&self.bytes[self.start..self.start + early]);
+        self.start += early;
+        while body.len() < size {
+            let want = (size - body.len()).min(body.len().max(RESERVE));
+            body.reserve_exact(want);
+            let read = (&*self.socket).take(want as u64).read_to_end(&mut body);
+            match read {
+                Ok(n) if n == want => {}
+                Ok(_) => return self.link.end_of_input().and(Err(CloseReason::Truncated)),
+                Err(error) => return Err(CloseReason::from_io(&error)),
+            }
+        }
+        Ok(body)
+    }
+
+    /// A short frame from a peerpy that begins like a keepalive: only what follows can tell.
+    fn wait_for_silence(&mut self) -> Result<(), CloseReason> {
+        let _ = self.socket.set_read_timeout(Some(SILENCE));
+        let filled = self.fill(self.end - self.start + 1);
+        let _ = self.socket.set_read_timeout(None);
+        match filled {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.decoder.take_as_frame();
+                Ok(())
+            }
+            Err(CloseReason::Io {
+                kind: io::ErrorKind::WouldBlock,
+                ..
+            }) => {
+                self.decoder.take_as_frame();
+                Ok(())
+            }
+            Err(reason) => Err(reason),
+        }
+    }
+
+    /// Goes on with what a `close` inside the handler has read.
+    fn use_read_ahead(&mut self) {
+        if let Some(ahead) = self.link.read_ahead.take() {
+            let mut bytes = self.bytes[self.start..self.end].to_vec();
+            bytes.extend_from_slice(&ahead);
+            (self.start, self.end) = (0, bytes.len());
+            self.bytes = bytes;
+        }
+    }
+}
+
+impl Link {
+    /// The socket says "end of input": because the other side sent FIN (`Ok`), or because of us.
+    fn end_of_input(&self) -> Result<(), CloseReason> {
+        if let Some(error) = self.read_ahead.error() {
+            return Err(error);
+        }
+        match self.close_reason() {
+            Some(reason) if self.is_dead() => Err(reason),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn why(error: FrameError) -> CloseReason {
+    match error {
+        FrameError::TooLarge { size, limit } => CloseReason::TooLarge { size, limit },
+        FrameError::DeniedType { expected, got } => CloseReason::DeniedType { expected, got },
+        other => CloseReason::Malformed(format!("malformed: {other}")),
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a text").to_owned()
+}
+
+/// What a `close` inside a handler read beyond the message that is being handled.
+#[derive(Default)]
+pub(super) struct ReadAhead {
+    used: AtomicBool,
+    state: Mutex<(Vec<u8>, Option<CloseReason>)>,
+}
+
+impl ReadAhead {
+    /// Reads until the end of input (`true`), an error, the deadline, or `limit` bytes.
+    pub fn read(&self, socket: &TcpStream, deadline: Instant, limit: usize) -> bool {
+        self.used.store(true, Ordering::SeqCst);
+        let mut state = lock(&self.state);
+        let mut chunk = [0; 4096];
+        let ended = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || state.0.len() >= limit || state.1.is_some() {
+                break false;
+            }
+            let _ = socket.set_read_timeout(Some(left));
+            match (&mut &*socket).read(&mut chunk) {
+                Ok(0) => break true,
+                Ok(n) => state.0.extend_from_slice(&chunk[..n]),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                        if Instant::now() >= deadline => {}
+                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => {}
+                    _ => state.1 = Some(CloseReason::from_io(&error)),
+                },
+            }
+        };
+        let _ = socket.set_read_timeout(None);
+        ended
+    }
+
+    fn take(&self) -> Option<Vec<u8>> {
+        (self.used.load(Ordering::Relaxed)).then(|| {
+            self.used.store(false, Ordering::Relaxed);
+            std::mem::take(&mut lock(&self.state).0)
+        })
+    }
+
+    fn error(&self) -> Option<CloseReason> {
+        lock(&self.state).1.clone()
+    }
+}
+
+/// The reader's end of the program's channel: bounded in messages by the channel itself, and in
+/// bytes here.
+///
+/// The channel is crossbeam's own, so that the program can `select!` on it; it says how many
+/// messages wait in it, and the order is known, so the bytes that wait can be summed up. What it
+/// can not do is to tell when the program takes one. The connection's own `recv` and its siblings
+/// do tell; a program that receives through `receiver()` is looked after every few milliseconds,
+/// only while the limit in bytes is reached.
+pub(crate) struct Inbox<T> {
+    sender: Sender<T>,
+    /// The sizes of the messages that were in the channel when it was last looked at, and since.
+    sizes: VecDeque<usize>,
+    bytes: usize,
+    limit: usize,
+    /// So many sizes are kept before the channel is looked at again.
+    look_after: usize,
+    /// Nobody can receive any more.
+    abandoned: bool,
+}
+
+impl<T> Inbox<T> {
+    pub fn new(sender: Sender<T>, limit: usize) -> Inbox<T> {
+        let look_after = sender.capacity().unwrap_or(0).max(64) * 2;
+        Inbox {
+            sender,
+            sizes: VecDeque::new(),
+            bytes: 0,
+            limit,
+            look_after,
+            abandoned: false,
+        }
+    }
+
+    /// Nobody can receive any more: messages need not even be decoded.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    /// Waits for room, then passes `item` on. `Err`: the connection was ended meanwhile.
+    pub fn push(&mut self, link: &Link, item: T, size: usize) -> Result<(), CloseReason> {
+        let size = size + size_of::<T>();
+        if self.bytes + size > self.limit || self.sizes.len() >= self.look_after {
+            self.wait_for_bytes(link, size)?;
+        }
+        let sent = match self.sender.try_send(item) {
+            Err(TrySendError::Full(item)) => select! {
+                send(self.sender, item) -> sent => sent.is_ok(),
+                recv(link.killed) -> _ => return Err(link.close_reason().unwrap_or(CloseReason::Aborted)),
+            },
+            sent => sent.is_ok(),
+        };
+        self.abandoned = !sent;
+        self.sizes.push_back(size);
+        self.bytes += size;
+        Ok(())
+    }
+
+    fn count(&mut self) {
+        let waiting = self.sender.len();
+        while self.sizes.len() > waiting {
+            self.bytes -= self.sizes.pop_front().unwrap_or(0);
+        }
+    }
+
+    fn wait_for_bytes(&mut self, link: &Link, size: usize) -> Result<(), CloseReason> {
+        self.count();
+        let mut pause = Duration::from_millis(1);
+        while !self.sizes.is_empty() && self.bytes + size > self.limit {
+            link.room.waiting.store(true, Ordering::SeqCst);
+            let guard = lock(&link.room.mutex);
+            self.count();
+            if self.sizes.is_empty() || self.bytes + size <= self.limit {
+                break;
+            }
+            if link.is_dead() {
+                return Err(link.close_reason().unwrap_or(CloseReason::Aborted));
+            }
+            drop(link.room.made.wait_timeout(guard, pause));
+            pause = (pause * 2).min(Duration::from_millis(20));
+            self.count();
+        }
+        link.room.waiting.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+}

@@ -1,0 +1,616 @@
+//! The send path.
+//!
+//! A lone message is written by the caller, at once. One that follows others closely is appended to
+//! a queue, which the connection's writer thread empties in large writes; so is what the socket
+//! does not take. A large message is written by the caller from where it lies, without a copy, as
+//! soon as the queue is empty. Whoever writes while not holding the lock has the queue's `busy`
+//! flag, so that the order of messages is the order in which they were accepted.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use log::trace;
+
+use super::link::Link;
+use super::lock;
+use super::socket::{write_now, write_slice};
+use crate::error::{CloseReason, SendError};
+use crate::format::{DataType, Dialect, Encoded};
+use crate::proto::header::{data_header, HEADER_LEN};
+
+/// From this payload size on the caller writes the message itself, without a copy.
+const LARGE: usize = 64 << 10;
+
+/// A message that follows the last one of its thread within this time is part of a burst. About
+/// the time that one write takes.
+const BURST: Duration = Duration::from_micros(10);
+
+/// A writer thread without work ends after this time.
+const RETIRE: Duration = Duration::from_secs(1);
+
+/// Queue buffers above this size are given back once they are empty.
+const KEEP: usize = 256 << 10;
+
+/// How long a send may wait for room in the queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wait {
+    No,
+    Until(Instant),
+    Forever,
+}
+
+/// Is a message part of a burst, in which gathering pays?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Burst(bool);
+
+thread_local! {
+    static LAST_SEND: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+impl Burst {
+    /// Sends of this thread on whichever connection count.
+    pub fn now() -> Burst {
+        let now = Instant::now();
+        Burst(
+            LAST_SEND
+                .get()
+                .is_some_and(|last| now.duration_since(last) < BURST),
+        )
+    }
+
+    pub fn note() {
+        LAST_SEND.set(Some(Instant::now()));
+    }
+}
+
+pub(super) struct Outbox {
+    queue: Mutex<Queue>,
+    /// Signalled when bytes have left the queue, or it has ended.
+    room: Condvar,
+    /// Signalled when the writer thread has something to do.
+    work: Condvar,
+}
+
+struct Queue {
+    /// Taken away at the end.
+    socket: Option<Arc<TcpStream>>,
+    /// Whole messages, to be written next; after a partial write, the rest of one first.
+    pending: Vec<u8>,
+    /// Bytes that the holder of `busy` is writing.
+    in_flight: usize,
+    /// Someone writes to the socket without holding the lock.
+    busy: bool,
+    /// There is a writer thread.
+    writer: bool,
+    /// It waits for work.
+    parked: bool,
+    /// Threads that wait for room, in the order in which they came.
+    line: VecDeque<u64>,
+    next_ticket: u64,
+    /// Threads that wait at `room`, for whatever reason.
+    waiters: usize,
+    /// No more messages are accepted, for this reason.
+    closed: Option<CloseReason>,
+    /// What a write met.
+    failure: Option<CloseReason>,
+    fin: Fin,
+    /// The last DATA header: equal sizes are common.
+    header: [u8; HEADER_LEN],
+    header_of: Option<(usize, DataType)>,
+    messages: u64,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fin {
+    No,
+    WhenEmpty,
+    Sent,
+}
+
+impl Queue {
+    fn used(&self) -> usize {
+        self.pending.len() + self.in_flight
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.busy && self.pending.is_empty()
+    }
+}
+
+impl Outbox {
+    pub fn new(socket: Arc<TcpStream>) -> Outbox {
+        let queue = Queue {
+            socket: Some(socket),
+            pending: Vec::new(),
+            in_flight: 0,
+            busy: false,
+            writer: false,
+            parked: false,
+            line: VecDeque::new(),
+            next_ticket: 0,
+            waiters: 0,
+            closed: None,
+            failure: None,
+            fin: Fin::No,
+            header: [0; HEADER_LEN],
+            header_of: None,
+            messages: 0,
+            bytes: 0,
+        };
+        Outbox {
+            queue: Mutex::new(queue),
+            room: Condvar::new(),
+            work: Condvar::new(),
+        }
+    }
+
+    pub fn socket(&self) -> Option<Arc<TcpStream>> {
+        lock(&self.queue).socket.clone()
+    }
+
+    /// Messages and bytes accepted, and bytes that wait.
+    pub fn numbers(&self) -> (u64, u64, usize) {
+        let queue = lock(&self.queue);
+        (queue.messages, queue.bytes, queue.used())
+    }
+
+    pub fn failure(&self) -> Option<CloseReason> {
+        lock(&self.queue).failure.clone()
+    }
+
+    /// Accepts no more messages; sends FIN (to a lanpeer) when those accepted are written.
+    pub fn finish(&self, reason: CloseReason, dialect: Dialect) {
+        let mut queue = lock(&self.queue);
+        queue.closed.get_or_insert(reason);
+        if dialect == Dialect::Lanpeer && queue.fin == Fin::No {
+            queue.fin = Fin::WhenEmpty;
+        }
+        self.settle(&mut queue);
+        self.room.notify_all();
+        self.work.notify_one();
+    }
+
+    /// The connection is over: drops what is queued, and lets go of the socket.
+    pub fn give_up(&self, reason: CloseReason) -> Option<Arc<TcpStream>> {
+        let mut queue = lock(&self.queue);
+        queue.closed.get_or_insert(reason);
+        queue.pending = Vec::new();
+        self.room.notify_all();
+        self.work.notify_one();
+        queue.socket.take()
+    }
+
+    /// Waits until everything accepted is handed to the system. `Err`: it never will be, or not
+    /// before the deadline.
+    pub fn wait_until_empty(&self, deadline: Option<Instant>) -> Result<(), SendError> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if let Some(failure) = &queue.failure {
+                return Err(SendError::Closed(failure.clone()));
+            }
+            if queue.socket.is_none() {
+                return Err(SendError::Closed(
+                    queue.closed.clone().unwrap_or(CloseReason::ClosedHere),
+                ));
+            }
+            if queue.is_idle() {
+                return Ok(());
+            }
+            queue = self
+                .wait_for_room(queue, deadline)
+                .ok_or(SendError::Timeout)?;
+        }
+    }
+
+    /// `None`: the deadline has passed.
+    fn wait_for_room<'a>(
+        &self,
+        mut queue: MutexGuard<'a, Queue>,
+        deadline: Option<Instant>,
+    ) -> Option<MutexGuard<'a, Queue>> {
+        queue.waiters += 1;
+        let mut queue = match deadline {
+            None => self
+                .room
+                .wait(queue)
+                .unwrap_or_else(|poisoned| poisoned.into_inner()),
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    queue.waiters -= 1;
+                    return None;
+                }
+                self.room
+                    .wait_timeout(queue, left)
+                    .unwrap_or_else(|poisoned| poisoned.into_inner())
+                    .0
+            }
+        };
+        queue.waiters -= 1;
+        Some(queue)
+    }
+
+    /// After bytes have left the queue: tells those who wait, and sends the FIN that is due.
+    fn settle(&self, queue: &mut Queue) {
+        if queue.waiters > 0 {
+            self.room.notify_all();
+        }
+        if queue.fin == Fin::WhenEmpty && queue.is_idle() {
+            queue.fin = Fin::Sent;
+            if let Some(socket) = &queue.socket {
+                let _ = socket.shutdown(Shutdown::Write);
+            }
+        }
+    }
+
+    /// A write failed. The reader goes on: what arrived before is still to be delivered, and it
+    /// finds the end by itself.
+    fn fail(&self, queue: &mut Queue, error: &io::Error) {
+        let reason = CloseReason::from_io(error);
+        queue.failure.get_or_insert(reason.clone());
+        queue.closed.get_or_insert(reason);
+        queue.pending = Vec::new();
+        if let Some(socket) = &queue.socket {
+            let _ = socket.shutdown(Shutdown::Read);
+        }
+        self.room.notify_all();
+    }
+}
+
+impl Link {
+    /// Sends a message, or says why not; see the top of this file for how.
+    pub fn send(
+        self: &Arc<Link>,
+        message: Encoded<'_>,
+        wait: Wait,
+        burst: Option<Burst>,
+    ) -> Result<(), SendError> {
+        self.check(&message)?;
+        self.hub.pulse.note_send(&self.hub);
+        let payload = message.payload;
+        let outbox = &self.outbox;
+        let mut queue = self.admit(payload.len() + HEADER_LEN, wait)?;
+        let headed = self.header(&mut queue, &message)?;
+        queue.messages += 1;
+        queue.bytes += payload.len() as u64;
+
+        let header_len = if headed { HEADER_LEN } else { 0 };
+        let mut written = 0;
+        if queue.is_idle() {
+            let large = payload.len() >= LARGE;
+            if large && !matches!(wait, Wait::No) {
+                return self.write_large(queue, header_len, payload, wait);
+            }
+            if large || burst.unwrap_or_else(Burst::now) == Burst(false) {
+                written = self.write_directly(&mut queue, header_len, payload)?;
+            }
+            Burst::note();
+        }
+        if written < header_len + payload.len() {
+            let header = queue.header;
+            queue
+                .pending
+                .extend_from_slice(&header[written.min(header_len)..header_len]);
+            queue
+                .pending
+                .extend_from_slice(&payload[written.saturating_sub(header_len)..]);
+            self.wake_writer(queue);
+        } else {
+            outbox.settle(&mut queue);
+        }
+        Ok(())
+    }
+
+    /// Waits until everything accepted so far is handed to the system.
+    pub fn flush(&self) -> Result<(), SendError> {
+        self.outbox.wait_until_empty(None)
+    }
+
+    fn check(&self, message: &Encoded<'_>) -> Result<(), SendError> {
+        let (size, limit) = (message.payload.len(), self.hub.settings.max_message_size);
+        if size > limit {
+            return Err(SendError::TooLarge { size, limit });
+        }
+        if message.data_type != self.data_type && (self.strict || self.stream.is_some()) {
+            return Err(SendError::WrongType {
+                expected: self.data_type,
+                got: message.data_type,
+            });
+        }
+        if self.stream.is_some() {
+            let stream = self.known_stream_size();
+            if size == 0 || stream.is_some_and(|stream| stream != size) {
+                return Err(SendError::WrongSize {
+                    size,
+                    stream: stream.unwrap_or(0),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits in line for room for `total` bytes. A message larger than the queue goes when the
+    /// queue is empty.
+    fn admit(&self, total: usize, wait: Wait) -> Result<MutexGuard<'_, Queue>, SendError> {
+        let limit = self.hub.settings.send_queue;
+        let mut queue = lock(&self.outbox.queue);
+        let mut ticket = None;
+        let result = loop {
+            if let Some(reason) = &queue.closed {
+                break Err(SendError::Closed(reason.clone()));
+            }
+            let turn = queue.line.front().copied() == ticket;
+            if turn && (queue.used() == 0 || queue.used() + total <= limit) {
+                break Ok(());
+            }
+            let deadline = match wait {
+                Wait::No => break Err(SendError::Full),
+                Wait::Until(deadline) if Instant::now() >= deadline => {
+                    break Err(SendError::Timeout)
+                }
+                Wait::Until(deadline) => Some(deadline),
+                Wait::Forever => None,
+            };
+            if ticket.is_none() {
+                let own = queue.next_ticket;
+                queue.next_ticket += 1;
+                queue.line.push_back(own);
+                ticket = Some(own);
+            }
+            queue = match self.outbox.wait_for_room(queue, deadline) {
+                Some(queue) => queue,
+                None => lock(&self.outbox.queue),
+            };
+        };
+        if ticket.is_some() {
+            queue.line.retain(|waiting| Some(*waiting) != ticket);
+            if queue.waiters > 0 {
+                self.outbox.room.notify_all();
+            }
+        }
+        result.map(|()| queue)
+    }
+
+    /// Puts the message's header into `queue.header`; says whether it needs one.
+    fn header(&self, queue: &mut Queue, message: &Encoded<'_>) -> Result<bool, SendError> {
+        let size = message.payload.len();
+        if self.stream.is_some() {
+            // The first message in either direction decides the size, once.
+            let first =
+                self.stream_size
+                    .compare_exchange(0, size, Ordering::SeqCst, Ordering::SeqCst);
+            match first {
+                Err(stream) if stream != size => return Err(SendError::WrongSize { size, stream }),
+                // The size is agreed already: by HELLO, or towards peerpy by its own first message.
+                Err(_) if self.dialect == Dialect::Peerpy => return Ok(false),
+                Err(_) if queue.messages > 0 || self.stream_is_named() => return Ok(false),
+                _ => {}
+            }
+        }
+        if queue.header_of != Some((size, message.data_type)) {
+            queue.header = data_header(size, message.data_type);
+            queue.header_of = Some((size, message.data_type));
+        }
+        Ok(true)
+    }
+
+    /// One write of what the socket takes at once, under the lock: it never waits. Says how much.
+    fn write_directly(
+        &self,
+        queue: &mut Queue,
+        header_len: usize,
+        payload: &[u8],
+    ) -> Result<usize, SendError> {
+        let Some(socket) = &queue.socket else {
+            return Ok(0);
+        };
+        let parts = [
+            IoSlice::new(&queue.header[..header_len]),
+            IoSlice::new(payload),
+        ];
+        match write_now(socket, &parts[usize::from(header_len == 0)..]) {
+            Ok(written) => Ok(written),
+            Err(error) if is_pause(&error) => Ok(0),
+            Err(error) => {
+                self.outbox.fail(queue, &error);
+                Err(SendError::Closed(CloseReason::from_io(&error)))
+            }
+        }
+    }
+
+    /// A large message from where it lies, waiting for the socket. At the deadline a message of
+    /// which a part is written already is accepted: its rest goes to the queue.
+    fn write_large(
+        self: &Arc<Link>,
+        mut queue: MutexGuard<'_, Queue>,
+        header_len: usize,
+        payload: &[u8],
+        wait: Wait,
+    ) -> Result<(), SendError> {
+        let outbox = &self.outbox;
+        let total = header_len + payload.len();
+        let header = queue.header;
+        let Some(socket) = queue.socket.clone() else {
+            return Ok(());
+        };
+        queue.busy = true;
+        queue.in_flight = total;
+        drop(queue);
+
+        let mut written = 0;
+        let result = loop {
+            if written == total {
+                break Ok(());
+            }
+            if self.is_dead() {
+                break Ok(());
+            }
+            if matches!(wait, Wait::Until(deadline) if Instant::now() >= deadline) {
+                break Ok(());
+            }
+            let parts = [
+                IoSlice::new(&header[written.min(header_len)..header_len]),
+                IoSlice::new(&payload[written.saturating_sub(header_len)..]),
+            ];
+            match write_slice(&socket, &parts[usize::from(written >= header_len)..]) {
+                Ok(n) => written += n,
+                Err(error) if is_pause(&error) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        drop(socket);
+
+        let mut queue = lock(&outbox.queue);
+        queue.busy = false;
+        queue.in_flight = 0;
+        Burst::note();
+        if let Err(error) = result {
+            outbox.fail(&mut queue, &error);
+            return Err(SendError::Closed(CloseReason::from_io(&error)));
+        }
+        if queue.socket.is_none() {
+            let reason = queue.closed.clone().unwrap_or(CloseReason::ClosedHere);
+            outbox.room.notify_all();
+            return Err(SendError::Closed(reason));
+        }
+        if written == 0 && total > 0 {
+            // Not begun at the deadline.
+            queue.messages -= 1;
+            queue.bytes -= payload.len() as u64;
+            if self.stream.is_some() && queue.messages == 0 && !self.stream_is_named() {
+                queue.header_of = None;
+            }
+            self.go_on(queue);
+            return Err(SendError::Timeout);
+        }
+        if written < total {
+            let mut rest = Vec::with_capacity(total - written + queue.pending.len());
+            rest.extend_from_slice(&header[written.min(header_len)..header_len]);
+            rest.extend_from_slice(&payload[written.saturating_sub(header_len)..]);
+            rest.extend_from_slice(&queue.pending);
+            queue.pending = rest;
+        }
+        self.go_on(queue);
+        Ok(())
+    }
+
+    /// After a write outside the lock: others may have queued messages meanwhile.
+    fn go_on(self: &Arc<Link>, mut queue: MutexGuard<'_, Queue>) {
+        self.outbox.settle(&mut queue);
+        if !queue.pending.is_empty() {
+            self.wake_writer(queue);
+        }
+    }
+
+    /// Sees to it that someone writes what is pending.
+    fn wake_writer(self: &Arc<Link>, mut queue: MutexGuard<'_, Queue>) {
+        if queue.busy {
+            return;
+        }
+        if queue.writer {
+            if queue.parked {
+                queue.parked = false;
+                self.outbox.work.notify_one();
+            }
+            return;
+        }
+        queue.writer = true;
+        drop(queue);
+        let link = Arc::clone(self);
+        if let Err(error) = self
+            .hub
+            .spawn(format!("lanpeer-w-{}", self.id), move || link.write_loop())
+        {
+            // The system has no thread for us: then this one does the work.
+            trace!("connection {}: no writer thread: {error}", self.id);
+            self.write_pending();
+            lock(&self.outbox.queue).writer = false;
+        }
+    }
+
+    /// The writer thread.
+    fn write_loop(&self) {
+        let outbox = &self.outbox;
+        loop {
+            self.write_pending();
+            let mut queue = lock(&outbox.queue);
+            if queue.socket.is_none() || queue.fin == Fin::Sent {
+                queue.writer = false;
+                return;
+            }
+            if !queue.busy && !queue.pending.is_empty() {
+                continue;
+            }
+            queue.parked = true;
+            let (mut queue, timeout) = outbox
+                .work
+                .wait_timeout(queue, RETIRE)
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            queue.parked = false;
+            if timeout.timed_out() && queue.pending.is_empty() {
+                queue.writer = false;
+                return;
+            }
+        }
+    }
+
+    /// Writes until nothing is pending, or another holds the socket.
+    fn write_pending(&self) {
+        let outbox = &self.outbox;
+        let mut batch = Vec::new();
+        let mut queue = lock(&outbox.queue);
+        while !queue.busy && !queue.pending.is_empty() {
+            let Some(socket) = queue.socket.clone() else {
+                return;
+            };
+            batch.clear();
+            if batch.capacity() > KEEP {
+                batch = Vec::new();
+            }
+            std::mem::swap(&mut batch, &mut queue.pending);
+            queue.busy = true;
+            queue.in_flight = batch.len();
+            drop(queue);
+
+            let mut rest = &batch[..];
+            let mut failure = None;
+            while !rest.is_empty() && !self.is_dead() {
+                match write_slice(&socket, &[IoSlice::new(rest)]) {
+                    Ok(n) => rest = &rest[n..],
+                    Err(error) if is_pause(&error) => {}
+                    Err(error) => {
+                        failure = Some(error);
+                        break;
+                    }
+                }
+            }
+            drop(socket);
+
+            queue = lock(&outbox.queue);
+            queue.busy = false;
+            queue.in_flight = 0;
+            if let Some(error) = failure {
+                outbox.fail(&mut queue, &error);
+            }
+            outbox.settle(&mut queue);
+        }
+    }
+
+    fn stream_is_named(&self) -> bool {
+        matches!(self.stream, Some(crate::options::StreamSize::Of(_)))
+    }
+}
+
+/// Not an error: the socket is full, or a signal came.
+fn is_pause(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    // A write timeout shows as WouldBlock on Unix and as TimedOut on Windows, where no connection
+    // error has that kind while a write timeout is set. On Unix TimedOut is a dead connection.
+    matches!(error.kind(), WouldBlock | Interrupted) || (cfg!(windows) && error.kind() == TimedOut)
+}

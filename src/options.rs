@@ -1,0 +1,171 @@
+//! The settings of a peer, and what each connection is told of them.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::format::DataType;
+
+/// How a stream says its size.
+///
+/// ```
+/// use lanpeer::StreamSize;
+///
+/// assert_eq!(StreamSize::Of(640 * 480 * 3).to_string(), "stream of 921600 bytes");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamSize {
+    /// The first message decides.
+    FromFirst,
+    /// This many bytes, agreed in the handshake.
+    Of(usize),
+}
+
+impl std::fmt::Display for StreamSize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StreamSize::FromFirst => f.write_str("stream"),
+            StreamSize::Of(size) => write!(f, "stream of {size} bytes"),
+        }
+    }
+}
+
+/// What a [`PeerBuilder`](crate::PeerBuilder) sets; see there for what each means.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub timeout: Duration,
+    pub close_timeout: Duration,
+    pub max_connections: usize,
+    pub max_message_size: usize,
+    pub receive_queue: usize,
+    pub receive_queue_bytes: usize,
+    pub send_queue: usize,
+    pub keepalive: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            timeout: Duration::from_secs(2),
+            close_timeout: Duration::from_secs(5),
+            max_connections: 1024,
+            max_message_size: 64 << 20,
+            receive_queue: 256,
+            receive_queue_bytes: 16 << 20,
+            send_queue: 1 << 20,
+            keepalive: Some(Duration::from_secs(10)),
+        }
+    }
+}
+
+impl Settings {
+    pub fn check(&self) -> Result<()> {
+        let invalid = |option, reason: &str| {
+            Err(Error::InvalidOption {
+                option,
+                reason: reason.to_owned(),
+            })
+        };
+        check_timeout("timeout", self.timeout)?;
+        check_timeout("close_timeout", self.close_timeout)?;
+        for (option, value) in [
+            ("max_connections", self.max_connections),
+            ("max_message_size", self.max_message_size),
+            ("receive_queue", self.receive_queue),
+            ("receive_queue_bytes", self.receive_queue_bytes),
+            ("send_queue", self.send_queue),
+        ] {
+            if value == 0 {
+                return invalid(option, "must be at least 1");
+            }
+        }
+        match self.keepalive {
+            // The system counts in whole seconds: two of silence, then probes.
+            Some(time) if time < Duration::from_secs(4) => {
+                invalid("keepalive", "must be at least 4 seconds")
+            }
+            Some(time) if time > Duration::from_secs(24 * 3600) => {
+                invalid("keepalive", "must be at most a day")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn check_timeout(option: &'static str, time: Duration) -> Result<()> {
+    if time.is_zero() || time > Duration::from_secs(24 * 3600) {
+        let reason = "must be more than zero and at most a day".to_owned();
+        return Err(Error::InvalidOption { option, reason });
+    }
+    Ok(())
+}
+
+/// Options of one connection that this side asks for, like [`std::fs::OpenOptions`].
+///
+/// ```
+/// use lanpeer::{Bytes, ConnectOptions, Peer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bob = Peer::bind("127.0.0.1:0")?;
+/// let bob_addr = bob.local_addr();
+/// let asking = std::thread::spawn(move || {
+///     let alice = Peer::bind("127.0.0.1:0")?;
+///     let conn = ConnectOptions::new().stream_of(4).connect::<Bytes>(&alice, bob_addr)?;
+///     Ok::<_, lanpeer::Error>((alice, conn))
+/// });
+/// let frames = bob.accept::<Bytes>()?;
+/// let (_alice, conn) = asking.join().unwrap()?;
+/// conn.send(b"1234")?;
+/// assert!(conn.send(b"too long").is_err()); // nothing was written
+/// assert_eq!(frames.recv()?, b"1234");
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ConnectOptions {
+    pub(crate) strict: Option<bool>,
+    pub(crate) stream: Option<StreamSize>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) data_type: Option<DataType>,
+}
+
+impl ConnectOptions {
+    /// The defaults: strict, no stream, the peer's timeout.
+    pub fn new() -> ConnectOptions {
+        ConnectOptions::default()
+    }
+
+    /// Shall a message of another data type end the connection? Where not, it is decoded as the
+    /// data type that its header names. Default: `true`, but `false` for
+    /// [`Dynamic`](crate::Dynamic).
+    pub fn strict(&mut self, strict: bool) -> &mut ConnectOptions {
+        self.strict = Some(strict);
+        self
+    }
+
+    /// All messages, in both directions, have one size, which the first of them decides. They go
+    /// without headers then. Not the default.
+    pub fn stream(&mut self) -> &mut ConnectOptions {
+        self.stream = Some(StreamSize::FromFirst);
+        self
+    }
+
+    /// All messages, in both directions, have this size in bytes, from 1 to
+    /// [`max_message_size`](crate::PeerBuilder::max_message_size). They go without headers.
+    pub fn stream_of(&mut self, bytes: usize) -> &mut ConnectOptions {
+        self.stream = Some(StreamSize::Of(bytes));
+        self
+    }
+
+    /// How long the TCP connection and the handshake may take. Default: the peer's
+    /// [`timeout`](crate::PeerBuilder::timeout).
+    pub fn timeout(&mut self, time: Duration) -> &mut ConnectOptions {
+        self.timeout = Some(time);
+        self
+    }
+
+    /// The data type to announce with the format [`Dynamic`](crate::Dynamic); the others have
+    /// their own. Default: `json`.
+    pub fn data_type(&mut self, data_type: DataType) -> &mut ConnectOptions {
+        self.data_type = Some(data_type);
+        self
+    }
+}

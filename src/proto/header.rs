@@ -1,0 +1,601 @@
+//! Headers: `TYPE|key=value&key=value`, padded with `|` to 128 bytes.
+
+use std::fmt::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use super::data_type::DataType;
+
+/// Every header has this length.
+pub(crate) const HEADER_LEN: usize = 128;
+
+/// What peerpy sends between messages, and between the frames of a stream, when it heard nothing.
+pub(crate) const PING: [u8; HEADER_LEN] = {
+    let mut header = [b'|'; HEADER_LEN];
+    header[0] = b'P';
+    header[1] = b'I';
+    header[2] = b'N';
+    header[3] = b'G';
+    header
+};
+
+/// Why bytes are not a header, or can not become one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderError {
+    TooLong { len: usize },
+    NotUtf8,
+    Stray(String),
+    NoEquals(String),
+    Repeated(String),
+    Missing(&'static str),
+    Number { key: &'static str, value: String },
+    Address { key: &'static str, value: String },
+    DataType(String),
+    Unexpected { expected: &'static str, got: String },
+}
+
+impl fmt::Display for HeaderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Text from the network is escaped, so that it can not write its own log lines.
+        match self {
+            Self::TooLong { len } => write!(f, "a header of {len} bytes, at most {HEADER_LEN} fit"),
+            Self::NotUtf8 => f.write_str("a header that is not UTF-8"),
+            Self::Stray(text) => {
+                write!(f, "`{}` after the padding of a header", text.escape_debug())
+            }
+            Self::NoEquals(part) => {
+                write!(f, "`{}` in a header is not key=value", part.escape_debug())
+            }
+            Self::Repeated(key) => write!(f, "the key `{}` twice in a header", key.escape_debug()),
+            Self::Missing(key) => write!(f, "a header without `{key}`"),
+            Self::Number { key, value } => {
+                write!(f, "{key}=`{}` is not a size", value.escape_debug())
+            }
+            Self::Address { key, value } => {
+                write!(f, "{key}=`{}` is not IP:PORT", value.escape_debug())
+            }
+            Self::DataType(name) => write!(f, "unknown data type `{}`", name.escape_debug()),
+            Self::Unexpected { expected, got } => {
+                write!(
+                    f,
+                    "a header `{}` where {expected} was expected",
+                    got.escape_debug()
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for HeaderError {}
+
+/// The text of a header, split: the word before the first `|`, and its keys.
+///
+/// Accepts any length up to 128 bytes, with or without padding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fields<'a> {
+    word: &'a str,
+    pairs: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Fields<'a>, HeaderError> {
+        if bytes.len() > HEADER_LEN {
+            return Err(HeaderError::TooLong { len: bytes.len() });
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| HeaderError::NotUtf8)?;
+        let text = text.trim_end_matches('|');
+        let (word, pairs) = text.split_once('|').unwrap_or((text, ""));
+        if let Some((_, stray)) = pairs.split_once('|') {
+            return Err(HeaderError::Stray(stray.trim_start_matches('|').to_owned()));
+        }
+        let fields = Fields { word, pairs };
+        for (index, part) in fields.parts().enumerate() {
+            match part.split_once('=') {
+                Some((key, value)) if !value.contains('=') => {
+                    if fields
+                        .parts()
+                        .take(index)
+                        .any(|p| p.split('=').next() == Some(key))
+                    {
+                        return Err(HeaderError::Repeated(key.to_owned()));
+                    }
+                }
+                _ => return Err(HeaderError::NoEquals(part.to_owned())),
+            }
+        }
+        Ok(fields)
+    }
+
+    /// What stands before the first `|`: `HELLO`, or `PING 192.168.0.2:51515`.
+    pub fn word(&self) -> &'a str {
+        self.word
+    }
+
+    pub fn get(&self, key: &str) -> Option<&'a str> {
+        self.parts().find_map(|part| {
+            part.split_once('=')
+                .filter(|(k, _)| *k == key)
+                .map(|(_, v)| v)
+        })
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &'a str> {
+        let pairs = self.pairs;
+        (!pairs.is_empty())
+            .then(|| pairs.split('&'))
+            .into_iter()
+            .flatten()
+    }
+
+    fn size(&self, key: &'static str) -> Result<Option<u64>, HeaderError> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        // `parse` alone would take a leading plus sign.
+        match value.parse() {
+            Ok(size) if value.bytes().all(|b| b.is_ascii_digit()) => Ok(Some(size)),
+            _ => Err(HeaderError::Number {
+                key,
+                value: value.to_owned(),
+            }),
+        }
+    }
+
+    fn address(&self, key: &'static str) -> Result<Option<SocketAddrV4>, HeaderError> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        value.parse().map(Some).map_err(|_| HeaderError::Address {
+            key,
+            value: value.to_owned(),
+        })
+    }
+
+    /// Absent is `default`; of the texts, those that say "no" are false and all others true, as
+    /// peerpy reads them, except that peerpy takes `False` for true.
+    fn flag(&self, key: &str, default: bool) -> bool {
+        self.get(key).map_or(default, |value| {
+            !matches!(value, "" | "0" | "false" | "False")
+        })
+    }
+
+    fn is_lanpeer(&self) -> bool {
+        self.get("v").is_some_and(|v| v != "" && v != "0")
+    }
+}
+
+/// Builds a header; what does not fit into 128 bytes is an error, never cut.
+pub(crate) struct HeaderWriter {
+    bytes: [u8; HEADER_LEN],
+    len: usize,
+    pairs: usize,
+}
+
+impl HeaderWriter {
+    pub fn new(word: impl fmt::Display) -> HeaderWriter {
+        let mut writer = HeaderWriter {
+            bytes: [b'|'; HEADER_LEN],
+            len: 0,
+            pairs: 0,
+        };
+        let _ = write!(writer, "{word}");
+        writer
+    }
+
+    pub fn pair(mut self, key: &str, value: impl fmt::Display) -> HeaderWriter {
+        let separator = if self.pairs == 0 { '|' } else { '&' };
+        self.pairs += 1;
+        let _ = write!(self, "{separator}{key}={value}");
+        self
+    }
+
+    pub fn finish(self) -> Result<[u8; HEADER_LEN], HeaderError> {
+        if self.len > HEADER_LEN {
+            return Err(HeaderError::TooLong { len: self.len });
+        }
+        Ok(self.bytes)
+    }
+}
+
+impl fmt::Write for HeaderWriter {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        if end <= HEADER_LEN {
+            self.bytes[self.len..end].copy_from_slice(text.as_bytes());
+        }
+        // Beyond the end only the length is counted, so that `finish` can name it.
+        self.len = end;
+        Ok(())
+    }
+}
+
+/// HELLO: who asks for a connection, and for which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    /// Where the asker listens, as it says itself.
+    pub addr: SocketAddrV4,
+    pub data_type: DataType,
+    pub strict: bool,
+    pub stream: Option<Stream>,
+    /// The asker understands lanpeer's extensions (`v=1`).
+    pub lanpeer: bool,
+}
+
+/// How a stream says its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    FromFirst,
+    Of(u64),
+}
+
+impl Hello {
+    pub fn parse(bytes: &[u8]) -> Result<Hello, HeaderError> {
+        let fields = Fields::parse(bytes)?;
+        if fields.word() != "HELLO" {
+            return Err(HeaderError::Unexpected {
+                expected: "HELLO",
+                got: fields.word().to_owned(),
+            });
+        }
+        let addr = match fields.address("address_name")? {
+            Some(addr) => addr,
+            None => fields
+                .address("peer_name")?
+                .ok_or(HeaderError::Missing("peer_name"))?,
+        };
+        let data_type = fields
+            .get("data_type")
+            .ok_or(HeaderError::Missing("data_type"))?;
+        let data_type = data_type
+            .parse()
+            .map_err(|_| HeaderError::DataType(data_type.to_owned()))?;
+        let size = fields.size("data_size")?;
+        let stream = match (fields.flag("stream", false), size) {
+            (false, _) => None,
+            (true, None) => Some(Stream::FromFirst),
+            (true, Some(0)) => {
+                return Err(HeaderError::Number {
+                    key: "data_size",
+                    value: "0".to_owned(),
+                });
+            }
+            (true, Some(size)) => Some(Stream::Of(size)),
+        };
+        let strict = fields.flag("strict", true);
+        Ok(Hello {
+            addr,
+            data_type,
+            strict,
+            stream,
+            lanpeer: fields.is_lanpeer(),
+        })
+    }
+
+    pub fn write(&self) -> Result<[u8; HEADER_LEN], HeaderError> {
+        let with = |both: bool| {
+            let mut writer = HeaderWriter::new("HELLO");
+            if both {
+                writer = writer.pair("address_name", self.addr);
+            }
+            writer = writer.pair("peer_name", self.addr);
+            writer = writer.pair("data_type", self.data_type);
+            writer = writer.pair("strict", if self.strict { "1" } else { "" });
+            match self.stream {
+                None => {}
+                Some(Stream::FromFirst) => writer = writer.pair("stream", "1"),
+                Some(Stream::Of(size)) => {
+                    writer = writer.pair("stream", "1").pair("data_size", size)
+                }
+            }
+            if self.lanpeer {
+                writer = writer.pair("v", "1");
+            }
+            writer.finish()
+        };
+        // `peer_name` is what peerpy needs, `address_name` what its manual says.
+        with(true).or_else(|_| with(false))
+    }
+}
+
+/// The answer to a HELLO.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Accept { lanpeer: bool },
+    Deny { reason: Option<String> },
+}
+
+impl Answer {
+    pub fn parse(bytes: &[u8]) -> Result<Answer, HeaderError> {
+        let fields = Fields::parse(bytes)?;
+        match fields.word() {
+            "ACCEPT" => Ok(Answer::Accept {
+                lanpeer: fields.is_lanpeer(),
+            }),
+            "DENY" => Ok(Answer::Deny {
+                reason: fields.get("reason").map(str::to_owned),
+            }),
+            other => Err(HeaderError::Unexpected {
+                expected: "ACCEPT or DENY",
+                got: other.to_owned(),
+            }),
+        }
+    }
+
+    pub fn write(&self) -> Result<[u8; HEADER_LEN], HeaderError> {
+        match self {
+            Answer::Accept { lanpeer: true } => HeaderWriter::new("ACCEPT").pair("v", "1").finish(),
+            Answer::Accept { lanpeer: false } => HeaderWriter::new("ACCEPT").finish(),
+            Answer::Deny {
+                reason: Some(reason),
+            } => HeaderWriter::new("DENY").pair("reason", reason).finish(),
+            Answer::Deny { reason: None } => HeaderWriter::new("DENY").finish(),
+        }
+    }
+}
+
+/// Is this a word that a DENY can carry as its reason?
+pub(crate) fn is_reason(word: &str) -> bool {
+    (1..=64).contains(&word.len())
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+/// What may stand between two messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Between {
+    Data {
+        size: u64,
+        data_type: DataType,
+    },
+    /// PING, or a header of a kind that this version does not know: no message.
+    Other,
+}
+
+impl Between {
+    pub fn parse(bytes: &[u8; HEADER_LEN]) -> Result<Between, HeaderError> {
+        let fields = Fields::parse(bytes)?;
+        if fields.word().is_empty() {
+            return Err(HeaderError::Unexpected {
+                expected: "DATA",
+                got: String::new(),
+            });
+        }
+        if fields.word() != "DATA" {
+            return Ok(Between::Other);
+        }
+        let size = fields
+            .size("data_size")?
+            .ok_or(HeaderError::Missing("data_size"))?;
+        let name = fields
+            .get("data_type")
+            .ok_or(HeaderError::Missing("data_type"))?;
+        let data_type = name
+            .parse()
+            .map_err(|_| HeaderError::DataType(name.to_owned()))?;
+        Ok(Between::Data { size, data_type })
+    }
+}
+
+/// The header of one message. Infallible: the longest needs 56 bytes.
+pub(crate) fn data_header(size: usize, data_type: DataType) -> [u8; HEADER_LEN] {
+    let writer = HeaderWriter::new("DATA")
+        .pair("data_size", size)
+        .pair("data_type", data_type);
+    writer.finish().unwrap_or([b'|'; HEADER_LEN])
+}
+
+/// The address in a header, made reachable: a remote that listens on every interface may say
+/// 0.0.0.0, and then it is the one that its packets came from.
+pub(crate) fn reachable(claimed: SocketAddrV4, source: Ipv4Addr) -> SocketAddrV4 {
+    if claimed.ip().is_unspecified() {
+        SocketAddrV4::new(source, claimed.port())
+    } else {
+        claimed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hello(text: &str) -> Result<Hello, HeaderError> {
+        Hello::parse(text.as_bytes())
+    }
+
+    #[test]
+    fn hello_takes_either_dialect() {
+        let expected = Hello {
+            addr: "10.0.0.7:4000".parse().unwrap(),
+            data_type: DataType::Json,
+            strict: true,
+            stream: None,
+            lanpeer: false,
+        };
+        for text in [
+            "HELLO|address_name=10.0.0.7:4000&data_type=json&strict=1",
+            "HELLO|peer_name=10.0.0.7:4000&data_type=json&strict=True|||||",
+            "HELLO|strict=yes&data_type=json&address_name=10.0.0.7:4000&peer_name=x||",
+            "HELLO|data_type=json&unknown=&peer_name=10.0.0.7:4000",
+        ] {
+            assert_eq!(hello(text), Ok(expected.clone()), "{text}");
+        }
+    }
+
+    #[test]
+    fn strict_reads_as_documented() {
+        for (text, strict) in [
+            ("", false),
+            ("0", false),
+            ("false", false),
+            ("False", false),
+            ("1", true),
+            ("no", true),
+        ] {
+            let text = format!("HELLO|peer_name=1.2.3.4:5&data_type=raw&strict={text}");
+            assert_eq!(hello(&text).unwrap().strict, strict, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_is_named() {
+        use HeaderError::*;
+        let address = |value: &str| Address {
+            key: "peer_name",
+            value: value.into(),
+        };
+        let number = |value: &str| Number {
+            key: "data_size",
+            value: value.into(),
+        };
+        for (text, error) in [
+            ("HELLO", Missing("peer_name")),
+            ("HELLO|peer_name=1.2.3.4:5", Missing("data_type")),
+            ("HELLO|peer_name", NoEquals("peer_name".into())),
+            ("HELLO|a=b=c", NoEquals("a=b=c".into())),
+            ("HELLO|a=1&&b=2", NoEquals("".into())),
+            ("HELLO|a=1&b=2&a=3", Repeated("a".into())),
+            ("HELLO|a=1||||x", Stray("x".into())),
+            (
+                "HELLO|peer_name=nonsense&data_type=raw",
+                address("nonsense"),
+            ),
+            (
+                "HELLO|peer_name=1.2.3.4:99999&data_type=raw",
+                address("1.2.3.4:99999"),
+            ),
+            ("HELLO|peer_name=[::1]:5&data_type=raw", address("[::1]:5")),
+            (
+                "HELLO|peer_name=1.2.3.4:5&data_type=xml",
+                DataType("xml".into()),
+            ),
+            (
+                "HELLO|peer_name=1.2.3.4:5&data_type=raw&stream=1&data_size=0",
+                number("0"),
+            ),
+            (
+                "HELLO|peer_name=1.2.3.4:5&data_type=raw&stream=1&data_size=-1",
+                number("-1"),
+            ),
+            (
+                "HELLO|peer_name=1.2.3.4:5&data_type=raw&stream=1&data_size=+1",
+                number("+1"),
+            ),
+            (
+                "GET / HTTP/1.1",
+                Unexpected {
+                    expected: "HELLO",
+                    got: "GET / HTTP/1.1".into(),
+                },
+            ),
+        ] {
+            assert_eq!(hello(text), Err(error), "{text}");
+        }
+        assert_eq!(Hello::parse(b"HELLO|a=\xff"), Err(NotUtf8));
+        assert_eq!(Hello::parse(&[b'A'; 129]), Err(TooLong { len: 129 }));
+    }
+
+    #[test]
+    fn the_longest_hello_leaves_out_address_name() {
+        let longest = Hello {
+            addr: "255.255.255.255:65535".parse().unwrap(),
+            data_type: DataType::Bytes,
+            strict: true,
+            stream: Some(Stream::Of(u64::MAX)),
+            lanpeer: true,
+        };
+        let bytes = longest.write().unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains("address_name"));
+        assert_eq!(Hello::parse(&bytes), Ok(longest));
+    }
+
+    #[test]
+    fn sizes_that_are_no_sizes() {
+        for value in [
+            "-1",
+            "",
+            "1e3",
+            "0x10",
+            "1 ",
+            "99999999999999999999999",
+            "１",
+        ] {
+            let mut bytes = [b'|'; HEADER_LEN];
+            let text = format!("DATA|data_size={value}&data_type=raw");
+            bytes[..text.len()].copy_from_slice(text.as_bytes());
+            let expected = HeaderError::Number {
+                key: "data_size",
+                value: value.into(),
+            };
+            assert_eq!(Between::parse(&bytes), Err(expected));
+        }
+    }
+
+    #[test]
+    fn a_header_that_does_not_fit_is_an_error() {
+        let word = "x".repeat(119);
+        assert!(HeaderWriter::new("DENY")
+            .pair("r", "")
+            .pair("q", &word[..118])
+            .finish()
+            .is_ok());
+        let too_long = HeaderWriter::new("DENY")
+            .pair("r", "")
+            .pair("q", &word)
+            .finish();
+        assert_eq!(too_long, Err(HeaderError::TooLong { len: 129 }));
+    }
+
+    #[test]
+    fn ping_is_what_peerpy_sends() {
+        assert_eq!(HeaderWriter::new("PING").finish(), Ok(PING));
+        assert_eq!(Between::parse(&PING), Ok(Between::Other));
+    }
+
+    fn any_type() -> impl Strategy<Value = DataType> {
+        prop_oneof![
+            Just(DataType::Raw),
+            Just(DataType::Json),
+            Just(DataType::Bytes)
+        ]
+    }
+
+    fn any_stream() -> impl Strategy<Value = Option<Stream>> {
+        prop_oneof![
+            Just(None),
+            Just(Some(Stream::FromFirst)),
+            (1..=u64::MAX).prop_map(|n| Some(Stream::Of(n)))
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn hello_round_trips(ip: u32, port: u16, data_type in any_type(), strict: bool,
+                             stream in any_stream(), lanpeer: bool) {
+            let addr = SocketAddrV4::new(ip.into(), port);
+            let hello = Hello { addr, data_type, strict, stream, lanpeer };
+            prop_assert_eq!(Hello::parse(&hello.write().unwrap()), Ok(hello));
+        }
+
+        #[test]
+        fn data_round_trips(size: usize, data_type in any_type()) {
+            let expected = Between::Data { size: size as u64, data_type };
+            prop_assert_eq!(Between::parse(&data_header(size, data_type)), Ok(expected));
+        }
+
+        #[test]
+        fn every_prefix_and_any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..140)) {
+            for end in 0..=bytes.len() {
+                let _ = Hello::parse(&bytes[..end]);
+                let _ = Answer::parse(&bytes[..end]);
+            }
+        }
+
+        #[test]
+        fn near_headers_are_answered(text in "(HELLO|DATA|ACCEPT|DENY|PING)(\\||&|=|[a-z_]{1,9}|[0-9.:]{1,6}){0,20}") {
+            let bytes = &text.as_bytes()[..text.len().min(HEADER_LEN)];
+            let _ = Hello::parse(bytes);
+            let _ = Answer::parse(bytes);
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The wire, as pure functions of bytes: no sockets, no threads, no clock.
+//!
+//! ```text
+//! connect      HELLO|address_name=IP:PORT&peer_name=IP:PORT&data_type=json&strict=1&v=1|||…   128 bytes
+//! answer       ACCEPT|v=1|||…   or   DENY|reason=word|||…                                    128 bytes
+//! message      DATA|data_size=17&data_type=json|||…                                          128 bytes
+//!              {"data":"a text"}                                                             data_size bytes
+//! stream       only payloads, all of one size; the first after a DATA header, unless HELLO named the size
+//! keepalive    PING|||…   between messages, from peerpy only; no message
+//! end          TCP's FIN
+//! discovery    PING IP:PORT|pinger=IP:PORT&…   and   PONG IP:PORT|ponger=IP:PORT&…           UDP, 128 bytes
+//! ```
+//!
+//! [`header`] reads and writes the 128 bytes, [`frame`] turns what comes after the handshake into
+//! messages, `beacon` is the datagrams. Nothing here reserves memory for what a header claims.
+
+pub(crate) mod data_type;
+pub(crate) mod frame;
+pub(crate) mod header;
