@@ -3,19 +3,20 @@
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TrySendError};
 
 use crate::builder::PeerBuilder;
-use crate::connection::{Connection, ConnectionInfo};
-use crate::error::{Error, Result, SendError};
+use crate::connection::Connection;
+use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::format::{with_encoded, DataType, Dialect, Encode, Format};
-use crate::net::handshake::{self, Request, Start};
+use crate::format::{DataType, Format};
+use crate::info::ConnectionInfo;
+use crate::net::ask::{self, Request};
+use crate::net::handshake::Start;
 use crate::net::hub::Hub;
 use crate::net::link::Link;
-use crate::net::{listen, resolve, Burst, Wait};
+use crate::net::{listen, resolve};
 use crate::offer::{Incoming, Offer};
 use crate::options::{check_timeout, ConnectOptions, StreamSize};
 
@@ -88,6 +89,10 @@ impl Peer {
     /// if it listens on every interface.
     pub fn local_addr(&self) -> SocketAddr {
         self.inner.hub.local_addr.into()
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.inner.hub
     }
 
     // Offers
@@ -182,91 +187,6 @@ impl Peer {
             .collect()
     }
 
-    /// Sends one message to every connection of the format's data type, and says who got it.
-    ///
-    /// It is encoded once. Never waits: a connection whose send queue is full is reported with
-    /// [`SendError::Full`], so that it holds up nobody.
-    ///
-    /// ```
-    /// use lanpeer::{Json, Peer};
-    ///
-    /// let peer = Peer::bind("127.0.0.1:0")?;
-    /// let report = peer.broadcast::<Json<String>>("to all").unwrap();
-    /// for (addr, error) in &report.failed {
-    ///     eprintln!("{addr} did not get it: {error}");
-    /// }
-    /// assert_eq!(report.sent.len(), 0); // nobody is connected
-    /// # Ok::<(), lanpeer::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`SendError::Encode`]: nobody got it.
-    pub fn broadcast<F: Format>(
-        &self,
-        item: &(impl Encode<F> + ?Sized),
-    ) -> Result<Broadcast, SendError> {
-        let links = self.inner.hub.links();
-        let mut report = Broadcast::default();
-        report.sent.reserve(links.len());
-        self.each(item, &links, Wait::No, |link, result| {
-            report.add(link, result)
-        })?;
-        Ok(report)
-    }
-
-    /// As [`broadcast`](Peer::broadcast), and then waits, for at most `timeout` in all, for the
-    /// connections that were full. The others have their message at once.
-    ///
-    /// # Errors
-    /// [`SendError::Encode`]: nobody got it.
-    pub fn broadcast_timeout<F: Format>(
-        &self,
-        item: &(impl Encode<F> + ?Sized),
-        timeout: Duration,
-    ) -> Result<Broadcast, SendError> {
-        let wait = Instant::now()
-            .checked_add(timeout)
-            .map_or(Wait::Forever, Wait::Until);
-        let links = self.inner.hub.links();
-        let mut report = Broadcast::default();
-        let mut full = Vec::new();
-        self.each(item, &links, Wait::No, |link, result| match result {
-            Err(SendError::Full) => full.push(Arc::clone(link)),
-            result => report.add(link, result),
-        })?;
-        self.each(item, &full, wait, |link, result| report.add(link, result))?;
-        Ok(report)
-    }
-
-    /// Encodes once for each dialect that occurs, and sends to all.
-    fn each<F: Format>(
-        &self,
-        item: &(impl Encode<F> + ?Sized),
-        links: &[Arc<Link>],
-        wait: Wait,
-        mut told: impl FnMut(&Arc<Link>, Result<(), SendError>),
-    ) -> Result<(), SendError> {
-        // One broadcast is no burst, however many it goes to: its messages need not be gathered.
-        let burst = Burst::now();
-        for dialect in [Dialect::Lanpeer, Dialect::Peerpy] {
-            let mut to = links
-                .iter()
-                .filter(|link| link.dialect == dialect)
-                .peekable();
-            if to.peek().is_none() {
-                continue;
-            }
-            with_encoded::<F, _>(item, dialect, |message| {
-                for link in to
-                    .filter(|link| F::DATA_TYPE.is_none() || link.data_type == message.data_type())
-                {
-                    told(link, link.send(message, wait, Some(burst)));
-                }
-            })?;
-        }
-        Ok(())
-    }
-
     // Watching
 
     /// What happens at this peer: connections made, denied, failed and closed.
@@ -310,27 +230,6 @@ impl fmt::Debug for Peer {
             .field("local_addr", &self.local_addr())
             .field("is_stopped", &self.inner.hub.is_stopped())
             .finish_non_exhaustive()
-    }
-}
-
-/// Who got a message, and who did not: the result of [`Peer::broadcast`].
-///
-/// Each connection is named by where its peer listens.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Broadcast {
-    /// They accepted it, as with an `Ok` from [`send`](Connection::send).
-    pub sent: Vec<SocketAddr>,
-    /// They did not, and why.
-    pub failed: Vec<(SocketAddr, SendError)>,
-}
-
-impl Broadcast {
-    fn add(&mut self, link: &Link, result: Result<(), SendError>) {
-        match result {
-            Ok(()) => self.sent.push(link.peer_addr),
-            Err(error) => self.failed.push((link.peer_addr, error)),
-        }
     }
 }
 
@@ -450,6 +349,6 @@ impl ConnectOptions {
             stream: self.stream,
             timeout,
         };
-        handshake::connect(hub, &resolve(addr)?, request, start)
+        ask::connect(hub, &resolve(addr)?, request, start)
     }
 }

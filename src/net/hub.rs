@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use log::{debug, warn};
 
-use super::handshake::{deny, Pending};
+use super::answer::Pending;
+use super::handshake::deny;
 use super::link::Link;
 use super::lock;
 use super::pulse::Pulse;

@@ -17,9 +17,9 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::hub::{next_id, Hub, Slot};
 use super::lock;
+use super::outbox::Outbox;
 use super::reader::ReadAhead;
 use super::socket::{acknowledged, kernel_table, reset};
-use super::writer::Outbox;
 use crate::error::{CloseError, CloseReason};
 use crate::format::{DataType, Dialect};
 use crate::options::StreamSize;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use log::warn;
 use socket2::SockRef;
 
-use super::handshake;
+use super::answer;
 use super::hub::Hub;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -50,7 +50,7 @@ fn accept_all(hub: &Arc<Hub>, listener: &TcpListener) {
         match accepted {
             Ok((socket, SocketAddr::V4(remote))) => {
                 trouble = 0;
-                handshake::receive(hub, socket, remote);
+                answer::receive(hub, socket, remote);
             }
             Ok((_, SocketAddr::V6(_))) => {}
             // The client has gone before it was its turn.

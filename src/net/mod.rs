@@ -4,17 +4,24 @@
 //! | --- | --- |
 //! | `hub` | what a peer's threads share: settings, open connections, events, the threads themselves |
 //! | `listener` | the thread that accepts, and nothing else |
-//! | `handshake` | HELLO and its answer, on either side |
+//! | `ask`, `answer` | the handshake, on the side that asks and on the one that is asked |
+//! | `handshake` | what both need |
 //! | `link` | one connection, whatever its type: its life and its end |
 //! | `reader` | the thread that reads a connection |
-//! | `writer` | the send path, and the thread that empties a full queue |
+//! | `inbox` | what it hands to the program: a channel, bounded in messages and bytes |
+//! | `outbox` | the send queue, and who may write to the socket |
+//! | `writer` | the send path, and the thread that empties the queue |
 //! | `pulse` | the thread that notices dead remotes and overdue closes |
 //! | `socket` | socket options, and what the system knows about a connection |
 
+pub(crate) mod answer;
+pub(crate) mod ask;
 pub(crate) mod handshake;
 pub(crate) mod hub;
+pub(crate) mod inbox;
 pub(crate) mod link;
 mod listener;
+mod outbox;
 mod pulse;
 pub(crate) mod reader;
 mod socket;

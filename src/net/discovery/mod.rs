@@ -13,7 +13,7 @@
 //! `pace` and `roster` are given the time and own no socket, so that their tests need neither.
 
 use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, UdpSocket};
+use std::net::{Shutdown, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -44,12 +44,9 @@ pub use search::{discover, DiscoverOptions, Neighbours};
 /// The UDP port of discovery, unless a program chooses another.
 pub(crate) const DISCOVERY_PORT: u16 = 1024;
 
-/// What a peer's discovery needs to know.
+/// What a program chose; see [`PeerBuilder`](crate::PeerBuilder) for what each means.
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
-    /// Where the peer listens. With 0.0.0.0 all networks are used, else only the one with the IP.
-    pub listen: SocketAddrV4,
-    /// The discovery port.
+pub(crate) struct Settings {
     pub port: u16,
     /// None: the host's name.
     pub name: Option<String>,
@@ -58,14 +55,27 @@ pub(crate) struct Config {
     pub invisible: bool,
 }
 
-/// Checks what a program chose, before anything is bound.
-pub(crate) fn check(port: u16, name: Option<&str>, service: &str) -> Result<()> {
-    let invalid = |option| move |reason| Error::InvalidOption { option, reason };
-    if port == 0 {
-        return Err(invalid("discovery_port")("must not be 0: all peers use the same".to_owned()));
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { port: DISCOVERY_PORT, name: None, service: String::new(), invisible: false }
     }
-    check_label(name.unwrap_or_default(), NAME_MAX).map_err(invalid("name"))?;
-    check_label(service, SERVICE_MAX).map_err(invalid("service"))
+}
+
+impl Settings {
+    pub fn check(&self) -> Result<()> {
+        let invalid = |option| move |reason| Error::InvalidOption { option, reason };
+        check_port(self.port)?;
+        check_label(self.name.as_deref().unwrap_or_default(), NAME_MAX).map_err(invalid("name"))?;
+        check_label(&self.service, SERVICE_MAX).map_err(invalid("service"))
+    }
+}
+
+fn check_port(port: u16) -> Result<()> {
+    if port == 0 {
+        let reason = "must not be 0: all peers use the same port".to_owned();
+        return Err(Error::InvalidOption { option: "discovery_port", reason });
+    }
+    Ok(())
 }
 
 /// A peer's part in discovery: its responder thread and its searches.
@@ -81,7 +91,10 @@ pub(crate) struct Discovery {
 
 /// What the responder thread and the peer's calls share.
 struct Shared {
-    config: Config,
+    /// Where the peer listens. With 0.0.0.0 all networks are used, else only the one with the IP.
+    listen: SocketAddrV4,
+    /// The discovery port.
+    port: u16,
     card: Card,
     /// The socket is on the discovery port, and not on some other only to watch.
     hears_port: bool,
@@ -96,24 +109,22 @@ struct Shared {
 impl Discovery {
     /// Starts the responder; when this returns, PINGs are answered. Where the port can not be had,
     /// the peer can still search and watch, and [`Discovery::not_discoverable`] says why.
-    pub fn start(config: Config) -> Result<Discovery> {
-        let (socket, not_discoverable) = match shared_socket(config.port) {
+    pub fn start(settings: Settings, listen: SocketAddrV4) -> Result<Discovery> {
+        let (socket, not_discoverable) = match shared_socket(settings.port) {
             Ok(socket) => (Some(socket), None),
             Err(error) => {
-                let reason = format!("UDP port {} can not be had: {error}", config.port);
+                let reason = format!("UDP port {} can not be had: {error}", settings.port);
                 log::warn!("not discoverable: {reason}");
                 (shared_socket(0).ok(), Some(reason))
             }
         };
-        let name = match &config.name {
-            Some(name) => name.clone(),
-            None => hostname::get().map_or_else(|_| String::new(), |name| label_from_host(&name.to_string_lossy())),
-        };
-        let card = Card { id: Dice::new().draw() & ID_MASK, name, service: config.service.clone() };
+        let host = || hostname::get().map(|host| label_from_host(&host.to_string_lossy()));
+        let name = settings.name.unwrap_or_else(|| host().unwrap_or_default());
         let shared = Arc::new(Shared {
-            visible: Mutex::new(!config.invisible),
-            config,
-            card,
+            listen,
+            port: settings.port,
+            card: Card { id: Dice::new().draw() & ID_MASK, name, service: settings.service },
+            visible: Mutex::new(!settings.invisible),
             hears_port: not_discoverable.is_none(),
             announce: AtomicBool::new(false),
             stopped: Arc::new(AtomicBool::new(false)),
@@ -148,7 +159,7 @@ impl Discovery {
         if self.shared.stopped.load(Ordering::Acquire) {
             return Err(Error::Stopped);
         }
-        let Config { listen, port, .. } = self.shared.config;
+        let Shared { listen, port, .. } = *self.shared;
         let visible = *lock(&self.shared.visible);
         // The id is there in any case: so this peer knows its own PING, and does not answer it.
         let anonymous = Card { name: String::new(), service: String::new(), ..self.shared.card };
@@ -208,7 +219,7 @@ impl Discovery {
 
     fn say_goodbye(&self, times: usize) {
         let Some(socket) = self.socket.as_ref().filter(|_| self.shared.hears_port) else { return };
-        let Ok(networks) = networks(*self.shared.config.listen.ip()) else { return };
+        let Ok(networks) = networks(*self.shared.listen.ip()) else { return };
         for _ in 0..times {
             for network in &networks {
                 self.shared.broadcast(socket, network, &Beacon::Gone { id: self.shared.card.id });
@@ -228,7 +239,7 @@ impl Shared {
     fn broadcast(&self, socket: &UdpSocket, network: &Network, beacon: &Beacon) {
         let Some(broadcast) = network.broadcast else { return };
         let sent = match beacon.write() {
-            Ok(datagram) => socket.send_to(&datagram, (broadcast, self.config.port)),
+            Ok(datagram) => socket.send_to(&datagram, (broadcast, self.port)),
             Err(error) => Err(io::Error::other(error)),
         };
         if let Err(error) = sent {

@@ -113,7 +113,7 @@ impl Responder {
 
     fn look_up_networks(&mut self, now: Instant) {
         self.networks_due = now + NETWORKS_EVERY;
-        let found = match networks(*self.shared.config.listen.ip()) {
+        let found = match networks(*self.shared.listen.ip()) {
             Ok(found) => found,
             Err(error) => return log::debug!("the network interfaces can not be listed: {error}"),
         };
@@ -163,7 +163,7 @@ impl Responder {
                     // No error ends this thread, and none makes it spin.
                     self.errors += 1;
                     if self.errors.is_power_of_two() {
-                        log::warn!("UDP port {}: {error}", self.shared.config.port);
+                        log::warn!("UDP port {}: {error}", self.shared.port);
                     }
                     if self.errors > 8 {
                         std::thread::sleep(Duration::from_millis(20));
@@ -255,7 +255,7 @@ impl Responder {
     }
 
     fn is_me(&self, addr: SocketAddrV4) -> bool {
-        is_local(*addr.ip(), &self.networks) && addr.port() == self.shared.config.listen.port()
+        is_local(*addr.ip(), &self.networks) && addr.port() == self.shared.listen.port()
     }
 
     /// Sees to it that this PING is answered, now or in a moment.
@@ -286,7 +286,7 @@ impl Responder {
         if !*visible || !self.bucket.take(now) {
             return;
         }
-        let Some(addr) = address_for(self.shared.config.listen, *asker.ip(), &self.networks) else {
+        let Some(addr) = address_for(self.shared.listen, *asker.ip(), &self.networks) else {
             return log::trace!("{asker} could not reach this peer");
         };
         let pong = Beacon::Pong(Pong { addr, card: Some(self.shared.card.clone()) });
@@ -309,7 +309,7 @@ impl Responder {
             let every = pace.sign(self.crowd.len(), now, &mut self.dice);
             // One who does not hear the port could not keep what a sign of life promises.
             if *visible && self.shared.hears_port {
-                let addr = SocketAddrV4::new(network.addr, self.shared.config.listen.port());
+                let addr = SocketAddrV4::new(network.addr, self.shared.listen.port());
                 let here = Here { addr, card: self.shared.card.clone(), every };
                 self.shared.broadcast(&self.socket, network, &Beacon::Here(here));
             }
@@ -360,10 +360,10 @@ impl Shared {
         visible: bool,
         watch: Watch,
     ) -> Ping {
-        let listen_port = if visible { self.config.listen.port() } else { 0 };
+        let listen_port = if visible { self.listen.port() } else { 0 };
         let own_port = socket.local_addr().map_or(0, |addr| addr.port());
         let (pinger, watch) = match self.hears_port {
-            true => (SocketAddrV4::new(broadcast, self.config.port), Some(watch)),
+            true => (SocketAddrV4::new(broadcast, self.port), Some(watch)),
             false => (SocketAddrV4::new(network.addr, own_port), None),
         };
         Ping {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::networks::{distance, networks, plausible, Network};
 use super::roster::{Key, NEIGHBOURS_MAX};
-use super::DISCOVERY_PORT;
+use super::{check_port, DISCOVERY_PORT};
 use crate::error::{Error, Result};
 use crate::neighbour::{Neighbour, PeerId};
 use crate::proto::beacon::{Beacon, Card, Ping, Pong};
@@ -92,7 +92,7 @@ impl DiscoverOptions {
     /// [`Error::Io`] if nothing could be sent on any network, and [`Error::InvalidOption`] if the
     /// port is 0.
     pub fn discover(&self, time: Duration) -> Result<Neighbours> {
-        super::check(self.port, None, "")?;
+        check_port(self.port)?;
         let (bound, port, service) = (self.bound, self.port, self.service.clone());
         let stopped = Arc::new(AtomicBool::new(false));
         start(Ask { bound, port, listen_port: 0, card: None, service, stopped }, time)

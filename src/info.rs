@@ -1,0 +1,93 @@
+//! An open connection as its peer lists it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::error::{CloseError, CloseReason};
+use crate::format::DataType;
+use crate::net::link::{Link, Stats};
+use crate::options::StreamSize;
+
+/// An open connection as its peer lists it, whatever its format.
+///
+/// Holding one does not keep the connection open.
+///
+/// ```
+/// # let peer = lanpeer::Peer::bind("127.0.0.1:0")?;
+/// for connection in peer.connections() {
+///     println!("{} {} {:?}", connection.peer_addr(), connection.data_type(), connection.stats());
+/// }
+/// # Ok::<(), lanpeer::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct ConnectionInfo {
+    link: Arc<Link>,
+}
+
+impl ConnectionInfo {
+    pub(crate) fn new(link: &Arc<Link>) -> ConnectionInfo {
+        ConnectionInfo {
+            link: Arc::clone(link),
+        }
+    }
+
+    /// The connection's number, unique in this process.
+    pub fn id(&self) -> u64 {
+        self.link.id
+    }
+
+    /// Where the other peer listens.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.link.peer_addr
+    }
+
+    /// The data type that the handshake agreed on.
+    pub fn data_type(&self) -> DataType {
+        self.link.data_type
+    }
+
+    /// Does a message of another data type end the connection?
+    pub fn is_strict(&self) -> bool {
+        self.link.strict
+    }
+
+    /// `Some` if all messages have one size.
+    pub fn stream(&self) -> Option<StreamSize> {
+        self.link.stream
+    }
+
+    /// Messages and bytes so far, and what waits.
+    pub fn stats(&self) -> Stats {
+        self.link.stats()
+    }
+
+    /// As [`Connection::close`].
+    ///
+    /// # Errors
+    /// As [`Connection::close`].
+    pub fn close(&self) -> Result<(), CloseError> {
+        self.link.close()
+    }
+
+    /// As [`Connection::abort`].
+    pub fn abort(&self) {
+        self.link.kill(CloseReason::Aborted);
+    }
+
+    /// Why the connection ended; `None` while it has not.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.link.close_reason()
+    }
+}
+
+impl fmt::Debug for ConnectionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionInfo")
+            .field("id", &self.id())
+            .field("peer_addr", &self.peer_addr())
+            .field("data_type", &self.data_type())
+            .field("close_reason", &self.close_reason())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,294 @@
+//! The side that is asked: reads HELLO, waits for the program's word, answers.
+
+use std::io;
+use std::net::{Shutdown, SocketAddrV4, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use crossbeam_channel::{select, Receiver, Sender};
+use log::debug;
+
+use super::handshake::{deny, linger, read_header, write_answer, NoHeader, Start};
+use super::hub::{next_id, Hub, Side, Slot, Watched, MAX_HANDSHAKES};
+use super::link::{Agreement, Link};
+use super::lock;
+use super::socket::prepare;
+use crate::error::{CloseReason, Error, Result};
+use crate::event::Event;
+use crate::format::{DataType, Dialect};
+use crate::options::StreamSize;
+use crate::proto::header::{is_reason, reachable, Answer, HeaderError, Hello, Stream};
+
+/// Takes an accepted socket: a thread of its own reads the HELLO.
+pub(super) fn receive(hub: &Arc<Hub>, socket: TcpStream, remote: SocketAddrV4) {
+    let socket = Arc::new(socket);
+    let failed = |reason: String| {
+        hub.emit(Event::HandshakeFailed {
+            remote: remote.into(),
+            reason,
+        })
+    };
+    if hub.handshakes() >= MAX_HANDSHAKES {
+        deny(&socket, "busy");
+        return failed(format!("there are {MAX_HANDSHAKES} handshakes under way"));
+    }
+    let Ok(watched) = hub.watch(&socket, Side::Asked) else {
+        return;
+    };
+    let (own_hub, own) = (Arc::clone(hub), Arc::clone(&socket));
+    let work = move || answer(&own_hub, own, remote, watched);
+    if let Err(error) = hub.spawn(format!("lanpeer-r-{}", next_id()), work) {
+        deny(&socket, "busy");
+        failed(format!("no thread for it: {error}"));
+    }
+}
+
+/// A new connection's reader thread: the handshake, the program's word, and then its reader.
+fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched: Watched) {
+    let (hello, early) = match read_hello(hub, &socket) {
+        Ok(read) => read,
+        Err(reason) => {
+            debug!("{remote}: {reason}");
+            return hub.emit(Event::HandshakeFailed {
+                remote: remote.into(),
+                reason,
+            });
+        }
+    };
+    let peer_addr = reachable(hello.addr, *remote.ip());
+    let refuse = |word: &str| {
+        deny(&socket, word);
+        debug!("denied {peer_addr}: {word}");
+        hub.emit(Event::Denied {
+            peer_addr: peer_addr.into(),
+            reason: word.to_owned(),
+        });
+        linger(&socket);
+    };
+    let dialect = if hello.lanpeer {
+        Dialect::Lanpeer
+    } else {
+        Dialect::Peerpy
+    };
+    let stream = match hello.stream.map(|stream| stream_size(stream, hub)) {
+        None => None,
+        Some(Ok(stream)) => Some(stream),
+        Some(Err(word)) => return refuse(word),
+    };
+    if hello.data_type == DataType::Raw && dialect == Dialect::Peerpy {
+        return refuse("unsupported");
+    }
+    if peer_addr == hub.local_addr {
+        return refuse("self");
+    }
+    let Ok(slot) = hub.slot() else {
+        return refuse("busy");
+    };
+    let agreed = Agreement {
+        peer_addr,
+        data_type: hello.data_type,
+        strict: hello.strict,
+        stream,
+        dialect,
+    };
+    let (decided, decision) = crossbeam_channel::bounded(1);
+    let shared = Arc::new(Mutex::new(Decision::Waiting(Asked {
+        hub: Arc::clone(hub),
+        socket: Arc::clone(&socket),
+        slot,
+        watched,
+    })));
+    let pending = Pending {
+        shared: Arc::clone(&shared),
+        agreed,
+        _decided: decided,
+    };
+    if let Err(pending) = hub.deliver(pending) {
+        pending.deny("busy");
+    }
+    wait_for_decision(hub, &socket, &shared, &decision, early.is_empty());
+    let decision = std::mem::replace(&mut *lock(&shared), Decision::Over);
+    match decision {
+        Decision::Accepted(start) => start(socket, early),
+        Decision::Denied => linger(&socket),
+        // The other side has hung up, or the peer was stopped.
+        Decision::Waiting(_) | Decision::Over => {}
+    }
+}
+
+fn read_hello(hub: &Hub, socket: &TcpStream) -> std::result::Result<(Hello, Vec<u8>), String> {
+    let timeout = hub.settings.timeout;
+    let refuse = |word: &str, error: HeaderError| {
+        deny(socket, word);
+        linger(socket);
+        error.to_string()
+    };
+    prepare(socket, hub.settings.keepalive).map_err(|error| error.to_string())?;
+    let (header, early) = read_header(socket, Instant::now() + timeout, |b| {
+        Hello::parse(b).is_ok()
+    })
+    .map_err(|missing| match missing {
+        NoHeader::Timeout => format!("no HELLO within {timeout:?}"),
+        NoHeader::Closed => "it hung up before HELLO".to_owned(),
+        NoHeader::Io(error) => error.to_string(),
+    })?;
+    match Hello::parse(&header) {
+        Ok(hello) => Ok((hello, early)),
+        Err(error @ HeaderError::DataType(_)) => Err(refuse("type", error)),
+        Err(error) => Err(refuse("malformed", error)),
+    }
+}
+
+fn stream_size(stream: Stream, hub: &Hub) -> std::result::Result<StreamSize, &'static str> {
+    match stream {
+        Stream::FromFirst => Ok(StreamSize::FromFirst),
+        Stream::Of(size) => match usize::try_from(size) {
+            Ok(size) if size <= hub.settings.max_message_size => Ok(StreamSize::Of(size)),
+            _ => Err("size"),
+        },
+    }
+}
+
+/// Waits until the program has decided, the other side has hung up, or the peer is stopped.
+///
+/// Most of that waiting is a blocked look at the socket: it ends when data comes, which is when the
+/// other side has its ACCEPT and sends, or at the end of input. So an accepted connection needs no
+/// wake-up between its threads.
+fn wait_for_decision(
+    hub: &Hub,
+    socket: &TcpStream,
+    shared: &Mutex<Decision>,
+    decision: &Receiver<()>,
+    nothing_early: bool,
+) {
+    let mut gone = false;
+    while nothing_early {
+        match socket.peek(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Ok(n) if n > 0 => break,
+            _ => gone = true,
+        }
+        break;
+    }
+    if gone || !matches!(*lock(shared), Decision::Waiting(_)) {
+        return;
+    }
+    // It speaks before it is asked to. The end of input would now be hidden behind its data.
+    select! {
+        recv(decision) -> _ => {}
+        recv(hub.stopping) -> _ => {}
+    }
+}
+
+enum Decision {
+    Waiting(Asked),
+    Accepted(Start),
+    Denied,
+    /// Nothing can be decided any more.
+    Over,
+}
+
+/// What an undecided offer holds.
+struct Asked {
+    hub: Arc<Hub>,
+    socket: Arc<TcpStream>,
+    slot: Slot,
+    watched: Watched,
+}
+
+/// An offer that waits for the program's word. Dropped without one, it is denied.
+pub(crate) struct Pending {
+    shared: Arc<Mutex<Decision>>,
+    pub agreed: Agreement,
+    /// Its drop tells the reader thread that there is a decision.
+    _decided: Sender<()>,
+}
+
+impl Pending {
+    /// Has the other side hung up?
+    pub fn is_gone(&self) -> bool {
+        matches!(*lock(&self.shared), Decision::Over)
+    }
+
+    /// Answers ACCEPT. `start` makes, for the new connection, what its reader thread will run.
+    pub fn accept<T>(self, start: impl FnOnce(&Arc<Link>) -> (T, Start)) -> Result<T> {
+        let mut decision = lock(&self.shared);
+        let asked = match std::mem::replace(&mut *decision, Decision::Over) {
+            Decision::Waiting(asked) => asked,
+            other => {
+                *decision = other;
+                return Err(Error::Withdrawn);
+            }
+        };
+        let Asked {
+            hub,
+            socket,
+            slot,
+            watched,
+        } = asked;
+        let entered = Link::new(&hub, &socket, self.agreed, slot)
+            .map_err(|_| Error::Withdrawn)
+            .and_then(|link| {
+                let made = start(&link);
+                hub.enter(&link)?;
+                Ok((link, made))
+            });
+        drop(watched);
+        let (link, (connection, start)) = entered.inspect_err(|_| {
+            deny(&socket, "stopped");
+            let _ = socket.shutdown(Shutdown::Read);
+        })?;
+        // Before the answer goes out: the other side may send at once.
+        *decision = Decision::Accepted(start);
+        let answer = Answer::Accept {
+            lanpeer: self.agreed.dialect == Dialect::Lanpeer,
+        };
+        if !answer
+            .write()
+            .is_ok_and(|header| write_answer(&socket, &header))
+        {
+            link.kill(CloseReason::Reset);
+            return Err(Error::Withdrawn);
+        }
+        Ok(connection)
+    }
+
+    /// Answers DENY, if that still makes a difference.
+    pub fn deny(&self, reason: &str) -> bool {
+        let mut decision = lock(&self.shared);
+        let asked = match std::mem::replace(&mut *decision, Decision::Denied) {
+            Decision::Waiting(asked) => asked,
+            other => {
+                *decision = other;
+                return false;
+            }
+        };
+        let told = deny(&asked.socket, reason);
+        // Wakes the reader thread, which looks at the socket.
+        let _ = asked.socket.shutdown(Shutdown::Read);
+        let peer_addr = self.agreed.peer_addr.into();
+        asked.hub.emit(Event::Denied {
+            peer_addr,
+            reason: reason.to_owned(),
+        });
+        told
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.deny("dropped");
+    }
+}
+
+/// Checks a reason that the program gives.
+pub(crate) fn check_reason(reason: &str) -> Result<()> {
+    if is_reason(reason) {
+        return Ok(());
+    }
+    let what = "one word of 1 to 64 letters, digits, `-`, `_` or `.`";
+    Err(Error::InvalidOption {
+        option: "reason",
+        reason: format!("`{}` is not {what}", reason.escape_debug()),
+    })
+}

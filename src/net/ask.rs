@@ -1,0 +1,184 @@
+//! The side that asks: opens the TCP connection, sends HELLO, reads the answer.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddrV4, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::handshake::{read_header, NoHeader, Start};
+use super::hub::{Hub, Side};
+use super::link::{Agreement, Link};
+use super::socket::{prepare, reset};
+use crate::error::{CloseReason, Error, Result};
+use crate::format::{DataType, Dialect};
+use crate::options::StreamSize;
+use crate::proto::header::{reachable, Answer, Hello, Stream};
+
+/// What a connection is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub data_type: DataType,
+    pub strict: bool,
+    pub stream: Option<StreamSize>,
+    pub timeout: Duration,
+}
+
+/// Asks the peer that listens at one of `addrs`, and starts the connection's reader.
+pub(crate) fn connect<T>(
+    hub: &Arc<Hub>,
+    addrs: &[SocketAddrV4],
+    request: Request,
+    start: impl FnOnce(&Arc<Link>) -> (T, Start),
+) -> Result<T> {
+    hub.check_running()?;
+    let slot = hub.slot()?;
+    let deadline = Instant::now() + request.timeout;
+    let (socket, addr) = reach(hub, addrs, request.timeout, deadline)?;
+    let io = |context| move |source| Error::Io { context, source };
+    prepare(&socket, hub.settings.keepalive).map_err(io("the socket's options"))?;
+    let socket = Arc::new(socket);
+    let watched = hub.watch(&socket, Side::Asking)?;
+    let result = ask(hub, &socket, addr, request, deadline);
+    let (dialect, early) = match result {
+        Err(_) if hub.is_stopped() => return Err(Error::Stopped),
+        result => result?,
+    };
+    if request.data_type == DataType::Raw && dialect == Dialect::Peerpy {
+        // It has accepted, and would not notice a FIN.
+        reset(&socket);
+        return Err(Error::FeatureMissing {
+            feature: "pickle",
+            needed_for: "raw towards a peer that is not a lanpeer",
+        });
+    }
+    let Request {
+        data_type,
+        strict,
+        stream,
+        ..
+    } = request;
+    let agreed = Agreement {
+        peer_addr: addr,
+        data_type,
+        strict,
+        stream,
+        dialect,
+    };
+    let link = Link::new(hub, &socket, agreed, slot).map_err(io("the socket's addresses"))?;
+    let (connection, start) = start(&link);
+    hub.enter(&link)?;
+    drop(watched);
+    if let Err(source) = hub.spawn(format!("lanpeer-r-{}", link.id), move || {
+        start(socket, early)
+    }) {
+        link.kill(CloseReason::Aborted);
+        link.end();
+        return Err(Error::Io {
+            context: "the reader thread",
+            source,
+        });
+    }
+    Ok(connection)
+}
+
+/// Opens the TCP connection.
+fn reach(
+    hub: &Hub,
+    addrs: &[SocketAddrV4],
+    timeout: Duration,
+    deadline: Instant,
+) -> Result<(TcpStream, SocketAddrV4)> {
+    let own = hub.local_addr;
+    let mut failure = None;
+    for &addr in addrs {
+        let own_ip =
+            own.ip() == addr.ip() || (own.ip().is_unspecified() && addr.ip().is_loopback());
+        if addr.port() == own.port() && (own_ip || addr.ip().is_unspecified()) {
+            return Err(Error::SelfConnection { addr: addr.into() });
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        match TcpStream::connect_timeout(&addr.into(), left) {
+            Ok(socket) => {
+                let here = socket
+                    .local_addr()
+                    .is_ok_and(|here| here.ip() == *addr.ip());
+                if here && addr.port() == own.port() && own.ip().is_unspecified() {
+                    return Err(Error::SelfConnection { addr: addr.into() });
+                }
+                return Ok((socket, addr));
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+            Err(source) => {
+                failure = Some(Error::Connect {
+                    addr: addr.into(),
+                    source,
+                })
+            }
+        }
+    }
+    match (failure, addrs.last()) {
+        (Some(failure), _) => Err(failure),
+        (None, Some(&addr)) => Err(Error::TimedOut {
+            addr: addr.into(),
+            after: timeout,
+        }),
+        (None, None) => Err(Error::Resolve {
+            source: io::ErrorKind::NotFound.into(),
+        }),
+    }
+}
+
+/// Sends HELLO and reads the answer.
+fn ask(
+    hub: &Hub,
+    socket: &TcpStream,
+    addr: SocketAddrV4,
+    request: Request,
+    deadline: Instant,
+) -> Result<(Dialect, Vec<u8>)> {
+    let failed = |reason: String| Error::Handshake {
+        addr: addr.into(),
+        reason,
+    };
+    let source = socket
+        .local_addr()
+        .map_err(|error| failed(error.to_string()))?;
+    let IpAddr::V4(source) = source.ip() else {
+        return Err(failed("not IPv4".to_owned()));
+    };
+    let stream = request.stream.map(|stream| match stream {
+        StreamSize::FromFirst => Stream::FromFirst,
+        StreamSize::Of(size) => Stream::Of(size as u64),
+    });
+    let hello = Hello {
+        addr: reachable(hub.local_addr, source),
+        data_type: request.data_type,
+        strict: request.strict,
+        stream,
+        lanpeer: true,
+    };
+    let header = hello.write().map_err(|error| failed(error.to_string()))?;
+    (&*socket)
+        .write_all(&header)
+        .map_err(|error| failed(error.to_string()))?;
+    let (answer, early) = read_header(socket, deadline, |bytes| Answer::parse(bytes).is_ok())
+        .map_err(|missing| match missing {
+            NoHeader::Timeout => Error::TimedOut {
+                addr: addr.into(),
+                after: request.timeout,
+            },
+            NoHeader::Closed => failed("it hung up without an answer".to_owned()),
+            NoHeader::Io(error) => failed(error.to_string()),
+        })?;
+    match Answer::parse(&answer).map_err(|error| failed(error.to_string()))? {
+        Answer::Accept { lanpeer: true } => Ok((Dialect::Lanpeer, early)),
+        Answer::Accept { lanpeer: false } => Ok((Dialect::Peerpy, early)),
+        Answer::Deny { reason } => Err(Error::Denied {
+            addr: addr.into(),
+            reason,
+        }),
+    }
+}

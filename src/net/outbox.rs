@@ -1,0 +1,207 @@
+//! The send queue of a connection, and who may write to its socket.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Instant;
+
+use super::lock;
+use crate::error::{CloseReason, SendError};
+use crate::format::{DataType, Dialect};
+use crate::proto::header::HEADER_LEN;
+
+pub(super) struct Outbox {
+    pub queue: Mutex<Queue>,
+    /// Signalled when bytes have left the queue, or it has ended.
+    pub room: Condvar,
+    /// Signalled when the writer thread has something to do.
+    pub work: Condvar,
+}
+
+pub(super) struct Queue {
+    /// Taken away at the end.
+    pub socket: Option<Arc<TcpStream>>,
+    /// Whole messages, to be written next; after a partial write, the rest of one first.
+    pub pending: Vec<u8>,
+    /// Bytes that the holder of `busy` is writing.
+    pub in_flight: usize,
+    /// Someone writes to the socket without holding the lock.
+    pub busy: bool,
+    /// There is a writer thread.
+    pub writer: bool,
+    /// It waits for work.
+    pub parked: bool,
+    /// Threads that wait for room, in the order in which they came.
+    pub line: VecDeque<u64>,
+    pub next_ticket: u64,
+    /// Threads that wait at `room`, for whatever reason.
+    pub waiters: usize,
+    /// No more messages are accepted, for this reason.
+    pub closed: Option<CloseReason>,
+    /// What a write met.
+    pub failure: Option<CloseReason>,
+    pub fin: Fin,
+    /// The last DATA header: equal sizes are common.
+    pub header: [u8; HEADER_LEN],
+    pub header_of: Option<(usize, DataType)>,
+    pub messages: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fin {
+    No,
+    WhenEmpty,
+    Sent,
+}
+
+impl Queue {
+    pub fn used(&self) -> usize {
+        self.pending.len() + self.in_flight
+    }
+
+    pub fn is_idle(&self) -> bool {
+        !self.busy && self.pending.is_empty()
+    }
+}
+
+impl Outbox {
+    pub fn new(socket: Arc<TcpStream>) -> Outbox {
+        let queue = Queue {
+            socket: Some(socket),
+            pending: Vec::new(),
+            in_flight: 0,
+            busy: false,
+            writer: false,
+            parked: false,
+            line: VecDeque::new(),
+            next_ticket: 0,
+            waiters: 0,
+            closed: None,
+            failure: None,
+            fin: Fin::No,
+            header: [0; HEADER_LEN],
+            header_of: None,
+            messages: 0,
+            bytes: 0,
+        };
+        Outbox {
+            queue: Mutex::new(queue),
+            room: Condvar::new(),
+            work: Condvar::new(),
+        }
+    }
+
+    pub fn socket(&self) -> Option<Arc<TcpStream>> {
+        lock(&self.queue).socket.clone()
+    }
+
+    /// Messages and bytes accepted, and bytes that wait.
+    pub fn numbers(&self) -> (u64, u64, usize) {
+        let queue = lock(&self.queue);
+        (queue.messages, queue.bytes, queue.used())
+    }
+
+    pub fn failure(&self) -> Option<CloseReason> {
+        lock(&self.queue).failure.clone()
+    }
+
+    /// Accepts no more messages; sends FIN (to a lanpeer) when those accepted are written.
+    pub fn finish(&self, reason: CloseReason, dialect: Dialect) {
+        let mut queue = lock(&self.queue);
+        queue.closed.get_or_insert(reason);
+        if dialect == Dialect::Lanpeer && queue.fin == Fin::No {
+            queue.fin = Fin::WhenEmpty;
+        }
+        self.settle(&mut queue);
+        self.room.notify_all();
+        self.work.notify_one();
+    }
+
+    /// The connection is over: drops what is queued, and lets go of the socket.
+    pub fn give_up(&self, reason: CloseReason) -> Option<Arc<TcpStream>> {
+        let mut queue = lock(&self.queue);
+        queue.closed.get_or_insert(reason);
+        queue.pending = Vec::new();
+        self.room.notify_all();
+        self.work.notify_one();
+        queue.socket.take()
+    }
+
+    /// Waits until everything accepted is handed to the system. `Err`: it never will be, or not
+    /// before the deadline.
+    pub fn wait_until_empty(&self, deadline: Option<Instant>) -> Result<(), SendError> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if let Some(failure) = &queue.failure {
+                return Err(SendError::Closed(failure.clone()));
+            }
+            if queue.socket.is_none() {
+                return Err(SendError::Closed(
+                    queue.closed.clone().unwrap_or(CloseReason::ClosedHere),
+                ));
+            }
+            if queue.is_idle() {
+                return Ok(());
+            }
+            queue = self
+                .wait_for_room(queue, deadline)
+                .ok_or(SendError::Timeout)?;
+        }
+    }
+
+    /// `None`: the deadline has passed.
+    pub fn wait_for_room<'a>(
+        &self,
+        mut queue: MutexGuard<'a, Queue>,
+        deadline: Option<Instant>,
+    ) -> Option<MutexGuard<'a, Queue>> {
+        queue.waiters += 1;
+        let mut queue = match deadline {
+            None => self
+                .room
+                .wait(queue)
+                .unwrap_or_else(|poisoned| poisoned.into_inner()),
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    queue.waiters -= 1;
+                    return None;
+                }
+                self.room
+                    .wait_timeout(queue, left)
+                    .unwrap_or_else(|poisoned| poisoned.into_inner())
+                    .0
+            }
+        };
+        queue.waiters -= 1;
+        Some(queue)
+    }
+
+    /// After bytes have left the queue: tells those who wait, and sends the FIN that is due.
+    pub fn settle(&self, queue: &mut Queue) {
+        if queue.waiters > 0 {
+            self.room.notify_all();
+        }
+        if queue.fin == Fin::WhenEmpty && queue.is_idle() {
+            queue.fin = Fin::Sent;
+            if let Some(socket) = &queue.socket {
+                let _ = socket.shutdown(Shutdown::Write);
+            }
+        }
+    }
+
+    /// A write failed. The reader goes on: what arrived before is still to be delivered, and it
+    /// finds the end by itself.
+    pub fn fail(&self, queue: &mut Queue, error: &io::Error) {
+        let reason = CloseReason::from_io(error);
+        queue.failure.get_or_insert(reason.clone());
+        queue.closed.get_or_insert(reason);
+        queue.pending = Vec::new();
+        if let Some(socket) = &queue.socket {
+            let _ = socket.shutdown(Shutdown::Read);
+        }
+        self.room.notify_all();
+    }
+}
