@@ -219,7 +219,7 @@ impl<F: Format> Connection<F> {
     /// [`close_reason`](Connection::close_reason) says why.
     pub fn recv(&self) -> Result<F::Item, RecvError> {
         let received = self.handle.receiver.recv();
-        self.link().taken();
+        self.link().taken(|| self.handle.receiver.len());
         received
     }
 
@@ -229,7 +229,7 @@ impl<F: Format> Connection<F> {
     /// [`TryRecvError::Empty`], or [`TryRecvError::Disconnected`] as [`recv`](Connection::recv).
     pub fn try_recv(&self) -> Result<F::Item, TryRecvError> {
         let received = self.handle.receiver.try_recv();
-        self.link().taken();
+        self.link().taken(|| self.handle.receiver.len());
         received
     }
 
@@ -240,7 +240,7 @@ impl<F: Format> Connection<F> {
     /// [`recv`](Connection::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<F::Item, RecvTimeoutError> {
         let received = self.handle.receiver.recv_timeout(timeout);
-        self.link().taken();
+        self.link().taken(|| self.handle.receiver.len());
         received
     }
 
@@ -273,6 +273,7 @@ impl<F: Format> Connection<F> {
     /// }
     /// ```
     pub fn receiver(&self) -> &Receiver<F::Item> {
+        self.link().select();
         &self.handle.receiver
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crossbeam_channel::{select, Receiver, Sender};
 use log::debug;
 
-use super::handshake::{deny, linger, read_header, write_answer, NoHeader, Start};
+use super::handshake::{deny, linger, read_header, write_answer, Early, NoHeader, Start};
 use super::hub::{next_id, Hub, Side, Slot, Watched, MAX_HANDSHAKES};
 use super::link::{Agreement, Link};
 use super::lock;
@@ -106,10 +106,16 @@ fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched:
     if let Err(pending) = hub.deliver(pending) {
         pending.deny("busy");
     }
-    wait_for_decision(hub, &socket, &shared, &decision, early.is_empty());
+    let failure = wait_for_decision(hub, &socket, &shared, &decision, early.is_empty());
     let decision = std::mem::replace(&mut *lock(&shared), Decision::Over);
     match decision {
-        Decision::Accepted(start) => start(socket, early),
+        Decision::Accepted(start) => start(
+            socket,
+            Early {
+                bytes: early,
+                failure,
+            },
+        ),
         Decision::Denied => linger(&socket),
         // The other side has hung up, or the peer was stopped.
         Decision::Waiting(_) | Decision::Over => {}
@@ -160,24 +166,28 @@ fn wait_for_decision(
     shared: &Mutex<Decision>,
     decision: &Receiver<()>,
     nothing_early: bool,
-) {
-    let mut gone = false;
-    while nothing_early {
-        match socket.peek(&mut [0]) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Ok(n) if n > 0 => break,
-            _ => gone = true,
+) -> Option<CloseReason> {
+    if nothing_early {
+        let seen = loop {
+            match socket.peek(&mut [0]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                seen => break seen,
+            }
+        };
+        match seen {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(error) => return Some(CloseReason::from_io(&error)),
         }
-        break;
     }
-    if gone || !matches!(*lock(shared), Decision::Waiting(_)) {
-        return;
+    if matches!(*lock(shared), Decision::Waiting(_)) {
+        // It speaks before it is asked to. The end of input would now be hidden behind its data.
+        select! {
+            recv(decision) -> _ => {}
+            recv(hub.stopping) -> _ => {}
+        }
     }
-    // It speaks before it is asked to. The end of input would now be hidden behind its data.
-    select! {
-        recv(decision) -> _ => {}
-        recv(hub.stopping) -> _ => {}
-    }
+    None
 }
 
 enum Decision {

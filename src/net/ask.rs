@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddrV4, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::handshake::{read_header, NoHeader, Start};
+use super::handshake::{read_header, Early, NoHeader, Start};
 use super::hub::{Hub, Side};
 use super::link::{Agreement, Link};
 use super::socket::{prepare, reset};
@@ -39,7 +39,7 @@ pub(crate) fn connect<T>(
     let socket = Arc::new(socket);
     let watched = hub.watch(&socket, Side::Asking)?;
     let result = ask(hub, &socket, addr, request, deadline);
-    let (dialect, early) = match result {
+    let (dialect, bytes) = match result {
         Err(_) if hub.is_stopped() => return Err(Error::Stopped),
         result => result?,
     };
@@ -51,6 +51,10 @@ pub(crate) fn connect<T>(
             needed_for: "raw towards a peer that is not a lanpeer",
         });
     }
+    let early = Early {
+        bytes,
+        failure: None,
+    };
     let Request {
         data_type,
         strict,

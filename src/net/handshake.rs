@@ -7,10 +7,19 @@ use std::time::{Duration, Instant};
 
 use super::reader::SILENCE;
 use super::socket::write_now;
+use crate::error::CloseReason;
 use crate::proto::header::{Answer, HEADER_LEN};
 
-/// Runs a connection's reader, given the socket and what came early.
-pub(crate) type Start = Box<dyn FnOnce(Arc<TcpStream>, Vec<u8>) + Send>;
+/// Runs a connection's reader.
+pub(crate) type Start = Box<dyn FnOnce(Arc<TcpStream>, Early) + Send>;
+
+/// What the handshake has seen of the connection that follows it.
+pub(crate) struct Early {
+    /// What came behind a header that was ended by a newline.
+    pub bytes: Vec<u8>,
+    /// The system tells an error once: what a look at the socket met, the reader will not meet.
+    pub failure: Option<CloseReason>,
+}
 
 /// Why no header came.
 pub(super) enum NoHeader {

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::mem::size_of;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{select, Sender, TrySendError};
@@ -17,29 +18,30 @@ use crate::error::CloseReason;
 /// The channel is crossbeam's own, so that the program can `select!` on it; it says how many
 /// messages wait in it, and the order is known, so the bytes that wait can be summed up. What it
 /// can not do is to tell when the program takes one. The connection's own `recv` and its siblings
-/// do tell; a program that receives through `receiver()` is looked after every few milliseconds,
-/// only while the limit in bytes is reached.
+/// do tell. A program that receives through `receiver()` is looked after every few milliseconds
+/// instead, only while the limit in bytes is reached.
+///
+/// A reader that found the channel full goes on when half of it is taken, not at each message: the
+/// two threads would wake each other for every single one.
 pub(crate) struct Inbox<T> {
     sender: Sender<T>,
+    capacity: usize,
     /// The sizes of the messages that were in the channel when it was last looked at, and since.
     sizes: VecDeque<usize>,
     bytes: usize,
     limit: usize,
-    /// So many sizes are kept before the channel is looked at again.
-    look_after: usize,
     /// Nobody can receive any more.
     abandoned: bool,
 }
 
 impl<T> Inbox<T> {
     pub fn new(sender: Sender<T>, limit: usize) -> Inbox<T> {
-        let look_after = sender.capacity().unwrap_or(0).max(64) * 2;
         Inbox {
+            capacity: sender.capacity().unwrap_or(usize::MAX),
             sender,
             sizes: VecDeque::new(),
             bytes: 0,
             limit,
-            look_after,
             abandoned: false,
         }
     }
@@ -52,14 +54,24 @@ impl<T> Inbox<T> {
     /// Waits for room, then passes `item` on. `Err`: the connection was ended meanwhile.
     pub fn push(&mut self, link: &Link, item: T, size: usize) -> Result<(), CloseReason> {
         let size = size + size_of::<T>();
-        if self.bytes + size > self.limit || self.sizes.len() >= self.look_after {
-            self.wait_for_bytes(link, size)?;
+        // Between two looks at the channel this list may count what is taken already.
+        if self.bytes + size > self.limit || self.sizes.len() >= 2 * self.capacity {
+            let limit = self.limit;
+            self.wait(link, usize::MAX, |inbox| {
+                inbox.sizes.is_empty() || inbox.bytes + size <= limit
+            })?;
         }
         let sent = match self.sender.try_send(item) {
-            Err(TrySendError::Full(item)) => select! {
-                send(self.sender, item) -> sent => sent.is_ok(),
-                recv(link.killed) -> _ => return Err(link.close_reason().unwrap_or(CloseReason::Aborted)),
-            },
+            Err(TrySendError::Full(item)) => {
+                if !link.room.selected.load(Ordering::Relaxed) {
+                    let half = self.capacity / 2;
+                    self.wait(link, half + 1, |inbox| inbox.sizes.len() <= half)?;
+                }
+                select! {
+                    send(self.sender, item) -> sent => sent.is_ok(),
+                    recv(link.killed) -> _ => return Err(killed(link)),
+                }
+            }
             sent => sent.is_ok(),
         };
         self.abandoned = !sent;
@@ -75,24 +87,64 @@ impl<T> Inbox<T> {
         }
     }
 
-    fn wait_for_bytes(&mut self, link: &Link, size: usize) -> Result<(), CloseReason> {
-        self.count();
+    /// Waits until `enough`; those who take messages notify when fewer than `below` are left.
+    fn wait(
+        &mut self,
+        link: &Link,
+        below: usize,
+        enough: impl Fn(&Inbox<T>) -> bool,
+    ) -> Result<(), CloseReason> {
+        let room = &link.room;
         let mut pause = Duration::from_millis(1);
-        while !self.sizes.is_empty() && self.bytes + size > self.limit {
-            link.room.waiting.store(true, Ordering::SeqCst);
-            let guard = lock(&link.room.mutex);
+        self.count();
+        while !enough(self) {
+            let guard = lock(&room.mutex);
+            room.below.store(below, Ordering::SeqCst);
             self.count();
-            if self.sizes.is_empty() || self.bytes + size <= self.limit {
-                break;
-            }
             if link.is_dead() {
-                return Err(link.close_reason().unwrap_or(CloseReason::Aborted));
+                return Err(killed(link));
             }
-            drop(link.room.made.wait_timeout(guard, pause));
-            pause = (pause * 2).min(Duration::from_millis(20));
-            self.count();
+            if !enough(self) {
+                drop(room.made.wait_timeout(guard, pause));
+                pause = (pause * 2).min(Duration::from_millis(20));
+                self.count();
+            }
         }
-        link.room.waiting.store(false, Ordering::SeqCst);
+        room.below.store(0, Ordering::SeqCst);
         Ok(())
+    }
+}
+
+fn killed(link: &Link) -> CloseReason {
+    link.close_reason().unwrap_or(CloseReason::Aborted)
+}
+
+/// How a reader that waits for room learns that there is some.
+#[derive(Default)]
+pub(super) struct Room {
+    /// Whoever leaves fewer messages than this in the channel notifies; 0 while nobody waits.
+    pub below: AtomicUsize,
+    /// The program receives through the channel itself, where nobody notifies.
+    pub selected: AtomicBool,
+    pub mutex: Mutex<()>,
+    pub made: Condvar,
+}
+
+impl Link {
+    /// The program has taken a message; `left` is how many still wait.
+    pub fn taken(&self, left: impl FnOnce() -> usize) {
+        let below = self.room.below.load(Ordering::Acquire);
+        if below > 0 && left() < below {
+            // A waiting reader looks by itself now and then, so that a notice that is missed in
+            // this moment does no harm.
+            self.room.below.store(0, Ordering::Relaxed);
+            let _guard = lock(&self.room.mutex);
+            self.room.made.notify_one();
+        }
+    }
+
+    /// The program will receive through the channel itself.
+    pub fn select(&self) {
+        self.room.selected.store(true, Ordering::Relaxed);
     }
 }

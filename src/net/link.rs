@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::hub::{next_id, Hub, Slot};
+use super::inbox::Room;
 use super::lock;
 use super::outbox::Outbox;
 use super::reader::ReadAhead;
@@ -61,7 +62,7 @@ pub(crate) struct Link {
     /// Dropped by `kill`, which wakes a reader that waits at a full channel.
     kill_signal: Mutex<Option<Sender<Infallible>>>,
     pub(super) killed: Receiver<Infallible>,
-    /// Wakes a reader that waits until the program has taken messages; see `reader`.
+    /// Wakes a reader that waits until the program has taken messages; see `inbox`.
     pub(super) room: Room,
 
     /// Which thread reads, so that a handler's own `close` can be told from others.
@@ -84,13 +85,6 @@ type QueueLen = Box<dyn Fn() -> usize + Send + Sync>;
 pub(super) struct Received {
     pub messages: AtomicU64,
     pub bytes: AtomicU64,
-}
-
-#[derive(Default)]
-pub(super) struct Room {
-    pub waiting: AtomicBool,
-    pub mutex: Mutex<()>,
-    pub made: Condvar,
 }
 
 #[derive(Default)]
@@ -209,14 +203,6 @@ impl Link {
             bytes_received: self.received.bytes.load(Ordering::Relaxed),
             send_queue_bytes,
             receive_queue_messages: self.queue_len.get().map_or(0, |len| len()),
-        }
-    }
-
-    /// The program has taken a message: a reader that waits for room looks again.
-    pub fn taken(&self) {
-        if self.room.waiting.load(Ordering::Acquire) {
-            let _guard = lock(&self.room.mutex);
-            self.room.made.notify_one();
         }
     }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::handshake::Early;
 use super::link::Link;
 use super::lock;
 use crate::error::CloseReason;
@@ -41,16 +42,19 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// `early`: what came with the handshake.
-    pub fn new(link: Arc<Link>, socket: Arc<TcpStream>, early: Vec<u8>) -> Reader {
+    pub fn new(link: Arc<Link>, socket: Arc<TcpStream>, early: Early) -> Reader {
         let named = matches!(link.stream, Some(StreamSize::Of(_)));
         let decoder = Decoder::new(link.rules(), named);
-        let end = early.len();
+        let Early { bytes, failure } = early;
+        let end = bytes.len();
+        if let Some(failure) = failure {
+            link.read_ahead.fail(failure);
+        }
         Reader {
             link,
             socket,
             decoder,
-            bytes: early,
+            bytes,
             start: 0,
             end,
         }
@@ -310,6 +314,10 @@ impl ReadAhead {
             self.used.store(false, Ordering::Relaxed);
             std::mem::take(&mut lock(&self.state).0)
         })
+    }
+
+    fn fail(&self, reason: CloseReason) {
+        lock(&self.state).1 = Some(reason);
     }
 
     fn error(&self) -> Option<CloseReason> {

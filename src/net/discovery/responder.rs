@@ -11,9 +11,10 @@ use crossbeam_channel::Receiver;
 use super::dice::Dice;
 use super::networks::{address_for, distance, is_local, networks, plausible, Network};
 use super::pace::{every, patience, Bucket, Pace};
-use super::roster::{Crowd, Roster, Sighting};
+use super::roster::{Crowd, Key, Roster, Sighting};
 use super::watch::Subscriber;
 use super::Shared;
+use crate::neighbour::Presence;
 use crate::net::lock;
 use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Watch};
 
@@ -103,7 +104,9 @@ impl Responder {
         self.send_answers(now);
         self.send_signs(now);
         self.send_pings(now);
-        self.report(now);
+        let mut events = Vec::new();
+        self.roster.expire(now, &mut events);
+        self.tell(&events);
 
         let answers = self.waiting.iter().map(|(at, _)| *at);
         let paces = self.paces.iter().flat_map(|pace| [pace.next_sign, pace.next_ping]);
@@ -222,7 +225,7 @@ impl Responder {
                     self.crowd.gone(id);
                     let mut events = Vec::new();
                     self.roster.gone(id, ip, &mut events);
-                    self.subscribers.retain_mut(|subscriber| subscriber.tell(&events));
+                    self.tell(&events);
                 }
             }
         }
@@ -251,7 +254,7 @@ impl Responder {
         let sighting = Sighting { addr, distance, card, patience, promised: promise.is_some() };
         let mut events = Vec::new();
         self.roster.seen(sighting, now, &mut events);
-        self.subscribers.retain_mut(|subscriber| subscriber.tell(&events));
+        self.tell(&events);
     }
 
     fn is_me(&self, addr: SocketAddrV4) -> bool {
@@ -329,15 +332,13 @@ impl Responder {
         }
     }
 
-    /// Tells those who watch what time has brought.
-    fn report(&mut self, now: Instant) {
+    /// Tells those who watch what has happened, and forgets those who do so no longer.
+    fn tell(&mut self, events: &[(Key, Presence)]) {
         if self.subscribers.is_empty() {
             return;
         }
-        let mut events = Vec::new();
-        self.roster.expire(now, &mut events);
         let roster = &self.roster;
-        self.subscribers.retain_mut(|subscriber| subscriber.tell(&events) && subscriber.catch_up(roster));
+        self.subscribers.retain_mut(|subscriber| subscriber.tell(events) && subscriber.catch_up(roster));
         if self.subscribers.is_empty() {
             self.paces.iter_mut().for_each(Pace::unwatch);
             // Unwatched, it would grow stale.

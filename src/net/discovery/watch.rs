@@ -54,10 +54,6 @@ impl Subscriber {
         gone.chain(here).all(|(key, now)| self.behind || self.update(key, now))
     }
 
-    pub fn is_behind(&self) -> bool {
-        self.behind
-    }
-
     /// Brings this watch's view of one neighbour up to date; false when nobody listens any more.
     fn update(&mut self, key: Key, now: Option<&Neighbour>) -> bool {
         let now = now.filter(|neighbour| neighbour.offers(&self.service));
@@ -148,10 +144,10 @@ mod tests {
                 }
             }
         }
-        assert!(slow.is_behind());
+        assert!(slow.behind);
         assert_eq!(receiver.len(), REPORTS_MAX);
         assert!(slow.catch_up(&roster));
-        assert!(slow.is_behind(), "there is no room yet");
+        assert!(slow.behind, "there is no room yet");
         let mut there = Vec::new();
         view(&receiver, &mut there);
         assert!(slow.catch_up(&roster));
