@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::SendError;
-use crate::format::{with_encoded, Dialect, Encode, Format};
+use crate::format::{with_encoded, DataType, Dialect, Encode, Encoded, Format};
 use crate::net::link::Link;
 use crate::net::{Burst, Wait};
 use crate::peer::Peer;
@@ -34,12 +34,8 @@ impl Peer {
         &self,
         item: &(impl Encode<F> + ?Sized),
     ) -> Result<Broadcast, SendError> {
-        let links = self.hub().links();
         let mut report = Broadcast::default();
-        report.sent.reserve(links.len());
-        self.each(item, &links, Wait::No, |link, result| {
-            report.add(link, result)
-        })?;
+        self.try_all(item, |link, _, result| report.add(link, result))?;
         Ok(report)
     }
 
@@ -53,47 +49,90 @@ impl Peer {
         item: &(impl Encode<F> + ?Sized),
         timeout: Duration,
     ) -> Result<Broadcast, SendError> {
-        let wait = Instant::now()
-            .checked_add(timeout)
-            .map_or(Wait::Forever, Wait::Until);
-        let links = self.hub().links();
+        let deadline = Instant::now().checked_add(timeout);
         let mut report = Broadcast::default();
-        let mut full = Vec::new();
-        self.each(item, &links, Wait::No, |link, result| match result {
-            Err(SendError::Full) => full.push(Arc::clone(link)),
+        let mut full: Vec<(Arc<Link>, Arc<Copy>)> = Vec::new();
+        self.try_all(item, |link, message, result| match result {
+            Err(SendError::Full) => {
+                let same = full.last().filter(|(_, copy)| copy.dialect == link.dialect);
+                let copy = match same {
+                    Some((_, copy)) => Arc::clone(copy),
+                    None => Arc::new(Copy::of(link.dialect, message)),
+                };
+                full.push((Arc::clone(link), copy));
+            }
             result => report.add(link, result),
         })?;
-        self.each(item, &full, wait, |link, result| report.add(link, result))?;
+        while !full.is_empty() {
+            let now = Instant::now();
+            let late = deadline.is_some_and(|deadline| now >= deadline);
+            // Waits for the first of them, but not long: another may have room earlier.
+            let slice = deadline.map_or(now + SLICE, |deadline| deadline.min(now + SLICE));
+            let mut wait = Wait::Until(slice);
+            full.retain(|(link, copy)| {
+                let wait = std::mem::replace(&mut wait, Wait::No);
+                let result = match link.send(copy.encoded(), wait, None) {
+                    Err(SendError::Full | SendError::Timeout) if !late => return true,
+                    Err(SendError::Full) => Err(SendError::Timeout),
+                    result => result,
+                };
+                report.add(link, result);
+                false
+            });
+        }
         Ok(report)
     }
 
-    /// Encodes once for each dialect that occurs, and sends to all.
-    fn each<F: Format>(
+    /// Encodes once for each dialect that occurs, and sends to all who have room.
+    fn try_all<F: Format>(
         &self,
         item: &(impl Encode<F> + ?Sized),
-        links: &[Arc<Link>],
-        wait: Wait,
-        mut told: impl FnMut(&Arc<Link>, Result<(), SendError>),
+        mut told: impl FnMut(&Arc<Link>, Encoded<'_>, Result<(), SendError>),
     ) -> Result<(), SendError> {
         // One broadcast is no burst, however many it goes to: its messages need not be gathered.
         let burst = Burst::now();
+        let links = self.hub().links();
         for dialect in [Dialect::Lanpeer, Dialect::Peerpy] {
             let mut to = links
                 .iter()
                 .filter(|link| link.dialect == dialect)
+                .filter(|link| F::DATA_TYPE.is_none_or(|data_type| data_type == link.data_type))
                 .peekable();
             if to.peek().is_none() {
                 continue;
             }
-            with_encoded::<F, _>(item, dialect, |message| {
-                for link in to
-                    .filter(|link| F::DATA_TYPE.is_none() || link.data_type == message.data_type())
-                {
-                    told(link, link.send(message, wait, Some(burst)));
+            with_encoded(item, dialect, |message| {
+                for link in to.filter(|link| link.data_type == message.data_type()) {
+                    told(link, message, link.send(message, Wait::No, Some(burst)));
                 }
             })?;
         }
         Ok(())
+    }
+}
+
+/// How long one full connection is waited for before the others are tried again.
+const SLICE: Duration = Duration::from_millis(2);
+
+/// An encoded message for those who have to wait for room.
+struct Copy {
+    dialect: Dialect,
+    data_type: DataType,
+    payload: Vec<u8>,
+}
+
+impl Copy {
+    fn of(dialect: Dialect, message: Encoded<'_>) -> Copy {
+        let (data_type, payload) = (message.data_type(), message.payload().to_vec());
+        Copy {
+            dialect,
+            data_type,
+            payload,
+        }
+    }
+
+    fn encoded(&self) -> Encoded<'_> {
+        Encoded::new(self.data_type, &self.payload)
     }
 }
 

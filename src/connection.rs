@@ -94,9 +94,9 @@ impl<F: Format> Connection<F> {
         let mut inbox = Inbox::new(sender, settings.receive_queue_bytes);
         let connection = Connection::new(link, receiver, false);
         let link = Arc::clone(link);
-        let start = move |socket, early| {
+        let start = move |early| {
             let dialect = link.dialect;
-            Reader::new(Arc::clone(&link), socket, early).run(move |data_type, payload| {
+            Reader::new(Arc::clone(&link), early).run(move |data_type, payload| {
                 if inbox.is_abandoned() {
                     return Ok(());
                 }
@@ -120,9 +120,9 @@ impl<F: Format> Connection<F> {
         let connection = Connection::new(link, receiver, true);
         let own = connection.clone();
         let link = Arc::clone(link);
-        let start = move |socket, early| {
+        let start = move |early| {
             let dialect = link.dialect;
-            Reader::new(link, socket, early).run(move |data_type, payload| {
+            Reader::new(link, early).run(move |data_type, payload| {
                 let _until_the_end = &until_the_end;
                 let item = F::decode(data_type, dialect, payload);
                 let item = item.map_err(|error| CloseReason::Malformed(error.to_string()))?;

@@ -49,7 +49,9 @@ impl Neighbour {
 
     /// Is it limited to nothing, or to this service?
     pub(crate) fn offers(&self, service: &Option<String>) -> bool {
-        service.as_ref().is_none_or(|service| *service == self.service)
+        service
+            .as_ref()
+            .is_none_or(|service| *service == self.service)
     }
 }
 

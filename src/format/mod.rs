@@ -88,7 +88,15 @@ pub struct Encoded<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-impl Encoded<'_> {
+impl<'a> Encoded<'a> {
+    pub(crate) fn new(data_type: DataType, payload: &'a [u8]) -> Encoded<'a> {
+        Encoded { data_type, payload }
+    }
+
+    pub(crate) fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
     pub(crate) fn data_type(&self) -> DataType {
         self.data_type
     }

@@ -12,7 +12,7 @@ use super::handshake::{deny, linger, read_header, write_answer, Early, NoHeader,
 use super::hub::{next_id, Hub, Side, Slot, Watched, MAX_HANDSHAKES};
 use super::link::{Agreement, Link};
 use super::lock;
-use super::socket::prepare;
+use super::socket::{has_hung_up, prepare};
 use crate::error::{CloseReason, Error, Result};
 use crate::event::Event;
 use crate::format::{DataType, Dialect};
@@ -109,16 +109,27 @@ fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched:
     let failure = wait_for_decision(hub, &socket, &shared, &decision, early.is_empty());
     let decision = std::mem::replace(&mut *lock(&shared), Decision::Over);
     match decision {
-        Decision::Accepted(start) => start(
-            socket,
-            Early {
+        Decision::Accepted(start) => {
+            // The connection alone decides from here on how long its socket lives.
+            drop(socket);
+            start(Early {
                 bytes: early,
                 failure,
-            },
-        ),
+            });
+        }
         Decision::Denied => linger(&socket),
-        // The other side has hung up, or the peer was stopped.
-        Decision::Waiting(_) | Decision::Over => {}
+        Decision::Waiting(_) | Decision::Over => {
+            let reason = if hub.is_stopped() {
+                "the peer was stopped"
+            } else {
+                "it hung up before it had an answer"
+            };
+            let reason = reason.to_owned();
+            hub.emit(Event::HandshakeFailed {
+                remote: remote.into(),
+                reason,
+            });
+        }
     }
 }
 
@@ -217,14 +228,17 @@ pub(crate) struct Pending {
 impl Pending {
     /// Has the other side hung up?
     pub fn is_gone(&self) -> bool {
-        matches!(*lock(&self.shared), Decision::Over)
+        match &*lock(&self.shared) {
+            Decision::Waiting(asked) => has_hung_up(&asked.socket),
+            _ => true,
+        }
     }
 
     /// Answers ACCEPT. `start` makes, for the new connection, what its reader thread will run.
     pub fn accept<T>(self, start: impl FnOnce(&Arc<Link>) -> (T, Start)) -> Result<T> {
         let mut decision = lock(&self.shared);
         let asked = match std::mem::replace(&mut *decision, Decision::Over) {
-            Decision::Waiting(asked) => asked,
+            Decision::Waiting(asked) if !has_hung_up(&asked.socket) => asked,
             other => {
                 *decision = other;
                 return Err(Error::Withdrawn);
@@ -250,9 +264,7 @@ impl Pending {
         })?;
         // Before the answer goes out: the other side may send at once.
         *decision = Decision::Accepted(start);
-        let answer = Answer::Accept {
-            lanpeer: self.agreed.dialect == Dialect::Lanpeer,
-        };
+        let answer = Answer::Accept { lanpeer: true };
         if !answer
             .write()
             .is_ok_and(|header| write_answer(&socket, &header))
@@ -267,7 +279,7 @@ impl Pending {
     pub fn deny(&self, reason: &str) -> bool {
         let mut decision = lock(&self.shared);
         let asked = match std::mem::replace(&mut *decision, Decision::Denied) {
-            Decision::Waiting(asked) => asked,
+            Decision::Waiting(asked) if !has_hung_up(&asked.socket) => asked,
             other => {
                 *decision = other;
                 return false;

@@ -72,9 +72,7 @@ pub(crate) fn connect<T>(
     let (connection, start) = start(&link);
     hub.enter(&link)?;
     drop(watched);
-    if let Err(source) = hub.spawn(format!("lanpeer-r-{}", link.id), move || {
-        start(socket, early)
-    }) {
+    if let Err(source) = hub.spawn(format!("lanpeer-r-{}", link.id), move || start(early)) {
         link.kill(CloseReason::Aborted);
         link.end();
         return Err(Error::Io {

@@ -2,7 +2,6 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::reader::SILENCE;
@@ -11,7 +10,7 @@ use crate::error::CloseReason;
 use crate::proto::header::{Answer, HEADER_LEN};
 
 /// Runs a connection's reader.
-pub(crate) type Start = Box<dyn FnOnce(Arc<TcpStream>, Early) + Send>;
+pub(crate) type Start = Box<dyn FnOnce(Early) + Send>;
 
 /// What the handshake has seen of the connection that follows it.
 pub(crate) struct Early {

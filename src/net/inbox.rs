@@ -4,13 +4,16 @@ use std::collections::VecDeque;
 use std::mem::size_of;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{select, Sender, TrySendError};
 
 use super::link::Link;
 use super::lock;
 use crate::error::CloseReason;
+
+/// How long a reader waits for more room than one message needs.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// The reader's end of the program's channel: bounded in messages by the channel itself, and in
 /// bytes here.
@@ -21,8 +24,8 @@ use crate::error::CloseReason;
 /// do tell. A program that receives through `receiver()` is looked after every few milliseconds
 /// instead, only while the limit in bytes is reached.
 ///
-/// A reader that found the channel full goes on when half of it is taken, not at each message: the
-/// two threads would wake each other for every single one.
+/// A reader that found the channel full goes on when half of it is taken, or something and a moment
+/// has passed: at each message the two threads would wake each other for every single one.
 pub(crate) struct Inbox<T> {
     sender: Sender<T>,
     capacity: usize,
@@ -64,8 +67,12 @@ impl<T> Inbox<T> {
         let sent = match self.sender.try_send(item) {
             Err(TrySendError::Full(item)) => {
                 if !link.room.selected.load(Ordering::Relaxed) {
-                    let half = self.capacity / 2;
-                    self.wait(link, half + 1, |inbox| inbox.sizes.len() <= half)?;
+                    let (half, full) = (self.capacity / 2, self.capacity);
+                    let soon = Instant::now() + PATIENCE;
+                    self.wait(link, half + 1, |inbox| {
+                        inbox.sizes.len() <= half
+                            || (inbox.sizes.len() < full && Instant::now() >= soon)
+                    })?;
                 }
                 select! {
                     send(self.sender, item) -> sent => sent.is_ok(),
@@ -91,7 +98,7 @@ impl<T> Inbox<T> {
     fn wait(
         &mut self,
         link: &Link,
-        below: usize,
+        mut below: usize,
         enough: impl Fn(&Inbox<T>) -> bool,
     ) -> Result<(), CloseReason> {
         let room = &link.room;
@@ -107,6 +114,8 @@ impl<T> Inbox<T> {
             if !enough(self) {
                 drop(room.made.wait_timeout(guard, pause));
                 pause = (pause * 2).min(Duration::from_millis(20));
+                // From now on any message that is taken is news.
+                below = usize::MAX;
                 self.count();
             }
         }

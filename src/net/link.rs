@@ -48,6 +48,9 @@ pub(crate) struct Link {
     /// This end of the TCP connection and the other.
     pub(super) ends: (SocketAddrV4, SocketAddrV4),
 
+    /// For the reader, which holds it only while it reads; taken away by `kill`, so that a handler
+    /// that does not return keeps no aborted connection open.
+    reading: Mutex<Option<Arc<TcpStream>>>,
     /// The way out: the queue, and who may write to the socket.
     pub(super) outbox: Outbox,
     /// The size of a stream's messages; 0 until the first message in either direction says it.
@@ -143,6 +146,7 @@ impl Link {
             dialect: agreed.dialect,
             hub: Arc::clone(hub),
             ends,
+            reading: Mutex::new(Some(Arc::clone(socket))),
             outbox: Outbox::new(Arc::clone(socket)),
             stream_size: AtomicUsize::new(stream_size),
             life: Mutex::default(),
@@ -158,6 +162,12 @@ impl Link {
             handled: AtomicBool::new(false),
             slot: Mutex::new(Some(slot)),
         }))
+    }
+
+    /// The socket, for one read; `Err`: the connection was ended.
+    pub(super) fn reading(&self) -> Result<Arc<TcpStream>, CloseReason> {
+        let socket = lock(&self.reading).clone();
+        socket.ok_or_else(|| self.close_reason().unwrap_or(CloseReason::Aborted))
     }
 
     pub(super) fn rules(&self) -> Rules {
@@ -212,6 +222,7 @@ impl Link {
     pub fn kill(&self, reason: CloseReason) {
         let reason = lock(&self.life).reason.get_or_insert(reason).clone();
         self.dead.store(true, Ordering::SeqCst);
+        drop(lock(&self.reading).take());
         if let Some(socket) = self.outbox.give_up(reason) {
             reset(&socket);
         }
@@ -354,11 +365,12 @@ impl Link {
     }
 
     /// Sends what is still queued and the FIN, after the other side's FIN: it goes on reading.
-    pub(super) fn answer_fin(&self, socket: &TcpStream, deadline: Instant) {
+    pub(super) fn answer_fin(&self, deadline: Instant) {
+        let Ok(socket) = self.reading() else { return };
         let sent =
             self.outbox.failure().is_none() && self.outbox.wait_until_empty(Some(deadline)).is_ok();
         let clean = match self.dialect {
-            Dialect::Lanpeer => sent && acknowledged(socket, deadline),
+            Dialect::Lanpeer => sent && acknowledged(&socket, deadline),
             Dialect::Peerpy => sent && self.taken_by_kernel(deadline),
         };
         lock(&self.life).clean |= clean && !self.is_dead();
@@ -394,6 +406,7 @@ impl Link {
             self.kill(reason.clone());
         }
         self.dead.store(true, Ordering::SeqCst);
+        drop(lock(&self.reading).take());
         drop(self.outbox.give_up(reason.clone()));
         drop(lock(&self.slot).take());
         self.hub.leave(self, reason);

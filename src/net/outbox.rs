@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -13,6 +14,8 @@ use crate::proto::header::HEADER_LEN;
 
 pub(super) struct Outbox {
     pub queue: Mutex<Queue>,
+    /// No more messages are accepted: one that is being written waits for nothing more.
+    pub closing: AtomicBool,
     /// Signalled when bytes have left the queue, or it has ended.
     pub room: Condvar,
     /// Signalled when the writer thread has something to do.
@@ -88,6 +91,7 @@ impl Outbox {
         };
         Outbox {
             queue: Mutex::new(queue),
+            closing: AtomicBool::new(false),
             room: Condvar::new(),
             work: Condvar::new(),
         }
@@ -109,6 +113,7 @@ impl Outbox {
 
     /// Accepts no more messages; sends FIN (to a lanpeer) when those accepted are written.
     pub fn finish(&self, reason: CloseReason, dialect: Dialect) {
+        self.closing.store(true, Ordering::SeqCst);
         let mut queue = lock(&self.queue);
         queue.closed.get_or_insert(reason);
         if dialect == Dialect::Lanpeer && queue.fin == Fin::No {
@@ -121,6 +126,7 @@ impl Outbox {
 
     /// The connection is over: drops what is queued, and lets go of the socket.
     pub fn give_up(&self, reason: CloseReason) -> Option<Arc<TcpStream>> {
+        self.closing.store(true, Ordering::SeqCst);
         let mut queue = lock(&self.queue);
         queue.closed.get_or_insert(reason);
         queue.pending = Vec::new();

@@ -33,7 +33,6 @@ pub(super) const SILENCE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Reader {
     link: Arc<Link>,
-    socket: Arc<TcpStream>,
     decoder: Decoder,
     /// Bytes read and not yet used are `bytes[start..end]`.
     bytes: Vec<u8>,
@@ -42,7 +41,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub fn new(link: Arc<Link>, socket: Arc<TcpStream>, early: Early) -> Reader {
+    pub fn new(link: Arc<Link>, early: Early) -> Reader {
         let named = matches!(link.stream, Some(StreamSize::Of(_)));
         let decoder = Decoder::new(link.rules(), named);
         let Early { bytes, failure } = early;
@@ -52,7 +51,6 @@ impl Reader {
         }
         Reader {
             link,
-            socket,
             decoder,
             bytes,
             start: 0,
@@ -66,26 +64,20 @@ impl Reader {
         // The program's code runs in `take`: its handler, or the `Deserialize` of its type.
         let result = catch_unwind(AssertUnwindSafe(|| self.read(&mut take)))
             .unwrap_or_else(|panic| Err(CloseReason::HandlerPanicked(text_of(&*panic))));
-        let Reader {
-            link,
-            socket,
-            bytes,
-            ..
-        } = self;
+        let Reader { link, bytes, .. } = self;
         drop(bytes);
         match result {
             Ok(()) => {
                 link.remote_finished();
                 // Ends the program's `recv` now: no further message will come.
                 drop(take);
-                link.answer_fin(&socket, Instant::now() + link.hub.settings.close_timeout);
+                link.answer_fin(Instant::now() + link.hub.settings.close_timeout);
             }
             Err(reason) => {
                 link.kill(reason);
                 drop(take);
             }
         }
-        drop(socket);
         link.end();
     }
 
@@ -95,6 +87,9 @@ impl Reader {
         take: &mut impl FnMut(DataType, Payload<'_>) -> Result<(), CloseReason>,
     ) -> Result<(), CloseReason> {
         loop {
+            if self.link.is_dead() {
+                return Err(self.link.close_reason().unwrap_or(CloseReason::Aborted));
+            }
             let input = &self.bytes[self.start..self.end];
             let step = self
                 .decoder
@@ -186,8 +181,9 @@ impl Reader {
     }
 
     fn read_once(&mut self) -> Result<usize, CloseReason> {
+        let socket = self.link.reading()?;
         loop {
-            match (&*self.socket).read(&mut self.bytes[self.end..]) {
+            match (&*socket).read(&mut self.bytes[self.end..]) {
                 Ok(0) => return self.link.end_of_input().map(|()| 0),
                 Ok(n) => return Ok(n),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -202,10 +198,11 @@ impl Reader {
         let early = (self.end - self.start).min(size);
         body.extend_from_slice(&self.bytes[self.start..self.start + early]);
         self.start += early;
+        let socket = self.link.reading()?;
         while body.len() < size {
             let want = (size - body.len()).min(body.len().max(RESERVE));
             body.reserve_exact(want);
-            let read = (&*self.socket).take(want as u64).read_to_end(&mut body);
+            let read = (&*socket).take(want as u64).read_to_end(&mut body);
             match read {
                 Ok(n) if n == want => {}
                 Ok(_) => return self.link.end_of_input().and(Err(CloseReason::Truncated)),
@@ -217,9 +214,10 @@ impl Reader {
 
     /// A short frame from a peerpy that begins like a keepalive: only what follows can tell.
     fn wait_for_silence(&mut self) -> Result<(), CloseReason> {
-        let _ = self.socket.set_read_timeout(Some(SILENCE));
+        let socket = self.link.reading()?;
+        let _ = socket.set_read_timeout(Some(SILENCE));
         let filled = self.fill(self.end - self.start + 1);
-        let _ = self.socket.set_read_timeout(None);
+        let _ = socket.set_read_timeout(None);
         match filled {
             Ok(true) => Ok(()),
             Ok(false) => {

@@ -1,6 +1,8 @@
 //! Socket options, writes that never block, and the system's table of connections.
 
 use std::io::{self, IoSlice};
+#[cfg(unix)]
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
@@ -79,6 +81,24 @@ pub(super) fn write_slice(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Resu
 #[cfg(not(unix))]
 pub(super) fn write_slice(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     SockRef::from(stream).send_vectored(parts)
+}
+
+/// Has the other side hung up? Looks without waiting; `false` where that can not be told.
+pub(super) fn has_hung_up(stream: &TcpStream) -> bool {
+    #[cfg(unix)]
+    {
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        let seen = SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit()], flags);
+        match seen {
+            Ok(n) => n == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = stream;
+        false
+    }
 }
 
 /// A program that embeds the library from another language may not ignore SIGPIPE.

@@ -228,8 +228,8 @@ impl Link {
         }
     }
 
-    /// A large message from where it lies, waiting for the socket. At the deadline a message of
-    /// which a part is written already is accepted: its rest goes to the queue.
+    /// A large message from where it lies, waiting for the socket. When the deadline or a close
+    /// comes, a message of which a part is written is accepted: its rest goes to the queue.
     fn write_large(
         self: &Arc<Link>,
         mut queue: MutexGuard<'_, Queue>,
@@ -252,7 +252,7 @@ impl Link {
             if written == total {
                 break Ok(());
             }
-            if self.is_dead() {
+            if outbox.closing.load(Ordering::SeqCst) {
                 break Ok(());
             }
             if matches!(wait, Wait::Until(deadline) if Instant::now() >= deadline) {
@@ -284,14 +284,15 @@ impl Link {
             return Err(SendError::Closed(reason));
         }
         if written == 0 && total > 0 {
-            // Not begun at the deadline.
+            // Not begun at the deadline, or when the connection was closed.
             queue.messages -= 1;
             queue.bytes -= payload.len() as u64;
             if self.stream.is_some() && queue.messages == 0 && !self.stream_is_named() {
                 queue.header_of = None;
             }
+            let closed = queue.closed.clone();
             self.go_on(queue);
-            return Err(SendError::Timeout);
+            return Err(closed.map_or(SendError::Timeout, SendError::Closed));
         }
         if written < total {
             let mut rest = Vec::with_capacity(total - written + queue.pending.len());

@@ -103,7 +103,10 @@ impl Beacon {
                     (None, Some(text)) => address("ponger", text)?,
                     (None, None) => return Err(HeaderError::Missing("ponger")),
                 };
-                Ok(Beacon::Pong(Pong { addr, card: Card::parse(&fields)? }))
+                Ok(Beacon::Pong(Pong {
+                    addr,
+                    card: Card::parse(&fields)?,
+                }))
             }
             "HERE" => {
                 let addr = address("HERE", rest.unwrap_or_default())?;
@@ -162,7 +165,11 @@ impl Beacon {
                 }
             }
             Beacon::Gone { id } => {
-                let card = Card { id: *id, name: String::new(), service: String::new() };
+                let card = Card {
+                    id: *id,
+                    name: String::new(),
+                    service: String::new(),
+                };
                 card.write(HeaderWriter::new("GONE")).finish()
             }
         }
@@ -175,22 +182,35 @@ impl Card {
         if !fields.get("v").is_some_and(|v| !v.is_empty() && v != "0") {
             return Ok(None);
         }
-        let Some(id) = fields.get("id") else { return Ok(None) };
+        let Some(id) = fields.get("id") else {
+            return Ok(None);
+        };
         // `from_str_radix` alone would take a leading plus sign.
         let id = match u64::from_str_radix(id, 16) {
             Ok(number) if id.bytes().all(|b| b.is_ascii_hexdigit()) => number,
-            _ => return Err(HeaderError::Number { key: "id", value: id.to_owned() }),
+            _ => {
+                return Err(HeaderError::Number {
+                    key: "id",
+                    value: id.to_owned(),
+                })
+            }
         };
         // What is not fit to be shown, such as a terminal's escape sequences, is as good as absent.
         let label = |key| match fields.get(key) {
             Some(text) if check_label(text, HEADER_LEN).is_ok() => text.to_owned(),
             _ => String::new(),
         };
-        Ok(Some(Card { id, name: label("name"), service: label("service") }))
+        Ok(Some(Card {
+            id,
+            name: label("name"),
+            service: label("service"),
+        }))
     }
 
     fn write(&self, writer: HeaderWriter) -> HeaderWriter {
-        let mut writer = writer.pair("v", 1).pair("id", format_args!("{:010x}", self.id));
+        let mut writer = writer
+            .pair("v", 1)
+            .pair("id", format_args!("{:010x}", self.id));
         if !self.name.is_empty() {
             writer = writer.pair("name", &self.name);
         }
@@ -204,13 +224,24 @@ impl Card {
 /// Can this text be a name or a service of at most `max` bytes? Says what is wrong with it.
 pub(crate) fn check_label(text: &str, max: usize) -> Result<(), String> {
     if text.len() > max {
-        return Err(format!("`{}` has {} bytes, at most {max} fit", text.escape_debug(), text.len()));
+        return Err(format!(
+            "`{}` has {} bytes, at most {max} fit",
+            text.escape_debug(),
+            text.len()
+        ));
     }
-    match text.chars().find(|c| matches!(c, '|' | '&' | '=') || c.is_control()) {
-        Some(c) => Err(format!("`{}` contains {c:?}, which would break a header", text.escape_debug())),
-        None if text.trim() != text => {
-            Err(format!("`{}` begins or ends with a space", text.escape_debug()))
-        }
+    match text
+        .chars()
+        .find(|c| matches!(c, '|' | '&' | '=') || c.is_control())
+    {
+        Some(c) => Err(format!(
+            "`{}` contains {c:?}, which would break a header",
+            text.escape_debug()
+        )),
+        None if text.trim() != text => Err(format!(
+            "`{}` begins or ends with a space",
+            text.escape_debug()
+        )),
         None => Ok(()),
     }
 }
@@ -219,7 +250,11 @@ pub(crate) fn check_label(text: &str, max: usize) -> Result<(), String> {
 pub(crate) fn label_from_host(host: &str) -> String {
     let mut name = String::new();
     for c in host.split('.').next().unwrap_or_default().trim().chars() {
-        let fit = if matches!(c, '|' | '&' | '=') || c.is_control() { '-' } else { c };
+        let fit = if matches!(c, '|' | '&' | '=') || c.is_control() {
+            '-'
+        } else {
+            c
+        };
         if name.len() + fit.len_utf8() > NAME_MAX {
             break;
         }
@@ -230,212 +265,21 @@ pub(crate) fn label_from_host(host: &str) -> String {
 }
 
 fn address(key: &'static str, text: &str) -> Result<SocketAddrV4, HeaderError> {
-    text.parse().map_err(|_| HeaderError::Address { key, value: text.to_owned() })
+    text.parse().map_err(|_| HeaderError::Address {
+        key,
+        value: text.to_owned(),
+    })
 }
 
 fn number(key: &'static str, text: &str) -> Result<u16, HeaderError> {
     match text.parse() {
         Ok(number) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(number),
-        _ => Err(HeaderError::Number { key, value: text.to_owned() }),
+        _ => Err(HeaderError::Number {
+            key,
+            value: text.to_owned(),
+        }),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn parse(text: &str) -> Result<Beacon, HeaderError> {
-        Beacon::parse(text.as_bytes())
-    }
-
-    fn ping(text: &str) -> Ping {
-        match parse(text) {
-            Ok(Beacon::Ping(ping)) => ping,
-            other => panic!("{text}: {other:?}"),
-        }
-    }
-
-    fn addr(text: &str) -> SocketAddrV4 {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_ping_in_each_of_its_forms() {
-        let manual = ping("PING 192.168.0.2:51515");
-        assert_eq!(manual.addr, Some(addr("192.168.0.2:51515")));
-        assert_eq!((manual.pinger, manual.card, manual.watch), (None, None, None));
-
-        let peerpy = ping("PING|pinger=192.168.0.2:1024");
-        assert_eq!((peerpy.addr, peerpy.pinger), (None, Some(addr("192.168.0.2:1024"))));
-
-        let both = ping("PING 192.168.0.2:51515|pinger=192.168.0.2:40000&v=1&id=00000000ff&name=bob&service=chat");
-        let card = Card { id: 255, name: "bob".into(), service: "chat".into() };
-        assert_eq!(both.card, Some(card));
-
-        assert_eq!(ping("PING").addr, None);
-        assert_eq!(ping("PING 10.0.0.1:5\n"), ping("PING 10.0.0.1:5"));
-        // Nobody reads it, so nobody minds.
-        assert_eq!(ping("PING 10.0.0.1:5|pinger=nonsense").pinger, None);
-
-        for text in ["PING 1.2.3.4:5", "PING|pinger=1.2.3.4:5", "PING 1.2.3.4:5|pinger=1.2.3.4:5&v=1&id=1"] {
-            assert_eq!(ping(&format!("{text:|<128}")), ping(text), "padded: {text}");
-        }
-    }
-
-    #[test]
-    fn a_pong_in_each_of_its_forms() {
-        let expected = Ok(Beacon::Pong(Pong { addr: addr("10.0.0.3:62626"), card: None }));
-        for text in [
-            "PONG|ponger=10.0.0.3:62626",
-            "PONG 10.0.0.3:62626",
-            "PONG 10.0.0.3:62626|ponger=10.0.0.3:62626",
-            "PONG 10.0.0.3:62626|ponger=10.0.0.3:62626&unknown=&v=0&id=1||||",
-        ] {
-            assert_eq!(parse(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_malformed_is_named() {
-        use HeaderError::*;
-        let address = |key, value: &str| Err(Address { key, value: value.into() });
-        let number = |key, value: &str| Err(Number { key, value: value.into() });
-        for (text, error) in [
-            ("", Err(Unexpected { expected: "PING, PONG, HERE or GONE", got: "".into() })),
-            ("PINGU 1.2.3.4:5", Err(Unexpected { expected: "PING, PONG, HERE or GONE", got: "PINGU".into() })),
-            ("PING there", address("PING", "there")),
-            ("PING |v=1", address("PING", "")),
-            ("PING [::1]:80", address("PING", "[::1]:80")),
-            ("PONG", Err(Missing("ponger"))),
-            ("PONG|ponger=1.2.3.4:70000", address("ponger", "1.2.3.4:70000")),
-            ("PONG 1.2.3.4|ponger=1.2.3.4:5", address("PONG", "1.2.3.4")),
-            ("PONG|ponger", Err(NoEquals("ponger".into()))),
-            ("PONG|ponger=1.2.3.4:5&ponger=1.2.3.4:5", Err(Repeated("ponger".into()))),
-            ("PONG 1.2.3.4:5|v=1&id=+1", number("id", "+1")),
-            ("PONG 1.2.3.4:5|v=1&id=11112222333344445", number("id", "11112222333344445")),
-            ("HERE 1.2.3.4:5", Err(Missing("id"))),
-            ("HERE|v=1&id=1", address("HERE", "")),
-            ("HERE 1.2.3.4:5|v=1&id=1&every=-1", number("every", "-1")),
-            ("GONE|v=1", Err(Missing("id"))),
-        ] {
-            assert_eq!(parse(text), error, "{text}");
-        }
-        assert_eq!(Beacon::parse(b"PING \xff"), Err(NotUtf8));
-        assert_eq!(Beacon::parse(&[b'|'; 129]), Err(TooLong { len: 129 }));
-    }
-
-    #[test]
-    fn a_promise_is_kept_in_bounds() {
-        for (text, every) in [("0", 1), ("1", 1), ("900", 900), ("65535", EVERY_MAX)] {
-            let text = format!("HERE 1.2.3.4:5|v=1&id=1&every={text}");
-            let Ok(Beacon::Here(here)) = parse(&text) else { panic!("{text}") };
-            assert_eq!(here.every, Some(every));
-        }
-    }
-
-    #[test]
-    fn names_that_would_harm_a_terminal_are_dropped() {
-        let ping = ping("PING|v=1&id=1&name=\x1b[2Jevil&service=ok");
-        assert_eq!(ping.card, Some(Card { id: 1, name: "".into(), service: "ok".into() }));
-    }
-
-    /// The arithmetic that fixes the lengths of ids, names and services.
-    #[test]
-    fn the_longest_of_each_fits() {
-        let card = Card { id: ID_MASK, name: "n".repeat(NAME_MAX), service: "s".repeat(SERVICE_MAX) };
-        let addr = addr("255.255.255.255:65535");
-        let ping = Ping { addr: Some(addr), pinger: Some(addr), card: Some(card.clone()), watch: None };
-        for beacon in [
-            Beacon::Ping(ping),
-            Beacon::Pong(Pong { addr, card: Some(card.clone()) }),
-            Beacon::Here(Here { addr, card: card.clone(), every: Some(EVERY_MAX) }),
-            Beacon::Gone { id: card.id },
-        ] {
-            assert_eq!(Beacon::parse(&beacon.write().unwrap()), Ok(beacon));
-        }
-    }
-
-    #[test]
-    fn labels() {
-        assert_eq!(check_label("kitchen display", NAME_MAX), Ok(()));
-        assert_eq!(check_label("", NAME_MAX), Ok(()));
-        assert_eq!(check_label("Küche", 6), Ok(()));
-        for bad in ["a|b", "a&b", "a=b", "a\nb", "\x1b[0m", " a", "a ", "Küche!"] {
-            assert!(check_label(bad, 6).is_err(), "{bad:?}");
-        }
-        assert_eq!(label_from_host("bob.example.org"), "bob");
-        assert_eq!(label_from_host("a=b|c\n"), "a-b-c");
-        assert_eq!(label_from_host(&"ü".repeat(20)), "ü".repeat(12));
-        assert_eq!(label_from_host(""), "");
-    }
-
-    fn any_addr() -> impl Strategy<Value = SocketAddrV4> {
-        (any::<u32>(), any::<u16>()).prop_map(|(ip, port)| SocketAddrV4::new(ip.into(), port))
-    }
-
-    fn any_card() -> impl Strategy<Value = Card> {
-        let label = |max: usize| {
-            proptest::collection::vec(any::<char>(), 0..max).prop_map(move |chars| {
-                let mut text: String = chars.into_iter().filter(|c| !c.is_control()).collect();
-                text.retain(|c| !matches!(c, '|' | '&' | '='));
-                while text.len() > max {
-                    text.pop();
-                }
-                text.trim().to_owned()
-            })
-        };
-        (0..=ID_MASK, label(NAME_MAX), label(SERVICE_MAX))
-            .prop_map(|(id, name, service)| Card { id, name, service })
-    }
-
-    fn any_beacon() -> impl Strategy<Value = Beacon> {
-        let option = proptest::option::of::<BoxedStrategy<Card>>;
-        prop_oneof![
-            (proptest::option::of(any_addr()), proptest::option::of(any_addr()), option(any_card().boxed()))
-                .prop_map(|(addr, pinger, card)| Beacon::Ping(Ping { addr, pinger, card, watch: None })),
-            (any_addr(), any_addr(), prop_oneof![Just(Watch::New), Just(Watch::Keep)], 0..=ID_MASK)
-                .prop_map(|(addr, pinger, watch, id)| Beacon::Ping(Ping {
-                    addr: Some(addr),
-                    pinger: Some(pinger),
-                    card: Some(Card { id, name: String::new(), service: String::new() }),
-                    watch: Some(watch),
-                })),
-            (any_addr(), option(any_card().boxed()))
-                .prop_map(|(addr, card)| Beacon::Pong(Pong { addr, card })),
-            (any_addr(), any_card(), proptest::option::of(1..=EVERY_MAX))
-                .prop_map(|(addr, card, every)| Beacon::Here(Here { addr, card, every })),
-            (0..=ID_MASK).prop_map(|id| Beacon::Gone { id }),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_is_read(beacon in any_beacon()) {
-            let bytes = beacon.write().unwrap();
-            prop_assert_eq!(Beacon::parse(&bytes), Ok(beacon.clone()));
-            let text = String::from_utf8(bytes.to_vec()).unwrap();
-            prop_assert_eq!(Beacon::parse(text.trim_end_matches('|').as_bytes()), Ok(beacon));
-        }
-
-        #[test]
-        fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-            let _ = Beacon::parse(&bytes);
-        }
-
-        #[test]
-        fn near_beacons_are_answered(
-            text in "(PING|PONG|HERE|GONE)( ?[0-9.:]{0,9})(\\||&|=|v=1|id=|every=|[a-z]{1,9}|[0-9.:]{1,6}){0,20}"
-        ) {
-            let _ = parse(&text);
-        }
-
-        #[test]
-        fn every_prefix_of_a_beacon_is_answered(beacon in any_beacon()) {
-            let bytes = beacon.write().unwrap();
-            for end in 0..bytes.len() {
-                let _ = Beacon::parse(&bytes[..end]);
-            }
-        }
-    }
-}
+mod tests;

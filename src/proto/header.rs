@@ -354,14 +354,21 @@ pub(crate) enum Between {
 impl Between {
     pub fn parse(bytes: &[u8; HEADER_LEN]) -> Result<Between, HeaderError> {
         let fields = Fields::parse(bytes)?;
-        if fields.word().is_empty() {
-            return Err(HeaderError::Unexpected {
-                expected: "DATA",
-                got: String::new(),
-            });
-        }
         if fields.word() != "DATA" {
-            return Ok(Between::Other);
+            // Later versions may have new words, but what is no word at all is a lost place.
+            let is_word = fields.word().starts_with(|c: char| c.is_ascii_uppercase())
+                && fields
+                    .word()
+                    .bytes()
+                    .all(|b| b == b' ' || b.is_ascii_graphic());
+            return if is_word {
+                Ok(Between::Other)
+            } else {
+                Err(HeaderError::Unexpected {
+                    expected: "DATA",
+                    got: fields.word().to_owned(),
+                })
+            };
         }
         let size = fields
             .size("data_size")?

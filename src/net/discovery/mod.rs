@@ -5,12 +5,13 @@
 //! | `networks` | the interfaces of this host, and which of our addresses leads to whom |
 //! | `search` | asks, on the caller's thread, and yields who answers |
 //! | `responder` | the thread that answers, gives signs of life, and keeps watch |
-//! | `pace` | when it speaks: the traffic is bounded, however many peers there are |
+//! | `answers` | who is to be answered, and when: the rate is bounded |
+//! | `pace` | when it gives signs of life: the traffic is bounded, however many peers there are |
 //! | `roster` | who is there, from what was heard and when |
 //! | `watch` | the ends of the watches' channels |
 //! | `dice` | random delays and ids |
 //!
-//! `pace` and `roster` are given the time and own no socket, so that their tests need neither.
+//! `answers`, `pace` and `roster` are given the time and own no socket: their tests need neither.
 
 use std::io;
 use std::net::{Shutdown, SocketAddrV4, UdpSocket};
@@ -29,8 +30,11 @@ use self::watch::Subscriber;
 use super::lock;
 use crate::error::{Error, Result};
 use crate::neighbour::{PeerId, Presence};
-use crate::proto::beacon::{check_label, label_from_host, Beacon, Card, ID_MASK, NAME_MAX, SERVICE_MAX};
+use crate::proto::beacon::{
+    check_label, label_from_host, Beacon, Card, ID_MASK, NAME_MAX, SERVICE_MAX,
+};
 
+mod answers;
 mod dice;
 mod networks;
 mod pace;
@@ -57,7 +61,12 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { port: DISCOVERY_PORT, name: None, service: String::new(), invisible: false }
+        Settings {
+            port: DISCOVERY_PORT,
+            name: None,
+            service: String::new(),
+            invisible: false,
+        }
     }
 }
 
@@ -73,7 +82,10 @@ impl Settings {
 fn check_port(port: u16) -> Result<()> {
     if port == 0 {
         let reason = "must not be 0: all peers use the same port".to_owned();
-        return Err(Error::InvalidOption { option: "discovery_port", reason });
+        return Err(Error::InvalidOption {
+            option: "discovery_port",
+            reason,
+        });
     }
     Ok(())
 }
@@ -123,7 +135,11 @@ impl Discovery {
         let shared = Arc::new(Shared {
             listen,
             port: settings.port,
-            card: Card { id: Dice::new().draw() & ID_MASK, name, service: settings.service },
+            card: Card {
+                id: Dice::new().draw() & ID_MASK,
+                name,
+                service: settings.service,
+            },
             visible: Mutex::new(!settings.invisible),
             hears_port: not_discoverable.is_none(),
             announce: AtomicBool::new(false),
@@ -136,12 +152,22 @@ impl Discovery {
                 let responder = Responder::new(shared.clone(), socket.clone(), begins);
                 let builder = std::thread::Builder::new().name("lanpeer-responder".to_owned());
                 let context = "starting the responder thread";
-                Some(builder.spawn(|| responder.run()).map_err(|source| Error::Io { context, source })?)
+                Some(
+                    builder
+                        .spawn(|| responder.run())
+                        .map_err(|source| Error::Io { context, source })?,
+                )
             }
             None => None,
         };
         let (begins, thread) = (Mutex::new(Some(begin)), Mutex::new(thread));
-        Ok(Discovery { shared, socket, begins, thread, not_discoverable })
+        Ok(Discovery {
+            shared,
+            socket,
+            begins,
+            thread,
+            not_discoverable,
+        })
     }
 
     /// Why other peers can not find this one; None if they can, as far as this host is concerned.
@@ -162,12 +188,20 @@ impl Discovery {
         let Shared { listen, port, .. } = *self.shared;
         let visible = *lock(&self.shared.visible);
         // The id is there in any case: so this peer knows its own PING, and does not answer it.
-        let anonymous = Card { name: String::new(), service: String::new(), ..self.shared.card };
+        let anonymous = Card {
+            name: String::new(),
+            service: String::new(),
+            ..self.shared.card
+        };
         let ask = Ask {
             bound: *listen.ip(),
             port,
             listen_port: if visible { listen.port() } else { 0 },
-            card: Some(if visible { self.shared.card.clone() } else { anonymous }),
+            card: Some(if visible {
+                self.shared.card.clone()
+            } else {
+                anonymous
+            }),
             service,
             stopped: self.shared.stopped.clone(),
         };
@@ -218,11 +252,21 @@ impl Discovery {
     }
 
     fn say_goodbye(&self, times: usize) {
-        let Some(socket) = self.socket.as_ref().filter(|_| self.shared.hears_port) else { return };
-        let Ok(networks) = networks(*self.shared.listen.ip()) else { return };
+        let Some(socket) = self.socket.as_ref().filter(|_| self.shared.hears_port) else {
+            return;
+        };
+        let Ok(networks) = networks(*self.shared.listen.ip()) else {
+            return;
+        };
         for _ in 0..times {
             for network in &networks {
-                self.shared.broadcast(socket, network, &Beacon::Gone { id: self.shared.card.id });
+                self.shared.broadcast(
+                    socket,
+                    network,
+                    &Beacon::Gone {
+                        id: self.shared.card.id,
+                    },
+                );
             }
         }
     }
@@ -237,7 +281,9 @@ impl Drop for Discovery {
 impl Shared {
     /// Sends to everyone on a network. An interface that fails is no reason not to try the others.
     fn broadcast(&self, socket: &UdpSocket, network: &Network, beacon: &Beacon) {
-        let Some(broadcast) = network.broadcast else { return };
+        let Some(broadcast) = network.broadcast else {
+            return;
+        };
         let sent = match beacon.write() {
             Ok(datagram) => socket.send_to(&datagram, (broadcast, self.port)),
             Err(error) => Err(io::Error::other(error)),

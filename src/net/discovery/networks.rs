@@ -23,7 +23,12 @@ impl Network {
     fn loopback(addr: Ipv4Addr) -> Network {
         let mask = Ipv4Addr::new(255, 0, 0, 0);
         let broadcast = Some(Ipv4Addr::new(127, 255, 255, 255));
-        Network { name: "loopback".to_owned(), addr, mask, broadcast }
+        Network {
+            name: "loopback".to_owned(),
+            addr,
+            mask,
+            broadcast,
+        }
     }
 
     pub fn contains(&self, ip: Ipv4Addr) -> bool {
@@ -39,19 +44,24 @@ pub(crate) fn networks(bound: Ipv4Addr) -> io::Result<Vec<Network>> {
     }
     let mut networks = Vec::new();
     for interface in if_addrs::get_if_addrs()? {
-        let IfAddr::V4(v4) = interface.addr else { continue };
+        let IfAddr::V4(v4) = interface.addr else {
+            continue;
+        };
         if v4.ip.is_loopback() || v4.ip.is_unspecified() {
             continue;
         }
         if bound.is_unspecified() || bound == v4.ip {
-            let broadcast = match v4.broadcast {
-                Some(broadcast) => Some(broadcast),
-                // Not every tool that gives an address sets the broadcast address too.
-                None if interface.is_p2p => None,
-                None => Some(Ipv4Addr::from_bits(v4.ip.to_bits() | !v4.netmask.to_bits())),
+            let broadcast = if interface.is_p2p {
+                None
+            } else {
+                broadcast_of(v4.ip, v4.netmask, v4.broadcast)
             };
-            let broadcast = broadcast.filter(|&broadcast| v4.prefixlen < 31 && broadcast != v4.ip);
-            networks.push(Network { name: interface.name, addr: v4.ip, mask: v4.netmask, broadcast });
+            networks.push(Network {
+                name: interface.name,
+                addr: v4.ip,
+                mask: v4.netmask,
+                broadcast,
+            });
         }
     }
     if bound.is_unspecified() {
@@ -60,11 +70,24 @@ pub(crate) fn networks(bound: Ipv4Addr) -> io::Result<Vec<Network>> {
     // Two addresses in one network are one network to shout into. A second interface into the same
     // network is too: the system sends to a broadcast address by one of them.
     for index in (1..networks.len()).rev() {
-        if networks[..index].iter().any(|network| network.broadcast == networks[index].broadcast) {
+        if networks[..index]
+            .iter()
+            .any(|network| network.broadcast == networks[index].broadcast)
+        {
             networks[index].broadcast = None;
         }
     }
     Ok(networks)
+}
+
+/// The broadcast address of a network; None if it is too small to have one.
+///
+/// Not every tool that gives an interface its address sets the broadcast address too. The system
+/// then says none, or the interface's own address; and broadcasts all the same.
+fn broadcast_of(ip: Ipv4Addr, mask: Ipv4Addr, set: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+    let hosts = !mask.to_bits();
+    let set = set.filter(|&broadcast| broadcast != ip && !broadcast.is_unspecified());
+    (hosts > 1).then(|| set.unwrap_or(Ipv4Addr::from_bits(ip.to_bits() | hosts)))
 }
 
 /// Is this an address of this host?
@@ -85,7 +108,11 @@ pub(crate) fn distance(ip: Ipv4Addr, networks: &[Network]) -> u8 {
 /// The address at which a peer that listens on `listen` can be reached by `asker`; None if it can
 /// not, or if the asker is not on a network of ours. A machine further away has no business here:
 /// such PINGs come with forged senders, to have the answers sent to a victim.
-pub(crate) fn address_for(listen: SocketAddrV4, asker: Ipv4Addr, networks: &[Network]) -> Option<SocketAddrV4> {
+pub(crate) fn address_for(
+    listen: SocketAddrV4,
+    asker: Ipv4Addr,
+    networks: &[Network],
+) -> Option<SocketAddrV4> {
     let bound = *listen.ip();
     if bound.is_loopback() {
         return asker.is_loopback().then_some(listen);
@@ -112,7 +139,11 @@ pub(crate) fn plausible(
     networks: &[Network],
 ) -> Option<SocketAddrV4> {
     let from_here = is_local(source, networks);
-    let ip = if claimed.ip().is_unspecified() { source } else { *claimed.ip() };
+    let ip = if claimed.ip().is_unspecified() {
+        source
+    } else {
+        *claimed.ip()
+    };
     let possible = match () {
         _ if claimed.port() == 0 || ip.is_broadcast() || ip.is_multicast() => false,
         _ if ip == source => true,
@@ -161,7 +192,12 @@ mod tests {
 
     fn network(addr: [u8; 4], prefix: u32) -> Network {
         let mask = Ipv4Addr::from_bits(u32::MAX << (32 - prefix));
-        Network { name: "test".into(), addr: addr.into(), mask, broadcast: None }
+        Network {
+            name: "test".into(),
+            addr: addr.into(),
+            mask,
+            broadcast: None,
+        }
     }
 
     fn addr(text: &str) -> SocketAddrV4 {
@@ -173,7 +209,10 @@ mod tests {
         let bound = Ipv4Addr::new(127, 0, 0, 2);
         let networks = networks(bound).unwrap();
         assert_eq!(networks.len(), 1);
-        assert_eq!((networks[0].addr, networks[0].broadcast), (bound, Some([127, 255, 255, 255].into())));
+        assert_eq!(
+            (networks[0].addr, networks[0].broadcast),
+            (bound, Some([127, 255, 255, 255].into()))
+        );
     }
 
     #[test]
@@ -181,15 +220,49 @@ mod tests {
         let networks = networks(Ipv4Addr::UNSPECIFIED).unwrap();
         assert!(networks[0].addr.is_loopback());
         for (index, network) in networks.iter().enumerate() {
-            let twice = networks[..index].iter().any(|other| other.broadcast == network.broadcast);
+            let twice = networks[..index]
+                .iter()
+                .any(|other| other.broadcast == network.broadcast);
             assert!(!twice || network.broadcast.is_none());
         }
     }
 
     #[test]
+    fn broadcast_addresses_that_nobody_has_set() {
+        let of = |ip: &str, mask: &str, set: Option<&str>| {
+            let set = set.map(|set| set.parse().unwrap());
+            broadcast_of(ip.parse().unwrap(), mask.parse().unwrap(), set).map(|ip| ip.to_string())
+        };
+        let usual = Some("10.0.0.255".to_owned());
+        assert_eq!(of("10.0.0.5", "255.255.255.0", Some("10.0.0.255")), usual);
+        assert_eq!(
+            of("10.0.0.5", "255.255.255.0", Some("10.0.0.5")),
+            usual,
+            "as Linux says"
+        );
+        assert_eq!(of("10.0.0.5", "255.255.255.0", Some("0.0.0.0")), usual);
+        assert_eq!(of("10.0.0.5", "255.255.255.0", None), usual);
+        assert_eq!(
+            of("10.0.0.5", "255.255.255.0", Some("10.0.255.255")),
+            Some("10.0.255.255".to_owned())
+        );
+        assert_eq!(
+            of("10.0.0.5", "255.255.255.252", None),
+            Some("10.0.0.7".to_owned())
+        );
+        assert_eq!(of("10.0.0.5", "255.255.255.254", None), None);
+        assert_eq!(of("10.0.0.5", "255.255.255.255", Some("10.0.0.5")), None);
+    }
+
+    #[test]
     fn distances() {
         let networks = [network([127, 0, 0, 1], 8), network([10, 0, 0, 5], 24)];
-        for (ip, expected) in [("127.0.0.9", 0), ("10.0.0.5", 1), ("10.0.0.6", 2), ("10.0.1.6", 3)] {
+        for (ip, expected) in [
+            ("127.0.0.9", 0),
+            ("10.0.0.5", 1),
+            ("10.0.0.6", 2),
+            ("10.0.1.6", 3),
+        ] {
             assert_eq!(distance(ip.parse().unwrap(), &networks), expected, "{ip}");
         }
     }
@@ -197,12 +270,32 @@ mod tests {
     #[test]
     fn who_is_told_which_address() {
         let networks = [network([127, 0, 0, 1], 8)];
-        let asked_by = |listen: &str, asker: &str| address_for(addr(listen), asker.parse().unwrap(), &networks);
-        assert_eq!(asked_by("127.0.0.1:7", "127.0.0.5"), Some(addr("127.0.0.1:7")));
-        assert_eq!(asked_by("127.0.0.1:7", "10.0.0.5"), None, "only on loopback");
-        assert_eq!(asked_by("0.0.0.0:7", "127.0.0.5"), Some(addr("127.0.0.5:7")));
-        assert_eq!(asked_by("10.0.0.9:7", "127.0.0.1"), Some(addr("10.0.0.9:7")), "the same host");
-        assert_eq!(asked_by("0.0.0.0:7", "8.8.8.8"), None, "not on a network of ours");
+        let asked_by = |listen: &str, asker: &str| {
+            address_for(addr(listen), asker.parse().unwrap(), &networks)
+        };
+        assert_eq!(
+            asked_by("127.0.0.1:7", "127.0.0.5"),
+            Some(addr("127.0.0.1:7"))
+        );
+        assert_eq!(
+            asked_by("127.0.0.1:7", "10.0.0.5"),
+            None,
+            "only on loopback"
+        );
+        assert_eq!(
+            asked_by("0.0.0.0:7", "127.0.0.5"),
+            Some(addr("127.0.0.5:7"))
+        );
+        assert_eq!(
+            asked_by("10.0.0.9:7", "127.0.0.1"),
+            Some(addr("10.0.0.9:7")),
+            "the same host"
+        );
+        assert_eq!(
+            asked_by("0.0.0.0:7", "8.8.8.8"),
+            None,
+            "not on a network of ours"
+        );
     }
 
     #[test]
@@ -211,13 +304,39 @@ mod tests {
         let claim = |claimed: &str, source: &str, lanpeer| {
             plausible(addr(claimed), source.parse().unwrap(), lanpeer, &networks)
         };
-        assert_eq!(claim("10.0.0.6:7", "10.0.0.6", true), Some(addr("10.0.0.6:7")));
-        assert_eq!(claim("0.0.0.0:7", "10.0.0.6", false), Some(addr("10.0.0.6:7")));
-        assert_eq!(claim("10.0.0.7:7", "10.0.0.6", true), None, "a lanpeer does not speak for others");
-        assert_eq!(claim("10.0.0.5:7", "127.0.0.1", true), Some(addr("10.0.0.5:7")), "the same host");
-        assert_eq!(claim("10.9.9.7:7", "10.0.0.6", false), Some(addr("10.9.9.7:7")), "peerpy on two networks");
-        assert_eq!(claim("127.0.0.1:7", "10.0.0.6", false), None, "its own loopback");
-        assert_eq!(claim("127.0.0.1:7", "10.0.0.5", false), Some(addr("127.0.0.1:7")), "ours");
+        assert_eq!(
+            claim("10.0.0.6:7", "10.0.0.6", true),
+            Some(addr("10.0.0.6:7"))
+        );
+        assert_eq!(
+            claim("0.0.0.0:7", "10.0.0.6", false),
+            Some(addr("10.0.0.6:7"))
+        );
+        assert_eq!(
+            claim("10.0.0.7:7", "10.0.0.6", true),
+            None,
+            "a lanpeer does not speak for others"
+        );
+        assert_eq!(
+            claim("10.0.0.5:7", "127.0.0.1", true),
+            Some(addr("10.0.0.5:7")),
+            "the same host"
+        );
+        assert_eq!(
+            claim("10.9.9.7:7", "10.0.0.6", false),
+            Some(addr("10.9.9.7:7")),
+            "peerpy on two networks"
+        );
+        assert_eq!(
+            claim("127.0.0.1:7", "10.0.0.6", false),
+            None,
+            "its own loopback"
+        );
+        assert_eq!(
+            claim("127.0.0.1:7", "10.0.0.5", false),
+            Some(addr("127.0.0.1:7")),
+            "ours"
+        );
         for nonsense in ["10.0.0.6:0", "255.255.255.255:7", "224.0.0.1:7"] {
             assert_eq!(claim(nonsense, "10.0.0.6", false), None, "{nonsense}");
         }

@@ -26,7 +26,9 @@ const SPREAD_MAX: Duration = Duration::from_millis(500);
 /// How often each of this many peers gives a sign of life, in seconds.
 pub(crate) fn every(others: usize) -> u16 {
     let seconds = (others + 1).div_ceil(SIGNS_PER_SECOND);
-    u16::try_from(seconds).unwrap_or(EVERY_MAX).clamp(1, EVERY_MAX)
+    u16::try_from(seconds)
+        .unwrap_or(EVERY_MAX)
+        .clamp(1, EVERY_MAX)
 }
 
 /// How long a peer may be silent that promised a sign of life every so many seconds: three of them
@@ -87,7 +89,11 @@ impl Pace {
 
     /// A PING of our own watch is sent now; of which kind is it?
     pub fn ping(&mut self, others: usize, now: Instant) -> Watch {
-        let watch = if self.openings > 0 { Watch::New } else { Watch::Keep };
+        let watch = if self.openings > 0 {
+            Watch::New
+        } else {
+            Watch::Keep
+        };
         self.openings = self.openings.saturating_sub(1);
         let pause = if self.openings > 0 { 1 } else { every(others) };
         self.next_ping = Some(now + Duration::from_secs(pause.into()));
@@ -113,7 +119,9 @@ impl Pace {
         self.watched_until = Some(self.watched_until.map_or(until, |before| before.max(until)));
         if news {
             let spread = SPREAD_EACH.saturating_mul(others as u32).min(SPREAD_MAX);
-            let delay = dice.as_mut().map_or(Duration::ZERO, |dice| dice.up_to(spread));
+            let delay = dice
+                .as_mut()
+                .map_or(Duration::ZERO, |dice| dice.up_to(spread));
             let earliest = self.last_sign.map_or(now, |last| last + LEAST_PAUSE);
             let soon = (now + delay).max(earliest);
             self.next_sign = Some(self.next_sign.map_or(soon, |next| next.min(soon)));
@@ -122,33 +130,6 @@ impl Pace {
 
     fn is_watched(&self, now: Instant) -> bool {
         self.watched_until.is_some_and(|until| now < until)
-    }
-}
-
-/// Lets through a bounded number in a second.
-#[derive(Debug)]
-pub(crate) struct Bucket {
-    tokens: f64,
-    filled: Instant,
-    per_second: u32,
-}
-
-impl Bucket {
-    /// So many a second, and after a pause so many at once.
-    pub fn new(per_second: u32, now: Instant) -> Bucket {
-        Bucket { tokens: per_second.into(), filled: now, per_second }
-    }
-
-    pub fn take(&mut self, now: Instant) -> bool {
-        let rate = f64::from(self.per_second);
-        let passed = now.saturating_duration_since(self.filled);
-        self.tokens = (self.tokens + passed.as_secs_f64() * rate).min(rate);
-        self.filled = now;
-        let any = self.tokens >= 1.0;
-        if any {
-            self.tokens -= 1.0;
-        }
-        any
     }
 }
 
@@ -172,7 +153,13 @@ mod tests {
             let mut peers: Vec<Pace> = (0..peers).map(|_| Pace::default()).collect();
             let now = Instant::now();
             peers.iter_mut().for_each(|peer| peer.announce(now));
-            World { now, dice: Dice::new(), peers, signs: Vec::new(), pings: Vec::new() }
+            World {
+                now,
+                dice: Dice::new(),
+                peers,
+                signs: Vec::new(),
+                pings: Vec::new(),
+            }
         }
 
         fn run(&mut self, seconds: usize) {
@@ -231,7 +218,9 @@ mod tests {
             world.run(seconds);
             let rate = |counts: &[usize]| counts.iter().sum::<usize>() as f64 / seconds as f64;
             let (signs, pings) = (rate(&world.signs), rate(&world.pings));
-            println!("{peers} peers that all watch: {signs:.2} signs and {pings:.2} PINGs a second");
+            println!(
+                "{peers} peers that all watch: {signs:.2} signs and {pings:.2} PINGs a second"
+            );
             assert!(signs <= 5.4, "{peers} peers: {signs} signs a second");
             assert!(pings <= 1.3, "{peers} peers: {pings} PINGs a second");
         }
@@ -243,7 +232,9 @@ mod tests {
         for _ in 0..1000 {
             pace.heard(Watch::Keep, 7, now, &mut dice);
             let at = pace.next_sign.unwrap();
-            let Some(promise) = pace.sign(7, at, &mut dice) else { panic!("nothing promised") };
+            let Some(promise) = pace.sign(7, at, &mut dice) else {
+                panic!("nothing promised")
+            };
             assert!(pace.next_sign.unwrap() <= at + Duration::from_secs(promise.into()));
             now = at;
         }
@@ -271,17 +262,5 @@ mod tests {
             assert!(patience(every(others)) > 3 * Duration::from_secs(every(others).into()));
         }
         assert_eq!((every(0), every(1), every(19), every(199)), (1, 1, 5, 50));
-    }
-
-    #[test]
-    fn a_bucket_is_bounded() {
-        let now = Instant::now();
-        let mut bucket = Bucket::new(500, now);
-        let mut taken = 0;
-        for micros in 0..100_000 {
-            taken += u32::from(bucket.take(now + Duration::from_micros(10 * micros)));
-        }
-        assert!((990..=1001).contains(&taken), "{taken} in the first second");
-        assert!(!bucket.take(now), "a clock that goes backwards gives nothing");
     }
 }

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use super::answers::Answers;
 use super::dice::Dice;
 use super::networks::{address_for, distance, is_local, networks, plausible, Network};
-use super::pace::{every, patience, Bucket, Pace};
+use super::pace::{every, patience, Pace};
 use super::roster::{Crowd, Key, Roster, Sighting};
 use super::watch::Subscriber;
 use super::Shared;
@@ -23,17 +24,6 @@ use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Watch};
 const TURN: Duration = Duration::from_millis(250);
 /// Interfaces come and go; they are looked up this often.
 const NETWORKS_EVERY: Duration = Duration::from_secs(2);
-/// So many PINGs are answered in a second, and as many at once after a pause.
-const ANSWERS_PER_SECOND: u32 = 500;
-/// With more peers than this known, answers are spread…
-const FEW: usize = 16;
-/// …over this time for each of them…
-const SPREAD_EACH: Duration = Duration::from_micros(250);
-/// …and at most over this.
-const SPREAD_MAX: Duration = Duration::from_millis(100);
-/// So many answers wait at most for their time.
-const WAITING_MAX: usize = 256;
-
 pub(super) struct Responder {
     shared: Arc<Shared>,
     socket: Arc<UdpSocket>,
@@ -43,9 +33,7 @@ pub(super) struct Responder {
     /// The plans for each network, in their order.
     paces: Vec<Pace>,
     networks_due: Instant,
-    /// Answers that wait for their time, each to another socket.
-    waiting: Vec<(Instant, SocketAddrV4)>,
-    bucket: Bucket,
+    answers: Answers,
     crowd: Crowd,
     /// Kept only while somebody watches.
     roster: Roster,
@@ -56,7 +44,11 @@ pub(super) struct Responder {
 }
 
 impl Responder {
-    pub fn new(shared: Arc<Shared>, socket: Arc<UdpSocket>, begins: Receiver<Subscriber>) -> Responder {
+    pub fn new(
+        shared: Arc<Shared>,
+        socket: Arc<UdpSocket>,
+        begins: Receiver<Subscriber>,
+    ) -> Responder {
         let now = Instant::now();
         let mut responder = Responder {
             shared,
@@ -65,8 +57,7 @@ impl Responder {
             networks: Vec::new(),
             paces: Vec::new(),
             networks_due: now,
-            waiting: Vec::new(),
-            bucket: Bucket::new(ANSWERS_PER_SECOND, now),
+            answers: Answers::new(now),
             crowd: Crowd::default(),
             roster: Roster::default(),
             subscribers: Vec::new(),
@@ -108,10 +99,16 @@ impl Responder {
         self.roster.expire(now, &mut events);
         self.tell(&events);
 
-        let answers = self.waiting.iter().map(|(at, _)| *at);
-        let paces = self.paces.iter().flat_map(|pace| [pace.next_sign, pace.next_ping]);
-        let others = paces.chain([self.roster.next_expiry()]).flatten();
-        answers.chain(others).min().unwrap_or(self.networks_due).min(self.networks_due)
+        let paces = self
+            .paces
+            .iter()
+            .flat_map(|pace| [pace.next_sign, pace.next_ping]);
+        let others = [
+            self.answers.next(),
+            self.roster.next_expiry(),
+            Some(self.networks_due),
+        ];
+        paces.chain(others).flatten().min().unwrap_or(now)
     }
 
     fn look_up_networks(&mut self, now: Instant) {
@@ -141,16 +138,25 @@ impl Responder {
             self.paces.push(pace);
         }
         for (network, _) in before {
-            log::debug!("{} no longer has the address {}", network.name, network.addr);
+            log::debug!(
+                "{} no longer has the address {}",
+                network.name,
+                network.addr
+            );
         }
     }
 
     /// Waits until this moment for a datagram.
     fn listen(&mut self, until: Instant) {
-        let time = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let time = until
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_millis(1));
         // Larger than any beacon, since Windows reports what does not fit as an error.
         let mut buffer = [0; 2048];
-        let received = self.socket.set_read_timeout(Some(time)).and_then(|()| self.socket.recv_from(&mut buffer));
+        let received = self
+            .socket
+            .set_read_timeout(Some(time))
+            .and_then(|()| self.socket.recv_from(&mut buffer));
         match received {
             Ok((len, SocketAddr::V4(source))) => {
                 self.errors = 0;
@@ -158,7 +164,9 @@ impl Responder {
             }
             Ok(_) => {}
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::TimedOut
+                | io::ErrorKind::Interrupted => {}
                 // Windows reports here that an earlier answer was refused.
                 io::ErrorKind::ConnectionReset => {}
                 _ if self.shared.stopped.load(Ordering::Acquire) => {}
@@ -182,34 +190,32 @@ impl Responder {
             Err(error) => return log::trace!("from {source}: {error}"),
         };
         let ip = *source.ip();
-        let network = self.networks.iter().position(|network| network.contains(ip));
+        let network = self
+            .networks
+            .iter()
+            .position(|network| network.contains(ip));
         if network.is_none() && !ip.is_loopback() {
             return log::trace!("{source} is not on a network of ours");
         }
         let now = Instant::now();
         let me = self.shared.card.id;
+        let is_me = |card: &Option<Card>| card.as_ref().is_some_and(|card| card.id == me);
         match beacon {
-            Beacon::Ping(Ping { card, watch, .. }) => {
-                if let Some(Card { id, .. }) = card {
-                    if id == me {
-                        return;
-                    }
-                    self.crowd.note(id, None, now);
+            Beacon::Ping(Ping { card, .. }) if is_me(&card) => {}
+            Beacon::Ping(Ping { watch, .. }) => match (watch, network) {
+                (None, _) => {
+                    let known = self.crowd.len();
+                    self.answers.asked(source, known, now, &mut self.dice);
                 }
-                match (watch, network) {
-                    (None, _) => self.answer(source, now),
-                    (Some(watch), Some(network)) => {
-                        let others = self.crowd.len();
-                        self.paces[network].heard(watch, others, now, &mut self.dice);
-                    }
-                    (Some(_), None) => {}
+                (Some(watch), Some(network)) => {
+                    let others = self.crowd.len();
+                    self.paces[network].heard(watch, others, now, &mut self.dice);
                 }
-            }
+                (Some(_), None) => {}
+            },
+            Beacon::Pong(Pong { card, .. }) if is_me(&card) => {}
             Beacon::Pong(Pong { addr, card }) => {
                 if let Some(Card { id, .. }) = card {
-                    if id == me {
-                        return;
-                    }
                     self.crowd.note(id, None, now);
                 }
                 self.see(addr, source, card, None, now);
@@ -246,75 +252,66 @@ impl Responder {
         let Some(addr) = plausible(claimed, *source.ip(), card.is_some(), &self.networks) else {
             return log::debug!("{source} claims to be at {claimed}");
         };
-        if card.is_none() && self.is_me(addr) {
+        if card.is_none() && self.is_my_address(addr) {
             return;
         }
         let patience = patience(promise.unwrap_or_else(|| every(self.crowd.len())));
         let distance = distance(*addr.ip(), &self.networks);
-        let sighting = Sighting { addr, distance, card, patience, promised: promise.is_some() };
+        let sighting = Sighting {
+            addr,
+            distance,
+            card,
+            patience,
+            promised: promise.is_some(),
+        };
         let mut events = Vec::new();
         self.roster.seen(sighting, now, &mut events);
         self.tell(&events);
     }
 
-    fn is_me(&self, addr: SocketAddrV4) -> bool {
+    fn is_my_address(&self, addr: SocketAddrV4) -> bool {
         is_local(*addr.ip(), &self.networks) && addr.port() == self.shared.listen.port()
     }
 
-    /// Sees to it that this PING is answered, now or in a moment.
-    fn answer(&mut self, asker: SocketAddrV4, now: Instant) {
-        let known = self.crowd.len();
-        if known <= FEW {
-            self.send_answer(asker, now);
-        } else if self.waiting.len() < WAITING_MAX && !self.waiting.iter().any(|(_, to)| *to == asker) {
-            let spread = SPREAD_EACH.saturating_mul(known as u32).min(SPREAD_MAX);
-            self.waiting.push((now + self.dice.up_to(spread), asker));
-        }
-    }
-
     fn send_answers(&mut self, now: Instant) {
-        let mut due = Vec::new();
-        self.waiting.retain(|&(at, asker)| {
-            if at <= now {
-                due.push(asker);
-            }
-            at > now
-        });
-        due.into_iter().for_each(|asker| self.send_answer(asker, now));
-    }
-
-    fn send_answer(&mut self, asker: SocketAddrV4, now: Instant) {
         // The lock is held while sending: once `set_invisible` has returned, nothing goes out.
         let visible = lock(&self.shared.visible);
-        if !*visible || !self.bucket.take(now) {
-            return;
+        if !*visible {
+            return self.answers.clear();
         }
-        let Some(addr) = address_for(self.shared.listen, *asker.ip(), &self.networks) else {
-            return log::trace!("{asker} could not reach this peer");
-        };
-        let pong = Beacon::Pong(Pong { addr, card: Some(self.shared.card.clone()) });
-        match pong.write() {
-            Ok(datagram) => {
-                if let Err(error) = self.socket.send_to(&datagram, asker) {
-                    log::debug!("no answer to {asker}: {error}");
-                }
+        for asker in self.answers.due(now) {
+            let Some(addr) = address_for(self.shared.listen, *asker.ip(), &self.networks) else {
+                log::trace!("{asker} could not reach this peer");
+                continue;
+            };
+            let card = Some(self.shared.card.clone());
+            let sent = match (Beacon::Pong(Pong { addr, card })).write() {
+                Ok(datagram) => self.socket.send_to(&datagram, asker),
+                Err(error) => Err(io::Error::other(error)),
+            };
+            if let Err(error) = sent {
+                log::debug!("no answer to {asker}: {error}");
             }
-            Err(error) => log::error!("no answer to {asker}: {error}"),
         }
     }
 
     fn send_signs(&mut self, now: Instant) {
         let visible = lock(&self.shared.visible);
         for (network, pace) in self.networks.iter().zip(&mut self.paces) {
-            if !pace.next_sign.is_some_and(|at| at <= now) {
+            if pace.next_sign.is_none_or(|at| at > now) {
                 continue;
             }
             let every = pace.sign(self.crowd.len(), now, &mut self.dice);
             // One who does not hear the port could not keep what a sign of life promises.
             if *visible && self.shared.hears_port {
                 let addr = SocketAddrV4::new(network.addr, self.shared.listen.port());
-                let here = Here { addr, card: self.shared.card.clone(), every };
-                self.shared.broadcast(&self.socket, network, &Beacon::Here(here));
+                let here = Here {
+                    addr,
+                    card: self.shared.card.clone(),
+                    every,
+                };
+                self.shared
+                    .broadcast(&self.socket, network, &Beacon::Here(here));
             }
         }
     }
@@ -322,13 +319,18 @@ impl Responder {
     fn send_pings(&mut self, now: Instant) {
         let visible = *lock(&self.shared.visible);
         for (network, pace) in self.networks.iter().zip(&mut self.paces) {
-            let (Some(at), Some(broadcast)) = (pace.next_ping, network.broadcast) else { continue };
+            let (Some(at), Some(broadcast)) = (pace.next_ping, network.broadcast) else {
+                continue;
+            };
             if at > now {
                 continue;
             }
             let watch = pace.ping(self.crowd.len(), now);
-            let ping = self.shared.watch_ping(&self.socket, network, broadcast, visible, watch);
-            self.shared.broadcast(&self.socket, network, &Beacon::Ping(ping));
+            let ping = self
+                .shared
+                .watch_ping(&self.socket, network, broadcast, visible, watch);
+            self.shared
+                .broadcast(&self.socket, network, &Beacon::Ping(ping));
         }
     }
 
@@ -338,7 +340,8 @@ impl Responder {
             return;
         }
         let roster = &self.roster;
-        self.subscribers.retain_mut(|subscriber| subscriber.tell(events) && subscriber.catch_up(roster));
+        self.subscribers
+            .retain_mut(|subscriber| subscriber.tell(events) && subscriber.catch_up(roster));
         if self.subscribers.is_empty() {
             self.paces.iter_mut().for_each(Pace::unwatch);
             // Unwatched, it would grow stale.
@@ -370,7 +373,11 @@ impl Shared {
         Ping {
             addr: Some(SocketAddrV4::new(network.addr, listen_port)),
             pinger: Some(pinger),
-            card: Some(Card { id: self.card.id, name: String::new(), service: String::new() }),
+            card: Some(Card {
+                id: self.card.id,
+                name: String::new(),
+                service: String::new(),
+            }),
             watch,
         }
     }

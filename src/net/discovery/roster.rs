@@ -59,7 +59,13 @@ struct Place {
 impl Roster {
     /// Takes in a sign of life; what changed by it is appended to `out`.
     pub fn seen(&mut self, sighting: Sighting, now: Instant, out: &mut Vec<(Key, Presence)>) {
-        let Sighting { addr, distance, card, patience, promised } = sighting;
+        let Sighting {
+            addr,
+            distance,
+            card,
+            patience,
+            promised,
+        } = sighting;
         let key = Key::new(addr, card.as_ref());
         if !self.entries.contains_key(&key) && self.entries.len() >= NEIGHBOURS_MAX {
             log::debug!("{addr} not listed: {NEIGHBOURS_MAX} neighbours are known already");
@@ -67,7 +73,11 @@ impl Roster {
         }
         let is_there = |entry: &Entry| entry.places.iter().any(|place| place.addr == addr);
         if !self.entries.get(&key).is_some_and(is_there) {
-            let other = self.entries.iter().find(|(_, entry)| is_there(entry)).map(|(key, _)| *key);
+            let other = self
+                .entries
+                .iter()
+                .find(|(_, entry)| is_there(entry))
+                .map(|(key, _)| *key);
             match (other, key) {
                 // The same peer again, in the words of the protocol without ids.
                 (Some(_), Key::Addr(_)) => return,
@@ -77,21 +87,41 @@ impl Roster {
             }
         }
         let id = card.as_ref().map(|card| PeerId(card.id));
-        let (name, service) = card.map(|card| (card.name, card.service)).unwrap_or_default();
+        let (name, service) = card
+            .map(|card| (card.name, card.service))
+            .unwrap_or_default();
         let entry = self.entries.entry(key).or_insert_with(|| Entry {
             places: Vec::new(),
-            neighbour: Neighbour { addrs: Vec::new(), id, name: String::new(), service: String::new() },
+            neighbour: Neighbour {
+                addrs: Vec::new(),
+                id,
+                name: String::new(),
+                service: String::new(),
+            },
         });
         let until = now + patience;
         match entry.places.iter().position(|place| place.addr == addr) {
             Some(index) => {
                 let place = &mut entry.places[index];
                 // A guess does not shorten a promise.
-                place.until = if promised { until } else { place.until.max(until) };
+                place.until = if promised {
+                    until
+                } else {
+                    place.until.max(until)
+                };
             }
             None if entry.places.len() < ADDRS_MAX => {
-                let behind = entry.places.partition_point(|place| place.distance <= distance);
-                entry.places.insert(behind, Place { addr, distance, until });
+                let behind = entry
+                    .places
+                    .partition_point(|place| place.distance <= distance);
+                entry.places.insert(
+                    behind,
+                    Place {
+                        addr,
+                        distance,
+                        until,
+                    },
+                );
             }
             None => {}
         }
@@ -110,7 +140,9 @@ impl Roster {
     /// A goodbye, believed only from where the peer lives.
     pub fn gone(&mut self, id: u64, source: Ipv4Addr, out: &mut Vec<(Key, Presence)>) {
         let key = Key::Id(id);
-        let Some(entry) = self.entries.get(&key) else { return };
+        let Some(entry) = self.entries.get(&key) else {
+            return;
+        };
         let lives_there = |place: &Place| *place.addr.ip() == source;
         // On loopback it may have any of this host's addresses.
         if source.is_loopback() || entry.places.iter().any(lives_there) {
@@ -121,7 +153,12 @@ impl Roster {
     /// Takes off who was silent for too long.
     pub fn expire(&mut self, now: Instant, out: &mut Vec<(Key, Presence)>) {
         let late = |entry: &Entry| entry.places.iter().any(|place| place.until <= now);
-        let keys: Vec<Key> = self.entries.iter().filter(|(_, e)| late(e)).map(|(key, _)| *key).collect();
+        let keys: Vec<Key> = self
+            .entries
+            .iter()
+            .filter(|(_, e)| late(e))
+            .map(|(key, _)| *key)
+            .collect();
         for key in keys {
             self.retain(key, out, |place| place.until > now);
         }
@@ -129,7 +166,11 @@ impl Roster {
 
     /// When `expire` next has something to do.
     pub fn next_expiry(&self) -> Option<Instant> {
-        self.entries.values().flat_map(|entry| &entry.places).map(|place| place.until).min()
+        self.entries
+            .values()
+            .flat_map(|entry| &entry.places)
+            .map(|place| place.until)
+            .min()
     }
 
     pub fn get(&self, key: &Key) -> Option<&Neighbour> {
@@ -137,12 +178,21 @@ impl Roster {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Key, &Neighbour)> {
-        self.entries.iter().map(|(key, entry)| (*key, &entry.neighbour))
+        self.entries
+            .iter()
+            .map(|(key, entry)| (*key, &entry.neighbour))
     }
 
     /// Keeps only some places of an entry, and says what that means.
-    fn retain(&mut self, key: Key, out: &mut Vec<(Key, Presence)>, keep: impl FnMut(&Place) -> bool) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
+    fn retain(
+        &mut self,
+        key: Key,
+        out: &mut Vec<(Key, Presence)>,
+        keep: impl FnMut(&Place) -> bool,
+    ) {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
         entry.places.retain(keep);
         match entry.places.first() {
             None => {
@@ -179,7 +229,8 @@ impl Crowd {
             (Some(_), None) => {}
             (None, _) if full => {}
             (None, promise) => {
-                self.until.insert(id, now + promise.unwrap_or(Self::UNPROMISED));
+                self.until
+                    .insert(id, now + promise.unwrap_or(Self::UNPROMISED));
             }
         }
     }
@@ -199,128 +250,4 @@ impl Crowd {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SEC: Duration = Duration::from_secs(1);
-
-    fn sighting(addr: &str, id: Option<u64>, distance: u8) -> Sighting {
-        let card = id.map(|id| Card { id, name: format!("n{id}"), service: String::new() });
-        Sighting { addr: addr.parse().unwrap(), distance, card, patience: 4 * SEC, promised: true }
-    }
-
-    /// A roster with a clock, whose events are texts.
-    struct Told(Roster, Instant);
-
-    impl Told {
-        fn new() -> Told {
-            Told(Roster::default(), Instant::now())
-        }
-
-        fn seen(&mut self, sighting: Sighting) -> Vec<String> {
-            let mut out = Vec::new();
-            self.0.seen(sighting, self.1, &mut out);
-            texts(out)
-        }
-
-        fn gone(&mut self, id: u64, source: &str) -> Vec<String> {
-            let mut out = Vec::new();
-            self.0.gone(id, source.parse().unwrap(), &mut out);
-            texts(out)
-        }
-
-        fn after(&mut self, time: Duration) -> Vec<String> {
-            self.1 += time;
-            let mut out = Vec::new();
-            self.0.expire(self.1, &mut out);
-            texts(out)
-        }
-    }
-
-    fn texts(out: Vec<(Key, Presence)>) -> Vec<String> {
-        out.into_iter().map(|(_, presence)| presence.to_string()).collect()
-    }
-
-    const NONE: [&str; 0] = [];
-
-    #[test]
-    fn found_once_and_lost_once() {
-        let mut told = Told::new();
-        assert_eq!(told.seen(sighting("10.0.0.2:7", Some(1), 2)), ["found 10.0.0.2:7 n1"]);
-        assert_eq!(told.seen(sighting("10.0.0.2:7", Some(1), 2)), NONE);
-        assert_eq!(told.after(3 * SEC), NONE);
-        assert_eq!(told.seen(sighting("10.0.0.2:7", Some(1), 2)), NONE);
-        assert_eq!(told.after(3 * SEC), NONE);
-        assert_eq!(told.0.next_expiry(), Some(told.1 + SEC));
-        assert_eq!(told.after(SEC), ["lost 10.0.0.2:7 n1"]);
-        assert_eq!(told.after(SEC), NONE);
-        assert_eq!(told.seen(sighting("10.0.0.2:7", Some(1), 2)), ["found 10.0.0.2:7 n1"]);
-    }
-
-    #[test]
-    fn on_two_networks_it_is_one_with_the_nearest_address_first() {
-        let mut told = Told::new();
-        assert_eq!(told.seen(sighting("10.0.0.2:7", Some(1), 2)), ["found 10.0.0.2:7 n1"]);
-        assert_eq!(told.seen(sighting("10.1.0.2:7", Some(1), 2)), NONE, "as near, and later");
-        assert_eq!(told.seen(sighting("127.0.0.1:7", Some(1), 0)), ["found 127.0.0.1:7 n1"]);
-        let all: Vec<_> = told.0.iter().next().unwrap().1.addrs().map(|a| a.to_string()).collect();
-        assert_eq!(all, ["127.0.0.1:7", "10.0.0.2:7", "10.1.0.2:7"]);
-
-        told.1 += 2 * SEC;
-        assert_eq!(told.seen(sighting("10.1.0.2:7", Some(1), 2)), NONE);
-        assert_eq!(told.after(2 * SEC), ["found 10.1.0.2:7 n1"], "what it still answers at");
-        assert_eq!(told.after(2 * SEC), ["lost 10.1.0.2:7 n1"]);
-    }
-
-    #[test]
-    fn started_again_on_its_old_port() {
-        let mut told = Told::new();
-        told.seen(sighting("10.0.0.2:7", Some(1), 2));
-        let events = told.seen(sighting("10.0.0.2:7", Some(2), 2));
-        assert_eq!(events, ["lost 10.0.0.2:7 n1", "found 10.0.0.2:7 n2"]);
-    }
-
-    #[test]
-    fn peerpy_is_known_by_its_address() {
-        let mut told = Told::new();
-        assert_eq!(told.seen(sighting("10.0.0.2:7", None, 2)), ["found 10.0.0.2:7"]);
-        assert_eq!(told.seen(sighting("10.0.0.2:8", Some(1), 2)), ["found 10.0.0.2:8 n1"]);
-        assert_eq!(told.seen(sighting("10.0.0.2:8", None, 2)), NONE, "one peer, two dialects");
-    }
-
-    #[test]
-    fn a_goodbye_is_believed_only_from_where_it_lives() {
-        let mut told = Told::new();
-        told.seen(sighting("10.0.0.2:7", Some(1), 2));
-        assert_eq!(told.gone(1, "10.0.0.3"), NONE);
-        assert_eq!(told.gone(2, "10.0.0.2"), NONE);
-        assert_eq!(told.gone(1, "10.0.0.2"), ["lost 10.0.0.2:7 n1"]);
-        assert_eq!(told.gone(1, "10.0.0.2"), NONE);
-    }
-
-    #[test]
-    fn a_guess_does_not_shorten_a_promise() {
-        let mut told = Told::new();
-        told.seen(Sighting { patience: 40 * SEC, ..sighting("10.0.0.2:7", Some(1), 2) });
-        told.seen(Sighting { promised: false, ..sighting("10.0.0.2:7", Some(1), 2) });
-        assert_eq!(told.after(39 * SEC), NONE);
-        assert_eq!(told.after(SEC), ["lost 10.0.0.2:7 n1"]);
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let mut told = Told::new();
-        let mut crowd = Crowd::default();
-        for id in 0..3 * NEIGHBOURS_MAX as u64 {
-            let addr = format!("10.0.{}.{}:7", id / 256 % 256, id % 256);
-            told.seen(sighting(&addr, Some(id), 2));
-            told.seen(sighting(&format!("10.0.0.1:{}", 1000 + id % 50_000), Some(7), 2));
-            crowd.note(id, None, told.1);
-        }
-        assert!(told.0.entries.len() <= NEIGHBOURS_MAX);
-        assert!(told.0.entries.values().all(|entry| entry.places.len() <= ADDRS_MAX));
-        assert_eq!(crowd.len(), NEIGHBOURS_MAX);
-        crowd.expire(told.1 + Crowd::UNPROMISED);
-        assert_eq!(crowd.len(), 0);
-    }
-}
+mod tests;

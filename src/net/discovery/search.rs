@@ -56,7 +56,11 @@ pub struct DiscoverOptions {
 
 impl Default for DiscoverOptions {
     fn default() -> DiscoverOptions {
-        DiscoverOptions { bound: Ipv4Addr::UNSPECIFIED, port: DISCOVERY_PORT, service: None }
+        DiscoverOptions {
+            bound: Ipv4Addr::UNSPECIFIED,
+            port: DISCOVERY_PORT,
+            service: None,
+        }
     }
 }
 
@@ -95,7 +99,17 @@ impl DiscoverOptions {
         check_port(self.port)?;
         let (bound, port, service) = (self.bound, self.port, self.service.clone());
         let stopped = Arc::new(AtomicBool::new(false));
-        start(Ask { bound, port, listen_port: 0, card: None, service, stopped }, time)
+        start(
+            Ask {
+                bound,
+                port,
+                listen_port: 0,
+                card: None,
+                service,
+                stopped,
+            },
+            time,
+        )
     }
 }
 
@@ -152,7 +166,9 @@ impl Neighbours {
             ask,
             socket,
             // A time that no clock can hold is as good as for ever.
-            deadline: now.checked_add(time).unwrap_or(now + Duration::from_secs(1 << 32)),
+            deadline: now
+                .checked_add(time)
+                .unwrap_or(now + Duration::from_secs(1 << 32)),
             next_ping: now + pause,
             pause: pause * 2,
             networks: Vec::new(),
@@ -172,7 +188,9 @@ impl Neighbours {
         let mut sent = 0;
         let mut trouble = None;
         for network in &self.networks {
-            let Some(broadcast) = network.broadcast else { continue };
+            let Some(broadcast) = network.broadcast else {
+                continue;
+            };
             let ping = Beacon::Ping(Ping {
                 addr: Some(SocketAddrV4::new(network.addr, self.ask.listen_port)),
                 pinger: Some(SocketAddrV4::new(network.addr, port)),
@@ -192,7 +210,10 @@ impl Neighbours {
             Some(error) if sent == 0 => Err(error),
             None if sent == 0 => Err(io::Error::new(
                 io::ErrorKind::NetworkUnreachable,
-                format!("no interface with the address {} can broadcast", self.ask.bound),
+                format!(
+                    "no interface with the address {} can broadcast",
+                    self.ask.bound
+                ),
             )),
             _ => Ok(()),
         }
@@ -205,7 +226,9 @@ impl Neighbours {
             Some(until) => {
                 let time = until.saturating_duration_since(Instant::now());
                 let time = time.clamp(Duration::from_millis(1), STOP_CHECK);
-                self.socket.set_nonblocking(false).and_then(|()| self.socket.set_read_timeout(Some(time)))
+                self.socket
+                    .set_nonblocking(false)
+                    .and_then(|()| self.socket.set_read_timeout(Some(time)))
             }
         };
         // One byte more than any beacon has, so that a longer one is seen to be longer.
@@ -217,7 +240,9 @@ impl Neighbours {
             }
             Ok(_) => true,
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => false,
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::TimedOut
+                | io::ErrorKind::Interrupted => false,
                 // Windows reports here that an earlier PING was refused.
                 io::ErrorKind::ConnectionReset => true,
                 _ => {
@@ -234,11 +259,20 @@ impl Neighbours {
         let (claimed, card) = match Beacon::parse(datagram) {
             Ok(Beacon::Pong(Pong { addr, card })) => (addr, card),
             // The manual once prints an answer's word as PING.
-            Ok(Beacon::Ping(Ping { addr: Some(addr), card, .. })) => (addr, card),
+            Ok(Beacon::Ping(Ping {
+                addr: Some(addr),
+                card,
+                ..
+            })) => (addr, card),
             Ok(_) => return,
             Err(error) => return log::trace!("discover: from {source}: {error}"),
         };
-        if self.ask.card.as_ref().is_some_and(|me| card.as_ref().is_some_and(|card| card.id == me.id)) {
+        if self
+            .ask
+            .card
+            .as_ref()
+            .is_some_and(|me| card.as_ref().is_some_and(|card| card.id == me.id))
+        {
             return;
         }
         let Some(addr) = plausible(claimed, source, card.is_some(), &self.networks) else {
@@ -250,14 +284,23 @@ impl Neighbours {
             if let Some((_, neighbour)) = self.ready.iter_mut().find(|(ready, _)| *ready == key) {
                 if !neighbour.addrs.contains(&addr) {
                     neighbour.addrs.push(addr);
-                    neighbour.addrs.sort_by_key(|addr| distance(*addr.ip(), &self.networks));
+                    neighbour
+                        .addrs
+                        .sort_by_key(|addr| distance(*addr.ip(), &self.networks));
                 }
             }
             return;
         }
         let id = card.as_ref().map(|card| PeerId(card.id));
-        let (name, service) = card.map(|card| (card.name, card.service)).unwrap_or_default();
-        let neighbour = Neighbour { addrs: vec![addr], id, name, service };
+        let (name, service) = card
+            .map(|card| (card.name, card.service))
+            .unwrap_or_default();
+        let neighbour = Neighbour {
+            addrs: vec![addr],
+            id,
+            name,
+            service,
+        };
         if neighbour.offers(&self.ask.service) && self.known.len() < NEIGHBOURS_MAX {
             self.known.insert(key);
             self.ready.push_back((key, neighbour));
@@ -304,6 +347,8 @@ impl std::iter::FusedIterator for Neighbours {}
 impl std::fmt::Debug for Neighbours {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        f.debug_struct("Neighbours").field("left", &left).finish_non_exhaustive()
+        f.debug_struct("Neighbours")
+            .field("left", &left)
+            .finish_non_exhaustive()
     }
 }

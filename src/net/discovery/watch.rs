@@ -26,7 +26,15 @@ impl Subscriber {
     pub fn new(service: Option<String>) -> (Subscriber, Receiver<Presence>) {
         let (sender, receiver) = crossbeam_channel::bounded(REPORTS_MAX);
         // It begins behind: those who are there already are news for it.
-        (Subscriber { sender, service, told: HashMap::new(), behind: true }, receiver)
+        (
+            Subscriber {
+                sender,
+                service,
+                told: HashMap::new(),
+                behind: true,
+            },
+            receiver,
+        )
     }
 
     /// Passes on what happened; false when nobody listens any more.
@@ -49,9 +57,13 @@ impl Subscriber {
         }
         self.behind = false;
         let told: Vec<Key> = self.told.keys().copied().collect();
-        let gone = told.into_iter().filter(|key| roster.get(key).is_none()).map(|key| (key, None));
+        let gone = told
+            .into_iter()
+            .filter(|key| roster.get(key).is_none())
+            .map(|key| (key, None));
         let here = roster.iter().map(|(key, neighbour)| (key, Some(neighbour)));
-        gone.chain(here).all(|(key, now)| self.behind || self.update(key, now))
+        gone.chain(here)
+            .all(|(key, now)| self.behind || self.update(key, now))
     }
 
     /// Brings this watch's view of one neighbour up to date; false when nobody listens any more.
@@ -89,11 +101,21 @@ mod tests {
     use crate::proto::beacon::Card;
 
     fn see(roster: &mut Roster, id: u64, service: &str) -> Vec<(Key, Presence)> {
-        let card = Card { id, name: String::new(), service: service.to_owned() };
+        let card = Card {
+            id,
+            name: String::new(),
+            service: service.to_owned(),
+        };
         let addr = std::net::SocketAddrV4::new([10, 0, 0, 1].into(), 1000 + id as u16);
         let patience = Duration::from_secs(9);
         let mut out = Vec::new();
-        let sighting = Sighting { addr, distance: 2, card: Some(card), patience, promised: true };
+        let sighting = Sighting {
+            addr,
+            distance: 2,
+            card: Some(card),
+            patience,
+            promised: true,
+        };
         roster.seen(sighting, Instant::now(), &mut out);
         out
     }
