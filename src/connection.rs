@@ -62,6 +62,7 @@ struct Handle<F: Format> {
 impl<F: Format> Drop for Handle<F> {
     fn drop(&mut self) {
         if !self.handled {
+            self.link.abandon();
             self.link.close_in_background(CloseReason::ClosedHere);
         }
     }

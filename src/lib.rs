@@ -158,3 +158,20 @@ pub use net::link::Stats;
 pub use offer::{Incoming, Offer};
 pub use options::{ConnectOptions, StreamSize};
 pub use peer::Peer;
+
+/// The manual's code blocks are tests.
+#[cfg(doctest)]
+mod manual {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/guide.md")]
+    struct Guide;
+    #[doc = include_str!("../docs/protocol.md")]
+    struct Protocol;
+    #[doc = include_str!("../docs/threads.md")]
+    struct Threads;
+    #[doc = include_str!("../docs/errors.md")]
+    struct Errors;
+    #[doc = include_str!("../docs/contributing.md")]
+    struct Contributing;
+}

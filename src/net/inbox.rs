@@ -104,14 +104,15 @@ impl<T> Inbox<T> {
         let room = &link.room;
         let mut pause = Duration::from_millis(1);
         self.count();
-        while !enough(self) {
+        // Where no handle is left, the channel itself knows best whether anyone still receives.
+        while !enough(self) && !room.abandoned.load(Ordering::SeqCst) {
             let guard = lock(&room.mutex);
             room.below.store(below, Ordering::SeqCst);
             self.count();
             if link.is_dead() {
                 return Err(killed(link));
             }
-            if !enough(self) {
+            if !enough(self) && !room.abandoned.load(Ordering::SeqCst) {
                 drop(room.made.wait_timeout(guard, pause));
                 pause = (pause * 2).min(Duration::from_millis(20));
                 // From now on any message that is taken is news.
@@ -135,6 +136,8 @@ pub(super) struct Room {
     pub below: AtomicUsize,
     /// The program receives through the channel itself, where nobody notifies.
     pub selected: AtomicBool,
+    /// The last handle was dropped.
+    pub abandoned: AtomicBool,
     pub mutex: Mutex<()>,
     pub made: Condvar,
 }
@@ -150,6 +153,13 @@ impl Link {
             let _guard = lock(&self.room.mutex);
             self.room.made.notify_one();
         }
+    }
+
+    /// The last handle was dropped: a reader that waits for room goes on.
+    pub fn abandon(&self) {
+        self.room.abandoned.store(true, Ordering::SeqCst);
+        let _guard = lock(&self.room.mutex);
+        self.room.made.notify_one();
     }
 
     /// The program will receive through the channel itself.
