@@ -142,7 +142,7 @@ impl Copy {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Broadcast {
-    /// They accepted it, as with an `Ok` from [`send`](Connection::send).
+    /// They accepted it, as with an `Ok` from [`send`](crate::Connection::send).
     pub sent: Vec<SocketAddr>,
     /// They did not, and why.
     pub failed: Vec<(SocketAddr, SendError)>,

@@ -62,15 +62,15 @@ impl ConnectionInfo {
         self.link.stats()
     }
 
-    /// As [`Connection::close`].
+    /// As [`Connection::close`](crate::Connection::close).
     ///
     /// # Errors
-    /// As [`Connection::close`].
+    /// As [`Connection::close`](crate::Connection::close).
     pub fn close(&self) -> Result<(), CloseError> {
         self.link.close()
     }
 
-    /// As [`Connection::abort`].
+    /// As [`Connection::abort`](crate::Connection::abort).
     pub fn abort(&self) {
         self.link.kill(CloseReason::Aborted);
     }

@@ -149,15 +149,19 @@ pub struct DecodeError {
 
 impl DecodeError {
     pub(crate) fn new(data_type: DataType, what: impl fmt::Display) -> DecodeError {
-        // What the parser says may quote the message: escaped and cut, so that a log stays readable.
-        let what: String = what.to_string().chars().take(200).collect();
+        // What the parser says may quote the message: without control characters and cut, so that
+        // a log stays readable.
+        let what = what.to_string();
+        let plain = |c: char| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        };
         DecodeError {
             data_type,
-            what: what
-                .escape_debug()
-                .to_string()
-                .replace("\\'", "'")
-                .replace("\\\"", "\""),
+            what: what.chars().take(200).map(plain).collect(),
         }
     }
 }

@@ -47,12 +47,15 @@ pub(super) fn receive(hub: &Arc<Hub>, socket: TcpStream, remote: SocketAddrV4) {
 fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched: Watched) {
     let (hello, early) = match read_hello(hub, &socket) {
         Ok(read) => read,
-        Err(reason) => {
+        Err((reason, word)) => {
             debug!("{remote}: {reason}");
-            return hub.emit(Event::HandshakeFailed {
-                remote: remote.into(),
-                reason,
-            });
+            let remote = remote.into();
+            hub.emit(Event::HandshakeFailed { remote, reason });
+            if let Some(word) = word {
+                deny(&socket, word);
+                linger(&socket);
+            }
+            return;
         }
     };
     let peer_addr = reachable(hello.addr, *remote.ip());
@@ -133,27 +136,29 @@ fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched:
     }
 }
 
-fn read_hello(hub: &Hub, socket: &TcpStream) -> std::result::Result<(Hello, Vec<u8>), String> {
+/// `Err`: what was wrong, and the word for a DENY if there is anyone to tell.
+fn read_hello(
+    hub: &Hub,
+    socket: &TcpStream,
+) -> std::result::Result<(Hello, Vec<u8>), (String, Option<&'static str>)> {
     let timeout = hub.settings.timeout;
-    let refuse = |word: &str, error: HeaderError| {
-        deny(socket, word);
-        linger(socket);
-        error.to_string()
-    };
-    prepare(socket, hub.settings.keepalive).map_err(|error| error.to_string())?;
+    prepare(socket, hub.settings.keepalive).map_err(|error| (error.to_string(), None))?;
     let (header, early) = read_header(socket, Instant::now() + timeout, |b| {
         Hello::parse(b).is_ok()
     })
     .map_err(|missing| match missing {
-        NoHeader::Timeout => format!("no HELLO within {timeout:?}"),
-        NoHeader::Closed => "it hung up before HELLO".to_owned(),
-        NoHeader::Io(error) => error.to_string(),
+        NoHeader::Timeout => (format!("no HELLO within {timeout:?}"), None),
+        NoHeader::Closed => ("it hung up before HELLO".to_owned(), None),
+        NoHeader::Io(error) => (error.to_string(), None),
     })?;
-    match Hello::parse(&header) {
-        Ok(hello) => Ok((hello, early)),
-        Err(error @ HeaderError::DataType(_)) => Err(refuse("type", error)),
-        Err(error) => Err(refuse("malformed", error)),
-    }
+    let hello = Hello::parse(&header).map_err(|error| {
+        let word = match error {
+            HeaderError::DataType(_) => "type",
+            _ => "malformed",
+        };
+        (error.to_string(), Some(word))
+    })?;
+    Ok((hello, early))
 }
 
 fn stream_size(stream: Stream, hub: &Hub) -> std::result::Result<StreamSize, &'static str> {

@@ -60,7 +60,9 @@ pub(super) fn read_header(
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                    if len > 0 && whole(&bytes[..len]) {
+                    // Behind the first padding there is more to come.
+                    let padded = bytes[..len].ends_with(b"|");
+                    if len > 0 && !padded && whole(&bytes[..len]) {
                         break Ok((bytes[..len].to_vec(), Vec::new()));
                     }
                 }

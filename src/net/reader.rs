@@ -25,8 +25,8 @@ const BUFFER_MAX: usize = 256 << 10;
 /// From this payload size on a message is read straight into its own memory.
 const LARGE: usize = 64 << 10;
 
-/// So much may be reserved for a message before any of it has arrived.
-const RESERVE: usize = 1 << 20;
+/// So much may be reserved for a message before more of it than its header has arrived.
+const RESERVE: usize = 64 << 10;
 
 /// What counts as silence where bytes alone do not tell whether more belongs to them.
 pub(super) const SILENCE: Duration = Duration::from_millis(100);
@@ -168,7 +168,7 @@ impl Reader {
         let size = self.bytes.len();
         let full = unread == size && size < BUFFER_MAX;
         if need > size || full {
-            let grown = (size * 2).max(BUFFER_MIN).min(BUFFER_MAX).max(need);
+            let grown = (size * 2).clamp(BUFFER_MIN, BUFFER_MAX).max(need);
             self.bytes.resize(grown, 0);
         }
         let read = self.read_once()?;

@@ -159,7 +159,7 @@ impl<'a> Fields<'a> {
     }
 
     fn is_lanpeer(&self) -> bool {
-        self.get("v").is_some_and(|v| v != "" && v != "0")
+        self.get("v").is_some_and(|v| !matches!(v, "" | "0"))
     }
 }
 
