@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::SendError;
-use crate::format::{with_encoded, DataType, Dialect, Encode, Encoded, Format};
+use crate::format::{DataType, Dialect, Encode, Encoded, Format, with_encoded};
 use crate::net::link::Link;
 use crate::net::{Burst, Wait};
 use crate::peer::Peer;

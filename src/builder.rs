@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::net::discovery;
 use crate::options::Settings;
 
 /// Settings of a peer, each with a default; [`bind`](PeerBuilder::bind) makes the peer.
@@ -19,6 +20,7 @@ use crate::options::Settings;
 #[derive(Clone, Debug, Default)]
 pub struct PeerBuilder {
     pub(crate) settings: Settings,
+    pub(crate) discovery: discovery::Settings,
 }
 
 impl PeerBuilder {
@@ -87,6 +89,36 @@ impl PeerBuilder {
     /// receive is never taken for dead.
     pub fn keepalive(mut self, silence: Option<Duration>) -> PeerBuilder {
         self.settings.keepalive = silence;
+        self
+    }
+
+    // Discovery
+
+    /// What this peer is called, for people: at most 24 bytes, without control characters and
+    /// without `|`, `&` and `=`. Names need not be unique. Default: the name of the host.
+    pub fn name(mut self, name: impl Into<String>) -> PeerBuilder {
+        self.discovery.name = Some(name.into());
+        self
+    }
+
+    /// What program this is, so that others can look for just that: at most 16 bytes, with the
+    /// same restrictions as a name. Default: none.
+    pub fn service(mut self, service: impl Into<String>) -> PeerBuilder {
+        self.discovery.service = service.into();
+        self
+    }
+
+    /// Shall the peer keep quiet when others search? They can connect to it all the same. Can be
+    /// switched while it runs: [`Peer::set_invisible`](crate::Peer::set_invisible). Default: no.
+    pub fn invisible(mut self, invisible: bool) -> PeerBuilder {
+        self.discovery.invisible = invisible;
+        self
+    }
+
+    /// The UDP port of discovery, the same for all who want to find each other. Default: 1024,
+    /// which is peerpy's.
+    pub fn discovery_port(mut self, port: u16) -> PeerBuilder {
+        self.discovery.port = port;
         self
     }
 }

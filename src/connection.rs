@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
 
 use crate::error::{CloseError, CloseReason, SendError};
-use crate::format::{with_encoded, DataType, Encode, Format};
+use crate::format::{DataType, Encode, Format, with_encoded};
+use crate::net::Wait;
 use crate::net::handshake::Start;
 use crate::net::inbox::Inbox;
 use crate::net::link::{Link, Stats};
 use crate::net::reader::Reader;
-use crate::net::Wait;
 use crate::options::StreamSize;
 
 /// An open connection to another peer, over which messages of the format `F` go both ways.

@@ -50,6 +50,12 @@ pub enum Event {
         /// What the system said.
         reason: String,
     },
+    /// Other peers can not find this one, because the discovery port can not be had; everything
+    /// else works. [`Peer::not_discoverable`](crate::Peer::not_discoverable) says the same.
+    NotDiscoverable {
+        /// What the system said.
+        reason: String,
+    },
     /// So many events found the queue full and were dropped; it holds 256.
     Dropped {
         /// How many.
@@ -79,6 +85,7 @@ impl fmt::Display for Event {
                 write!(f, "connection {id} with {peer_addr} ended: {reason}")
             }
             Event::ListenerTrouble { reason } => write!(f, "can not accept: {reason}"),
+            Event::NotDiscoverable { reason } => write!(f, "not discoverable: {reason}"),
             Event::Dropped { count } => write!(f, "{count} events were dropped"),
         }
     }

@@ -133,10 +133,12 @@
 mod broadcast;
 mod builder;
 mod connection;
+mod discover;
 mod error;
 mod event;
 mod format;
 mod info;
+mod neighbour;
 mod net;
 mod offer;
 mod options;
@@ -154,6 +156,8 @@ pub use format::{
     UnknownDataType,
 };
 pub use info::ConnectionInfo;
+pub use neighbour::{Neighbour, PeerId, Presence};
+pub use net::discovery::{DiscoverOptions, Neighbours, discover};
 pub use net::link::Stats;
 pub use offer::{Incoming, Offer};
 pub use options::{ConnectOptions, StreamSize};
@@ -166,6 +170,8 @@ mod manual {
     struct Readme;
     #[doc = include_str!("../docs/guide.md")]
     struct Guide;
+    #[doc = include_str!("../docs/discovery.md")]
+    struct Discovery;
     #[doc = include_str!("../docs/protocol.md")]
     struct Protocol;
     #[doc = include_str!("../docs/threads.md")]

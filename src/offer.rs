@@ -8,7 +8,7 @@ use crossbeam_channel::Receiver;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::format::{DataType, Format};
-use crate::net::answer::{check_reason, Pending};
+use crate::net::answer::{Pending, check_reason};
 use crate::net::handshake::Start;
 use crate::net::link::Link;
 use crate::options::StreamSize;

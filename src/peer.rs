@@ -13,12 +13,13 @@ use crate::event::Event;
 use crate::format::{DataType, Format};
 use crate::info::ConnectionInfo;
 use crate::net::ask::{self, Request};
+use crate::net::discovery::Discovery;
 use crate::net::handshake::Start;
 use crate::net::hub::Hub;
 use crate::net::link::Link;
 use crate::net::{listen, resolve};
 use crate::offer::{Incoming, Offer};
-use crate::options::{check_timeout, ConnectOptions, StreamSize};
+use crate::options::{ConnectOptions, StreamSize, check_timeout};
 
 /// Offers that wait for the program; further ones are denied with the reason `busy`.
 const OFFERS: usize = 256;
@@ -57,12 +58,21 @@ pub struct Peer {
 struct Inner {
     hub: Arc<Hub>,
     offers: Receiver<Offer>,
+    discovery: Discovery,
     wake_listener: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Inner {
+    fn stop(&self) {
+        // First, so that nobody is sent here any more.
+        self.discovery.stop();
+        self.hub.stop(&*self.wake_listener);
+    }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.hub.stop(&*self.wake_listener);
+        self.stop();
     }
 }
 
@@ -93,6 +103,10 @@ impl Peer {
 
     pub(crate) fn hub(&self) -> &Arc<Hub> {
         &self.inner.hub
+    }
+
+    pub(crate) fn discovery(&self) -> &Discovery {
+        &self.inner.discovery
     }
 
     // Offers
@@ -220,7 +234,7 @@ impl Peer {
     ///
     /// Stopping twice is fine.
     pub fn stop(&self) {
-        self.inner.hub.stop(&*self.inner.wake_listener);
+        self.inner.stop();
     }
 }
 
@@ -240,6 +254,7 @@ impl PeerBuilder {
     /// As [`Peer::bind`], and [`Error::InvalidOption`].
     pub fn bind(&self, addr: impl ToSocketAddrs) -> Result<Peer> {
         self.settings.check()?;
+        self.discovery.check()?;
         let mut failure = None;
         for addr in resolve(addr)? {
             match TcpListener::bind(addr) {
@@ -273,10 +288,17 @@ impl PeerBuilder {
         });
         let hub = Hub::new(self.settings.clone(), local_addr, deliver);
         let wake_listener = Box::new(listen(&hub, listener)?);
+        let discovery = Discovery::start(self.discovery.clone(), local_addr)
+            .inspect_err(|_| hub.stop(&*wake_listener))?;
+        if let Some(reason) = discovery.not_discoverable() {
+            let reason = reason.to_owned();
+            hub.emit(Event::NotDiscoverable { reason });
+        }
         Ok(Peer {
             inner: Arc::new(Inner {
                 hub,
                 offers,
+                discovery,
                 wake_listener,
             }),
         })
@@ -322,7 +344,7 @@ impl ConnectOptions {
         let limit = hub.settings.max_message_size;
         match self.stream {
             Some(StreamSize::Of(0)) => {
-                return invalid("stream_of", "must be at least 1 byte".to_owned())
+                return invalid("stream_of", "must be at least 1 byte".to_owned());
             }
             Some(StreamSize::Of(size)) if size > limit => {
                 return invalid(

@@ -1,11 +1,11 @@
 //! Messages that say themselves what they are.
 
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{
-    decode_any, json, raw, DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format,
-    Payload,
+    DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, Payload, decode_any,
+    json, raw,
 };
 
 /// For programs that take whatever comes; the item is a [`Message`].

@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    decode_any, DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, Payload,
+    DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, Payload, decode_any,
 };
 
 /// Messages are JSON; the item is any serde type.
@@ -123,7 +123,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for WrappedVisitor<T> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::{json, Value};
+    use serde_json::{Value, json};
 
     fn try_decode(text: &str) -> Result<Value, String> {
         decode::<Value>(text.as_bytes()).map_err(|error| error.to_string())

@@ -3,7 +3,7 @@
 
 use serde::de::value::{BytesDeserializer, Error, SeqDeserializer};
 use serde::de::{DeserializeOwned, Visitor};
-use serde::{forward_to_deserialize_any, Deserializer};
+use serde::{Deserializer, forward_to_deserialize_any};
 
 use super::{DataType, DecodeError};
 

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    decode_any, DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, Payload,
-    MAX_DEPTH,
+    DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, MAX_DEPTH, Payload,
+    decode_any,
 };
 
 /// Messages are `raw`: MessagePack between two lanpeers; the item is any serde type.

@@ -5,11 +5,11 @@ use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crossbeam_channel::{select, Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, select};
 use log::debug;
 
-use super::handshake::{deny, linger, read_header, write_answer, Early, NoHeader, Start};
-use super::hub::{next_id, Hub, Side, Slot, Watched, MAX_HANDSHAKES};
+use super::handshake::{Early, NoHeader, Start, deny, linger, read_header, write_answer};
+use super::hub::{Hub, MAX_HANDSHAKES, Side, Slot, Watched, next_id};
 use super::link::{Agreement, Link};
 use super::lock;
 use super::socket::{has_hung_up, prepare};
@@ -17,7 +17,7 @@ use crate::error::{CloseReason, Error, Result};
 use crate::event::Event;
 use crate::format::{DataType, Dialect};
 use crate::options::StreamSize;
-use crate::proto::header::{is_reason, reachable, Answer, HeaderError, Hello, Stream};
+use crate::proto::header::{Answer, HeaderError, Hello, Stream, is_reason, reachable};
 
 /// Takes an accepted socket: a thread of its own reads the HELLO.
 pub(super) fn receive(hub: &Arc<Hub>, socket: TcpStream, remote: SocketAddrV4) {

@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddrV4, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::handshake::{read_header, Early, NoHeader, Start};
+use super::handshake::{Early, NoHeader, Start, read_header};
 use super::hub::{Hub, Side};
 use super::link::{Agreement, Link};
 use super::socket::{prepare, reset};
 use crate::error::{CloseReason, Error, Result};
 use crate::format::{DataType, Dialect};
 use crate::options::StreamSize;
-use crate::proto::header::{reachable, Answer, Hello, Stream};
+use crate::proto::header::{Answer, Hello, Stream, reachable};
 
 /// What a connection is asked for.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{select, Sender, TrySendError};
+use crossbeam_channel::{Sender, TrySendError, select};
 
 use super::link::Link;
 use super::lock;

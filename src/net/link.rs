@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::hub::{next_id, Hub, Slot};
+use super::hub::{Hub, Slot, next_id};
 use super::inbox::Room;
 use super::lock;
 use super::outbox::Outbox;

@@ -15,7 +15,10 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 
 /// Starts to listen. The closure wakes the thread when the peer is stopped.
-pub(crate) fn listen(hub: &Arc<Hub>, listener: TcpListener) -> Result<impl Fn() + Send + Sync> {
+pub(crate) fn listen(
+    hub: &Arc<Hub>,
+    listener: TcpListener,
+) -> Result<impl Fn() + Send + Sync + use<>> {
     let context = "the listener";
     let listener = Arc::new(listener);
     let (own_hub, own) = (Arc::clone(hub), Arc::clone(&listener));

@@ -12,10 +12,12 @@
 //! | `outbox` | the send queue, and who may write to the socket |
 //! | `writer` | the send path, and the thread that empties the queue |
 //! | `pulse` | the thread that notices dead remotes and overdue closes |
+//! | `discovery` | the responder thread, searches and watches |
 //! | `socket` | socket options, and what the system knows about a connection |
 
 pub(crate) mod answer;
 pub(crate) mod ask;
+pub(crate) mod discovery;
 pub(crate) mod handshake;
 pub(crate) mod hub;
 pub(crate) mod inbox;

@@ -5,7 +5,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::io::{self, Read};
 use std::net::TcpStream;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

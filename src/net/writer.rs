@@ -20,7 +20,7 @@ use super::outbox::{Fin, Queue};
 use super::socket::{write_now, write_slice};
 use crate::error::{CloseReason, SendError};
 use crate::format::{Dialect, Encoded};
-use crate::proto::header::{data_header, HEADER_LEN};
+use crate::proto::header::{HEADER_LEN, data_header};
 
 /// From this payload size on the caller writes the message itself, without a copy.
 const LARGE: usize = 64 << 10;
@@ -156,7 +156,7 @@ impl Link {
             let deadline = match wait {
                 Wait::No => break Err(SendError::Full),
                 Wait::Until(deadline) if Instant::now() >= deadline => {
-                    break Err(SendError::Timeout)
+                    break Err(SendError::Timeout);
                 }
                 Wait::Until(deadline) => Some(deadline),
                 Wait::Forever => None,

@@ -13,7 +13,7 @@
 
 use std::net::SocketAddrV4;
 
-use super::header::{Fields, HeaderError, HeaderWriter, HEADER_LEN};
+use super::header::{Fields, HEADER_LEN, HeaderError, HeaderWriter};
 
 /// The longest name of a peer, in bytes of UTF-8.
 pub(crate) const NAME_MAX: usize = 24;
@@ -192,7 +192,7 @@ impl Card {
                 return Err(HeaderError::Number {
                     key: "id",
                     value: id.to_owned(),
-                })
+                });
             }
         };
         // What is not fit to be shown, such as a terminal's escape sequences, is as good as absent.

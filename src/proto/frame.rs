@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::data_type::DataType;
-use super::header::{Between, HeaderError, HEADER_LEN, PING};
+use super::header::{Between, HEADER_LEN, HeaderError, PING};
 
 /// What the unread bytes begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +205,7 @@ impl Decoder {
                 return Err(FrameError::StreamSize {
                     size: size as u64,
                     stream,
-                })
+                });
             }
             _ if size == 0 => return Err(FrameError::Empty(data_type)),
             _ => {}

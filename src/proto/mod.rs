@@ -12,8 +12,9 @@
 //! ```
 //!
 //! [`header`] reads and writes the 128 bytes, [`frame`] turns what comes after the handshake into
-//! messages, `beacon` is the datagrams. Nothing here reserves memory for what a header claims.
+//! messages, [`beacon`] is the datagrams. Nothing here reserves memory for what a header claims.
 
+pub(crate) mod beacon;
 pub(crate) mod data_type;
 pub(crate) mod frame;
 pub(crate) mod header;

@@ -14,7 +14,7 @@
 //! `answers`, `pace` and `roster` are given the time and own no socket: their tests need neither.
 
 use std::io;
-use std::net::{Shutdown, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -23,7 +23,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use self::dice::Dice;
-use self::networks::{networks, shared_socket, Network};
+use self::networks::{Network, networks, shared_socket};
 use self::responder::Responder;
 use self::search::Ask;
 use self::watch::Subscriber;
@@ -31,7 +31,7 @@ use super::lock;
 use crate::error::{Error, Result};
 use crate::neighbour::{PeerId, Presence};
 use crate::proto::beacon::{
-    check_label, label_from_host, Beacon, Card, ID_MASK, NAME_MAX, SERVICE_MAX,
+    Beacon, Card, ID_MASK, NAME_MAX, SERVICE_MAX, check_label, label_from_host,
 };
 
 mod answers;
@@ -43,7 +43,7 @@ mod roster;
 mod search;
 mod watch;
 
-pub use search::{discover, DiscoverOptions, Neighbours};
+pub use search::{DiscoverOptions, Neighbours, discover};
 
 /// The UDP port of discovery, unless a program chooses another.
 pub(crate) const DISCOVERY_PORT: u16 = 1024;
@@ -215,6 +215,7 @@ impl Discovery {
             // Fails only while stopping, and then the receiver is closed, as it should be.
             let _ = begins.send(subscriber);
         }
+        self.wake();
         receiver
     }
 
@@ -227,27 +228,46 @@ impl Discovery {
             self.shared.announce.store(true, Ordering::Release);
         }
         *visible = !invisible;
+        drop(visible);
+        self.wake();
     }
 
     /// Says goodbye, and ends the thread, all searches and all watches. Takes milliseconds, or a
-    /// quarter of a second where a blocked `recv` of UDP can not be woken.
+    /// quarter of a second where loopback does not carry the datagram that wakes the thread.
     pub fn stop(&self) {
         if self.shared.stopped.swap(true, Ordering::AcqRel) {
             return;
         }
-        if let Some(socket) = &self.socket {
-            // On Linux this wakes the thread, although it is an error for UDP.
-            let _ = socket2::SockRef::from(&**socket).shutdown(Shutdown::Read);
+        if std::mem::take(&mut *lock(&self.shared.visible)) {
+            // Twice, since one may get lost.
+            self.say_goodbye(2);
         }
         drop(lock(&self.begins).take());
+        self.wake();
         if let Some(thread) = lock(&self.thread).take() {
             if thread.join().is_err() {
                 log::error!("the responder thread had panicked");
             }
         }
-        if *lock(&self.shared.visible) {
-            // Twice, since one may get lost.
-            self.say_goodbye(2);
+    }
+
+    /// Has the responder thread look around now, and not only at its next turn: by a datagram to
+    /// its own socket. Where several share the port, only a broadcast is sure to reach it; the
+    /// others wake for nothing.
+    ///
+    /// Shutting the socket down would wake it on Linux, too. But then `recv_from` returns without a
+    /// sender's address, and std panics at that.
+    fn wake(&self) {
+        let Some(socket) = &self.socket else { return };
+        let to = match self.shared.hears_port {
+            true => (Ipv4Addr::new(127, 255, 255, 255), self.shared.port),
+            false => (
+                Ipv4Addr::LOCALHOST,
+                socket.local_addr().map_or(0, |addr| addr.port()),
+            ),
+        };
+        if let Err(error) = socket.send_to(&[], to) {
+            log::debug!("the responder thread is not woken: {error}");
         }
     }
 

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::dice::Dice;
-use crate::proto::beacon::{Watch, EVERY_MAX};
+use crate::proto::beacon::{EVERY_MAX, Watch};
 
 /// The signs of life that all peers of a network together send in a second, while somebody watches.
 const SIGNS_PER_SECOND: usize = 4;
@@ -166,8 +166,8 @@ mod tests {
             let others = self.peers.len() - 1;
             for _ in 0..seconds {
                 let (mut signs, mut pings) = (0, 0);
-                for _ in 0..100 {
-                    self.now += SEC / 100;
+                for _ in 0..20 {
+                    self.now += SEC / 20;
                     let mut asked = Vec::new();
                     for (index, peer) in self.peers.iter_mut().enumerate() {
                         if peer.next_ping.is_some_and(|at| at <= self.now) {

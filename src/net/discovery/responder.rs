@@ -2,28 +2,29 @@
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use super::Shared;
 use super::answers::Answers;
 use super::dice::Dice;
-use super::networks::{address_for, distance, is_local, networks, plausible, Network};
-use super::pace::{every, patience, Pace};
+use super::networks::{Network, address_for, distance, is_local, networks, plausible};
+use super::pace::{Pace, every, patience};
 use super::roster::{Crowd, Key, Roster, Sighting};
 use super::watch::Subscriber;
-use super::Shared;
 use crate::neighbour::Presence;
 use crate::net::lock;
 use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Watch};
 
-/// The thread looks around this often, also when nothing comes in: a watch that begins or a change
-/// of visibility waits for it. Where a stop can not wake it, that does too.
+/// The thread looks around this often, also when nothing comes in. It is woken for what is urgent,
+/// but through loopback, which may be down.
 const TURN: Duration = Duration::from_millis(250);
 /// Interfaces come and go; they are looked up this often.
 const NETWORKS_EVERY: Duration = Duration::from_secs(2);
+
 pub(super) struct Responder {
     shared: Arc<Shared>,
     socket: Arc<UdpSocket>,
@@ -158,6 +159,8 @@ impl Responder {
             .set_read_timeout(Some(time))
             .and_then(|()| self.socket.recv_from(&mut buffer));
         match received {
+            // Someone wakes a thread, perhaps this one.
+            Ok((0, _)) => {}
             Ok((len, SocketAddr::V4(source))) => {
                 self.errors = 0;
                 self.hear(&buffer[..len], source);
@@ -169,7 +172,6 @@ impl Responder {
                 | io::ErrorKind::Interrupted => {}
                 // Windows reports here that an earlier answer was refused.
                 io::ErrorKind::ConnectionReset => {}
-                _ if self.shared.stopped.load(Ordering::Acquire) => {}
                 _ => {
                     // No error ends this thread, and none makes it spin.
                     self.errors += 1;
@@ -319,18 +321,19 @@ impl Responder {
     fn send_pings(&mut self, now: Instant) {
         let visible = *lock(&self.shared.visible);
         for (network, pace) in self.networks.iter().zip(&mut self.paces) {
-            let (Some(at), Some(broadcast)) = (pace.next_ping, network.broadcast) else {
-                continue;
-            };
-            if at > now {
+            if pace.next_ping.is_none_or(|at| at > now) {
                 continue;
             }
+            // Planned anew also where nothing can be sent: what is overdue for ever would keep this
+            // thread from sleeping.
             let watch = pace.ping(self.crowd.len(), now);
-            let ping = self
-                .shared
-                .watch_ping(&self.socket, network, broadcast, visible, watch);
-            self.shared
-                .broadcast(&self.socket, network, &Beacon::Ping(ping));
+            if let Some(broadcast) = network.broadcast {
+                let ping = self
+                    .shared
+                    .watch_ping(&self.socket, network, broadcast, visible, watch);
+                self.shared
+                    .broadcast(&self.socket, network, &Beacon::Ping(ping));
+            }
         }
     }
 

@@ -3,13 +3,13 @@
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::networks::{distance, networks, plausible, Network};
+use super::networks::{Network, distance, networks, plausible};
 use super::roster::{Key, NEIGHBOURS_MAX};
-use super::{check_port, DISCOVERY_PORT};
+use super::{DISCOVERY_PORT, check_port};
 use crate::error::{Error, Result};
 use crate::neighbour::{Neighbour, PeerId};
 use crate::proto::beacon::{Beacon, Card, Ping, Pong};

@@ -136,11 +136,13 @@ fn sizes_that_are_no_sizes() {
 #[test]
 fn a_header_that_does_not_fit_is_an_error() {
     let word = "x".repeat(119);
-    assert!(HeaderWriter::new("DENY")
-        .pair("r", "")
-        .pair("q", &word[..118])
-        .finish()
-        .is_ok());
+    assert!(
+        HeaderWriter::new("DENY")
+            .pair("r", "")
+            .pair("q", &word[..118])
+            .finish()
+            .is_ok()
+    );
     let too_long = HeaderWriter::new("DENY")
         .pair("r", "")
         .pair("q", &word)

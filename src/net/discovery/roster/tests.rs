@@ -176,11 +176,12 @@ fn memory_is_bounded() {
         crowd.note(id, None, told.1);
     }
     assert!(told.0.entries.len() <= NEIGHBOURS_MAX);
-    assert!(told
-        .0
-        .entries
-        .values()
-        .all(|entry| entry.places.len() <= ADDRS_MAX));
+    assert!(
+        told.0
+            .entries
+            .values()
+            .all(|entry| entry.places.len() <= ADDRS_MAX)
+    );
     assert_eq!(crowd.len(), NEIGHBOURS_MAX);
     crowd.expire(told.1 + Crowd::UNPROMISED);
     assert_eq!(crowd.len(), 0);

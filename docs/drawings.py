@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Makes the drawings of the manual: handshake.svg and threads.svg.
+
+    python3 docs/drawings.py            writes them beside this file
+    python3 docs/drawings.py --check    fails where they are not up to date
+
+Only the standard library. Change the drawings here, never in the SVG files.
+"""
+
+import pathlib
+import sys
+from xml.sax.saxutils import escape
+
+INK, SOFT, PAPER = "#1f2933", "#67727e", "#ffffff"
+BLUE, GREEN, SAND, GREY = "#dbe9f8", "#dff0dc", "#f6ecd6", "#eef0f2"
+
+
+class Drawing:
+    def __init__(self, width, height, title):
+        self.parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}" font-family="DejaVu Sans, Verdana, sans-serif" '
+            f'font-size="13" fill="{INK}" role="img">',
+            f"<title>{escape(title)}</title>",
+            '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" '
+            f'markerHeight="8" orient="auto-start-reverse"><path d="M0 1 9 5 0 9z" fill="{INK}"/>'
+            "</marker></defs>",
+            f'<rect width="{width}" height="{height}" fill="{PAPER}"/>',
+        ]
+
+    def text(self, x, y, text, anchor="start", mono=False, soft=False, bold=False, size=None):
+        style = f' text-anchor="{anchor}"'
+        style += ' font-family="DejaVu Sans Mono, Consolas, monospace"' if mono else ""
+        style += f' fill="{SOFT}"' if soft else ""
+        style += ' font-weight="bold"' if bold else ""
+        style += f' font-size="{size}"' if size else ""
+        self.parts.append(f'<text x="{x}" y="{y}"{style}>{escape(text)}</text>')
+
+    def box(self, x, y, w, h, fill, lines, dashed=False, radius=4):
+        dash = ' stroke-dasharray="4 3"' if dashed else ""
+        self.parts.append(
+            f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="{radius}" fill="{fill}" '
+            f'stroke="{INK}"{dash}/>'
+        )
+        top = y + h / 2 - (len(lines) - 1) * 8.5 + 4.5
+        for i, line in enumerate(lines):
+            first = i == 0
+            self.text(x + w / 2, top + 17 * i, line, "middle", soft=not first, bold=first,
+                      size=None if first else 12)
+
+    def line(self, x1, y1, x2, y2, tip=True, dashed=False, soft=False, double=False):
+        extra = ' marker-end="url(#tip)"' if tip else ""
+        extra += ' marker-start="url(#tip)"' if double else ""
+        extra += ' stroke-dasharray="4 3"' if dashed else ""
+        self.parts.append(
+            f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" '
+            f'stroke="{SOFT if soft else INK}" stroke-width="1.3"{extra}/>'
+        )
+
+    def band(self, x, y1, y2, fill):
+        self.parts.append(
+            f'<rect x="{x - 5}" y="{y1}" width="10" height="{y2 - y1}" fill="{fill}" stroke="{INK}"/>'
+        )
+
+    def done(self):
+        return "\n".join(self.parts) + "\n</svg>\n"
+
+
+def handshake():
+    d = Drawing(860, 690, "A connection from the handshake to the close")
+    left, right = 265, 595
+    for x, name in ((left, "Alice"), (right, "Bob")):
+        d.box(x - 60, 16, 120, 30, BLUE, [name], radius=6)
+        d.line(x, 46, x, 676, tip=False, dashed=True, soft=True)
+
+    def message(y, text, to_right=True, note=None):
+        a, b = (left + 6, right - 6) if to_right else (right - 6, left + 6)
+        d.line(a, y, b, y + 14)
+        d.text((left + right) / 2, y - 5, text, "middle", mono=True, size=12)
+        if note:
+            d.text((left + right) / 2, y + 28, note, "middle", soft=True, size=11)
+
+    def says(x, y, *lines):
+        for i, line in enumerate(lines):
+            at = left - 16 if x == left else right + 16
+            d.text(at, y + 16 * i, line, "end" if x == left else "start", mono=i == 0,
+                   soft=i > 0, size=12 if i == 0 else 11)
+
+    d.band(left, 72, 250, SAND)
+    says(left, 88, "peer.connect(addr)", "waits for the answer:", "at most the timeout, 2 s")
+    message(86, "TCP connect", note="Bob's listener accepts and starts a reader")
+    message(140, "HELLO…", note="128 bytes: data type, strict, stream, address")
+    says(right, 158, "peer.accept()", "or an Offer of incoming():", "the program's word,",
+         "or none and the offer is denied")
+    d.band(right, 156, 232, SAND)
+    message(232, "ACCEPT…", to_right=False, note="or DENY|reason=… , and the connection is over")
+
+    d.line(30, 284, 830, 284, tip=False, soft=True)
+    says(left, 316, "conn.send(&item)", "Ok: written, or queued", "behind what is not yet written")
+    message(318, "DATA… payload", note="128 bytes of header, then the payload")
+    says(right, 336, "conn.recv()", "in the order it was sent")
+    message(376, "DATA… payload", to_right=False, note="either side, whenever it likes")
+
+    d.line(30, 426, 830, 426, tip=False, soft=True)
+    d.band(left, 448, 630, SAND)
+    says(left, 462, "conn.close()", "no more sends; the queue", "is written out, then FIN.",
+         "Waits at most close_timeout, 5 s")
+    message(466, "what was queued, then FIN")
+    d.band(right, 482, 600, GREEN)
+    says(right, 502, "conn.recv()", "what has arrived is still there,", "then the end:",
+         "CloseReason::ClosedThere")
+    d.text((left + right) / 2, 528, "Bob takes in everything, writes out", "middle", soft=True, size=11)
+    d.text((left + right) / 2, 544, "what he still has queued, and only then:", "middle", soft=True,
+           size=11)
+    message(600, "FIN", to_right=False)
+    says(left, 622, "Ok(())", "CloseReason::ClosedHere:", "nothing was lost")
+    return d.done()
+
+
+def threads():
+    d = Drawing(980, 720, "Which thread does what")
+    for x, w, name in ((20, 200, "your program"), (250, 220, "bounded queues"),
+                       (500, 240, "threads of lanpeer"), (770, 190, "the system")):
+        d.text(x + w / 2, 30, name, "middle", bold=True, size=14)
+
+    d.text(20, 62, "once per peer", soft=True, size=12)
+    d.box(20, 80, 200, 56, BLUE, ["watch", "discover needs no thread"])
+    d.box(250, 80, 220, 56, SAND, ["found, lost", "1024; full: the final state"])
+    d.box(500, 80, 240, 56, GREEN, ["responder", "answers, and keeps the watches"])
+    d.box(770, 80, 190, 56, GREY, ["UDP port 1024"])
+    d.line(250, 108, 222, 108)
+    d.line(500, 108, 472, 108)
+    d.line(770, 108, 742, 108, double=True)
+
+    d.box(20, 160, 200, 56, BLUE, ["events"])
+    d.box(250, 160, 220, 56, SAND, ["events", "256; full: counted, not waited for"])
+    d.box(500, 160, 240, 56, GREEN, ["pulse", "ends what is dead or overdue"])
+    d.box(770, 160, 190, 56, GREY, ["kernel's table", "of TCP connections"])
+    d.line(250, 188, 222, 188)
+    d.line(770, 188, 742, 188)
+
+    d.box(20, 240, 200, 56, BLUE, ["accept, incoming, offers", "an Offer: accept or deny"])
+    d.box(250, 240, 220, 56, SAND, ["offers", "waiting for the program's word"])
+    d.box(500, 240, 240, 56, GREEN, ["listener", "accepts, starts a reader; no more"])
+    d.box(770, 240, 190, 56, GREY, ["listening socket"])
+    d.line(770, 268, 742, 268)
+    d.line(250, 268, 222, 268)
+
+    d.line(20, 324, 960, 324, tip=False, dashed=True, soft=True)
+    d.text(20, 348, "once per connection", soft=True, size=12)
+
+    d.box(500, 370, 240, 90, GREEN, ["reader", "first the handshake (2 s), then:",
+                                     "bytes to messages, in order,", "until the connection ends"])
+    d.box(770, 370, 190, 296, GREY, ["socket", "its buffers are", "the kernel's"])
+    d.line(770, 415, 742, 415)
+    d.line(548, 370, 462, 298)
+    d.text(528, 344, "an offer", soft=True, size=11)
+    d.line(640, 298, 640, 368, dashed=True)
+    d.text(650, 344, "starts, one a connection", soft=True, size=11)
+    d.box(250, 370, 220, 90, SAND, ["receive queue", "256 messages, 16 MiB", "full: the reader stops reading,",
+                                    "so TCP holds the sender back"])
+    d.box(20, 370, 200, 56, BLUE, ["recv, iter, receiver()", "your threads wait here"])
+    d.line(500, 398, 472, 398)
+    d.line(250, 398, 222, 398)
+    d.box(20, 472, 200, 44, BLUE, ["your handler", "runs on the reader's thread"], dashed=True)
+    d.line(500, 448, 478, 494, tip=False)
+    d.line(478, 494, 222, 494)
+    d.text(350, 488, "with connect_with, accept_with: no queue", "middle", soft=True, size=11)
+
+    d.box(20, 580, 200, 86, BLUE, ["send, try_send", "send waits only while", "the queue is full"])
+    d.line(222, 596, 768, 596)
+    d.text(488, 588, "nothing queued and the socket takes it: written at once", "middle", soft=True,
+           size=11)
+    d.box(250, 616, 220, 62, SAND, ["send queue", "1 MiB, or one larger message"])
+    d.box(500, 616, 240, 62, GREEN, ["writer", "only while needed; large writes,", "retires when idle"],
+          dashed=True)
+    d.line(222, 647, 248, 647)
+    d.line(472, 647, 498, 647)
+    d.line(742, 647, 768, 647)
+    d.text(20, 706, "Dashed: only where it is used. Each arrow is the way that data goes.", soft=True,
+           size=11)
+    return d.done()
+
+
+def main():
+    here = pathlib.Path(__file__).parent
+    stale = []
+    for name, make in (("handshake", handshake), ("threads", threads)):
+        path, drawn = here / f"{name}.svg", make()
+        if "--check" not in sys.argv[1:]:
+            path.write_text(drawn, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != drawn:
+            stale.append(path.name)
+    if stale:
+        sys.exit(f"not up to date: {', '.join(stale)} (run python3 docs/drawings.py)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+//! A tour: two peers in one process meet on loopback, exchange all three data
+//! types, stream, refuse each other once, and part with reasons.
+//!
+//!     cargo run --example tour
+//!
+//! It needs nothing and ends by itself. `RUST_LOG=lanpeer=debug` in front of
+//! the command shows what the library does meanwhile.
+
+use lanpeer::{Bytes, ConnectOptions, Connection, Error, Format, Json, Peer, Raw};
+use serde::{Deserialize, Serialize};
+use std::thread;
+
+type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// What the sensor of this tour measures. Any serde type can be a message.
+#[derive(Debug, Serialize, Deserialize)]
+struct Reading {
+    place: String,
+    celsius: f64,
+}
+
+fn main() -> Outcome {
+    env_logger::init();
+
+    title("Two peers");
+    let alice = Peer::bind("127.0.0.1:0")?; // port 0: the system picks a free one
+    let bob = Peer::bind("127.0.0.1:0")?;
+    say("alice", format!("I listen on {}", alice.local_addr()));
+    say("bob", format!("and I on {}", bob.local_addr()));
+
+    title("json: any serde type, readable on the wire");
+    let (to_bob, to_alice) = meet::<Json<Reading>>(&alice, &bob, &ConnectOptions::new())?;
+    let reading = Reading {
+        place: "kitchen".into(),
+        celsius: 21.5,
+    };
+    to_bob.send(&reading)?;
+    say("alice", format!("sent     {reading:?}"));
+    say("bob", format!("received {:?}", to_alice.recv()?));
+    to_bob.close()?; // Ok: bob has taken in everything
+    how_it_ended(&to_bob, &to_alice);
+
+    title("raw: the same serde types, smaller on the wire (MessagePack)");
+    let (to_bob, to_alice) = meet::<Raw<Vec<Reading>>>(&alice, &bob, &ConnectOptions::new())?;
+    to_bob.send(&[reading][..])?; // a Vec<T> is sent from any slice
+    say("bob", format!("received {:?}", to_alice.recv()?));
+    let stats = to_bob.stats();
+    say("alice", format!("that took {} bytes", stats.bytes_sent));
+    to_alice.close()?; // either side may close
+    how_it_ended(&to_bob, &to_alice);
+
+    title("bytes: as they are");
+    let (to_bob, to_alice) = meet::<Bytes>(&alice, &bob, &ConnectOptions::new())?;
+    for word in ["one", "two", "three"] {
+        to_bob.send(word.as_bytes())?;
+    }
+    to_bob.close()?; // what was sent before still arrives
+    for message in &to_alice {
+        say("bob", format!("received {:?}", String::from_utf8(message)?));
+    }
+    how_it_ended(&to_bob, &to_alice);
+
+    title("A stream: messages of one size, without a header each");
+    let frame = [7u8; 64 * 48];
+    let mut options = ConnectOptions::new();
+    let (to_bob, to_alice) = meet::<Bytes>(&alice, &bob, options.stream_of(frame.len()))?;
+    let camera = thread::spawn(move || -> Outcome {
+        for _ in 0..1_000 {
+            to_bob.send(&frame)?;
+        }
+        say("alice", "sent 1000 frames");
+        match to_bob.send(b"too short") {
+            Err(refused) => say("alice", format!("a frame of another size: {refused}")),
+            Ok(()) => unreachable!("a stream takes one size only"),
+        }
+        Ok(to_bob.close()?)
+    });
+    let frames = to_alice.iter().count();
+    camera.join().expect("alice's thread panicked")?;
+    say("bob", format!("received {frames} frames"));
+
+    title("No");
+    let bobs_word = thread::spawn({
+        let bob = bob.clone(); // a second handle to the same peer
+        move || bob.incoming().next().map(|offer| offer.deny("not-today"))
+    });
+    match alice.connect::<Bytes>(bob.local_addr()) {
+        Err(Error::Denied { reason, .. }) => say("alice", format!("denied, reason {reason:?}")),
+        Err(other) => return Err(other.into()),
+        Ok(_) => return Err("bob was to deny".into()),
+    }
+    if let Some(denied) = bobs_word.join().expect("bob's thread panicked") {
+        denied?;
+    }
+
+    title("Each side knows why a connection ended");
+    let (to_bob, to_alice) = meet::<Json<String>>(&alice, &bob, &ConnectOptions::new())?;
+    to_bob.abort(); // at once; what is on its way is lost
+    how_it_ended(&to_bob, &to_alice);
+    let (to_bob, to_alice) = meet::<Json<String>>(&alice, &bob, &ConnectOptions::new())?;
+    bob.stop(); // closes all its connections, wakes every blocked call
+    how_it_ended(&to_bob, &to_alice);
+
+    println!("\nThat was all. Next: examples/hello_world.rs, docs/guide.md");
+    Ok(())
+}
+
+/// Alice connects, Bob accepts. Both calls block until the other side is there,
+/// so one of them runs on a thread of its own, as it does in real programs.
+fn meet<F: Format>(
+    alice: &Peer,
+    bob: &Peer,
+    options: &ConnectOptions,
+) -> Result<(Connection<F>, Connection<F>), Error> {
+    let bob_thread = thread::spawn({
+        let bob = bob.clone();
+        move || bob.accept::<F>()
+    });
+    let to_bob = options.connect::<F>(alice, bob.local_addr())?;
+    let to_alice = bob_thread.join().expect("bob's thread panicked")?;
+    say("alice", format!("connected: {}", to_bob.data_type()));
+    Ok((to_bob, to_alice))
+}
+
+/// Waits until each side has seen the end of the connection, and prints why.
+fn how_it_ended<F: Format>(to_bob: &Connection<F>, to_alice: &Connection<F>) {
+    for (who, conn) in [("alice", to_bob), ("bob", to_alice)] {
+        while conn.recv().is_ok() {} // recv fails once the connection has ended
+        if let Some(reason) = conn.close_reason() {
+            say(who, format!("ended: {reason}"));
+        }
+    }
+}
+
+fn title(text: &str) {
+    println!("\n{text}");
+}
+
+fn say(who: &str, what: impl AsRef<str>) {
+    println!("  {who:>5}: {}", what.as_ref());
+}

@@ -1,0 +1,324 @@
+//! What the in-process tests share: peers on loopback, connected pairs, calls
+//! that can be watched, and deadlines, so that a call that hangs fails its own
+//! test and says which call it was.
+//!
+//! Nothing here sleeps in the hope that something has happened by then. Where a
+//! test has to wait it asks again and again whether it has ([`eventually`]), or
+//! looks whether a thread is asleep in a call ([`Call::wait_until_blocked`]).
+
+// Every test binary uses its own part of this.
+#![allow(dead_code)]
+
+use std::any::Any;
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::panic::{self, AssertUnwindSafe};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lanpeer::crossbeam_channel::{bounded, Receiver};
+use lanpeer::{Bytes, ConnectOptions, Connection, Format, Peer, PeerBuilder, SendError};
+
+/// Much more than any single step needs, also on a machine that is busy with
+/// other things. Reached only by a test that fails.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// How long a full connection must stay full before a test calls it full:
+/// long enough for the other side's reader and the kernel to have moved
+/// whatever they still could.
+const SETTLED: Duration = Duration::from_millis(400);
+
+// ----------------------------------------------------------------- peers
+
+/// A builder for tests: patient, so that a busy machine fails none of them.
+pub fn builder() -> PeerBuilder {
+    Peer::builder()
+        .invisible(true)
+        .timeout(SOON)
+        .close_timeout(SOON)
+}
+
+/// A peer on loopback with the settings of [`builder`].
+pub fn peer() -> Peer {
+    bind(builder())
+}
+
+/// Binds `builder` to a free port on loopback.
+pub fn bind(builder: PeerBuilder) -> Peer {
+    builder
+        .bind("127.0.0.1:0")
+        .expect("a free port on loopback")
+}
+
+/// Two peers, and the two ends of one connection from the first to the second.
+pub fn pair<F: Format + 'static>() -> (Peer, Peer, Connection<F>, Connection<F>) {
+    pair_of(builder(), builder())
+}
+
+/// [`pair`] with the settings of each side.
+pub fn pair_of<F: Format + 'static>(
+    alice: PeerBuilder,
+    bob: PeerBuilder,
+) -> (Peer, Peer, Connection<F>, Connection<F>) {
+    let (alice, bob) = (bind(alice), bind(bob));
+    let (to_bob, to_alice) = link::<F>(&alice, &bob);
+    (alice, bob, to_bob, to_alice)
+}
+
+/// Connects `alice` to `bob`: her end, his end.
+pub fn link<F: Format + 'static>(alice: &Peer, bob: &Peer) -> (Connection<F>, Connection<F>) {
+    link_as::<F, F>(&ConnectOptions::new(), alice, bob)
+}
+
+/// [`link`] with options, and a format for each side.
+pub fn link_as<A: Format + 'static, B: Format + 'static>(
+    options: &ConnectOptions,
+    alice: &Peer,
+    bob: &Peer,
+) -> (Connection<A>, Connection<B>) {
+    let accepting = {
+        let bob = bob.clone();
+        Call::start("accept", move || {
+            let offer = bob.offers().recv().expect("an offer");
+            offer.accept::<B>().expect("accepted")
+        })
+    };
+    let to_bob = options
+        .connect::<A>(alice, bob.local_addr())
+        .expect("connected");
+    (to_bob, accepting.finish())
+}
+
+/// A socket that has made an offer of `bytes` to `bob`, and does nothing more.
+/// For remotes that behave as no real peer would.
+pub fn raw_offer(bob: &Peer) -> TcpStream {
+    let mut socket = TcpStream::connect(bob.local_addr()).expect("connected");
+    let own = socket.local_addr().expect("an address");
+    let hello = format!("HELLO|peer_name={own}&data_type=bytes&strict=1&v=1");
+    socket
+        .write_all(format!("{hello:|<128}").as_bytes())
+        .expect("written");
+    socket
+}
+
+// ------------------------------------------------------------- deadlines
+
+/// The body of a test: fails it when it does not end.
+pub fn test(body: impl FnOnce() + Send + 'static) {
+    within("the whole test", Duration::from_secs(90), body);
+}
+
+/// What `work` returns, or a panic when it takes longer than `limit`.
+#[track_caller]
+pub fn within<R: Send + 'static>(
+    what: &str,
+    limit: Duration,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> R {
+    Call::start(what, work).finish_within(limit)
+}
+
+/// Returns as soon as `condition` holds; fails the test when it does not come to that.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A call on a thread of its own, so that the test can see whether it still
+/// waits, and need not wait with it.
+pub struct Call<R> {
+    what: String,
+    /// The thread's directory under /proc, on systems that have one.
+    task: Option<String>,
+    result: Receiver<Result<R, Box<dyn Any + Send>>>,
+}
+
+impl<R: Send + 'static> Call<R> {
+    /// Begins the call. The thread runs when this returns.
+    pub fn start(what: &str, work: impl FnOnce() -> R + Send + 'static) -> Self {
+        let (started, begin) = bounded(1);
+        let (done, result) = bounded(1);
+        thread::Builder::new()
+            .name(format!("test {what}").chars().take(15).collect())
+            .spawn(move || {
+                let task = fs::read_link("/proc/thread-self").ok();
+                let _ = started.send(task.map(|link| format!("/proc/{}", link.display())));
+                let _ = done.send(panic::catch_unwind(AssertUnwindSafe(work)));
+            })
+            .expect("a thread");
+        Call {
+            what: what.to_owned(),
+            task: begin.recv().expect("the thread runs"),
+            result,
+        }
+    }
+
+    /// Whether the call has not returned yet.
+    pub fn is_waiting(&self) -> bool {
+        self.result.is_empty()
+    }
+
+    /// Returns when the thread is asleep in the call: seen so several times in
+    /// a row, because a thread may sleep for a moment on a lock.
+    #[track_caller]
+    pub fn wait_until_blocked(&self) {
+        let Some(task) = &self.task else {
+            // No /proc: nothing to look at. The tests still hold, they just
+            // can not be sure that the call waited.
+            return thread::sleep(Duration::from_millis(100));
+        };
+        let mut asleep = 0;
+        eventually(&format!("{} blocks", self.what), || {
+            assert!(self.is_waiting(), "{} did not wait", self.what);
+            // "TID (name) S …": the name may hold anything, so look behind it.
+            let stat = fs::read_to_string(format!("{task}/stat")).unwrap_or_default();
+            let state = stat
+                .rsplit(") ")
+                .next()
+                .and_then(|rest| rest.chars().next());
+            asleep = if state == Some('S') { asleep + 1 } else { 0 };
+            asleep == 10
+        });
+    }
+
+    /// What the call returned; fails the test when it does not return soon.
+    #[track_caller]
+    pub fn finish(self) -> R {
+        self.finish_within(SOON)
+    }
+
+    /// [`finish`](Call::finish) with its own limit.
+    #[track_caller]
+    pub fn finish_within(self, limit: Duration) -> R {
+        match self.result.recv_timeout(limit) {
+            Ok(Ok(value)) => value,
+            Ok(Err(panic)) => panic::resume_unwind(panic),
+            Err(_) => panic!("{} hangs: no end within {limit:?}", self.what),
+        }
+    }
+}
+
+// -------------------------------------------------------------- messages
+
+/// A message of `size` bytes (8 at least) that carries its number and can tell
+/// whether it arrived whole.
+pub fn numbered(number: u64, size: usize) -> Vec<u8> {
+    let mut message = number.to_be_bytes().repeat(size / 8 + 1);
+    message.truncate(size);
+    message
+}
+
+/// The number of a message made by [`numbered`], after checking all of it.
+#[track_caller]
+pub fn number_of(message: &[u8]) -> u64 {
+    let number = u64::from_be_bytes(message[..8].try_into().expect("8 bytes"));
+    assert!(
+        message == numbered(number, message.len()),
+        "message {number} ({} bytes) arrived damaged",
+        message.len()
+    );
+    number
+}
+
+/// Sends numbered messages of `size` bytes, from number `first` on, until the
+/// connection takes no more and stays so. Returns how many it took.
+#[track_caller]
+pub fn fill(connection: &Connection<Bytes>, first: u64, size: usize) -> u64 {
+    const FAR_TOO_MUCH: u64 = 256 << 20;
+    for count in 0.. {
+        assert!(
+            count * (size as u64) < FAR_TOO_MUCH,
+            "took {count} messages of {size} bytes and is still not full"
+        );
+        match connection.send_timeout(&numbered(first + count, size), SETTLED) {
+            Ok(()) => {}
+            Err(SendError::Timeout) => return count,
+            Err(error) => panic!("message {count}: {error}"),
+        }
+    }
+    unreachable!()
+}
+
+/// Receives `count` numbered messages, which must be `first`, `first + 1`, …
+#[track_caller]
+pub fn take(connection: &Connection<Bytes>, first: u64, count: u64) {
+    for number in first..first + count {
+        match connection.recv_timeout(SOON) {
+            Ok(message) => assert_eq!(number_of(&message), number),
+            Err(error) => panic!(
+                "instead of message {number}: {error} ({:?})",
+                connection.close_reason()
+            ),
+        }
+    }
+}
+
+/// The middle one of several durations.
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// An address on loopback where nobody listens, and which nobody else gets
+/// while the socket lives.
+pub fn refusing() -> (socket2::Socket, SocketAddr) {
+    let socket =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    socket.bind(&any.into()).expect("a free port");
+    let addr = socket.local_addr().expect("an address");
+    (socket, addr.as_socket().expect("an IP address"))
+}
+
+// ------------------------------------------------- processes and threads
+
+/// Runs `body` in a process of its own, for tests that count what belongs to
+/// the process: threads, memory. `name` is the name of the calling test.
+#[track_caller]
+pub fn alone(name: &str, body: impl FnOnce() + Send + 'static) {
+    const VARIABLE: &str = "LANPEER_TEST_ALONE";
+    if std::env::var(VARIABLE).is_ok_and(|alone| alone == name) {
+        return test(body);
+    }
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(VARIABLE, name)
+        .output()
+        .expect("this program once more");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{name}, in a process of its own: {}\n{said}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// The names of this process's threads that belong to the library. Only on
+/// systems with /proc; elsewhere there are none to see.
+pub fn lanpeer_threads() -> Vec<String> {
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    tasks
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .filter(|name| name.starts_with("lanpeer"))
+        .map(|name| name.trim_end().to_owned())
+        .collect()
+}
+
+/// The memory this process holds now, in bytes. 0 on systems without /proc.
+pub fn memory() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
+    kilobytes.map_or(0, |kilobytes| {
+        kilobytes.trim().parse::<usize>().unwrap_or(0) << 10
+    })
+}

@@ -1,0 +1,122 @@
+//! Ordinary conversations, changed at random: the same in every run.
+
+use lanpeer::{DataType, Dynamic, Json, Raw};
+use serde_json::Value;
+
+use super::arena::{everything_is_given_back, Arena};
+use super::common::spawn;
+use super::common::wire::{data, header, json, shown, Wire, HEADER};
+use super::{hello, BYTES, JSON, RAW};
+
+/// The same sequence in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        // splitmix64
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % bound as u64) as usize
+    }
+
+    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.below(of.len())]
+    }
+}
+
+#[test]
+fn conversations_changed_at_random() {
+    let arena = Arena::new();
+    let bob = arena.bob.clone();
+    spawn(move || {
+        for offer in bob.incoming() {
+            // Dynamic takes any; the others decode, on a connection of their type.
+            let _ = match offer.data_type() {
+                DataType::Json => offer.accept_with::<Json<Value>>(|_, _| {}).map(|_| ()),
+                DataType::Raw => offer.accept_with::<Raw<Value>>(|_, _| {}).map(|_| ()),
+                _ => offer.accept_with::<Dynamic>(|_, _| {}).map(|_| ()),
+            };
+        }
+    });
+    let conversation = |keys: &str, messages: &[&[u8]]| {
+        [hello(keys)]
+            .into_iter()
+            .chain(messages.iter().map(|m| m.to_vec()))
+            .collect::<Vec<_>>()
+    };
+    let point = data("raw", b"\x82\xa1x\x07\xa4name\xa5north");
+    let ping = header("PING");
+    let seeds = [
+        conversation(
+            JSON,
+            &[&json("{\"x\": [1, 2.5, null]}"), &ping, &json("\"second\"")],
+        ),
+        conversation(
+            "data_type=json&strict=False",
+            &[&json("1"), &data("bytes", b"2"), &point],
+        ),
+        conversation(RAW, &[&point, &point]),
+        conversation(BYTES, &[&data("bytes", &[b'|'; 200]), &data("bytes", b"")]),
+        conversation(
+            "data_type=bytes&stream=1",
+            &[&data("bytes", b"four"), &ping, b"more", b"last"],
+        ),
+        conversation(
+            "data_type=bytes&stream=1&data_size=4&v=1",
+            &[b"four", b"more", b"last"],
+        ),
+    ];
+    let mut dice = Dice(1);
+    let mut accepted = 0;
+    for round in 0..600 {
+        let mut bytes = dice.pick(&seeds).concat();
+        for _ in 0..=dice.below(3) {
+            let at = dice.below(bytes.len());
+            match dice.below(6) {
+                0 => bytes[at] ^= 1 << dice.below(8),
+                1 => bytes[at] = *dice.pick(b"|&=0919-\n\0\xff{[\"\x91\xdd\xdf"),
+                2 => bytes.truncate(at + 1),
+                3 => drop(bytes.remove(at)),
+                4 => bytes.insert(at, *dice.pick(b"|&=09-\n\0\xff{[\"")),
+                _ => {
+                    let end = at + dice.below(bytes.len() - at);
+                    let copy = bytes[at..end].to_vec();
+                    bytes.splice(at..at, copy);
+                }
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        let mut wire = Wire::connect(arena.bob.local_addr());
+        wire.write_what_goes(&bytes);
+        if dice.below(4) == 0 {
+            wire.reset();
+        } else {
+            wire.fin();
+            let (answer, _) = wire.rest();
+            let clean = answer.is_empty()
+                || answer.starts_with(b"ACCEPT|")
+                || answer.starts_with(b"DENY|reason=");
+            assert!(
+                clean && answer.len() <= HEADER,
+                "round {round}: {} after {}",
+                shown(&answer),
+                shown(&bytes)
+            );
+            accepted += usize::from(answer.starts_with(b"ACCEPT"));
+        }
+        if round % 20 == 0 {
+            arena.is_untouched();
+        }
+    }
+    println!("{accepted} came past the handshake");
+    assert!(
+        accepted > 100,
+        "the sweep hardly ever reached the messages: {accepted}"
+    );
+    arena.is_untouched();
+    everything_is_given_back(&arena, 1);
+}

@@ -1,0 +1,126 @@
+//! The role in which a test program runs on a host of the LAN: peers that do as they are told.
+
+use std::io::BufRead;
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use lanpeer::{Json, Peer, Presence};
+
+/// Set in the environment of a program that is to be an actor.
+pub const ROLE: &str = "LANPEER_TEST_ACTOR";
+
+#[test]
+fn actor() {
+    if std::env::var_os(ROLE).is_none() {
+        return;
+    }
+    let mut peers: Vec<Peer> = Vec::new();
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        let words: Vec<_> = line.split(' ').collect();
+        match words[..] {
+            ["peer", addr, name] => {
+                let peer = Peer::builder().name(name).bind(addr).expect(addr);
+                println!("@ {}", peer.local_addr());
+                serve(&peer);
+                peers.push(peer);
+            }
+            ["discover", millis] => {
+                let begin = Instant::now();
+                let time = Duration::from_millis(millis.parse().unwrap());
+                for found in peers[0].discover(time).expect("somewhere to ask") {
+                    let all: Vec<_> = found.addrs().map(|addr| addr.to_string()).collect();
+                    println!(
+                        "@ {found} {} {}",
+                        begin.elapsed().as_micros(),
+                        all.join(",")
+                    );
+                }
+            }
+            ["watch"] => {
+                let watch = peers[0].watch();
+                std::thread::spawn(move || {
+                    for presence in watch {
+                        match presence {
+                            Presence::Found(found) => println!("@ found {found}"),
+                            Presence::Lost(lost) => println!("@ lost {lost}"),
+                            _ => {}
+                        }
+                    }
+                });
+            }
+            ["watch-all"] => {
+                for peer in &peers {
+                    let watch = peer.watch();
+                    std::thread::spawn(move || watch.iter().count());
+                }
+            }
+            ["connect", addr] => match peers[0].connect::<Json<u32>>(addr) {
+                Ok(conn) => {
+                    conn.send(&1).unwrap();
+                    println!("@ {}", conn.recv_timeout(Duration::from_secs(10)).is_ok());
+                }
+                Err(error) => println!("@ {error}"),
+            },
+            ["reach", addr] => println!("@ {}", peers[0].connect::<Json<u32>>(addr).is_ok()),
+            ["sleeps"] => println!("@ {}", sleeps()),
+            ["stop"] => peers.drain(..).for_each(|peer| peer.stop()),
+            ["count", seconds] => count(Duration::from_secs(seconds.parse().unwrap())),
+            _ => panic!("what is `{line}`?"),
+        }
+        println!("@ done");
+    }
+}
+
+/// Accepts whoever comes, and echoes.
+fn serve(peer: &Peer) {
+    let offers = peer.incoming();
+    std::thread::spawn(move || {
+        for offer in offers {
+            let _ = offer.accept_with::<Json<u32>>(|conn, n| {
+                let _ = conn.send(&n);
+            });
+        }
+    });
+}
+
+/// How often the responder threads of this process have gone to sleep.
+fn sleeps() -> u64 {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let statuses =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("status")).ok());
+    let responders = statuses.filter(|status| status.starts_with("Name:\tlanpeer-respond"));
+    let counts = responders.filter_map(|status| {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse::<u64>().ok()
+    });
+    counts.sum()
+}
+
+/// Counts the datagrams that are broadcast to the discovery port, by their words.
+fn count(time: Duration) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket
+        .bind(&std::net::SocketAddrV4::new([0, 0, 0, 0].into(), 1024).into())
+        .unwrap();
+    let socket: UdpSocket = socket.into();
+    let end = Instant::now() + time;
+    let mut counts = std::collections::BTreeMap::new();
+    let mut buffer = [0; 600];
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        socket.set_read_timeout(Some(left)).unwrap();
+        if let Ok((len, _)) = socket.recv_from(&mut buffer) {
+            let word = String::from_utf8_lossy(&buffer[..len.min(4)]).into_owned();
+            *counts.entry(word).or_insert(0) += 1;
+        }
+    }
+    for (word, count) in counts {
+        println!("@ {word} {count}");
+    }
+}
