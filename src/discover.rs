@@ -29,13 +29,13 @@ impl Peer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Io`]: nothing could be sent on any network. [`Error::Stopped`].
+    /// [`Error::Io`](crate::Error::Io): nothing could be sent on any network. [`Error::Stopped`](crate::Error::Stopped).
     pub fn discover(&self, time: Duration) -> Result<Neighbours> {
         self.discovery().discover(time, None)
     }
 
     /// As [`discover`](Peer::discover), but finds only peers of this
-    /// [`service`](PeerBuilder::service).
+    /// [`service`](crate::PeerBuilder::service).
     ///
     /// # Errors
     /// As [`discover`](Peer::discover).
@@ -66,7 +66,7 @@ impl Peer {
         self.discovery().watch(None)
     }
 
-    /// As [`watch`](Peer::watch), but only for peers of this [`service`](PeerBuilder::service).
+    /// As [`watch`](Peer::watch), but only for peers of this [`service`](crate::PeerBuilder::service).
     pub fn watch_service(&self, service: &str) -> Receiver<Presence> {
         self.discovery().watch(Some(service.to_owned()))
     }

@@ -120,7 +120,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Ipv6 { addr } => write!(f, "{addr} is an IPv6 address: use an IPv4 address"),
-            Error::Resolve { source } => write!(f, "no IPv4 address: {source}"),
+            Error::Resolve { source } => write!(f, "can not resolve the address: {source}"),
             Error::Bind { addr, source } => write!(f, "can not listen on {addr}: {source}"),
             Error::Connect { addr, source } => write!(f, "can not connect to {addr}: {source}"),
             Error::TimedOut { addr, after } => write!(f, "{addr} did not answer within {after:?}"),
@@ -238,6 +238,15 @@ impl CloseReason {
             self,
             CloseReason::ClosedHere | CloseReason::ClosedThere | CloseReason::Stopped
         )
+    }
+
+    /// For the log: without the text that may quote a message.
+    pub(crate) fn without_payload(&self) -> String {
+        match self {
+            CloseReason::Malformed(what) => what.split(": ").next().unwrap_or_default().to_owned(),
+            CloseReason::HandlerPanicked(_) => "the handler panicked".to_owned(),
+            reason => reason.to_string(),
+        }
     }
 
     pub(crate) fn from_io(error: &io::Error) -> CloseReason {

@@ -139,6 +139,9 @@ impl Peer {
     }
 
     /// The channel behind [`incoming`](Peer::incoming), for `select!`.
+    ///
+    /// Unlike there, offers whose other side has hung up meanwhile come too: accepting one is
+    /// [`Error::Withdrawn`].
     pub fn offers(&self) -> Receiver<Offer> {
         self.inner.offers.clone()
     }
@@ -197,6 +200,7 @@ impl Peer {
             .hub
             .links()
             .iter()
+            .filter(|link| link.close_reason().is_none())
             .map(ConnectionInfo::new)
             .collect()
     }

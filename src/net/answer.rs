@@ -47,7 +47,7 @@ pub(super) fn receive(hub: &Arc<Hub>, socket: TcpStream, remote: SocketAddrV4) {
 fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched: Watched) {
     let (hello, early) = match read_hello(hub, &socket) {
         Ok(read) => read,
-        Err((reason, word)) => {
+        Err(Unanswerable { reason, word }) => {
             debug!("{remote}: {reason}");
             let remote = remote.into();
             hub.emit(Event::HandshakeFailed { remote, reason });
@@ -136,27 +136,36 @@ fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched:
     }
 }
 
-/// `Err`: what was wrong, and the word for a DENY if there is anyone to tell.
-fn read_hello(
-    hub: &Hub,
-    socket: &TcpStream,
-) -> std::result::Result<(Hello, Vec<u8>), (String, Option<&'static str>)> {
+/// A client that asks for nothing that could be offered to the program.
+struct Unanswerable {
+    reason: String,
+    /// For a DENY, if there is anyone to tell.
+    word: Option<&'static str>,
+}
+
+fn read_hello(hub: &Hub, socket: &TcpStream) -> Result<(Hello, Vec<u8>), Unanswerable> {
+    let silent = |reason: String| Unanswerable { reason, word: None };
     let timeout = hub.settings.timeout;
-    prepare(socket, hub.settings.keepalive).map_err(|error| (error.to_string(), None))?;
-    let (header, early) = read_header(socket, Instant::now() + timeout, |b| {
-        Hello::parse(b).is_ok()
-    })
-    .map_err(|missing| match missing {
-        NoHeader::Timeout => (format!("no HELLO within {timeout:?}"), None),
-        NoHeader::Closed => ("it hung up before HELLO".to_owned(), None),
-        NoHeader::Io(error) => (error.to_string(), None),
+    prepare(socket, hub.settings.keepalive).map_err(|error| silent(error.to_string()))?;
+    let deadline = Instant::now() + timeout;
+    let header = read_header(socket, deadline, |bytes| Hello::parse(bytes).is_ok());
+    let (header, early) = header.map_err(|missing| {
+        silent(match missing {
+            NoHeader::Timeout => format!("no HELLO within {timeout:?}"),
+            NoHeader::Closed => "it hung up before HELLO".to_owned(),
+            NoHeader::Io(error) => error.to_string(),
+        })
     })?;
     let hello = Hello::parse(&header).map_err(|error| {
         let word = match error {
             HeaderError::DataType(_) => "type",
             _ => "malformed",
         };
-        (error.to_string(), Some(word))
+        let reason = error.to_string();
+        Unanswerable {
+            reason,
+            word: Some(word),
+        }
     })?;
     Ok((hello, early))
 }
@@ -290,6 +299,7 @@ impl Pending {
                 return false;
             }
         };
+        debug!("denied {}: {reason}", self.agreed.peer_addr);
         let told = deny(&asked.socket, reason);
         // Wakes the reader thread, which looks at the socket.
         let _ = asked.socket.shutdown(Shutdown::Read);

@@ -226,6 +226,10 @@ impl Hub {
             links.open.insert(link.id, Arc::clone(link));
             links.list = None;
         }
+        debug!(
+            "connection {} with {}: {}",
+            link.id, link.peer_addr, link.data_type
+        );
         self.emit(Event::Connected {
             id: link.id,
             peer_addr: link.peer_addr,
@@ -243,8 +247,10 @@ impl Hub {
             links.list = None;
         }
         debug!(
-            "connection {} with {} ended: {reason}",
-            link.id, link.peer_addr
+            "connection {} with {} ended: {}",
+            link.id,
+            link.peer_addr,
+            reason.without_payload()
         );
         self.emit(Event::Closed {
             id: link.id,
