@@ -129,10 +129,11 @@ fn a_message_larger_than_the_send_queue_goes_through() {
 fn what_was_sent_arrives_without_another_send() {
     test(|| {
         let (_alice, _bob, to_bob, to_alice) = pair::<Bytes>();
-        let mut sent = 0;
+        let (mut sent, mut times) = (0, Vec::new());
         // Lone messages, and bursts of every length: after each one silence,
         // and all of it must come.
         for burst in (0..150).map(|round| if round % 3 == 0 { 1 } else { round % 50 + 1 }) {
+            let start = Instant::now();
             for number in sent..sent + burst {
                 to_bob
                     .send(&numbered(number, 8 + number as usize % 3000))
@@ -140,7 +141,11 @@ fn what_was_sent_arrives_without_another_send() {
             }
             take(&to_alice, sent, burst);
             sent += burst;
+            times.push(start.elapsed());
         }
+        // And not only when some timer looks after it.
+        let half = median(times);
+        assert!(half < Duration::from_millis(200), "half took over {half:?}");
     });
 }
 
