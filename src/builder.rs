@@ -86,7 +86,10 @@ impl PeerBuilder {
     /// Idle connections are probed (TCP keepalive) after half of that time. While data waits to be
     /// acknowledged, Linux is asked whether the other side still answers; other systems then notice
     /// a dead remote only when they give up retransmitting. A program that is merely slow to
-    /// receive is never taken for dead.
+    /// receive is never taken for dead. But Linux asks one that has taken nothing for a while ever
+    /// more rarely: if its machine dies then, that is noticed after up to about three times as long
+    /// as it has taken nothing, at most some minutes. A connection whose receive queue is full here
+    /// is not read, and so ends only as the program takes messages.
     pub fn keepalive(mut self, silence: Option<Duration>) -> PeerBuilder {
         self.settings.keepalive = silence;
         self

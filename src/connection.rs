@@ -219,9 +219,8 @@ impl<F: Format> Connection<F> {
     /// The connection has ended and all its messages were taken;
     /// [`close_reason`](Connection::close_reason) says why.
     pub fn recv(&self) -> Result<F::Item, RecvError> {
-        let received = self.handle.receiver.recv();
-        self.link().taken(|| self.handle.receiver.len());
-        received
+        let received = self.link().receive(&self.handle.receiver, None);
+        received.map_err(|_| RecvError)
     }
 
     /// The next message, if there is one.
@@ -240,9 +239,8 @@ impl<F: Format> Connection<F> {
     /// [`RecvTimeoutError::Timeout`], or [`RecvTimeoutError::Disconnected`] as
     /// [`recv`](Connection::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<F::Item, RecvTimeoutError> {
-        let received = self.handle.receiver.recv_timeout(timeout);
-        self.link().taken(|| self.handle.receiver.len());
-        received
+        self.link()
+            .receive(&self.handle.receiver, deadline(timeout))
     }
 
     /// Iterates over messages until the connection ends; waits for each.

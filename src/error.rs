@@ -59,7 +59,7 @@ pub enum Error {
         /// Whom we asked.
         addr: SocketAddr,
         /// Its reason, one word, if it gave one: `busy`, `type`, `dropped`, `malformed`,
-        /// `unsupported`, `self`, `stopped` or a word of the program there.
+        /// `unsupported`, `size`, `self`, `stopped` or a word of the program there.
         reason: Option<String>,
     },
     /// A peer can not connect to itself.
@@ -254,7 +254,10 @@ impl CloseReason {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe => CloseReason::Reset,
-            io::ErrorKind::TimedOut => CloseReason::TimedOut,
+            // Where nobody answers for the address any more, Linux says so instead of "timed out".
+            io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable => CloseReason::TimedOut,
             kind => CloseReason::Io {
                 kind,
                 message: error.to_string(),

@@ -336,7 +336,7 @@ impl Network {
         };
         let notice = format!("no network namespaces, which need root and iproute2: {why}");
         assert!(std::env::var_os("LANPEER_CI").is_none(), "{notice}");
-        // The harness keeps what tests that pass have printed in its own way.
+        // Past the harness, which keeps what tests that pass have printed.
         let _ = writeln!(io::stderr(), "SKIPPED, {case}: {notice}");
         None
     }

@@ -35,6 +35,20 @@ fn messages_and_payload_bytes_are_counted_each_way() {
 }
 
 #[test]
+fn what_has_been_received_is_counted_already() {
+    test(|| {
+        let (_alice, _bob, to_bob, to_alice) = pair::<Bytes>();
+        for number in 0..2000 {
+            to_bob.send(&numbered(number, 8)).unwrap();
+            take(&to_alice, number, 1);
+            let stats = to_alice.stats();
+            assert_eq!(stats.messages_received, number + 1);
+            assert_eq!(stats.bytes_received, 8 * (number + 1));
+        }
+    });
+}
+
+#[test]
 fn both_sides_count_the_same_bytes_in_every_format() {
     test(|| {
         let (alice, bob) = (peer(), peer());

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, TrySendError, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, select};
 
+use super::arrivals::BATCH;
 use super::link::Link;
 use super::lock;
 use crate::error::CloseReason;
@@ -33,6 +34,8 @@ pub(crate) struct Inbox<T> {
     sizes: VecDeque<usize>,
     bytes: usize,
     limit: usize,
+    /// Messages since those who wait were last told.
+    unannounced: usize,
     /// Nobody can receive any more.
     abandoned: bool,
 }
@@ -45,6 +48,7 @@ impl<T> Inbox<T> {
             sizes: VecDeque::new(),
             bytes: 0,
             limit,
+            unannounced: 0,
             abandoned: false,
         }
     }
@@ -66,6 +70,7 @@ impl<T> Inbox<T> {
         }
         let sent = match self.sender.try_send(item) {
             Err(TrySendError::Full(item)) => {
+                link.arrivals.announce();
                 if !link.room.selected.load(Ordering::Relaxed) {
                     let (half, full) = (self.capacity / 2, self.capacity);
                     let soon = Instant::now() + PATIENCE;
@@ -81,6 +86,11 @@ impl<T> Inbox<T> {
             }
             sent => sent.is_ok(),
         };
+        self.unannounced += 1;
+        if self.unannounced >= BATCH {
+            self.unannounced = 0;
+            link.arrivals.announce();
+        }
         self.abandoned = !sent;
         self.sizes.push_back(size);
         self.bytes += size;
@@ -104,6 +114,7 @@ impl<T> Inbox<T> {
         let room = &link.room;
         let mut pause = Duration::from_millis(1);
         self.count();
+        link.arrivals.announce();
         // Where no handle is left, the channel itself knows best whether anyone still receives.
         while !enough(self) && !room.abandoned.load(Ordering::SeqCst) {
             let guard = lock(&room.mutex);
@@ -143,6 +154,17 @@ pub(super) struct Room {
 }
 
 impl Link {
+    /// Waits for a message until the deadline.
+    pub fn receive<T>(
+        &self,
+        receiver: &Receiver<T>,
+        deadline: Option<Instant>,
+    ) -> Result<T, RecvTimeoutError> {
+        let item = self.arrivals.wait(deadline, || receiver.try_recv())?;
+        self.taken(|| receiver.len());
+        Ok(item)
+    }
+
     /// The program has taken a message; `left` is how many still wait.
     pub fn taken(&self, left: impl FnOnce() -> usize) {
         let below = self.room.below.load(Ordering::Acquire);

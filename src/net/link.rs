@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::arrivals::Arrivals;
 use super::hub::{Hub, Slot, next_id};
 use super::inbox::Room;
 use super::lock;
@@ -65,6 +66,8 @@ pub(crate) struct Link {
     /// Dropped by `kill`, which wakes a reader that waits at a full channel.
     kill_signal: Mutex<Option<Sender<Infallible>>>,
     pub(super) killed: Receiver<Infallible>,
+    /// Wakes those who wait for messages.
+    pub(super) arrivals: Arrivals,
     /// Wakes a reader that waits until the program has taken messages; see `inbox`.
     pub(super) room: Room,
 
@@ -79,6 +82,16 @@ pub(crate) struct Link {
     handled: AtomicBool,
     /// Given back at the end, however long the program keeps its handles.
     slot: Mutex<Option<Slot>>,
+}
+
+impl Received {
+    /// Before the message is passed on, so that whoever has it finds it counted.
+    pub fn count(&self, size: usize) {
+        let messages = self.messages.load(Ordering::Relaxed) + 1;
+        self.messages.store(messages, Ordering::Relaxed);
+        let bytes = self.bytes.load(Ordering::Relaxed) + size as u64;
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
 }
 
 type QueueLen = Box<dyn Fn() -> usize + Send + Sync>;
@@ -154,6 +167,7 @@ impl Link {
             dead: AtomicBool::new(false),
             kill_signal: Mutex::new(Some(kill_signal)),
             killed,
+            arrivals: Arrivals::default(),
             room: Room::default(),
             reader: OnceLock::new(),
             read_ahead: ReadAhead::default(),

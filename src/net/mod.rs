@@ -9,6 +9,7 @@
 //! | `link` | one connection, whatever its type: its life and its end |
 //! | `reader` | the thread that reads a connection |
 //! | `inbox` | what it hands to the program: a channel, bounded in messages and bytes |
+//! | `arrivals` | how those who wait for messages learn that some have arrived |
 //! | `outbox` | the send queue, and who may write to the socket |
 //! | `writer` | the send path, and the thread that empties the queue |
 //! | `pulse` | the thread that notices dead remotes and overdue closes |
@@ -16,6 +17,7 @@
 //! | `socket` | socket options, and what the system knows about a connection |
 
 pub(crate) mod answer;
+mod arrivals;
 pub(crate) mod ask;
 pub(crate) mod discovery;
 pub(crate) mod handshake;

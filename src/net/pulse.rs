@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::hub::Hub;
 use super::link::Link;
 use super::lock;
-use super::socket::kernel_table;
+use super::socket::{has_kernel_table, kernel_table};
 use crate::error::CloseReason;
 
 pub(super) struct Pulse {
@@ -38,7 +38,7 @@ struct State {
 
 impl Pulse {
     pub fn new(keepalive: Option<Duration>) -> Pulse {
-        let keepalive = keepalive.filter(|_| kernel_table().is_some());
+        let keepalive = keepalive.filter(|_| has_kernel_table());
         Pulse {
             keepalive,
             sent: AtomicBool::new(false),
@@ -152,7 +152,7 @@ fn run(hub: &Arc<Hub>) {
     }
 }
 
-/// Ends the connections whose remote has left everything unanswered for three quarters of the
+/// Ends the connections whose remote has left everything unanswered for seven eighths of the
 /// keepalive (it was silent for some time before that was seen). Says whether any connection
 /// still has unacknowledged data.
 fn look_for_the_dead(hub: &Arc<Hub>, suspects: &mut HashMap<u64, Instant>) -> bool {
@@ -173,7 +173,7 @@ fn look_for_the_dead(hub: &Arc<Hub>, suspects: &mut HashMap<u64, Instant>) -> bo
         outstanding |= row.unacknowledged > 0;
         if row.unanswered {
             let since = suspects.get(&link.id).copied().unwrap_or(now);
-            if now.duration_since(since) >= keepalive * 3 / 4 {
+            if now.duration_since(since) >= keepalive * 7 / 8 {
                 link.kill(CloseReason::TimedOut);
             } else {
                 still.insert(link.id, since);

@@ -71,11 +71,13 @@ impl Reader {
                 link.remote_finished();
                 // Ends the program's `recv` now: no further message will come.
                 drop(take);
+                link.arrivals.announce();
                 link.answer_fin(Instant::now() + link.hub.settings.close_timeout);
             }
             Err(reason) => {
                 link.kill(reason);
                 drop(take);
+                link.arrivals.announce();
             }
         }
         link.end();
@@ -108,6 +110,7 @@ impl Reader {
                     if size >= LARGE {
                         self.start += skip;
                         let body = self.read_large(size)?;
+                        self.link.received.count(size);
                         take(data_type, Cow::Owned(body))?;
                     } else {
                         while self.end - self.start < skip + size {
@@ -117,15 +120,9 @@ impl Reader {
                         }
                         let body = self.start + skip;
                         self.start = body + size;
+                        self.link.received.count(size);
                         take(data_type, Cow::Borrowed(&self.bytes[body..body + size]))?;
                     }
-                    let received = &self.link.received;
-                    received.messages.store(
-                        received.messages.load(Ordering::Relaxed) + 1,
-                        Ordering::Relaxed,
-                    );
-                    let bytes = received.bytes.load(Ordering::Relaxed) + size as u64;
-                    received.bytes.store(bytes, Ordering::Relaxed);
                     self.use_read_ahead();
                 }
                 Step::Need(n) => {
@@ -181,6 +178,7 @@ impl Reader {
     }
 
     fn read_once(&mut self) -> Result<usize, CloseReason> {
+        self.link.arrivals.announce();
         let socket = self.link.reading()?;
         loop {
             match (&*socket).read(&mut self.bytes[self.end..]) {
@@ -194,6 +192,7 @@ impl Reader {
 
     /// Memory follows what has arrived: never more than twice that, or [`RESERVE`].
     fn read_large(&mut self, size: usize) -> Result<Vec<u8>, CloseReason> {
+        self.link.arrivals.announce();
         let mut body = Vec::with_capacity(size.min(RESERVE));
         let early = (self.end - self.start).min(size);
         body.extend_from_slice(&self.bytes[self.start..self.start + early]);

@@ -131,9 +131,10 @@ pub(super) fn acknowledged(stream: &TcpStream, deadline: Instant) -> bool {
         if !matches!(stream.take_error(), Ok(None)) {
             return false;
         }
-        // The socket has no peer any more as soon as the last FIN is acknowledged.
+        // The socket has no peer any more as soon as the last FIN is acknowledged, or when it was
+        // reset in this moment.
         if stream.peer_addr().is_err() {
-            return true;
+            return matches!(stream.take_error(), Ok(None));
         }
         if Instant::now() >= deadline {
             return false;
@@ -156,12 +157,19 @@ pub(super) struct Kernel {
     pub unanswered: bool,
 }
 
+/// Does this system have the table?
+pub(super) fn has_kernel_table() -> bool {
+    cfg!(any(target_os = "linux", target_os = "android")) && std::fs::File::open(TABLE).is_ok()
+}
+
+const TABLE: &str = "/proc/thread-self/net/tcp";
+
 /// The connections of this network namespace, from /proc; `None` where there is no such table.
 pub(super) fn kernel_table() -> Option<Vec<Kernel>> {
     if !cfg!(any(target_os = "linux", target_os = "android")) {
         return None;
     }
-    let table = std::fs::read_to_string("/proc/thread-self/net/tcp").ok()?;
+    let table = std::fs::read_to_string(TABLE).ok()?;
     Some(table.lines().skip(1).filter_map(kernel_line).collect())
 }
 

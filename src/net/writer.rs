@@ -283,13 +283,13 @@ impl Link {
             outbox.room.notify_all();
             return Err(SendError::Closed(reason));
         }
-        if written == 0 && total > 0 {
+        // The first message of a stream has decided its size, and others may wait behind it without
+        // headers: it is not taken back.
+        let first = header_len > 0 && self.stream.is_some();
+        if written == 0 && !first {
             // Not begun at the deadline, or when the connection was closed.
             queue.messages -= 1;
             queue.bytes -= payload.len() as u64;
-            if self.stream.is_some() && queue.messages == 0 && !self.stream_is_named() {
-                queue.header_of = None;
-            }
             let closed = queue.closed.clone();
             self.go_on(queue);
             return Err(closed.map_or(SendError::Timeout, SendError::Closed));

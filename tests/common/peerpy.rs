@@ -238,9 +238,15 @@ impl Peerpy {
     /// Starts one, listening. `None` where there is no peerpy.
     #[track_caller]
     pub fn start() -> Option<Peerpy> {
+        Peerpy::start_at("127.0.0.1:0")
+    }
+
+    /// Starts one that listens at this address.
+    #[track_caller]
+    pub fn start_at(addr: &str) -> Option<Peerpy> {
         let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peerpy/driver.py");
         let mut command = Command::new(python()?);
-        let process = Process::start(command.arg(driver)).expect("start python");
+        let process = Process::start(command.arg(driver).arg(addr)).expect("start python");
         let addr = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut peerpy = Peerpy {
             process,

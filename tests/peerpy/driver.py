@@ -1,7 +1,10 @@
 """A real peerpy peer, driven by a test: commands on stdin, what happens on stdout.
 
 Each line is one JSON object. A command has "do"; its answer has "done" with the same word, and
-everything else that happens is reported with "event". Bytes travel as {"hex": "00ff"}.
+everything else that happens is reported with "event". Bytes travel as {"hex": "00ff"}; what is
+long can be told by its length, {"bytes": 1000} or {"text": 1000}, and is digits then.
+
+    driver.py [ADDRESS]
 
 The peer is used as peerpy's users use it: its handlers, connect, send, close, stop. The handlers
 are those of the offer, because peerpy's reader thread starts before its "connection" event.
@@ -30,9 +33,18 @@ def pack(data):
 
 
 def unpack(data):
-    if isinstance(data, dict) and list(data) == ["hex"]:
+    kind = list(data) if isinstance(data, dict) else []
+    if kind == ["hex"]:
         return bytes.fromhex(data["hex"])
+    if kind == ["text"]:
+        return digits(data["text"])
+    if kind == ["bytes"]:
+        return digits(data["bytes"]).encode()
     return data
+
+
+def digits(length):
+    return ("0123456789" * (length // 10 + 1))[:length]
 
 
 def crashed(args):
@@ -51,12 +63,12 @@ def reporting_pings(build_header):
 
 
 class Driver:
-    def __init__(self):
+    def __init__(self, address):
         self.connection = None  # the newest one: a test uses one at a time
         self.reply = False
         self.welcome = True
         self.peer = peerpy.Peer(
-            "127.0.0.1",
+            address,
             invisible=True,  # else it binds UDP port 1024
             timeout=2,
             handlers={
@@ -106,6 +118,10 @@ class Driver:
     def send(self, data):
         return {"sent": self.connection.send(unpack(data))}
 
+    def broadcast(self, data):
+        self.peer.broadcast(unpack(data))
+        return {}
+
     def set(self, reply=False, welcome=True):
         self.reply, self.welcome = reply, welcome
         return {}
@@ -137,7 +153,7 @@ def main():
     threading.excepthook = crashed
     peerpy.connection.build_header = reporting_pings(peerpy.connection.build_header)
     sys.stdout = sys.stderr  # what peerpy itself prints
-    driver = Driver()
+    driver = Driver(*(sys.argv[1:] or ["127.0.0.1"]))
     for line in sys.stdin:
         command = json.loads(line)
         do = command.pop("do")

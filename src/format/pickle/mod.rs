@@ -1,0 +1,56 @@
+//! `raw` towards a peer that is not a lanpeer: Python's pickle, of plain data only.
+//!
+//! A pickle is a program for a small stack machine, which may name any function of Python and call
+//! it. What is here runs the part of it that builds plain data and looks nothing up.
+//!
+//! ```text
+//! bytes ─ read ─▶ arena: values that refer to each other ─ de ─▶ the program's type
+//!        one pass, no recursion; a value that stands       each place is a visit: depth and
+//!        in many places is there once                      expanded size are bounded here
+//! ```
+//!
+//! Reading takes at most [`ARENA_PER_BYTE`] bytes of memory for each byte of the pickle, and time in
+//! proportion to it. What the values then become is bounded by [`Limits`].
+
+mod arena;
+mod budget;
+mod de;
+mod error;
+mod lines;
+mod read;
+mod ser;
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{DataType, DecodeError, EncodeError, Limits};
+use budget::Budget;
+
+/// What the arena, the stack, the marks and the memo take at most, for each byte of a pickle: a byte
+/// is at most one value (16), one place in a container (8), one on the stack, one mark and one entry
+/// of the memo (4 each); and 4 more while one of them is moved to grow.
+#[cfg(test)]
+const ARENA_PER_BYTE: usize = 40;
+
+/// Writes a pickle that every Python since 3.4 reads (protocol 4).
+pub(super) fn encode<Q: Serialize + ?Sized>(
+    item: &Q,
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    ser::write(item, out).map_err(|error| EncodeError::new(DataType::Raw, error))
+}
+
+/// Reads a pickle of any protocol, 0 to 5. Gives also how large the value counts in a queue: more
+/// than the payload where it repeats values.
+pub(super) fn decode<T: DeserializeOwned>(
+    payload: &[u8],
+    limits: Limits,
+) -> Result<(T, usize), DecodeError> {
+    let failed = |error| DecodeError::new(DataType::Raw, error);
+    let (arena, root) = read::read(payload).map_err(failed)?;
+    let budget = Budget::new(payload.len(), limits);
+    let value = de::value(&arena, root, &budget).map_err(failed)?;
+    Ok((value, budget.counts_as()))
+}

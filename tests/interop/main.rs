@@ -1,0 +1,41 @@
+//! Real peerpy 1.2.2 programs and lanpeer programs with each other: every way to connect, every data
+//! type, strict or not, streams, sizes, both ends, refusals, restarts.
+//!
+//! Each case is asserted where it runs, and says what it saw. Of that the tables of
+//! `docs/interop.md` are made: [`page`] fails where the page says something else. To have the page's
+//! tables written anew, run the tests with `LANPEER_WRITE_TABLES=1`.
+//!
+//! What peerpy itself can not do is in [`limits`]: measured and printed, not asserted as a success.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../lan/actor.rs"]
+mod actor;
+#[path = "../lan/network.rs"]
+mod network;
+
+mod connections;
+mod kinds;
+mod limits;
+mod offers;
+mod page;
+mod programs;
+mod restarts;
+mod scenarios;
+mod visibility;
+
+/// Which program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Peerpy,
+    Lanpeer,
+}
+
+impl std::fmt::Display for Who {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Who::Peerpy => "peerpy",
+            Who::Lanpeer => "lanpeer",
+        })
+    }
+}

@@ -1,0 +1,4 @@
+#[test]
+fn table() {
+    for row in super::connections::table().unwrap() { println!("{row}"); }
+}
