@@ -56,7 +56,7 @@ impl PeerBuilder {
 
     /// Messages that wait, per connection, for the program to receive them. While so many wait, the
     /// connection is not read. The queue's memory, one item's size for each message, is reserved
-    /// when the connection is made. Default: 256.
+    /// when the connection is made. Default: 1,024.
     pub fn receive_queue(mut self, messages: usize) -> PeerBuilder {
         self.settings.receive_queue = messages;
         self
@@ -92,6 +92,35 @@ impl PeerBuilder {
     /// is not read, and so ends only as the program takes messages.
     pub fn keepalive(mut self, silence: Option<Duration>) -> PeerBuilder {
         self.settings.keepalive = silence;
+        self
+    }
+
+    /// How deep lists, dicts and the like may nest in a received pickle, from 1 to 128: more ends
+    /// the connection with [`CloseReason::Malformed`](crate::CloseReason::Malformed), and so does a
+    /// list that contains itself. Default: 128, which any thread's stack holds.
+    #[cfg(feature = "pickle")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "pickle")))]
+    pub fn max_pickle_depth(mut self, containers: usize) -> PeerBuilder {
+        self.settings.pickle.depth = containers;
+        self
+    }
+
+    /// How large a received pickle may become, in bytes. Default: 64 MiB.
+    ///
+    /// In a pickle one value can stand in many places, and each place gets its own copy: so
+    /// `x = [x, x]` thirty times, 250 bytes, is a list of a milliard elements. What counts is 32
+    /// bytes for every value in every place, and what texts and bytes hold (32 bytes for each of
+    /// those where bytes become a sequence, such as `Vec<u8>`). More ends the connection with
+    /// [`CloseReason::Malformed`](crate::CloseReason::Malformed).
+    ///
+    /// A pickle may always become 33 times its own size, which none exceeds that repeats nothing:
+    /// [`max_message_size`](PeerBuilder::max_message_size) is the bound for those. Above that, what
+    /// a message became, rather than its payload, is what
+    /// [`receive_queue_bytes`](PeerBuilder::receive_queue_bytes) counts.
+    #[cfg(feature = "pickle")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "pickle")))]
+    pub fn max_pickle_expansion(mut self, bytes: usize) -> PeerBuilder {
+        self.settings.pickle.expansion = bytes;
         self
     }
 

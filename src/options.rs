@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::format::DataType;
+use crate::format::{DataType, Limits, MAX_DEPTH};
 
 /// How a stream says its size.
 ///
@@ -40,6 +40,7 @@ pub(crate) struct Settings {
     pub receive_queue_bytes: usize,
     pub send_queue: usize,
     pub keepalive: Option<Duration>,
+    pub pickle: Limits,
 }
 
 impl Default for Settings {
@@ -49,10 +50,11 @@ impl Default for Settings {
             close_timeout: Duration::from_secs(5),
             max_connections: 1024,
             max_message_size: 64 << 20,
-            receive_queue: 256,
+            receive_queue: 1024,
             receive_queue_bytes: 16 << 20,
             send_queue: 1 << 20,
             keepalive: Some(Duration::from_secs(10)),
+            pickle: Limits::default(),
         }
     }
 }
@@ -77,6 +79,9 @@ impl Settings {
             if value == 0 {
                 return invalid(option, "must be at least 1");
             }
+        }
+        if !(1..=MAX_DEPTH).contains(&self.pickle.depth) {
+            return invalid("max_pickle_depth", "must be from 1 to 128");
         }
         match self.keepalive {
             // The system counts in whole seconds: two of silence, then probes.

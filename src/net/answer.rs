@@ -15,7 +15,7 @@ use super::lock;
 use super::socket::{has_hung_up, prepare};
 use crate::error::{CloseReason, Error, Result};
 use crate::event::Event;
-use crate::format::{DataType, Dialect};
+use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::options::StreamSize;
 use crate::proto::header::{Answer, HeaderError, Hello, Stream, is_reason, reachable};
 
@@ -78,7 +78,7 @@ fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched:
         Some(Ok(stream)) => Some(stream),
         Some(Err(word)) => return refuse(word),
     };
-    if hello.data_type == DataType::Raw && dialect == Dialect::Peerpy {
+    if hello.data_type == DataType::Raw && dialect == Dialect::Peerpy && !HAS_PICKLE {
         return refuse("unsupported");
     }
     if peer_addr == hub.local_addr {

@@ -2,7 +2,7 @@
 //!
 //! The channel could tell them itself, but it wakes a waiting thread for each message. Here the
 //! reader tells once for all messages of one read from the socket, before it waits for the next:
-//! no later for a lone message, and a burst wakes the program once in a hundred messages. Programs
+//! no later for a lone message, and a burst wakes the program once in 256 messages. Programs
 //! that wait at the channel itself, in a `select!`, are woken by the channel.
 
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
@@ -14,7 +14,7 @@ use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 use super::lock;
 
 /// In a long burst the program is told after so many messages.
-pub(super) const BATCH: usize = 64;
+pub(super) const BATCH: usize = 256;
 
 #[derive(Default)]
 pub(super) struct Arrivals {

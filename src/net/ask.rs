@@ -10,7 +10,7 @@ use super::hub::{Hub, Side};
 use super::link::{Agreement, Link};
 use super::socket::{prepare, reset};
 use crate::error::{CloseReason, Error, Result};
-use crate::format::{DataType, Dialect};
+use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::options::StreamSize;
 use crate::proto::header::{Answer, Hello, Stream, reachable};
 
@@ -43,7 +43,7 @@ pub(crate) fn connect<T>(
         Err(_) if hub.is_stopped() => return Err(Error::Stopped),
         result => result?,
     };
-    if request.data_type == DataType::Raw && dialect == Dialect::Peerpy {
+    if request.data_type == DataType::Raw && dialect == Dialect::Peerpy && !HAS_PICKLE {
         // It has accepted, and would not notice a FIN.
         reset(&socket);
         return Err(Error::FeatureMissing {

@@ -116,6 +116,25 @@ struct Life {
 }
 
 /// Numbers of one connection; see [`Connection::stats`](crate::Connection::stats).
+///
+/// ```
+/// # use lanpeer::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+/// # let (to, asker) = (bob.local_addr(), alice.clone());
+/// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+/// # let from_alice = bob.accept::<Bytes>()?;
+/// # let to_bob = asking.join().unwrap()?;
+/// to_bob.send("12345")?;
+/// to_bob.close()?;
+/// let sent = to_bob.stats();
+/// assert_eq!((sent.messages_sent, sent.bytes_sent, sent.send_queue_bytes), (1, 5, 0));
+/// assert_eq!(from_alice.stats().receive_queue_messages, 1);
+/// assert_eq!(from_alice.iter().count(), 1);
+/// let received = from_alice.stats();
+/// assert_eq!((received.messages_received, received.bytes_received), (1, 5));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
