@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::SendError;
-use crate::format::{DataType, Dialect, Encode, Encoded, Format, with_encoded};
+use crate::format::{DataType, Dialect, Encode, EncodeError, Encoded, Format, with_encoded};
 use crate::net::link::Link;
 use crate::net::{Burst, Wait};
 use crate::peer::Peer;
@@ -16,16 +16,26 @@ impl Peer {
     /// It is encoded once. Never waits: a connection whose send queue is full is reported with
     /// [`SendError::Full`], so that it holds up nobody.
     ///
-    /// ```
-    /// use lanpeer::{Json, Peer};
+    /// The data type alone decides, not the type of the items: `Json<String>` goes to every
+    /// connection of `json`. With [`Dynamic`](crate::Dynamic) it goes to the connections of the
+    /// message's data type. Where there is none, the report is empty.
     ///
-    /// let peer = Peer::bind("127.0.0.1:0")?;
-    /// let report = peer.broadcast::<Json<String>>("to all").unwrap();
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<String>>(to));
+    /// # let from_alice = bob.accept::<Json<String>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// let report = alice.broadcast::<Json<String>>("to all")?;
     /// for (addr, error) in &report.failed {
     ///     eprintln!("{addr} did not get it: {error}");
     /// }
-    /// assert_eq!(report.sent.len(), 0); // nobody is connected
-    /// # Ok::<(), lanpeer::Error>(())
+    /// assert_eq!(report.sent, [bob.local_addr()]);
+    /// assert_eq!(from_alice.recv()?, "to all");
+    /// assert!(alice.broadcast::<Bytes>("to nobody")?.sent.is_empty());
+    /// # Ok(()) }
     /// ```
     ///
     /// # Errors
@@ -40,7 +50,26 @@ impl Peer {
     }
 
     /// As [`broadcast`](Peer::broadcast), and then waits, for at most `timeout` in all, for the
-    /// connections that were full. The others have their message at once.
+    /// connections that were full. The others have their message at once. Those that had no room in
+    /// time are reported with [`SendError::Timeout`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// let frame = vec![0; 1 << 20];
+    /// let report = loop { // Bob takes nothing, so it becomes full
+    ///     let report = alice.broadcast_timeout::<Bytes>(&frame, Duration::from_millis(10))?;
+    ///     if report.sent.is_empty() { break report }
+    /// };
+    /// assert_eq!(report.failed, [(bob.local_addr(), SendError::Timeout)]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`SendError::Encode`]: nobody got it.
@@ -52,8 +81,8 @@ impl Peer {
         let deadline = Instant::now().checked_add(timeout);
         let mut report = Broadcast::default();
         let mut full: Vec<(Arc<Link>, Arc<Copy>)> = Vec::new();
-        self.try_all(item, |link, message, result| match result {
-            Err(SendError::Full) => {
+        self.try_all(item, |link, message, result| match (message, result) {
+            (Some(message), Err(SendError::Full)) => {
                 let same = full.last().filter(|(_, copy)| copy.dialect == link.dialect);
                 let copy = match same {
                     Some((_, copy)) => Arc::clone(copy),
@@ -61,7 +90,7 @@ impl Peer {
                 };
                 full.push((Arc::clone(link), copy));
             }
-            result => report.add(link, result),
+            (_, result) => report.add(link, result),
         })?;
         while !full.is_empty() {
             let now = Instant::now();
@@ -83,31 +112,52 @@ impl Peer {
         Ok(report)
     }
 
-    /// Encodes once for each dialect that occurs, and sends to all who have room.
+    /// Encodes once for each dialect that occurs, and sends to all who have room. Where only one
+    /// dialect has no form for the value, those who speak it are told so; `Err`: nobody got it.
     fn try_all<F: Format>(
         &self,
         item: &(impl Encode<F> + ?Sized),
-        mut told: impl FnMut(&Arc<Link>, Encoded<'_>, Result<(), SendError>),
+        mut told: impl FnMut(&Arc<Link>, Option<Encoded<'_>>, Result<(), SendError>),
     ) -> Result<(), SendError> {
         // One broadcast is no burst, however many it goes to: its messages need not be gathered.
         let burst = Burst::now();
         let links = self.hub().links();
+        let data_type = item.data_type();
+        let to = |dialect| {
+            let of_type =
+                move |link: &&Arc<Link>| data_type.is_none_or(|own| own == link.data_type);
+            let speakers = links.iter().filter(move |link| link.dialect == dialect);
+            speakers.filter(of_type).peekable()
+        };
+        let mut encoded = false;
+        let mut failed = None;
         for dialect in [Dialect::Lanpeer, Dialect::Peerpy] {
-            let mut to = links
-                .iter()
-                .filter(|link| link.dialect == dialect)
-                .filter(|link| F::DATA_TYPE.is_none_or(|data_type| data_type == link.data_type))
-                .peekable();
-            if to.peek().is_none() {
+            if to(dialect).peek().is_none() {
                 continue;
             }
-            with_encoded(item, dialect, |message| {
-                for link in to.filter(|link| link.data_type == message.data_type()) {
-                    told(link, message, link.send(message, Wait::No, Some(burst)));
+            let result = with_encoded(item, dialect, |message| {
+                for link in to(dialect) {
+                    told(
+                        link,
+                        Some(message),
+                        link.send(message, Wait::No, Some(burst)),
+                    );
                 }
-            })?;
+                Ok::<_, EncodeError>(())
+            });
+            match result {
+                Ok(()) => encoded = true,
+                Err(error) => failed = Some((dialect, error)),
+            }
         }
-        Ok(())
+        match failed {
+            Some((_, error)) if !encoded => Err(error.into()),
+            Some((dialect, error)) => {
+                to(dialect).for_each(|link| told(link, None, Err(error.clone().into())));
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -139,6 +189,13 @@ impl Copy {
 /// Who got a message, and who did not: the result of [`Peer::broadcast`].
 ///
 /// Each connection is named by where its peer listens.
+///
+/// ```
+/// let peer = lanpeer::Peer::bind("127.0.0.1:0")?;
+/// let report = peer.broadcast::<lanpeer::Bytes>("to all").unwrap();
+/// assert_eq!((report.sent.len(), report.failed.len()), (0, 0)); // nobody is connected
+/// # Ok::<(), lanpeer::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Broadcast {

@@ -5,17 +5,19 @@ use std::time::Duration;
 use crate::net::discovery;
 use crate::options::Settings;
 
-/// Settings of a peer, each with a default; [`bind`](PeerBuilder::bind) makes the peer.
+/// Settings of a peer, each with a default; [`bind`](PeerBuilder::bind) makes the peer, and checks
+/// them.
 ///
 /// ```
-/// use lanpeer::Peer;
+/// use lanpeer::{Error, Peer};
 /// use std::time::Duration;
 ///
-/// let peer = Peer::builder()
+/// let builder = Peer::builder()
 ///     .timeout(Duration::from_millis(500))
-///     .max_message_size(1 << 20)
-///     .bind("127.0.0.1:0")?;
-/// # Ok::<(), lanpeer::Error>(())
+///     .max_message_size(1 << 20);
+/// assert!(builder.bind("127.0.0.1:0").is_ok());
+/// let error = builder.receive_queue(0).bind("127.0.0.1:0").unwrap_err();
+/// assert!(matches!(error, Error::InvalidOption { option: "receive_queue", .. }));
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct PeerBuilder {
@@ -25,14 +27,41 @@ pub struct PeerBuilder {
 
 impl PeerBuilder {
     /// How long a handshake may take, the TCP connection included: as the side that asks, and as
-    /// the side that waits for a HELLO. Default: 2 seconds. At most a day.
+    /// the side that waits for a HELLO. Default: 2 seconds. More than zero, at most a day.
+    ///
+    /// ```
+    /// # use std::{net::TcpListener, time::Duration};
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let time = Duration::from_millis(20);
+    /// let alice = Peer::builder().timeout(time).bind("127.0.0.1:0")?;
+    /// let silent = TcpListener::bind("127.0.0.1:0")?; // no peer: it answers nothing
+    /// let error = alice.connect::<Bytes>(silent.local_addr()?).unwrap_err();
+    /// assert!(matches!(error, Error::TimedOut { after, .. } if after == time));
+    /// # Ok(()) }
+    /// ```
     pub fn timeout(mut self, time: Duration) -> PeerBuilder {
         self.settings.timeout = time;
         self
     }
 
-    /// How long a graceful end may take: [`close`](crate::Connection::close), a dropped
-    /// connection, and [`stop`](crate::Peer::stop). Default: 5 seconds. At most a day.
+    /// How long a graceful end may take: [`close`](crate::Connection::close), a dropped connection,
+    /// and [`stop`](crate::Peer::stop). Default: 5 seconds. More than zero, at most a day.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bob = Peer::builder().receive_queue(1).bind("127.0.0.1:0")?;
+    /// let alice = Peer::builder().close_timeout(Duration::from_millis(20)).bind("127.0.0.1:0")?;
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// for _ in 0..3 { to_bob.send("one waits, one is in hand, one is not read")?; }
+    /// assert_eq!(to_bob.close(), Err(CloseError::Timeout)); // Bob does not take them
+    /// # Ok(()) }
+    /// ```
     pub fn close_timeout(mut self, time: Duration) -> PeerBuilder {
         self.settings.close_timeout = time;
         self
@@ -40,7 +69,23 @@ impl PeerBuilder {
 
     /// Connections in both directions, and offers that wait, at one time. A further offer is denied
     /// with the reason `busy`; a further `connect` is
-    /// [`Error::TooManyConnections`](crate::Error::TooManyConnections). Default: 1,024.
+    /// [`Error::TooManyConnections`](crate::Error::TooManyConnections). Default: 1,024. At least 1.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let alice = Peer::builder().max_connections(1).bind("127.0.0.1:0")?;
+    /// # let bob = Peer::bind("127.0.0.1:0")?;
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// let error = alice.connect::<Bytes>(bob.local_addr()).unwrap_err(); // has one already
+    /// assert!(matches!(error, Error::TooManyConnections { limit: 1 }));
+    /// let error = bob.connect::<Bytes>(alice.local_addr()).unwrap_err();
+    /// assert!(matches!(error, Error::Denied { reason: Some(reason), .. } if reason == "busy"));
+    /// # Ok(()) }
+    /// ```
     pub fn max_connections(mut self, connections: usize) -> PeerBuilder {
         self.settings.max_connections = connections;
         self
@@ -48,7 +93,23 @@ impl PeerBuilder {
 
     /// The largest payload that is sent or received, in bytes. A larger one that is announced ends
     /// its connection with [`CloseReason::TooLarge`](crate::CloseReason::TooLarge), before any
-    /// memory is reserved for it. Default: 64 MiB.
+    /// memory is reserved for it. Default: 64 MiB. At least 1.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bob = Peer::builder().max_message_size(4).bind("127.0.0.1:0")?;
+    /// # let alice = Peer::bind("127.0.0.1:0")?;
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// assert_eq!(from_alice.send("12345"), Err(SendError::TooLarge { size: 5, limit: 4 }));
+    /// to_bob.send("12345")?; // her own limit is larger
+    /// assert!(from_alice.recv().is_err());
+    /// assert_eq!(from_alice.close_reason(), Some(CloseReason::TooLarge { size: 5, limit: 4 }));
+    /// # Ok(()) }
+    /// ```
     pub fn max_message_size(mut self, bytes: usize) -> PeerBuilder {
         self.settings.max_message_size = bytes;
         self
@@ -56,24 +117,70 @@ impl PeerBuilder {
 
     /// Messages that wait, per connection, for the program to receive them. While so many wait, the
     /// connection is not read. The queue's memory, one item's size for each message, is reserved
-    /// when the connection is made. Default: 1,024.
+    /// when the connection is made. Default: 1,024. At least 1.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bob = Peer::builder().receive_queue(16).bind("127.0.0.1:0")?;
+    /// # let alice = Peer::bind("127.0.0.1:0")?;
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// assert_eq!(from_alice.receiver().capacity(), Some(16));
+    /// # Ok(()) }
+    /// ```
     pub fn receive_queue(mut self, messages: usize) -> PeerBuilder {
         self.settings.receive_queue = messages;
         self
     }
 
     /// The same in bytes: payloads as they came over the wire, plus the size of the item's type.
-    /// One message may go beyond it. Default: 16 MiB.
+    /// A message larger than this is taken when the queue is empty. Default: 16 MiB. At least 1.
     ///
     /// Decoded values can be larger than their payloads: a JSON array of one-digit numbers takes 2
     /// bytes for each on the wire, and 32 in a `serde_json::Value`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bob = Peer::builder().receive_queue_bytes(1).bind("127.0.0.1:0")?;
+    /// # let alice = Peer::bind("127.0.0.1:0")?;
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// for _ in 0..9 { to_bob.send("each is more than the queue")?; }
+    /// for _ in 0..9 {
+    ///     assert!(from_alice.stats().receive_queue_messages <= 1); // so they wait one by one
+    ///     from_alice.recv()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn receive_queue_bytes(mut self, bytes: usize) -> PeerBuilder {
         self.settings.receive_queue_bytes = bytes;
         self
     }
 
-    /// Bytes that wait, per connection, to be written, headers included. While so many wait, `send`
-    /// waits. One message may go beyond it. Default: 1 MiB.
+    /// Bytes that wait, per connection, to be written, headers included. While a message does not
+    /// fit, `send` waits. A message larger than the whole queue goes only when the queue is empty:
+    /// so what waits is at most this, or one message. Default: 1 MiB. At least 1.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bob = Peer::bind("127.0.0.1:0")?;
+    /// let alice = Peer::builder().send_queue(1).bind("127.0.0.1:0")?;
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// let frame = vec![0; 100_000]; // each is more than the queue
+    /// while to_bob.try_send(&frame).is_ok() {} // until the one before has to wait
+    /// assert!(to_bob.stats().send_queue_bytes <= 128 + 100_000); // a header and one message
+    /// # Ok(()) }
+    /// ```
     pub fn send_queue(mut self, bytes: usize) -> PeerBuilder {
         self.settings.send_queue = bytes;
         self
@@ -90,6 +197,17 @@ impl PeerBuilder {
     /// more rarely: if its machine dies then, that is noticed after up to about three times as long
     /// as it has taken nothing, at most some minutes. A connection whose receive queue is full here
     /// is not read, and so ends only as the program takes messages.
+    ///
+    /// ```
+    /// use lanpeer::Peer;
+    /// use std::time::Duration;
+    ///
+    /// for (silence, fits) in [(4, true), (3, false)] {
+    ///     let silence = Some(Duration::from_secs(silence));
+    ///     assert_eq!(Peer::builder().keepalive(silence).bind("127.0.0.1:0").is_ok(), fits);
+    /// }
+    /// assert!(Peer::builder().keepalive(None).bind("127.0.0.1:0").is_ok());
+    /// ```
     pub fn keepalive(mut self, silence: Option<Duration>) -> PeerBuilder {
         self.settings.keepalive = silence;
         self
@@ -98,6 +216,13 @@ impl PeerBuilder {
     /// How deep lists, dicts and the like may nest in a received pickle, from 1 to 128: more ends
     /// the connection with [`CloseReason::Malformed`](crate::CloseReason::Malformed), and so does a
     /// list that contains itself. Default: 128, which any thread's stack holds.
+    ///
+    /// ```
+    /// # use lanpeer::{Error, Peer};
+    /// assert!(Peer::builder().max_pickle_depth(8).bind("127.0.0.1:0").is_ok());
+    /// let error = Peer::builder().max_pickle_depth(129).bind("127.0.0.1:0").unwrap_err();
+    /// assert!(matches!(error, Error::InvalidOption { option: "max_pickle_depth", .. }));
+    /// ```
     #[cfg(feature = "pickle")]
     #[cfg_attr(docsrs, doc(cfg(feature = "pickle")))]
     pub fn max_pickle_depth(mut self, containers: usize) -> PeerBuilder {
@@ -105,10 +230,10 @@ impl PeerBuilder {
         self
     }
 
-    /// How large a received pickle may become, in bytes. Default: 64 MiB.
+    /// How large a received pickle may become, in bytes. Default: 16 MiB.
     ///
     /// In a pickle one value can stand in many places, and each place gets its own copy: so
-    /// `x = [x, x]` thirty times, 250 bytes, is a list of a milliard elements. What counts is 32
+    /// `x = [x, x]` thirty times, 272 bytes, means 2^30 lists. What counts is 32
     /// bytes for every value in every place, and what texts and bytes hold (32 bytes for each of
     /// those where bytes become a sequence, such as `Vec<u8>`). More ends the connection with
     /// [`CloseReason::Malformed`](crate::CloseReason::Malformed).
@@ -117,6 +242,26 @@ impl PeerBuilder {
     /// [`max_message_size`](PeerBuilder::max_message_size) is the bound for those. Above that, what
     /// a message became, rather than its payload, is what
     /// [`receive_queue_bytes`](PeerBuilder::receive_queue_bytes) counts.
+    ///
+    /// ```
+    /// # use std::io::Write;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bob = Peer::builder().max_pickle_expansion(1000).bind("127.0.0.1:0")?;
+    /// # let mut peerpy = std::net::TcpStream::connect(bob.local_addr())?;
+    /// # let hello = "HELLO|address_name=127.0.0.1:9&peer_name=127.0.0.1:9&data_type=raw&strict=1";
+    /// # write!(peerpy, "{hello:|<128}")?;
+    /// # let from_peerpy = bob.accept::<Raw<serde_json::Value>>()?;
+    /// let mut pickle = b"\x80\x02K\x01".to_vec(); // x = 1
+    /// for _ in 0..10 { pickle.extend(b"2\x86") } // x = (x, x)
+    /// pickle.push(b'.');
+    /// # let header = format!("DATA|data_size={}&data_type=raw", pickle.len());
+    /// # write!(peerpy, "{header:|<128}")?;
+    /// # peerpy.write_all(&pickle)?;
+    /// assert!(from_peerpy.recv().is_err()); // a peerpy has sent this
+    /// assert!(matches!(from_peerpy.close_reason(), Some(CloseReason::Malformed(_))));
+    /// # Ok(()) }
+    /// ```
     #[cfg(feature = "pickle")]
     #[cfg_attr(docsrs, doc(cfg(feature = "pickle")))]
     pub fn max_pickle_expansion(mut self, bytes: usize) -> PeerBuilder {
@@ -126,8 +271,24 @@ impl PeerBuilder {
 
     // Discovery
 
-    /// What this peer is called, for people: at most 24 bytes, without control characters and
-    /// without `|`, `&` and `=`. Names need not be unique. Default: the name of the host.
+    /// What this peer is called, for people: at most 24 bytes, without control characters, without
+    /// `|`, `&` and `=`, and without spaces at its ends. Names need not be unique; an empty one is
+    /// none. Default: the name of the host.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// let bob = builder.clone().name("bob").bind("127.0.0.1:0")?;
+    /// # let alice = builder.bind("127.0.0.1:0")?;
+    /// let found = alice.discover(Duration::from_secs(5))?.next().unwrap();
+    /// assert_eq!(found.name(), Some("bob"));
+    /// let error = Peer::builder().name("a=b").bind("127.0.0.1:0").unwrap_err();
+    /// assert!(matches!(error, Error::InvalidOption { option: "name", .. }));
+    /// # Ok(()) }
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> PeerBuilder {
         self.discovery.name = Some(name.into());
         self
@@ -135,6 +296,19 @@ impl PeerBuilder {
 
     /// What program this is, so that others can look for just that: at most 16 bytes, with the
     /// same restrictions as a name. Default: none.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// let bob = builder.clone().service("chat").bind("127.0.0.1:0")?;
+    /// # let alice = builder.bind("127.0.0.1:0")?;
+    /// let found = alice.discover_service("chat", Duration::from_secs(5))?.next().unwrap();
+    /// assert_eq!(found.service(), Some("chat"));
+    /// # Ok(()) }
+    /// ```
     pub fn service(mut self, service: impl Into<String>) -> PeerBuilder {
         self.discovery.service = service.into();
         self
@@ -142,13 +316,39 @@ impl PeerBuilder {
 
     /// Shall the peer keep quiet when others search? They can connect to it all the same. Can be
     /// switched while it runs: [`Peer::set_invisible`](crate::Peer::set_invisible). Default: no.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// let bob = builder.clone().invisible(true).bind("127.0.0.1:0")?;
+    /// # let alice = builder.bind("127.0.0.1:0")?;
+    /// assert_eq!(alice.discover(Duration::from_millis(10))?.count(), 0);
+    /// assert_eq!(bob.not_discoverable(), None); // it could be found, but does not want to
+    /// # Ok(()) }
+    /// ```
     pub fn invisible(mut self, invisible: bool) -> PeerBuilder {
         self.discovery.invisible = invisible;
         self
     }
 
-    /// The UDP port of discovery, the same for all who want to find each other. Default: 1024,
-    /// which is peerpy's.
+    /// The UDP port of discovery, the same for all who want to find each other, not 0. Default:
+    /// 1024, which is peerpy's.
+    ///
+    /// ```
+    /// # use std::{net::UdpSocket, time::Duration};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use lanpeer::Peer;
+    ///
+    /// let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port(); // some free port
+    /// let alice = Peer::builder().discovery_port(port).bind("127.0.0.1:0")?;
+    /// let bob = Peer::builder().discovery_port(port).bind("127.0.0.1:0")?;
+    /// let found = alice.discover(Duration::from_secs(5))?.next().unwrap();
+    /// assert_eq!(found.id(), Some(bob.id()));
+    /// # Ok(()) }
+    /// ```
     pub fn discovery_port(mut self, port: u16) -> PeerBuilder {
         self.discovery.port = port;
         self

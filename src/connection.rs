@@ -1,4 +1,6 @@
 //! A connection and its typed messages.
+//!
+//! A long file for the examples in its docs; the code is the smaller part.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
 
 use crate::error::{CloseError, CloseReason, SendError};
-use crate::format::{DataType, Encode, Format, with_encoded};
+use crate::format::{DataType, Encode, Format, Reading, with_encoded};
 use crate::net::Wait;
 use crate::net::handshake::Start;
 use crate::net::inbox::Inbox;
@@ -26,6 +28,10 @@ use crate::options::StreamSize;
 /// what was sent is still delivered, as long as the [`Peer`](crate::Peer) lives. With a handler
 /// ([`connect_with`](crate::Peer::connect_with), [`accept_with`](crate::Offer::accept_with)) the
 /// connection lives until either side ends it.
+///
+/// A connection does not keep its [`Peer`](crate::Peer): it ends, gracefully, when the last handle
+/// of that is dropped. Keep the peer as long as the connection is used; a function that makes both
+/// returns both.
 ///
 /// ```
 /// use lanpeer::{Json, Peer};
@@ -48,6 +54,26 @@ use crate::options::StreamSize;
 /// # alice.join().unwrap()?;
 /// # Ok(()) }
 /// ```
+///
+/// In the examples below, Alice has connected to Bob: `to_bob` is her handle, `from_alice` is his.
+///
+/// ```
+/// # use lanpeer::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+/// # let (to, asker) = (bob.local_addr(), alice.clone());
+/// # let asking = std::thread::spawn(move || asker.connect::<Json<String>>(to));
+/// # let from_alice = bob.accept::<Json<String>>()?;
+/// # let to_bob = asking.join().unwrap()?;
+/// assert_eq!(to_bob.peer_addr(), bob.local_addr());
+/// assert_eq!(from_alice.peer_addr(), alice.local_addr());
+/// assert_eq!(to_bob.data_type(), DataType::Json);
+/// assert!(to_bob.is_strict() && to_bob.stream().is_none());
+/// assert_ne!(to_bob.id(), from_alice.id());
+/// to_bob.send("hello")?;
+/// assert_eq!(to_bob.stats().messages_sent, 1);
+/// # Ok(()) }
+/// ```
 pub struct Connection<F: Format> {
     handle: Arc<Handle<F>>,
 }
@@ -63,7 +89,12 @@ impl<F: Format> Drop for Handle<F> {
     fn drop(&mut self) {
         if !self.handled {
             self.link.abandon();
-            self.link.close_in_background(CloseReason::ClosedHere);
+            if self.receiver.is_empty() {
+                self.link.close_in_background(CloseReason::ClosedHere);
+            } else {
+                // What nobody will take was not taken in: no FIN may say so.
+                self.link.reset_in_background(CloseReason::ClosedHere);
+            }
         }
     }
 }
@@ -96,15 +127,18 @@ impl<F: Format> Connection<F> {
         let connection = Connection::new(link, receiver, false);
         let link = Arc::clone(link);
         let start = move |early| {
-            let dialect = link.dialect;
+            let reading = reading(&link);
             Reader::new(Arc::clone(&link), early).run(move |data_type, payload| {
                 if inbox.is_abandoned() {
-                    return Ok(());
+                    return Err(link.discard());
                 }
-                let size = payload.len();
-                let item = F::decode(data_type, dialect, payload);
-                let item = item.map_err(|error| CloseReason::Malformed(error.to_string()))?;
-                inbox.push(&link, item, size)
+                let (item, size) = F::decode(data_type, reading, payload)
+                    .map_err(|error| CloseReason::Malformed(error.to_string()))?;
+                inbox.push(&link, item, size)?;
+                if inbox.is_abandoned() {
+                    return Err(link.discard());
+                }
+                Ok(())
             });
         };
         (connection, Box::new(start))
@@ -122,11 +156,11 @@ impl<F: Format> Connection<F> {
         let own = connection.clone();
         let link = Arc::clone(link);
         let start = move |early| {
-            let dialect = link.dialect;
+            let reading = reading(&link);
             Reader::new(link, early).run(move |data_type, payload| {
                 let _until_the_end = &until_the_end;
-                let item = F::decode(data_type, dialect, payload);
-                let item = item.map_err(|error| CloseReason::Malformed(error.to_string()))?;
+                let (item, _) = F::decode(data_type, reading, payload)
+                    .map_err(|error| CloseReason::Malformed(error.to_string()))?;
                 handler(&own, item);
                 Ok(())
             });
@@ -154,7 +188,7 @@ impl<F: Format> Connection<F> {
 
     fn send_with(&self, item: &(impl Encode<F> + ?Sized), wait: Wait) -> Result<(), SendError> {
         let link = self.link();
-        with_encoded::<F, _>(item, link.dialect, |message| link.send(message, wait, None))?
+        with_encoded(item, link.dialect, |message| link.send(message, wait, None))
     }
 
     /// Sends a message; waits while the send queue is full.
@@ -163,12 +197,29 @@ impl<F: Format> Connection<F> {
     /// [`close_reason`](Connection::close_reason) that says otherwise. A message on an idle
     /// connection is written to the socket at once; what the socket does not take, and messages
     /// that follow each other closely, wait in a queue of
-    /// [`send_queue`](crate::PeerBuilder::send_queue) bytes which a thread empties. While that is
-    /// full, `send` waits: for ever if the other side takes nothing, until `close`, `abort`, `stop`
-    /// or the end of the connection.
+    /// [`send_queue`](crate::PeerBuilder::send_queue) bytes, 1 MiB by default, which a thread
+    /// empties. While that is full, `send` waits: for ever if the other side takes nothing, until
+    /// `close`, `abort`, `stop` or the end of the connection.
     ///
     /// Takes the item by reference, or what the item can be borrowed as; see
     /// [`Encode`](crate::Encode).
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<Vec<u32>>>(to));
+    /// # let from_alice = bob.accept::<Json<Vec<u32>>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// to_bob.send(&vec![1, 2])?;
+    /// to_bob.send(&[3][..])?; // a slice will do
+    /// assert_eq!(from_alice.recv()?, [1, 2]);
+    /// assert_eq!(from_alice.recv()?, [3]);
+    /// to_bob.close()?;
+    /// assert_eq!(to_bob.send(&vec![4]), Err(SendError::Closed(CloseReason::ClosedHere)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`SendError::Closed`], or the message can not go over this connection: too large, of
@@ -180,6 +231,24 @@ impl<F: Format> Connection<F> {
 
     /// Sends a message if the send queue has room; never waits.
     ///
+    /// A message larger than the whole queue has room when the queue is empty.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// let frame = vec![0; 1 << 20];
+    /// let error = loop { // Bob takes nothing, so it becomes full
+    ///     if let Err(error) = to_bob.try_send(&frame) { break error }
+    /// };
+    /// assert_eq!(error, SendError::Full);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`SendError::Full`], or as [`send`](Connection::send).
     pub fn try_send(&self, item: &(impl Encode<F> + ?Sized)) -> Result<(), SendError> {
@@ -187,6 +256,27 @@ impl<F: Format> Connection<F> {
     }
 
     /// Sends a message; waits for room in the send queue for at most `timeout`.
+    ///
+    /// Once a part of a large message is written, the whole of it is accepted: the rest goes to the
+    /// queue.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// let frame = vec![0; 1 << 20];
+    /// let error = loop { // Bob takes nothing, so it becomes full
+    ///     let sent = to_bob.send_timeout(&frame, Duration::from_millis(5));
+    ///     if let Err(error) = sent { break error }
+    /// };
+    /// assert_eq!(error, SendError::Timeout);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`SendError::Timeout`], or as [`send`](Connection::send).
@@ -198,9 +288,25 @@ impl<F: Format> Connection<F> {
         self.send_with(item, deadline(timeout).map_or(Wait::Forever, Wait::Until))
     }
 
-    /// Waits until everything that was sent so far is handed to the system.
+    /// Waits until everything that was sent is handed to the system: also what other threads send
+    /// meanwhile. If the other side takes nothing it waits for ever, or until `close`, `abort`,
+    /// `stop` or the end of the connection lets it go.
     ///
     /// The other side may not have it yet: only [`close`](Connection::close) can tell.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// for _ in 0..100 { to_bob.send("many messages that follow each other closely")?; }
+    /// to_bob.flush()?;
+    /// assert_eq!(to_bob.stats().send_queue_bytes, 0);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`SendError::Closed`]: the connection ended first.
@@ -210,10 +316,26 @@ impl<F: Format> Connection<F> {
 
     // Receiving
 
-    /// Waits for the next message.
+    /// Waits for the next message, however long.
     ///
     /// Each message goes to one of those who receive on this connection. Messages that arrived
     /// before the end are returned before the error. With a handler it only waits for the end.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<String>>(to));
+    /// # let from_alice = bob.accept::<Json<String>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// to_bob.send("last")?;
+    /// to_bob.close()?;
+    /// assert_eq!(from_alice.recv()?, "last");
+    /// assert!(from_alice.recv().is_err());
+    /// assert_eq!(from_alice.close_reason(), Some(CloseReason::ClosedThere));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The connection has ended and all its messages were taken;
@@ -223,7 +345,22 @@ impl<F: Format> Connection<F> {
         received.map_err(|_| RecvError)
     }
 
-    /// The next message, if there is one.
+    /// The next message, if there is one; never waits.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<String>>(to));
+    /// # let from_alice = bob.accept::<Json<String>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// assert_eq!(from_alice.try_recv(), Err(TryRecvError::Empty));
+    /// to_bob.send("last")?;
+    /// to_bob.close()?; // Ok: Bob's queue has it
+    /// assert_eq!(from_alice.try_recv()?, "last");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`TryRecvError::Empty`], or [`TryRecvError::Disconnected`] as [`recv`](Connection::recv).
@@ -235,6 +372,22 @@ impl<F: Format> Connection<F> {
 
     /// Waits for the next message for at most `timeout`.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<String>>(to));
+    /// # let from_alice = bob.accept::<Json<String>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// let none = from_alice.recv_timeout(Duration::from_millis(1));
+    /// assert_eq!(none, Err(RecvTimeoutError::Timeout));
+    /// to_bob.send("hello")?;
+    /// assert_eq!(from_alice.recv_timeout(Duration::from_secs(5))?, "hello");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`RecvTimeoutError::Timeout`], or [`RecvTimeoutError::Disconnected`] as
     /// [`recv`](Connection::recv).
@@ -243,12 +396,43 @@ impl<F: Format> Connection<F> {
             .receive(&self.handle.receiver, deadline(timeout))
     }
 
-    /// Iterates over messages until the connection ends; waits for each.
+    /// Iterates over messages until the connection ends; waits for each. `for item in &conn` does
+    /// the same.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<u32>>(to));
+    /// # let from_alice = bob.accept::<Json<u32>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// for n in 0..3 { to_bob.send(&n)?; }
+    /// to_bob.close()?;
+    /// assert_eq!(from_alice.iter().sum::<u32>(), 0 + 1 + 2);
+    /// # Ok(()) }
+    /// ```
     pub fn iter(&self) -> Iter<'_, F> {
         Iter { connection: self }
     }
 
-    /// Iterates over the messages that are there; does not wait.
+    /// Iterates over the messages that are there; does not wait. That it ends does not mean that
+    /// the connection has ended.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<u32>>(to));
+    /// # let from_alice = bob.accept::<Json<u32>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// assert_eq!(from_alice.try_iter().count(), 0);
+    /// for n in 0..3 { to_bob.send(&n)?; }
+    /// to_bob.close()?; // Ok: Bob's queue has them
+    /// assert_eq!(from_alice.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
+    /// # Ok(()) }
+    /// ```
     pub fn try_iter(&self) -> TryIter<'_, F> {
         TryIter { connection: self }
     }
@@ -261,8 +445,9 @@ impl<F: Format> Connection<F> {
     /// the connection open.
     ///
     /// ```
-    /// # use lanpeer::{crossbeam_channel::{select, after}, Connection, Json};
-    /// # use std::time::Duration;
+    /// use lanpeer::{Connection, Json, crossbeam_channel::{after, select}};
+    /// use std::time::Duration;
+    ///
     /// fn next_of(a: &Connection<Json<f64>>, b: &Connection<Json<f64>>) -> Option<f64> {
     ///     select! {
     ///         recv(a.receiver()) -> value => value.ok(),
@@ -270,6 +455,16 @@ impl<F: Format> Connection<F> {
     ///         recv(after(Duration::from_secs(1))) -> _ => None,
     ///     }
     /// }
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<f64>>(to));
+    /// # let from_alice = bob.accept::<Json<f64>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// to_bob.send(&0.5)?;
+    /// assert_eq!(next_of(&from_alice, &to_bob), Some(0.5));
+    /// # Ok(()) }
     /// ```
     pub fn receiver(&self) -> &Receiver<F::Item> {
         self.link().select();
@@ -278,7 +473,8 @@ impl<F: Format> Connection<F> {
 
     // Facts
 
-    /// The connection's number, unique in this process; log lines and events carry it.
+    /// The connection's number, unique in this process; log lines and events carry it. The other
+    /// side has its own number for the same connection.
     pub fn id(&self) -> u64 {
         self.link().id
     }
@@ -321,21 +517,79 @@ impl<F: Format> Connection<F> {
     /// Where both sides close at the same moment, `Ok` means that the other side's system has
     /// everything and its library is reading it.
     ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<String>>(to));
+    /// # let from_alice = bob.accept::<Json<String>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// to_bob.send("last")?;
+    /// assert_eq!(to_bob.close(), Ok(())); // Bob's queue has it
+    /// assert_eq!(to_bob.close_reason(), Some(CloseReason::ClosedHere));
+    /// assert_eq!(from_alice.recv()?, "last");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
-    /// [`CloseError::Timeout`]: it goes on closing until the last handle is dropped.
+    /// [`CloseError::Timeout`]: the other side's program did not receive, or this side's receive
+    /// queue is full and nobody takes what waits there. It goes on closing until the last handle
+    /// is dropped.
     /// [`CloseError::Incomplete`]: the connection ended otherwise.
     pub fn close(&self) -> Result<(), CloseError> {
         self.link().close()
     }
 
     /// Ends the connection at once: what is queued is dropped, the other side sees a reset.
+    /// Messages that have arrived can still be received.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<String>>(to));
+    /// # let from_alice = bob.accept::<Json<String>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// to_bob.abort();
+    /// assert_eq!(to_bob.close_reason(), Some(CloseReason::Aborted));
+    /// assert!(from_alice.recv().is_err());
+    /// assert_eq!(from_alice.close_reason(), Some(CloseReason::Reset));
+    /// # Ok(()) }
+    /// ```
     pub fn abort(&self) {
         self.link().kill(CloseReason::Aborted);
     }
 
-    /// Why the connection ended; `None` while it has not.
+    /// Why the connection ended; `None` while it has not. It is there before `recv` reports the
+    /// end, and may be while messages still wait to be received.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<String>>(to));
+    /// # let from_alice = bob.accept::<Json<String>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// assert_eq!(to_bob.close_reason(), None);
+    /// from_alice.close()?;
+    /// assert!(to_bob.recv().is_err());
+    /// let reason = to_bob.close_reason().unwrap();
+    /// assert_eq!(reason.to_string(), "closed by the other side");
+    /// assert!(reason.is_normal());
+    /// # Ok(()) }
+    /// ```
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.link().close_reason()
+    }
+}
+
+fn reading(link: &Link) -> Reading {
+    Reading {
+        dialect: link.dialect,
+        limits: link.hub.settings.pickle,
     }
 }
 
@@ -345,6 +599,20 @@ fn deadline(timeout: Duration) -> Option<Instant> {
 }
 
 /// Iterates over messages until the connection ends; see [`Connection::iter`].
+///
+/// ```
+/// # use lanpeer::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+/// # let (to, asker) = (bob.local_addr(), alice.clone());
+/// # let asking = std::thread::spawn(move || asker.connect::<Json<u32>>(to));
+/// # let from_alice = bob.accept::<Json<u32>>()?;
+/// # let to_bob = asking.join().unwrap()?;
+/// for n in 0..3 { to_bob.send(&n)?; }
+/// assert_eq!(from_alice.iter().take(2).collect::<Vec<_>>(), [0, 1]);
+/// assert_eq!(from_alice.recv()?, 2); // what an iterator did not take is still there
+/// # Ok(()) }
+/// ```
 pub struct Iter<'a, F: Format> {
     connection: &'a Connection<F>,
 }
@@ -364,6 +632,22 @@ impl<F: Format> fmt::Debug for Iter<'_, F> {
 }
 
 /// Iterates over the messages that are there; see [`Connection::try_iter`].
+///
+/// ```
+/// # use lanpeer::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+/// # let (to, asker) = (bob.local_addr(), alice.clone());
+/// # let asking = std::thread::spawn(move || asker.connect::<Json<u32>>(to));
+/// # let from_alice = bob.accept::<Json<u32>>()?;
+/// # let to_bob = asking.join().unwrap()?;
+/// let mut there = from_alice.try_iter();
+/// assert_eq!(there.next(), None);
+/// to_bob.send(&1)?;
+/// to_bob.close()?;
+/// assert_eq!(there.next(), Some(1)); // it has come meanwhile
+/// # Ok(()) }
+/// ```
 pub struct TryIter<'a, F: Format> {
     connection: &'a Connection<F>,
 }

@@ -11,7 +11,8 @@ use crate::peer::Peer;
 
 impl Peer {
     /// Searches the local network for `time`: iterates over the peers that answer, each as it
-    /// does, and ends then. Half a second finds every peer on a quiet network.
+    /// does, and ends then. Half a second finds every peer on a quiet network. At most 1,024 are
+    /// found.
     ///
     /// Asks on every IPv4 network of this host, and on this host itself; a peer that is bound to
     /// one address asks only there. Repeats itself within the time, so that a lost datagram is not
@@ -19,23 +20,46 @@ impl Peer {
     /// itself.
     ///
     /// ```
-    /// # let alice = lanpeer::Peer::bind("127.0.0.1:0")?;
     /// use std::time::Duration;
     ///
-    /// for found in alice.discover(Duration::from_millis(50))? {
-    ///     println!("{found}"); // 192.168.0.3:62626 bob
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// let bob = builder.clone().name("bob").bind("127.0.0.1:0")?;
+    /// let alice = builder.bind("127.0.0.1:0")?;
+    /// for found in alice.discover(Duration::from_secs(5))? {
+    ///     println!("{found}"); // 127.0.0.1:62626 bob
+    ///     assert_eq!(found.addr(), bob.local_addr());
+    ///     break; // ends the search
     /// }
-    /// # Ok::<(), lanpeer::Error>(())
+    /// # assert_eq!(alice.discover(Duration::from_secs(5))?.next().unwrap().name(), Some("bob"));
+    /// # Ok(()) }
     /// ```
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io): nothing could be sent on any network. [`Error::Stopped`](crate::Error::Stopped).
+    /// [`Error::Io`](crate::Error::Io): nothing could be sent on any network.
+    /// [`Error::Stopped`](crate::Error::Stopped).
     pub fn discover(&self, time: Duration) -> Result<Neighbours> {
         self.discovery().discover(time, None)
     }
 
     /// As [`discover`](Peer::discover), but finds only peers of this
     /// [`service`](crate::PeerBuilder::service).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// let bob = builder.clone().service("chat").bind("127.0.0.1:0")?;
+    /// let alice = builder.service("print").bind("127.0.0.1:0")?;
+    /// let found = alice.discover_service("chat", Duration::from_secs(5))?.next().unwrap();
+    /// assert_eq!(found.addr(), bob.local_addr());
+    /// assert_eq!(alice.discover_service("print", Duration::from_millis(10))?.count(), 0);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`discover`](Peer::discover).
@@ -44,45 +68,105 @@ impl Peer {
     }
 
     /// Watches the local network: a channel of who is found and who is lost, from now until the
-    /// peer is stopped. Those who are there already are found first.
+    /// peer is stopped. Those who are there already are found first, within half a second on a
+    /// quiet network.
+    ///
+    /// The channel holds 1,024 reports. A program that leaves them untaken is told nothing more,
+    /// and once it has taken half of them, what has changed meanwhile. Dropping the channel ends
+    /// the watch.
     ///
     /// ```
-    /// # let alice = lanpeer::Peer::bind("127.0.0.1:0")?;
     /// use lanpeer::Presence;
     ///
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// let alice = builder.clone().bind("127.0.0.1:0")?;
     /// let watch = alice.watch();
-    /// std::thread::spawn(move || {
-    ///     for presence in watch {
-    ///         match presence {
-    ///             Presence::Found(peer) => println!("{peer} is there"),
-    ///             Presence::Lost(peer) => println!("{peer} is gone"),
-    ///             _ => {}
-    ///         }
-    ///     }
-    /// });
-    /// # Ok::<(), lanpeer::Error>(())
+    /// let bob = builder.name("bob").bind("127.0.0.1:0")?;
+    /// let presence = watch.recv_timeout(Duration::from_secs(5))?;
+    /// assert_eq!(presence.to_string(), format!("found {} bob", bob.local_addr()));
+    /// bob.stop();
+    /// assert!(matches!(watch.recv_timeout(Duration::from_secs(5))?, Presence::Lost(_)));
+    /// # Ok(()) }
     /// ```
     pub fn watch(&self) -> Receiver<Presence> {
         self.discovery().watch(None)
     }
 
-    /// As [`watch`](Peer::watch), but only for peers of this [`service`](crate::PeerBuilder::service).
+    /// As [`watch`](Peer::watch), but only for peers of this
+    /// [`service`](crate::PeerBuilder::service).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// let alice = builder.clone().bind("127.0.0.1:0")?;
+    /// let watch = alice.watch_service("chat");
+    /// # let eve = builder.clone().service("print").bind("127.0.0.1:0")?;
+    /// let bob = builder.service("chat").bind("127.0.0.1:0")?;
+    /// let presence = watch.recv_timeout(Duration::from_secs(5))?;
+    /// assert_eq!(presence.neighbour().addr(), bob.local_addr());
+    /// # Ok(()) }
+    /// ```
     pub fn watch_service(&self, service: &str) -> Receiver<Presence> {
         self.discovery().watch(Some(service.to_owned()))
     }
 
-    /// Hides the peer from searches, or shows it again; takes effect before it returns.
+    /// Hides the peer from searches, or shows it again; takes effect before it returns. Watches
+    /// lose it, and find it again. Its own searches then say nothing of it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// # let bob = builder.clone().bind("127.0.0.1:0")?;
+    /// # let alice = builder.bind("127.0.0.1:0")?;
+    /// bob.set_invisible(true);
+    /// assert_eq!(alice.discover(Duration::from_millis(10))?.count(), 0);
+    /// bob.set_invisible(false);
+    /// assert!(alice.discover(Duration::from_secs(5))?.next().is_some());
+    /// # Ok(()) }
+    /// ```
     pub fn set_invisible(&self, invisible: bool) {
         self.discovery().set_invisible(invisible);
     }
 
     /// Why other peers can not find this one: another program has the discovery port for itself,
     /// for example. `None` if they can, as far as this host is concerned.
+    ///
+    /// Decided when the peer is made. It searches, connects and accepts all the same;
+    /// [`Event::NotDiscoverable`](crate::Event::NotDiscoverable) says the same.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// let peer = builder.bind("127.0.0.1:0")?;
+    /// assert_eq!(peer.not_discoverable(), None);
+    /// # Ok(()) }
+    /// ```
     pub fn not_discoverable(&self) -> Option<&str> {
         self.discovery().not_discoverable()
     }
 
-    /// The random id by which searches know the peer, on whichever network.
+    /// The random id by which searches know the peer, on whichever network. Drawn anew for each
+    /// peer.
+    ///
+    /// ```
+    /// # use lanpeer::Peer;
+    /// let (alice, bob) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// assert_ne!(alice.id(), bob.id());
+    /// assert_eq!(alice.id(), alice.clone().id());
+    /// # Ok::<(), lanpeer::Error>(())
+    /// ```
     pub fn id(&self) -> PeerId {
         self.discovery().id()
     }

@@ -14,7 +14,7 @@ use crate::format::{DataType, EncodeError};
 ///
 /// let alice = Peer::bind("127.0.0.1:0")?;
 /// match alice.connect::<Json<String>>(alice.local_addr()) {
-///     Err(Error::SelfConnection { addr }) => println!("{addr} is alice herself"),
+///     Err(Error::SelfConnection { addr }) => assert_eq!(addr, alice.local_addr()),
 ///     other => panic!("{other:?}"),
 /// }
 /// # Ok::<(), Error>(())
@@ -114,6 +114,13 @@ pub enum Error {
 }
 
 /// The result of everything that makes a peer or a connection.
+///
+/// ```
+/// fn listen() -> lanpeer::Result<lanpeer::Peer> {
+///     lanpeer::Peer::bind("127.0.0.1:0")
+/// }
+/// assert!(listen().is_ok());
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl fmt::Display for Error {
@@ -190,13 +197,15 @@ impl std::error::Error for Error {
 pub enum CloseReason {
     /// This side closed it: `close`, or its last handle was dropped.
     ClosedHere,
-    /// The other side closed it. All that it sent before has arrived.
+    /// The other side closed it, and all that it sent before has arrived; or its process ended
+    /// between two messages, which looks the same from here.
     ClosedThere,
     /// This side called `abort`.
     Aborted,
     /// This side's peer was stopped.
     Stopped,
-    /// The other side reset it, or its process died: what was on its way may be lost.
+    /// The other side reset it, dropped it with messages that it had not received, or its process
+    /// died: what was on its way may be lost.
     Reset,
     /// The other side has been silent for longer than the keepalive allows, or it did not finish a
     /// close in time.
@@ -232,7 +241,15 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// Did one of the two sides simply close it?
+    /// Did one of the two sides simply close it? True for [`ClosedHere`](CloseReason::ClosedHere),
+    /// [`ClosedThere`](CloseReason::ClosedThere) and [`Stopped`](CloseReason::Stopped).
+    ///
+    /// ```
+    /// use lanpeer::CloseReason;
+    ///
+    /// assert!(CloseReason::ClosedHere.is_normal() && CloseReason::Stopped.is_normal());
+    /// assert!(!CloseReason::Aborted.is_normal() && !CloseReason::TimedOut.is_normal());
+    /// ```
     pub fn is_normal(&self) -> bool {
         matches!(
             self,
@@ -297,8 +314,21 @@ impl fmt::Display for CloseReason {
 /// ```
 /// use lanpeer::SendError;
 ///
+/// # use lanpeer::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+/// # let (to, asker) = (bob.local_addr(), alice.clone());
+/// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+/// # let from_alice = bob.accept::<Bytes>()?;
+/// # let to_bob = asking.join().unwrap()?;
+/// to_bob.close()?;
+/// match to_bob.send("late") {
+///     Err(SendError::Closed(reason)) => assert!(reason.is_normal()),
+///     other => panic!("{other:?}"),
+/// }
 /// let error = SendError::TooLarge { size: 10, limit: 5 };
 /// assert_eq!(error.to_string(), "a message of 10 bytes, the limit is 5");
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

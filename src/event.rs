@@ -9,6 +9,19 @@ use crate::format::DataType;
 /// Something that happened at a peer; see [`Peer::events`](crate::Peer::events).
 ///
 /// Its `Display` is one line of text.
+///
+/// ```
+/// use lanpeer::{Event, Peer};
+///
+/// let bob = Peer::bind("127.0.0.1:0")?;
+/// drop(std::net::TcpStream::connect(bob.local_addr())?); // no peer: it says nothing
+/// let failed = bob.events().iter().find_map(|event| match event {
+///     Event::HandshakeFailed { reason, .. } => Some(reason),
+///     _ => None,
+/// });
+/// assert_eq!(failed.unwrap(), "it hung up before HELLO");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {

@@ -14,11 +14,21 @@ use crate::options::StreamSize;
 /// Holding one does not keep the connection open.
 ///
 /// ```
-/// # let peer = lanpeer::Peer::bind("127.0.0.1:0")?;
-/// for connection in peer.connections() {
-///     println!("{} {} {:?}", connection.peer_addr(), connection.data_type(), connection.stats());
-/// }
-/// # Ok::<(), lanpeer::Error>(())
+/// # use lanpeer::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+/// # let (to, asker) = (bob.local_addr(), alice.clone());
+/// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+/// # let from_alice = bob.accept::<Bytes>()?;
+/// # let to_bob = asking.join().unwrap()?;
+/// let listed = &bob.connections()[0];
+/// assert_eq!(listed.id(), from_alice.id());
+/// assert_eq!(listed.peer_addr(), alice.local_addr());
+/// assert_eq!(listed.data_type(), DataType::Bytes);
+/// assert!(listed.is_strict() && listed.stream().is_none());
+/// assert_eq!(listed.stats().messages_received, 0);
+/// assert_eq!(listed.close_reason(), None);
+/// # Ok(()) }
 /// ```
 #[derive(Clone)]
 pub struct ConnectionInfo {
@@ -64,6 +74,21 @@ impl ConnectionInfo {
 
     /// As [`Connection::close`](crate::Connection::close).
     ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// for listed in alice.connections() {
+    ///     listed.close()?;
+    /// }
+    /// assert_eq!(to_bob.close_reason(), Some(CloseReason::ClosedHere));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Connection::close`](crate::Connection::close).
     pub fn close(&self) -> Result<(), CloseError> {
@@ -71,6 +96,19 @@ impl ConnectionInfo {
     }
 
     /// As [`Connection::abort`](crate::Connection::abort).
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// alice.connections()[0].abort();
+    /// assert_eq!(to_bob.close_reason(), Some(CloseReason::Aborted));
+    /// # Ok(()) }
+    /// ```
     pub fn abort(&self) {
         self.link.kill(CloseReason::Aborted);
     }

@@ -101,7 +101,7 @@
 //! [`max_message_size`](PeerBuilder::max_message_size),
 //! [`receive_queue`](PeerBuilder::receive_queue),
 //! [`receive_queue_bytes`](PeerBuilder::receive_queue_bytes),
-//! [`send_queue`](PeerBuilder::send_queue). A full queue is no error: the connection is not read,
+//! [`send_queue`](PeerBuilder::send_queue); and for pickles two more. A full queue is no error: the connection is not read,
 //! TCP pushes back, and the other side's `send` waits. [`try_send`](Connection::try_send) and
 //! [`send_timeout`](Connection::send_timeout) do not wait for ever.
 //!
@@ -124,11 +124,18 @@
 //! peerpy programs join in. IPv4 only. It has no encryption and no authentication: use it on
 //! networks that you trust.
 //!
+//! # Features
+//!
+//! `pickle`, not on by default: [`Raw`] also towards peers that are not lanpeers, such as peerpy, as
+//! Python's pickle, of plain data. It brings no dependency.
+//!
 //! # Log levels
 //!
 //! With the crate [`log`], target `lanpeer`: `warn` when the peer is in trouble (it can not accept,
 //! a thread does not end), `debug` for connections made, denied and ended, `trace` for what its
 //! threads do. Never a payload.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod broadcast;
 mod builder;
@@ -178,6 +185,8 @@ mod manual {
     struct Threads;
     #[doc = include_str!("../docs/errors.md")]
     struct Errors;
+    #[doc = include_str!("../docs/interop.md")]
+    struct Interop;
     #[doc = include_str!("../docs/contributing.md")]
     struct Contributing;
 }

@@ -9,6 +9,23 @@ use std::net::{SocketAddr, SocketAddrV4};
 /// `192.168.0.3:62626 bob`.
 ///
 /// Names and services are what the other side says of itself: nothing on the network proves them.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use lanpeer::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+/// # let builder = Peer::builder().discovery_port(port);
+/// let bob = builder.clone().name("bob").service("chat").bind("127.0.0.1:0")?;
+/// # let alice = builder.bind("127.0.0.1:0")?;
+/// let found = alice.discover(Duration::from_secs(5))?.next().unwrap();
+/// assert_eq!(found.addr(), bob.local_addr());
+/// assert_eq!(found.addrs().count(), 1);
+/// assert_eq!(found.id(), Some(bob.id()));
+/// assert_eq!((found.name(), found.service()), (Some("bob"), Some("chat")));
+/// assert_eq!(found.to_string(), format!("{} bob", bob.local_addr()));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbour {
     /// Nearest first; never empty.
@@ -42,7 +59,8 @@ impl Neighbour {
         (!self.name.is_empty()).then_some(&*self.name)
     }
 
-    /// What program it is, in a word that the program chose; at most 16 bytes.
+    /// What program it is, in a word that the program chose; at most 16 bytes. None for a peer that
+    /// is not a lanpeer, or that has none.
     pub fn service(&self) -> Option<&str> {
         (!self.service.is_empty()).then_some(&*self.service)
     }
@@ -67,7 +85,13 @@ impl fmt::Display for Neighbour {
 
 /// A number that a peer draws when it is built, to be known by on several networks.
 ///
-/// Of 40 random bits: no secret, and no proof of anything.
+/// Of 40 random bits: no secret, and no proof of anything. Its `Display` is ten hexadecimal digits.
+///
+/// ```
+/// let peer = lanpeer::Peer::bind("127.0.0.1:0")?;
+/// assert_eq!(peer.id().to_string().len(), 10); // 0f3a91c27e
+/// # Ok::<(), lanpeer::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(pub(crate) u64);
 
@@ -78,6 +102,27 @@ impl fmt::Display for PeerId {
 }
 
 /// What a watch tells; see [`Peer::watch`](crate::Peer::watch).
+///
+/// ```
+/// use lanpeer::Presence;
+///
+/// # use std::time::Duration;
+/// # use lanpeer::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+/// # let builder = Peer::builder().discovery_port(port);
+/// # let alice = builder.clone().bind("127.0.0.1:0")?;
+/// let watch = alice.watch();
+/// let bob = builder.bind("127.0.0.1:0")?;
+/// let presence = watch.recv_timeout(Duration::from_secs(5))?;
+/// assert_eq!(presence.neighbour().addr(), bob.local_addr());
+/// match presence {
+///     Presence::Found(found) => println!("{found} is there"),
+///     Presence::Lost(lost) => println!("{lost} is gone"),
+///     _ => {}
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Presence {

@@ -27,10 +27,12 @@ use crate::options::StreamSize;
 ///     Peer::bind("127.0.0.1:0")?.connect::<Json<String>>(bob_addr).map(drop)
 /// });
 /// let offer = bob.incoming().next().unwrap();
+/// assert!(offer.peer_addr().ip().is_loopback());
 /// assert_eq!(offer.data_type(), DataType::Json);
-/// offer.deny("not-today")?;
+/// assert!(offer.is_strict() && offer.stream().is_none());
+/// drop(offer);
 /// match asking.join().unwrap() {
-///     Err(Error::Denied { reason, .. }) => assert_eq!(reason.as_deref(), Some("not-today")),
+///     Err(Error::Denied { reason, .. }) => assert_eq!(reason.as_deref(), Some("dropped")),
 ///     other => panic!("{other:?}"),
 /// }
 /// # Ok::<(), Error>(())
@@ -53,7 +55,7 @@ impl Offer {
         self.pending.is_gone()
     }
 
-    /// Where the peer that asks listens.
+    /// Where the peer that asks listens: an address that can be connected to.
     pub fn peer_addr(&self) -> SocketAddr {
         self.pending.agreed.peer_addr.into()
     }
@@ -73,11 +75,31 @@ impl Offer {
         self.pending.agreed.stream
     }
 
-    /// Accepts. The format's data type must be the offered one; [`Dynamic`](crate::Dynamic) takes all.
+    /// Accepts. The format's data type must be the offered one; [`Dynamic`](crate::Dynamic) takes
+    /// all.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let bob_addr = bob.local_addr();
+    /// # let asking = std::thread::spawn(move || {
+    /// #     assert!(alice.connect::<Bytes>(bob_addr).is_err());
+    /// #     alice.connect::<Bytes>(bob_addr).map(|conn| (alice, conn))
+    /// # });
+    /// let mut offers = bob.incoming(); // two offers of `bytes` come
+    /// let wrong = offers.next().unwrap().accept::<Json<String>>();
+    /// assert!(matches!(wrong, Err(Error::TypeMismatch { offered: DataType::Bytes, .. })));
+    /// let conn = offers.next().unwrap().accept::<Bytes>()?;
+    /// assert_eq!(conn.data_type(), DataType::Bytes);
+    /// # asking.join().unwrap()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::TypeMismatch`]: the offer was denied with the reason `type`. [`Error::Withdrawn`]:
-    /// the other side has hung up. [`Error::Stopped`].
+    /// the other side has hung up, or this peer was stopped while the offer waited.
+    /// [`Error::Stopped`]: it is stopped at this moment.
     pub fn accept<F: Format>(self) -> Result<Connection<F>> {
         self.accept_as(Connection::with_channel)
     }
@@ -86,9 +108,29 @@ impl Offer {
     /// thread and no channel lie between, which is the lowest latency there is.
     ///
     /// While the handler runs, the connection is not read. It may send and close on the connection
-    /// that it is given. A handler that panics ends its connection with
+    /// that it is given; `recv` there fails at once, since it would wait for itself. A handler that
+    /// panics ends its connection with
     /// [`CloseReason::HandlerPanicked`](crate::CloseReason::HandlerPanicked). The connection lives
-    /// until either side ends it, whether or not the returned handle is kept.
+    /// until either side ends it, or its peer is stopped, whether or not the returned handle is
+    /// kept.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let bob_addr = bob.local_addr();
+    /// # let asker = alice.clone();
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<u32>>(bob_addr));
+    /// let offer = bob.incoming().next().unwrap();
+    /// offer.accept_with::<Json<u32>>(|conn, n| {
+    ///     let _ = conn.send(&(n + 1)); // an error: the connection ends
+    /// })?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// // Alice:
+    /// to_bob.send(&41)?;
+    /// assert_eq!(to_bob.recv()?, 42);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`accept`](Offer::accept).
@@ -113,9 +155,22 @@ impl Offer {
 
     /// Denies, with one word for the other side: 1 to 64 letters, digits, `-`, `_` or `.`.
     ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let bob_addr = bob.local_addr();
+    /// # let asking = std::thread::spawn(move || alice.connect::<Bytes>(bob_addr).map(drop));
+    /// bob.incoming().next().unwrap().deny("not-today")?;
+    /// // Alice:
+    /// let error = asking.join().unwrap().unwrap_err();
+    /// assert_eq!(error.to_string(), format!("{bob_addr} denied the connection: not-today"));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidOption`]: not such a word; the offer is then denied as if dropped.
-    /// [`Error::Withdrawn`]: the other side has hung up.
+    /// [`Error::Withdrawn`]: the other side has hung up, or this peer was stopped.
     pub fn deny(self, reason: &str) -> Result<()> {
         check_reason(reason)?;
         if self.pending.deny(reason) {
@@ -139,6 +194,14 @@ impl fmt::Debug for Offer {
 
 /// Iterates over offers; waits for each, and ends when the peer is stopped. See
 /// [`Peer::incoming`](crate::Peer::incoming).
+///
+/// ```
+/// let bob = lanpeer::Peer::bind("127.0.0.1:0")?;
+/// let mut offers = bob.incoming();
+/// bob.stop();
+/// assert!(offers.next().is_none());
+/// # Ok::<(), lanpeer::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Incoming {
     offers: Receiver<Offer>,

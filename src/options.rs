@@ -134,6 +134,18 @@ pub struct ConnectOptions {
 
 impl ConnectOptions {
     /// The defaults: strict, no stream, the peer's timeout.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (taker, to) = (bob.clone(), bob.local_addr());
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let conn = ConnectOptions::new().connect::<Bytes>(&alice, bob.local_addr())?;
+    /// assert!(conn.is_strict() && conn.stream().is_none());
+    /// # taking.join().unwrap()?;
+    /// # Ok(()) }
+    /// ```
     pub fn new() -> ConnectOptions {
         ConnectOptions::default()
     }
@@ -141,34 +153,106 @@ impl ConnectOptions {
     /// Shall a message of another data type end the connection? Where not, it is decoded as the
     /// data type that its header names. Default: `true`, but `false` for
     /// [`Dynamic`](crate::Dynamic).
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Dynamic>());
+    /// let mut options = ConnectOptions::new();
+    /// let to_bob = options.strict(false).connect::<Json<String>>(&alice, bob.local_addr())?;
+    /// # let from_alice = taking.join().unwrap()?;
+    /// from_alice.send(&Message::bytes(*b"not json"))?;
+    /// assert_eq!(to_bob.recv()?, "not json");
+    /// # Ok(()) }
+    /// ```
     pub fn strict(&mut self, strict: bool) -> &mut ConnectOptions {
         self.strict = Some(strict);
         self
     }
 
-    /// All messages, in both directions, have one size, which the first of them decides. They go
-    /// without headers then. Not the default.
+    /// All messages, in both directions, have one size, which the first of them decides: at least 1
+    /// byte. They go without headers then. Not the default.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let to_bob = ConnectOptions::new().stream().connect::<Bytes>(&alice, bob.local_addr())?;
+    /// # let from_alice = taking.join().unwrap()?;
+    /// assert_eq!(from_alice.stream(), Some(StreamSize::FromFirst));
+    /// to_bob.send("1234")?;
+    /// assert_eq!(to_bob.send("12345"), Err(SendError::WrongSize { size: 5, stream: 4 }));
+    /// assert_eq!(from_alice.recv()?, b"1234");
+    /// # Ok(()) }
+    /// ```
     pub fn stream(&mut self) -> &mut ConnectOptions {
         self.stream = Some(StreamSize::FromFirst);
         self
     }
 
     /// All messages, in both directions, have this size in bytes, from 1 to
-    /// [`max_message_size`](crate::PeerBuilder::max_message_size). They go without headers.
+    /// [`max_message_size`](crate::PeerBuilder::max_message_size). They go without headers. A peer
+    /// for which it is too large denies with the reason `size`. Not the default.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let to_bob = ConnectOptions::new().stream_of(4).connect::<Bytes>(&alice, bob.local_addr())?;
+    /// # let from_alice = taking.join().unwrap()?;
+    /// assert_eq!(from_alice.stream(), Some(StreamSize::Of(4)));
+    /// assert_eq!(to_bob.send("12345"), Err(SendError::WrongSize { size: 5, stream: 4 }));
+    /// # Ok(()) }
+    /// ```
     pub fn stream_of(&mut self, bytes: usize) -> &mut ConnectOptions {
         self.stream = Some(StreamSize::Of(bytes));
         self
     }
 
-    /// How long the TCP connection and the handshake may take. Default: the peer's
-    /// [`timeout`](crate::PeerBuilder::timeout).
+    /// How long the TCP connection and the handshake may take: more than zero, at most a day.
+    /// Default: the peer's [`timeout`](crate::PeerBuilder::timeout).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// let time = Duration::from_millis(20);
+    /// let result = ConnectOptions::new().timeout(time).connect::<Bytes>(&alice, bob.local_addr());
+    /// // Bob accepts nobody:
+    /// assert!(matches!(result, Err(Error::TimedOut { after, .. }) if after == time));
+    /// # Ok(()) }
+    /// ```
     pub fn timeout(&mut self, time: Duration) -> &mut ConnectOptions {
         self.timeout = Some(time);
         self
     }
 
-    /// The data type to announce with the format [`Dynamic`](crate::Dynamic); the others have
-    /// their own. Default: `json`.
+    /// The data type to announce with the format [`Dynamic`](crate::Dynamic); the others have their
+    /// own, and another one is [`Error::InvalidOption`](crate::Error::InvalidOption). Default:
+    /// `json`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let mut options = ConnectOptions::new();
+    /// options.data_type(DataType::Bytes);
+    /// let to_bob = options.connect::<Dynamic>(&alice, bob.local_addr())?;
+    /// # let from_alice = taking.join().unwrap()?;
+    /// assert_eq!(from_alice.data_type(), DataType::Bytes);
+    /// let wrong = options.connect::<Json<String>>(&alice, bob.local_addr());
+    /// assert!(matches!(wrong, Err(Error::InvalidOption { option: "data_type", .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn data_type(&mut self, data_type: DataType) -> &mut ConnectOptions {
         self.data_type = Some(data_type);
         self

@@ -1,4 +1,6 @@
 //! A peer: listens, connects, and holds the connections.
+//!
+//! A long file for the examples in its docs; the code is the smaller part.
 
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, ToSocketAddrs};
@@ -26,8 +28,9 @@ const OFFERS: usize = 256;
 
 /// A program's place on the local network: it listens, connects, and holds the connections.
 ///
-/// A handle: clones are cheap and mean the same peer. Dropping the last one stops the peer, and so
-/// ends its connections: keep it as long as they are used.
+/// A handle: clones are cheap and mean the same peer. Dropping the last one stops the peer, as
+/// [`stop`](Peer::stop) does and in the same time, and so ends its connections: keep it as long as
+/// they are used.
 ///
 /// ```
 /// use lanpeer::{Json, Peer};
@@ -77,26 +80,53 @@ impl Drop for Inner {
 }
 
 impl Peer {
-    /// Listens on `addr`, with default settings.
+    /// Listens on `addr`, with default settings. When this returns, the peer is listening and
+    /// answers searches.
     ///
     /// `"0.0.0.0:0"` is every interface of this host and a free port; `"127.0.0.1:0"` this host
-    /// only. A host name works as in [`std::net`]; the first of its addresses that can be listened
-    /// on is taken.
+    /// only. A host name works as in [`std::net`]; the first of its IPv4 addresses that can be
+    /// listened on is taken.
+    ///
+    /// ```
+    /// use lanpeer::{Error, Peer};
+    ///
+    /// let bob = Peer::bind("127.0.0.1:0")?;
+    /// assert!(matches!(Peer::bind(bob.local_addr()), Err(Error::Bind { .. }))); // in use
+    /// assert!(matches!(Peer::bind("[::1]:0"), Err(Error::Ipv6 { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Ipv6`], [`Error::Resolve`], [`Error::Bind`] (the port is in use, for example), or
-    /// [`Error::Io`] when the system has no thread left.
+    /// [`Error::Io`] when the system has no thread left. That others can not find the peer is no
+    /// error: see [`not_discoverable`](Peer::not_discoverable).
     pub fn bind(addr: impl ToSocketAddrs) -> Result<Peer> {
         Peer::builder().bind(addr)
     }
 
     /// Settings, to be followed by [`bind`](PeerBuilder::bind).
+    ///
+    /// ```
+    /// use lanpeer::Peer;
+    ///
+    /// let peer = Peer::builder().max_connections(8).bind("127.0.0.1:0")?;
+    /// assert!(peer.connections().is_empty());
+    /// # Ok::<(), lanpeer::Error>(())
+    /// ```
     pub fn builder() -> PeerBuilder {
         PeerBuilder::default()
     }
 
     /// Where this peer listens, with the port that the system chose if it was 0. The IP is 0.0.0.0
     /// if it listens on every interface.
+    ///
+    /// ```
+    /// # use lanpeer::Peer;
+    /// let peer = Peer::bind("127.0.0.1:0")?;
+    /// assert!(peer.local_addr().ip().is_loopback());
+    /// assert_ne!(peer.local_addr().port(), 0);
+    /// # Ok::<(), lanpeer::Error>(())
+    /// ```
     pub fn local_addr(&self) -> SocketAddr {
         self.inner.hub.local_addr.into()
     }
@@ -111,11 +141,30 @@ impl Peer {
 
     // Offers
 
-    /// Waits for the next offer of the format's data type, and accepts it.
+    /// Waits for the next offer of the format's data type, and accepts it. There is no deadline:
+    /// for one, wait on [`offers`](Peer::offers).
     ///
     /// Offers of other data types that come first are denied with the reason `type`. A program
     /// that serves several types, or wants to look at an offer first, uses
     /// [`incoming`](Peer::incoming).
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let bob_addr = bob.local_addr();
+    /// let asking = std::thread::spawn(move || {
+    ///     let denied = alice.connect::<Json<String>>(bob_addr).unwrap_err();
+    ///     let conn = alice.connect::<Bytes>(bob_addr).unwrap();
+    ///     conn.send("hello").unwrap();
+    ///     conn.close().unwrap();
+    ///     denied.to_string()
+    /// });
+    /// let conn = bob.accept::<Bytes>()?; // the first offer was of `json`
+    /// assert_eq!(conn.recv()?, b"hello");
+    /// assert_eq!(asking.join().unwrap(), format!("{bob_addr} denied the connection: type"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Stopped`]: the peer is stopped, meanwhile or before.
@@ -131,37 +180,100 @@ impl Peer {
     }
 
     /// Iterates over offers: waits for each, and ends when the peer is stopped. Several can iterate
-    /// at the same time; each offer goes to one of them.
+    /// at the same time; each offer goes to one of them. Offers whose other side has hung up
+    /// meanwhile are skipped.
     ///
     /// 256 offers wait at most; further ones are denied with the reason `busy`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let bob_addr = bob.local_addr();
+    /// # let asking = std::thread::spawn(move || alice.connect::<Bytes>(bob_addr).map(drop));
+    /// let mut count = 0;
+    /// for offer in bob.incoming() {
+    ///     count += 1;
+    ///     offer.deny("closing")?;
+    ///     bob.stop(); // ends the loop
+    /// }
+    /// assert_eq!(count, 1);
+    /// # assert!(asking.join().unwrap().is_err());
+    /// # Ok(()) }
+    /// ```
     pub fn incoming(&self) -> Incoming {
         Incoming::new(self.offers())
     }
 
-    /// The channel behind [`incoming`](Peer::incoming), for `select!`.
+    /// The channel behind [`incoming`](Peer::incoming), for `select!` and for deadlines.
     ///
-    /// Unlike there, offers whose other side has hung up meanwhile come too: accepting one is
-    /// [`Error::Withdrawn`].
+    /// Unlike there, offers whose other side has hung up meanwhile come too, and so do those that
+    /// still waited when the peer was stopped: accepting one is [`Error::Withdrawn`]. After them
+    /// the channel of a stopped peer ends.
+    ///
+    /// ```
+    /// use lanpeer::{Peer, RecvTimeoutError};
+    /// use std::time::Duration;
+    ///
+    /// let bob = Peer::bind("127.0.0.1:0")?;
+    /// let offers = bob.offers();
+    /// let none = offers.recv_timeout(Duration::from_millis(1)).unwrap_err();
+    /// assert_eq!(none, RecvTimeoutError::Timeout);
+    /// bob.stop();
+    /// assert!(offers.recv().is_err());
+    /// # Ok::<(), lanpeer::Error>(())
+    /// ```
     pub fn offers(&self) -> Receiver<Offer> {
         self.inner.offers.clone()
     }
 
     // Connections
 
-    /// Connects to the peer that listens at `addr`: strict, no stream, this peer's timeout. For
-    /// others see [`ConnectOptions`].
+    /// Connects to the peer that listens at `addr`, and waits until the program there has accepted:
+    /// strict, no stream, at most this peer's [`timeout`](PeerBuilder::timeout), 2 seconds by
+    /// default. For others see [`ConnectOptions`]. Of a host name's addresses the IPv4 ones are
+    /// tried in turn, within the one timeout.
+    ///
+    /// The connection ends with the last handle of this peer: a function that makes a peer and
+    /// connects returns both, or the drop of its peer ends what it returns.
+    ///
+    /// ```
+    /// use lanpeer::{Bytes, CloseReason, Connection, Peer};
+    /// use std::net::SocketAddr;
+    ///
+    /// fn join(addr: SocketAddr) -> lanpeer::Result<(Peer, Connection<Bytes>)> {
+    ///     let peer = Peer::bind("127.0.0.1:0")?;
+    ///     let conn = peer.connect(addr)?;
+    ///     Ok((peer, conn))
+    /// }
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bob = Peer::bind("127.0.0.1:0")?;
+    /// # let bob_addr = bob.local_addr();
+    /// # let joining = std::thread::spawn(move || join(bob_addr));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let joined = joining.join().unwrap();
+    /// // let joined = join(bob_addr);
+    /// let (alice, to_bob) = joined?;
+    /// to_bob.send("hello")?;
+    /// drop(alice);
+    /// assert_eq!(to_bob.close_reason(), Some(CloseReason::Stopped));
+    /// assert_eq!(from_alice.recv()?, b"hello"); // what was sent before arrives all the same
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Denied`], [`Error::TimedOut`], [`Error::Connect`] (nobody listens there),
-    /// [`Error::Handshake`] (who listens there is no peer), [`Error::SelfConnection`],
-    /// [`Error::TooManyConnections`], [`Error::FeatureMissing`], [`Error::Ipv6`],
-    /// [`Error::Resolve`], [`Error::Stopped`].
+    /// [`Error::Denied`], [`Error::TimedOut`] (nobody has accepted in time, for example),
+    /// [`Error::Connect`] (nobody listens there), [`Error::Handshake`] (who listens there is no
+    /// peer), [`Error::SelfConnection`], [`Error::TooManyConnections`], [`Error::FeatureMissing`],
+    /// [`Error::Ipv6`], [`Error::Resolve`], [`Error::Stopped`], and [`Error::Io`] when the system
+    /// has no thread or file descriptor left.
     pub fn connect<F: Format>(&self, addr: impl ToSocketAddrs) -> Result<Connection<F>> {
         ConnectOptions::new().connect(self, addr)
     }
 
     /// Connects, and passes each message that comes to `handler`, on the connection's reader
-    /// thread; see [`Offer::accept_with`] for what a handler may do.
+    /// thread; see [`Offer::accept_with`] for what a handler may do. The connection lives until
+    /// either side ends it or this peer is stopped, whether or not the returned handle is kept.
     ///
     /// ```
     /// use lanpeer::{Json, Peer};
@@ -176,7 +288,9 @@ impl Peer {
     ///     }
     /// });
     /// let (answers, answered) = lanpeer::crossbeam_channel::bounded(1);
-    /// let conn = alice.connect_with::<Json<u32>>(bob.local_addr(), move |_, n| answers.send(n).unwrap())?;
+    /// let conn = alice.connect_with::<Json<u32>>(bob.local_addr(), move |_, n| {
+    ///     answers.send(n).unwrap()
+    /// })?;
     /// conn.send(&41)?;
     /// assert_eq!(answered.recv()?, 42);
     /// bob.stop();
@@ -194,7 +308,24 @@ impl Peer {
         ConnectOptions::new().connect_with(self, addr, handler)
     }
 
-    /// The open connections, oldest first.
+    /// The open connections, oldest first, whatever their formats. One that is being closed is
+    /// listed until its end.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// let listed = alice.connections();
+    /// assert_eq!(listed.len(), 1);
+    /// assert_eq!(listed[0].id(), to_bob.id());
+    /// to_bob.close()?;
+    /// assert!(alice.connections().is_empty());
+    /// # Ok(()) }
+    /// ```
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         self.inner
             .hub
@@ -209,19 +340,31 @@ impl Peer {
 
     /// What happens at this peer: connections made, denied, failed and closed.
     ///
-    /// The channel holds 256 events and ends when the peer is stopped. It never holds up the peer:
-    /// events that find it full are dropped, and counted by an [`Event::Dropped`] before the next
-    /// one. All receivers share the events: each goes to one of them.
+    /// The channel holds 256 events, from the beginning on, and ends when the peer is stopped. It
+    /// never holds up the peer: events that find it full are dropped, and counted by an
+    /// [`Event::Dropped`] before the next one. All receivers share the events: each goes to one of
+    /// them.
     ///
     /// ```
-    /// # let peer = lanpeer::Peer::bind("127.0.0.1:0")?;
-    /// let events = peer.events();
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// let events = alice.events();
     /// std::thread::spawn(move || {
     ///     for event in events {
-    ///         println!("{event}");
+    ///         println!("{event}"); // connection 1 with 127.0.0.1:62626: bytes
     ///     }
     /// });
-    /// # Ok::<(), lanpeer::Error>(())
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// # let events = bob.events();
+    /// to_bob.close()?;
+    /// bob.stop();
+    /// let all: Vec<String> = events.iter().map(|event| event.to_string()).collect();
+    /// assert!(all.last().unwrap().ends_with("ended: closed by the other side"));
+    /// # Ok(()) }
     /// ```
     pub fn events(&self) -> Receiver<Event> {
         self.inner.hub.events()
@@ -236,7 +379,19 @@ impl Peer {
     /// when a handler does not return: its thread is then left behind. Called from a handler, it
     /// returns at once and the rest happens in the background.
     ///
-    /// Stopping twice is fine.
+    /// Stopping twice is fine. Afterwards whatever makes or accepts connections or searches is
+    /// [`Error::Stopped`]; messages that have arrived can still be received.
+    ///
+    /// ```
+    /// use lanpeer::{Bytes, Error, Peer};
+    ///
+    /// let bob = Peer::bind("127.0.0.1:0")?;
+    /// let handle = bob.clone();
+    /// let waits = std::thread::spawn(move || handle.accept::<Bytes>());
+    /// bob.stop();
+    /// assert!(matches!(waits.join().unwrap(), Err(Error::Stopped)));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn stop(&self) {
         self.inner.stop();
     }
@@ -252,10 +407,18 @@ impl fmt::Debug for Peer {
 }
 
 impl PeerBuilder {
-    /// Makes the peer: when this returns, it is listening.
+    /// Makes the peer: when this returns, it is listening. The builder can make more.
+    ///
+    /// ```
+    /// use lanpeer::{Error, Peer};
+    ///
+    /// let error = Peer::builder().send_queue(0).bind("127.0.0.1:0").unwrap_err();
+    /// assert!(matches!(error, Error::InvalidOption { option: "send_queue", .. }));
+    /// assert_eq!(error.to_string(), "option send_queue: must be at least 1");
+    /// ```
     ///
     /// # Errors
-    /// As [`Peer::bind`], and [`Error::InvalidOption`].
+    /// As [`Peer::bind`], and [`Error::InvalidOption`]: a setting is outside its bounds.
     pub fn bind(&self, addr: impl ToSocketAddrs) -> Result<Peer> {
         self.settings.check()?;
         self.discovery.check()?;
@@ -310,7 +473,21 @@ impl PeerBuilder {
 }
 
 impl ConnectOptions {
-    /// Connects with these options.
+    /// Connects with these options, as [`Peer::connect`] does with the default ones.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let to_bob = ConnectOptions::new().stream_of(4).connect::<Bytes>(&alice, bob.local_addr())?;
+    /// assert_eq!(to_bob.stream(), Some(StreamSize::Of(4)));
+    /// # taking.join().unwrap()?;
+    /// let error = ConnectOptions::new().stream_of(0).connect::<Bytes>(&alice, bob.local_addr());
+    /// assert!(matches!(error, Err(Error::InvalidOption { option: "stream_of", .. })));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Peer::connect`], and [`Error::InvalidOption`].
@@ -322,7 +499,26 @@ impl ConnectOptions {
         self.connect_as(peer, addr, Connection::with_channel)
     }
 
-    /// Connects with these options, and passes each message that comes to `handler`.
+    /// Connects with these options, and passes each message that comes to `handler`, as
+    /// [`Peer::connect_with`] does with the default ones.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let (sender, received) = crossbeam_channel::bounded(1);
+    /// ConnectOptions::new().stream_of(4).connect_with::<Bytes>(
+    ///     &alice,
+    ///     bob.local_addr(),
+    ///     move |_, frame| sender.send(frame).unwrap(),
+    /// )?; // the handle need not be kept
+    /// # let from_alice = taking.join().unwrap()?;
+    /// from_alice.send(b"1234")?;
+    /// assert_eq!(received.recv()?, b"1234");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Peer::connect`], and [`Error::InvalidOption`].

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use lanpeer::{
-    Bytes, ConnectOptions, Connection, DataType, Dynamic, Format, Json, Message, Peer, PeerBuilder,
+    Bytes, ConnectOptions, Connection, DataType, Dynamic, Format, Json, Message, Peer, PeerBuilder, Raw,
     SendError,
 };
 use peers::*;
@@ -439,5 +439,27 @@ fn an_ended_connection_is_not_counted_as_reached() {
         bob.stop();
         let report = bob.broadcast::<Bytes>(b"anybody?").unwrap();
         assert!(report.sent.is_empty(), "{:?}", report.sent);
+    });
+}
+
+#[test]
+fn connections_of_another_type_have_no_say_in_how_it_is_encoded() {
+    test(|| {
+        let (bob, alice) = (peer(), peer());
+        // One that speaks the other dialect, in which MessagePack has no form.
+        let mut old = std::net::TcpStream::connect(bob.local_addr()).unwrap();
+        std::io::Write::write_all(
+            &mut old,
+            b"HELLO|peer_name=127.0.0.1:9&data_type=json&strict=1\n",
+        )
+        .unwrap();
+        let _old = bob.accept::<Json<u32>>().unwrap();
+        let raw = link::<Raw<u32>>(&alice, &bob);
+        let report = bob
+            .broadcast::<Dynamic>(&Message::raw(&7).unwrap())
+            .unwrap();
+        assert_eq!(report.sent, [alice.local_addr()]);
+        assert!(report.failed.is_empty(), "{:?}", report.failed);
+        assert_eq!(raw.0.recv_timeout(SOON).unwrap(), 7);
     });
 }

@@ -367,7 +367,7 @@ fn dropping_the_receiver_of_a_full_connection_lets_the_sender_go() {
             sending.wait_until_blocked();
             drop(to_alice);
             let _ = sending.finish();
-            assert_eq!(ended(&to_bob), CloseReason::ClosedThere);
+            assert_eq!(ended(&to_bob), CloseReason::Reset);
             eventually("both ends are gone", || {
                 alice.connections().is_empty() && bob.connections().is_empty()
             });

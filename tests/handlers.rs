@@ -465,3 +465,17 @@ fn handlers_that_flood_each_other_can_be_stopped() {
         }
     });
 }
+
+#[test]
+fn a_handler_that_receives_on_its_own_connection_does_not_wait() {
+    test(|| {
+        let (alice, bob) = (peer(), peer());
+        let (told, heard) = mpsc::channel();
+        let (to_bob, _to_alice) = handled::<Bytes>(&alice, &bob, move |conn, _| {
+            let _ = told.send((conn.recv().is_err(), conn.recv_timeout(SOON).is_err()));
+        });
+        to_bob.send(b"go").unwrap();
+        assert_eq!(heard.recv_timeout(SOON).unwrap(), (true, true));
+        to_bob.close().unwrap();
+    });
+}

@@ -7,7 +7,9 @@ use std::process::Command;
 use common::example::example;
 use common::peerpy::{python, Peerpy, Process};
 use common::{ended, next_offer, peer, receive, spawn, until, within_deadline, DEADLINE};
-use lanpeer::{Bytes, CloseReason, Connection, DataType, Error, Format, Json, Peer, Raw};
+#[cfg(not(feature = "pickle"))]
+use lanpeer::Raw;
+use lanpeer::{Bytes, CloseReason, Connection, DataType, Error, Format, Json, Peer};
 use serde_json::{json, Value};
 
 /// A timeout for peerpy, in seconds: so soon its reader sees that its own side has closed, and so
@@ -217,6 +219,7 @@ fn lanpeer_denies() {
     assert!(bob.connections().is_empty());
 }
 
+#[cfg(not(feature = "pickle"))]
 #[test]
 fn raw_needs_a_feature() {
     let mut peerpy = peerpy_or_skip!();

@@ -1,6 +1,8 @@
 //! `bytes`: payloads as they are.
 
-use super::{DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, Payload};
+use super::{
+    DataType, DecodeError, Decoded, Dialect, Encode, EncodeError, Encoded, Format, Payload, Reading,
+};
 
 /// Messages are bytes as they are; the item is `Vec<u8>`.
 ///
@@ -27,8 +29,13 @@ impl Format for Bytes {
     type Item = Vec<u8>;
     const DATA_TYPE: Option<DataType> = Some(DataType::Bytes);
 
-    fn decode(_: DataType, _: Dialect, payload: Payload<'_>) -> Result<Vec<u8>, DecodeError> {
-        Ok(payload.into_owned())
+    fn decode(
+        _: DataType,
+        _: Reading,
+        payload: Payload<'_>,
+    ) -> Result<Decoded<Vec<u8>>, DecodeError> {
+        let size = payload.len();
+        Ok((payload.into_owned(), size))
     }
 }
 

@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, Payload, decode_any,
-    json, raw,
+    DataType, DecodeError, Decoded, Dialect, Encode, EncodeError, Encoded, Format, Limits, Payload,
+    Reading, decode_any, json, raw,
 };
 
 /// For programs that take whatever comes; the item is a [`Message`].
@@ -47,49 +47,112 @@ pub struct Dynamic(());
 /// assert_eq!(message.decode::<String>()?, "hello");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Message {
     data_type: DataType,
-    /// What `raw` means in this payload.
-    dialect: Dialect,
+    /// What `raw` means in this payload, and the bounds of the peer that received it.
+    reading: Reading,
     payload: Vec<u8>,
 }
 
+/// Two messages are equal if they would be the same on the wire.
+impl PartialEq for Message {
+    fn eq(&self, other: &Message) -> bool {
+        let raw = |message: &Message| {
+            (message.data_type == DataType::Raw).then_some(message.reading.dialect)
+        };
+        self.data_type == other.data_type
+            && raw(self) == raw(other)
+            && self.payload == other.payload
+    }
+}
+
+impl Eq for Message {}
+
 impl Message {
     /// A `json` message.
+    ///
+    /// ```
+    /// use lanpeer::Message;
+    ///
+    /// assert_eq!(Message::json(&[1, 2])?.payload(), br#"{"data":[1,2]}"#);
+    /// let no_json = std::collections::HashMap::from([((1, 2), 3)]); // keys must be strings
+    /// assert!(Message::json(&no_json).is_err());
+    /// # Ok::<(), lanpeer::EncodeError>(())
+    /// ```
     ///
     /// # Errors
     /// The value can not be expressed as JSON.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Message, EncodeError> {
         let mut payload = Vec::new();
         json::encode(value, &mut payload)?;
-        Ok(Message {
-            data_type: DataType::Json,
-            dialect: Dialect::Lanpeer,
-            payload,
-        })
+        Ok(Message::made(DataType::Json, Dialect::Lanpeer, payload))
     }
 
-    /// A `raw` message, as MessagePack.
+    /// A `raw` message, as MessagePack: for a lanpeer.
+    ///
+    /// ```
+    /// use lanpeer::{DataType, Message};
+    ///
+    /// let message = Message::raw(&[1, 2])?;
+    /// assert_eq!(message.data_type(), DataType::Raw);
+    /// assert_eq!(message.payload(), [0x92, 1, 2]); // an array of two
+    /// # Ok::<(), lanpeer::EncodeError>(())
+    /// ```
     ///
     /// # Errors
     /// The value can not be expressed as MessagePack.
     pub fn raw<T: Serialize + ?Sized>(value: &T) -> Result<Message, EncodeError> {
-        let mut payload = Vec::new();
-        raw::encode(value, Dialect::Lanpeer, &mut payload)?;
-        Ok(Message {
-            data_type: DataType::Raw,
-            dialect: Dialect::Lanpeer,
-            payload,
-        })
+        Message::raw_for(Dialect::Lanpeer, value)
     }
 
-    /// A `bytes` message.
+    /// A `raw` message, as a pickle: for a peer that is not a lanpeer, such as peerpy.
+    ///
+    /// ```
+    /// use lanpeer::{DataType, Message};
+    ///
+    /// let message = Message::pickle(&("text", [1, 2]))?;
+    /// assert_eq!(message.data_type(), DataType::Raw);
+    /// assert_eq!(message.decode::<(String, Vec<u8>)>()?, ("text".to_owned(), vec![1, 2]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The value can not be expressed in plain data of Python; see [`Raw`](crate::Raw).
+    #[cfg(feature = "pickle")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "pickle")))]
+    pub fn pickle<T: Serialize + ?Sized>(value: &T) -> Result<Message, EncodeError> {
+        Message::raw_for(Dialect::Peerpy, value)
+    }
+
+    fn raw_for<T: Serialize + ?Sized>(dialect: Dialect, value: &T) -> Result<Message, EncodeError> {
+        let mut payload = Vec::new();
+        raw::encode(value, dialect, &mut payload)?;
+        Ok(Message::made(DataType::Raw, dialect, payload))
+    }
+
+    /// A `bytes` message, also an empty one.
+    ///
+    /// ```
+    /// use lanpeer::{DataType, Message};
+    ///
+    /// let message = Message::bytes(vec![1, 2]);
+    /// assert_eq!(message.data_type(), DataType::Bytes);
+    /// assert_eq!(message.payload(), [1, 2]);
+    /// ```
     pub fn bytes(payload: impl Into<Vec<u8>>) -> Message {
+        Message::made(DataType::Bytes, Dialect::Lanpeer, payload.into())
+    }
+
+    fn made(data_type: DataType, dialect: Dialect, payload: Vec<u8>) -> Message {
+        let reading = Reading {
+            dialect,
+            limits: Limits::default(),
+        };
         Message {
-            data_type: DataType::Bytes,
-            dialect: Dialect::Lanpeer,
-            payload: payload.into(),
+            data_type,
+            reading,
+            payload,
         }
     }
 
@@ -104,6 +167,12 @@ impl Message {
     }
 
     /// The same, owned.
+    ///
+    /// ```
+    /// use lanpeer::Message;
+    ///
+    /// assert_eq!(Message::bytes(*b"as they are").into_payload(), b"as they are");
+    /// ```
     pub fn into_payload(self) -> Vec<u8> {
         self.payload
     }
@@ -112,10 +181,20 @@ impl Message {
     ///
     /// A `bytes` message decodes into `Vec<u8>` (and, if it is UTF-8, into `String`).
     ///
+    /// ```
+    /// use lanpeer::Message;
+    ///
+    /// let message = Message::raw(&(1, "one"))?;
+    /// assert_eq!(message.decode::<(u8, String)>()?, (1, "one".to_owned()));
+    /// assert!(message.decode::<f64>().is_err());
+    /// assert_eq!(Message::bytes(*b"text").decode::<String>()?, "text");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// The payload is not valid for its data type, or not a `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        decode_any(self.data_type, self.dialect, &self.payload)
+        decode_any(self.data_type, self.reading, &self.payload).map(|(value, _)| value)
     }
 }
 
@@ -125,24 +204,30 @@ impl Format for Dynamic {
 
     fn decode(
         data_type: DataType,
-        dialect: Dialect,
+        reading: Reading,
         payload: Payload<'_>,
-    ) -> Result<Message, DecodeError> {
-        Ok(Message {
+    ) -> Result<Decoded<Message>, DecodeError> {
+        let size = payload.len();
+        let message = Message {
             data_type,
-            dialect,
+            reading,
             payload: payload.into_owned(),
-        })
+        };
+        Ok((message, size))
     }
 }
 
 impl Encode<Dynamic> for Message {
+    fn data_type(&self) -> Option<DataType> {
+        Some(self.data_type)
+    }
+
     fn encode<'a>(
         &'a self,
         dialect: Dialect,
         _: &'a mut Vec<u8>,
     ) -> Result<Encoded<'a>, EncodeError> {
-        if self.data_type == DataType::Raw && self.dialect != dialect {
+        if self.data_type == DataType::Raw && self.reading.dialect != dialect {
             let what =
                 "the message is MessagePack where the other side expects a pickle, or the reverse";
             return Err(EncodeError::new(DataType::Raw, what));

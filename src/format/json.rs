@@ -8,7 +8,8 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, Payload, decode_any,
+    DataType, DecodeError, Decoded, Dialect, Encode, EncodeError, Encoded, Format, Payload,
+    Reading, decode_any,
 };
 
 /// Messages are JSON; the item is any serde type.
@@ -38,10 +39,10 @@ impl<T: DeserializeOwned + Send + 'static> Format for Json<T> {
 
     fn decode(
         data_type: DataType,
-        dialect: Dialect,
+        reading: Reading,
         payload: Payload<'_>,
-    ) -> Result<T, DecodeError> {
-        decode_any(data_type, dialect, &payload)
+    ) -> Result<Decoded<T>, DecodeError> {
+        decode_any(data_type, reading, &payload)
     }
 }
 

@@ -3,6 +3,8 @@
 mod bytes;
 mod dynamic;
 mod json;
+#[cfg(feature = "pickle")]
+mod pickle;
 mod plain;
 mod raw;
 mod scratch;
@@ -32,6 +34,40 @@ pub enum Dialect {
     Peerpy,
 }
 
+/// Can this build read and write the pickles that `raw` is towards a peer that is not a lanpeer?
+pub(crate) const HAS_PICKLE: bool = cfg!(feature = "pickle");
+
+/// What a pickle may become; see [`PeerBuilder`](crate::PeerBuilder), where they are set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Containers in each other.
+    pub depth: usize,
+    /// Bytes, as the budget of the feature `pickle` counts them.
+    pub expansion: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            depth: MAX_DEPTH,
+            expansion: 16 << 20,
+        }
+    }
+}
+
+/// How a connection's payloads are read.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    pub(crate) dialect: Dialect,
+    pub(crate) limits: Limits,
+}
+
+/// An item, and how large it counts in the receive queue, in bytes: its payload, or what a pickle
+/// that repeats values became.
+#[doc(hidden)]
+pub type Decoded<T> = (T, usize);
+
 /// A payload as it was received: borrowed from the reader's buffer when it is small, owned when it
 /// is large.
 pub type Payload<'a> = Cow<'a, [u8]>;
@@ -46,6 +82,28 @@ pub type Payload<'a> = Cow<'a, [u8]>;
 /// | [`Dynamic`] | [`Message`] | each message says what it is |
 ///
 /// The trait is sealed: the protocol knows no other data types.
+///
+/// ```
+/// use lanpeer::{Connection, DataType, Dynamic, Format, Json};
+///
+/// /// Whatever the format is.
+/// fn count<F: Format>(conn: &Connection<F>) -> usize {
+///     conn.iter().count()
+/// }
+/// # use lanpeer::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+/// # let (to, asker) = (bob.local_addr(), alice.clone());
+/// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+/// # let from_alice = bob.accept::<Bytes>()?;
+/// # let to_bob = asking.join().unwrap()?;
+/// to_bob.send("one")?;
+/// to_bob.close()?;
+/// assert_eq!(count(&from_alice), 1);
+/// assert_eq!(Json::<String>::DATA_TYPE, Some(DataType::Json));
+/// assert_eq!(Dynamic::DATA_TYPE, None);
+/// # Ok(()) }
+/// ```
 pub trait Format: sealed::Sealed + Sized + 'static {
     /// What [`recv`](crate::Connection::recv) returns.
     type Item: Send + 'static;
@@ -56,9 +114,9 @@ pub trait Format: sealed::Sealed + Sized + 'static {
     #[doc(hidden)]
     fn decode(
         data_type: DataType,
-        dialect: Dialect,
+        reading: Reading,
         payload: Payload<'_>,
-    ) -> Result<Self::Item, DecodeError>;
+    ) -> Result<Decoded<Self::Item>, DecodeError>;
 }
 
 /// What can be sent as a message of the format `F`: the item, or what it can be borrowed as.
@@ -69,8 +127,40 @@ pub trait Format: sealed::Sealed + Sized + 'static {
 /// | `Bytes` | everything that is `AsRef<[u8]>`: `b"…"`, `&vec`, `&slice`, `"text"` |
 /// | `Dynamic` | `&Message` |
 ///
-/// Implemented for all of these; it can not be implemented elsewhere, because the formats are fixed.
+/// Implemented for all of these; it can not be implemented elsewhere, because the formats are
+/// fixed.
+///
+/// ```
+/// use lanpeer::{Connection, Encode, Format, Json, SendError};
+///
+/// fn twice<F, Q>(conn: &Connection<F>, item: &Q) -> Result<(), SendError>
+/// where
+///     F: Format,
+///     Q: Encode<F> + ?Sized,
+/// {
+///     conn.send(item)?;
+///     conn.send(item)
+/// }
+/// # use lanpeer::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+/// # let (to, asker) = (bob.local_addr(), alice.clone());
+/// # let asking = std::thread::spawn(move || asker.connect::<Json<String>>(to));
+/// # let from_alice = bob.accept::<Json<String>>()?;
+/// # let to_bob = asking.join().unwrap()?;
+/// twice(&to_bob, "hello")?; // &str for String
+/// twice(&to_bob, &"hello".to_owned())?;
+/// to_bob.close()?;
+/// assert_eq!(from_alice.iter().count(), 4);
+/// # Ok(()) }
+/// ```
 pub trait Encode<F: Format> {
+    /// What it will be; `None`: only `F` itself can say, and does.
+    #[doc(hidden)]
+    fn data_type(&self) -> Option<DataType> {
+        F::DATA_TYPE
+    }
+
     /// Encodes into `out`, or names the bytes in `self` that need no encoding.
     #[doc(hidden)]
     fn encode<'a>(
@@ -113,6 +203,14 @@ mod sealed {
 /// The program's value can not be encoded, for example a map whose keys are not strings as JSON.
 ///
 /// Nothing was sent, and the connection goes on.
+///
+/// ```
+/// use lanpeer::Message;
+///
+/// let no_json = std::collections::HashMap::from([((1, 2), 3)]);
+/// let error = Message::json(&no_json).unwrap_err();
+/// assert_eq!(error.to_string(), "the value can not be encoded as json: key must be a string");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodeError {
     data_type: DataType,
@@ -141,6 +239,15 @@ impl fmt::Display for EncodeError {
 impl std::error::Error for EncodeError {}
 
 /// The bytes of a message are not what its data type says, or not of the type that was asked for.
+///
+/// Its text may quote the message: at most 200 characters, none of them a control character.
+///
+/// ```
+/// use lanpeer::Message;
+///
+/// let error = Message::bytes(*b"text").decode::<f64>().unwrap_err();
+/// assert!(error.to_string().starts_with("malformed bytes message: invalid type"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeError {
     data_type: DataType,
@@ -178,16 +285,31 @@ impl std::error::Error for DecodeError {}
 /// connection's becomes where the connection is not strict.
 fn decode_any<T: serde::de::DeserializeOwned>(
     data_type: DataType,
-    dialect: Dialect,
+    reading: Reading,
     payload: &[u8],
-) -> Result<T, DecodeError> {
-    match (data_type, dialect) {
-        (DataType::Json, _) => json::decode(payload),
-        (DataType::Raw, Dialect::Lanpeer) => raw::decode(payload),
-        (DataType::Raw, Dialect::Peerpy) => Err(DecodeError::new(
-            data_type,
-            "a pickle from a peer that is not a lanpeer: lanpeer reads none yet",
-        )),
-        (DataType::Bytes, _) => plain::decode(payload),
+) -> Result<Decoded<T>, DecodeError> {
+    let value = match (data_type, reading.dialect) {
+        (DataType::Json, _) => json::decode(payload)?,
+        (DataType::Raw, Dialect::Lanpeer) => raw::decode(payload)?,
+        (DataType::Raw, Dialect::Peerpy) => return pickle::decode(payload, reading.limits),
+        (DataType::Bytes, _) => plain::decode(payload)?,
+    };
+    Ok((value, payload.len()))
+}
+
+/// In place of the feature: says that it is missing.
+#[cfg(not(feature = "pickle"))]
+mod pickle {
+    use super::{DataType, DecodeError, Decoded, EncodeError, Limits};
+
+    const MISSING: &str = "the other side is not a lanpeer, so that raw is a pickle: \
+        this needs lanpeer's feature `pickle`";
+
+    pub fn encode<Q: ?Sized>(_: &Q, _: &mut Vec<u8>) -> Result<(), EncodeError> {
+        Err(EncodeError::new(DataType::Raw, MISSING))
+    }
+
+    pub fn decode<T>(_: &[u8], _: Limits) -> Result<Decoded<T>, DecodeError> {
+        Err(DecodeError::new(DataType::Raw, MISSING))
     }
 }

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, MAX_DEPTH, Payload,
-    decode_any,
+    DataType, DecodeError, Decoded, Dialect, Encode, EncodeError, Encoded, Format, MAX_DEPTH,
+    Payload, Reading, decode_any, pickle,
 };
 
 /// Messages are `raw`: MessagePack between two lanpeers; the item is any serde type.
@@ -17,8 +17,29 @@ use super::{
 /// Structs are maps with field names, so that both sides may add fields. Values nest at most 128
 /// deep. Bytes after the value make a message malformed. Smaller and faster than [`Json`](crate::Json).
 ///
-/// A peer that is not a lanpeer speaks pickle here; a raw connection to or from one fails at the
-/// handshake.
+/// A peer that is not a lanpeer, such as peerpy, speaks Python's pickle here. That needs the feature
+/// `pickle`; without it, a raw connection to or from such a peer fails at the handshake.
+///
+/// # With the feature `pickle`
+///
+/// | Python | serde, received | serde, sent |
+/// | --- | --- | --- |
+/// | `None` | `None`, unit | `None`, unit, unit struct |
+/// | `bool`; `int` of at most 64 bits; `float` | bool; integers; floats | the same |
+/// | `str` | string, char, variant without a value | the same |
+/// | `bytes`, `bytearray` | bytes, and what asks for a sequence (`Vec<u8>`) | bytes as serde has them (`serde_bytes`), as `bytes` |
+/// | `list`; `tuple` | sequence, tuple, tuple struct | sequence, as `list`; tuple, array, tuple struct, as `tuple` |
+/// | `set`, `frozenset` | the same | – |
+/// | `dict` | map, struct | map; struct, with the names of its fields |
+/// | `{'Name': value}` | variant with a value | the same, several values as a `tuple`, fields as a `dict` |
+///
+/// Read is every protocol, 0 to 5, and one object in several places; written is protocol 4. Nothing
+/// that a pickle names is looked up or run: an object of any other kind, a text with half of a
+/// surrogate pair, or an integer of more than 64 bits makes the message malformed, with words that
+/// say so. So do pickles that nest deeper or become larger than
+/// `PeerBuilder::max_pickle_depth` and `PeerBuilder::max_pickle_expansion` allow. A value that can
+/// not be sent, an integer of more than 64 bits or a key that Python can not hash (a sequence, a map,
+/// a struct), is an error of `send`.
 ///
 /// ```
 /// use lanpeer::{Peer, Raw};
@@ -46,10 +67,10 @@ impl<T: DeserializeOwned + Send + 'static> Format for Raw<T> {
 
     fn decode(
         data_type: DataType,
-        dialect: Dialect,
+        reading: Reading,
         payload: Payload<'_>,
-    ) -> Result<T, DecodeError> {
-        decode_any(data_type, dialect, &payload)
+    ) -> Result<Decoded<T>, DecodeError> {
+        decode_any(data_type, reading, &payload)
     }
 }
 
@@ -76,10 +97,7 @@ where
     Q: Serialize + ?Sized,
 {
     if dialect == Dialect::Peerpy {
-        return Err(EncodeError::new(
-            DataType::Raw,
-            "the other side is not a lanpeer and expects a pickle",
-        ));
+        return pickle::encode(item, out);
     }
     let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();
     item.serialize(&mut serializer)
@@ -152,6 +170,7 @@ mod tests {
         }
     }
 
+    #[cfg(not(feature = "pickle"))]
     #[test]
     fn pickles_are_refused_by_name() {
         let error = encode(&1, Dialect::Peerpy, &mut Vec::new()).unwrap_err();

@@ -15,14 +15,17 @@ thread_local! {
 ///
 /// The buffer is taken out of its place meanwhile, so that a `Serialize` that sends messages of its
 /// own finds an empty place rather than a borrowed buffer.
-pub(crate) fn with_encoded<F: Format, R>(
+pub(crate) fn with_encoded<F: Format, E: From<EncodeError>>(
     item: &(impl Encode<F> + ?Sized),
     dialect: Dialect,
-    then: impl FnOnce(Encoded<'_>) -> R,
-) -> Result<R, EncodeError> {
+    then: impl FnOnce(Encoded<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut scratch = SCRATCH.take();
     scratch.clear();
-    let result = item.encode(dialect, &mut scratch).map(then);
+    let result = match item.encode(dialect, &mut scratch) {
+        Ok(message) => then(message),
+        Err(error) => Err(error.into()),
+    };
     if scratch.capacity() <= KEEP {
         SCRATCH.set(scratch);
     }

@@ -267,25 +267,30 @@ impl Pending {
         let entered = Link::new(&hub, &socket, self.agreed, slot)
             .map_err(|_| Error::Withdrawn)
             .and_then(|link| {
-                let made = start(&link);
-                hub.enter(&link)?;
-                Ok((link, made))
+                hub.check_running()?;
+                Ok(link)
             });
-        drop(watched);
-        let (link, (connection, start)) = entered.inspect_err(|_| {
+        let link = entered.inspect_err(|_| {
             deny(&socket, "stopped");
             let _ = socket.shutdown(Shutdown::Read);
         })?;
-        // Before the answer goes out: the other side may send at once.
-        *decision = Decision::Accepted(start);
+        // Before the connection is entered: what a broadcast sends must follow the answer. The
+        // reader thread looks at the decision, and so starts only after this function.
         let answer = Answer::Accept { lanpeer: true };
         if !answer
             .write()
             .is_ok_and(|header| write_answer(&socket, &header))
         {
-            link.kill(CloseReason::Reset);
+            let _ = socket.shutdown(Shutdown::Both);
             return Err(Error::Withdrawn);
         }
+        let (connection, start) = start(&link);
+        hub.enter(&link).inspect_err(|_| {
+            // Wakes the reader thread, which looks at the socket.
+            let _ = socket.shutdown(Shutdown::Both);
+        })?;
+        drop(watched);
+        *decision = Decision::Accepted(start);
         Ok(connection)
     }
 

@@ -16,6 +16,9 @@ use super::lock;
 /// In a long burst the program is told after so many messages.
 pub(super) const BATCH: usize = 256;
 
+/// So many bytes of a message count as a message more: large ones take longer to decode.
+pub(super) const BATCH_SHARE: usize = 128;
+
 #[derive(Default)]
 pub(super) struct Arrivals {
     /// Threads that wait, or are about to.

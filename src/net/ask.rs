@@ -5,8 +5,10 @@ use std::net::{IpAddr, SocketAddrV4, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
 use super::handshake::{Early, NoHeader, Start, read_header};
-use super::hub::{Hub, Side};
+use super::hub::{Hub, Side, Watched};
 use super::link::{Agreement, Link};
 use super::socket::{prepare, reset};
 use crate::error::{CloseReason, Error, Result};
@@ -33,11 +35,13 @@ pub(crate) fn connect<T>(
     hub.check_running()?;
     let slot = hub.slot()?;
     let deadline = Instant::now() + request.timeout;
-    let (socket, addr) = reach(hub, addrs, request.timeout, deadline)?;
+    let reached = reach(hub, addrs, request.timeout, deadline);
+    let (socket, addr, watched) = match reached {
+        Err(_) if hub.is_stopped() => return Err(Error::Stopped),
+        reached => reached?,
+    };
     let io = |context| move |source| Error::Io { context, source };
     prepare(&socket, hub.settings.keepalive).map_err(io("the socket's options"))?;
-    let socket = Arc::new(socket);
-    let watched = hub.watch(&socket, Side::Asking)?;
     let result = ask(hub, &socket, addr, request, deadline);
     let (dialect, bytes) = match result {
         Err(_) if hub.is_stopped() => return Err(Error::Stopped),
@@ -80,16 +84,20 @@ pub(crate) fn connect<T>(
             source,
         });
     }
+    if hub.is_stopped() {
+        // `stop` may have counted the threads before this one began.
+        link.kill(CloseReason::Stopped);
+    }
     Ok(connection)
 }
 
 /// Opens the TCP connection.
 fn reach(
-    hub: &Hub,
+    hub: &Arc<Hub>,
     addrs: &[SocketAddrV4],
     timeout: Duration,
     deadline: Instant,
-) -> Result<(TcpStream, SocketAddrV4)> {
+) -> Result<(Arc<TcpStream>, SocketAddrV4, Watched)> {
     let own = hub.local_addr;
     let mut failure = None;
     for &addr in addrs {
@@ -102,15 +110,23 @@ fn reach(
         if left.is_zero() {
             break;
         }
-        match TcpStream::connect_timeout(&addr.into(), left) {
-            Ok(socket) => {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP));
+        let socket = socket.map_err(|source| Error::Io {
+            context: "a socket",
+            source,
+        })?;
+        let socket = Arc::new(TcpStream::from(socket));
+        // `stop` shuts it down, which also ends a connect that waits.
+        let watched = hub.watch(&socket, Side::Asking)?;
+        match SockRef::from(&*socket).connect_timeout(&addr.into(), left) {
+            Ok(()) => {
                 let here = socket
                     .local_addr()
                     .is_ok_and(|here| here.ip() == *addr.ip());
                 if here && addr.port() == own.port() && own.ip().is_unspecified() {
                     return Err(Error::SelfConnection { addr: addr.into() });
                 }
-                return Ok((socket, addr));
+                return Ok((socket, addr, watched));
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
             Err(source) => {

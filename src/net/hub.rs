@@ -312,9 +312,15 @@ impl Hub {
             // A handler stopped its own peer: this thread can not wait for itself.
             let hub = Arc::clone(self);
             let finish = move || hub.finish_stop();
-            let _ = std::thread::Builder::new()
-                .name("lanpeer-stop".to_owned())
-                .spawn(finish);
+            let builder = std::thread::Builder::new().name("lanpeer-stop".to_owned());
+            if builder.spawn(finish).is_err() {
+                // No thread to be had for a graceful end.
+                self.pulse.stop();
+                self.links()
+                    .iter()
+                    .for_each(|link| link.kill(CloseReason::Stopped));
+                drop(lock(&self.events).take());
+            }
         } else {
             self.finish_stop();
         }

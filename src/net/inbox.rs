@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 use std::mem::size_of;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, select};
 
-use super::arrivals::BATCH;
+use super::arrivals::{BATCH, BATCH_SHARE};
 use super::link::Link;
 use super::lock;
 use crate::error::CloseReason;
@@ -67,6 +67,11 @@ impl<T> Inbox<T> {
             self.wait(link, usize::MAX, |inbox| {
                 inbox.sizes.is_empty() || inbox.bytes + size <= limit
             })?;
+            if !self.sizes.is_empty() && self.bytes + size > limit {
+                // No handle is left, and so no room can be waited for: the bound holds all the same.
+                self.abandoned = true;
+                return Ok(());
+            }
         }
         let sent = match self.sender.try_send(item) {
             Err(TrySendError::Full(item)) => {
@@ -86,7 +91,7 @@ impl<T> Inbox<T> {
             }
             sent => sent.is_ok(),
         };
-        self.unannounced += 1;
+        self.unannounced += 1 + size / BATCH_SHARE;
         if self.unannounced >= BATCH {
             self.unannounced = 0;
             link.arrivals.announce();
@@ -119,13 +124,16 @@ impl<T> Inbox<T> {
         while !enough(self) && !room.abandoned.load(Ordering::SeqCst) {
             let guard = lock(&room.mutex);
             room.below.store(below, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
             self.count();
             if link.is_dead() {
                 return Err(killed(link));
             }
             if !enough(self) && !room.abandoned.load(Ordering::SeqCst) {
                 drop(room.made.wait_timeout(guard, pause));
-                pause = (pause * 2).min(Duration::from_millis(20));
+                let polled = room.selected.load(Ordering::Relaxed);
+                let longest = if polled { 20 } else { 1000 };
+                pause = (pause * 2).min(Duration::from_millis(longest));
                 // From now on any message that is taken is news.
                 below = usize::MAX;
                 self.count();
@@ -160,6 +168,10 @@ impl Link {
         receiver: &Receiver<T>,
         deadline: Option<Instant>,
     ) -> Result<T, RecvTimeoutError> {
+        if self.is_handled() && self.on_reader_thread() {
+            // A handler would wait for the end of its own connection, which it holds up.
+            return Err(RecvTimeoutError::Disconnected);
+        }
         let item = self.arrivals.wait(deadline, || receiver.try_recv())?;
         self.taken(|| receiver.len());
         Ok(item)
@@ -167,7 +179,8 @@ impl Link {
 
     /// The program has taken a message; `left` is how many still wait.
     pub fn taken(&self, left: impl FnOnce() -> usize) {
-        let below = self.room.below.load(Ordering::Acquire);
+        fence(Ordering::SeqCst);
+        let below = self.room.below.load(Ordering::Relaxed);
         if below > 0 && left() < below {
             // A waiting reader looks by itself now and then, so that a notice that is missed in
             // this moment does no harm.
@@ -186,6 +199,9 @@ impl Link {
 
     /// The program will receive through the channel itself.
     pub fn select(&self) {
-        self.room.selected.store(true, Ordering::Relaxed);
+        if !self.room.selected.swap(true, Ordering::SeqCst) {
+            let _guard = lock(&self.room.mutex);
+            self.room.made.notify_one();
+        }
     }
 }

@@ -21,7 +21,7 @@ use super::inbox::Room;
 use super::lock;
 use super::outbox::Outbox;
 use super::reader::ReadAhead;
-use super::socket::{acknowledged, kernel_table, reset};
+use super::socket::{acknowledged, kernel_table, reset, reset_if_it_dies};
 use crate::error::{CloseError, CloseReason};
 use crate::format::{DataType, Dialect};
 use crate::options::StreamSize;
@@ -164,6 +164,9 @@ impl Link {
             SocketAddr::V6(_) => unreachable!("only IPv4 sockets are made"),
         };
         let ends = (v4(socket.local_addr()?), v4(socket.peer_addr()?));
+        if agreed.dialect == Dialect::Peerpy {
+            reset_if_it_dies(socket);
+        }
         let (kill_signal, killed) = crossbeam_channel::bounded(0);
         let stream_size = match agreed.stream {
             Some(StreamSize::Of(size)) => size,
@@ -220,6 +223,14 @@ impl Link {
         }
     }
 
+    pub(super) fn on_reader_thread(&self) -> bool {
+        self.reader.get() == Some(&std::thread::current().id())
+    }
+
+    pub(super) fn is_handled(&self) -> bool {
+        self.handled.load(Ordering::SeqCst)
+    }
+
     pub fn set_handled(&self) {
         self.handled.store(true, Ordering::SeqCst);
     }
@@ -266,46 +277,70 @@ impl Link {
 
     /// Begins a graceful end and returns at once. A deadline is set for the other side.
     pub fn close_in_background(self: &Arc<Link>, reason: CloseReason) {
-        let deadline = Instant::now() + self.hub.settings.close_timeout;
-        self.begin_close(reason.clone());
-        if lock(&self.life).ended {
-            return;
+        if self.dialect == Dialect::Peerpy {
+            return self.reset_in_background(reason);
         }
-        match self.dialect {
-            Dialect::Lanpeer => self.hub.pulse.kill_at(deadline, self),
-            Dialect::Peerpy => {
-                let link = Arc::clone(self);
-                let finish = move || link.finish_peerpy(deadline, reason);
-                if self
-                    .hub
-                    .spawn(format!("lanpeer-c-{}", self.id), finish)
-                    .is_err()
-                {
-                    self.hub.pulse.kill_at(deadline, self);
-                }
-            }
+        let deadline = Instant::now() + self.hub.settings.close_timeout;
+        self.begin_close(reason);
+        if !lock(&self.life).ended {
+            self.hub.pulse.kill_at(deadline, self);
         }
     }
 
+    /// Begins an end without FIN and returns at once: what is queued is still delivered, then the
+    /// connection is reset.
+    pub fn reset_in_background(self: &Arc<Link>, reason: CloseReason) {
+        let deadline = Instant::now() + self.hub.settings.close_timeout;
+        self.begin(&reason, Dialect::Peerpy);
+        if lock(&self.life).ended {
+            return;
+        }
+        let link = Arc::clone(self);
+        let finish = move || link.drain_and_reset(deadline, reason);
+        if self
+            .hub
+            .spawn(format!("lanpeer-c-{}", self.id), finish)
+            .is_err()
+        {
+            self.hub.pulse.kill_at(deadline, self);
+        }
+    }
+
+    /// A message came for which nobody is left: delivers what this side has sent, and says why the
+    /// reader is to end. Then the connection is reset, so that the other side learns of the loss.
+    pub fn discard(&self) -> CloseReason {
+        let deadline = Instant::now() + self.hub.settings.close_timeout;
+        let _ =
+            self.outbox.wait_until_empty(Some(deadline)).is_ok() && self.taken_by_kernel(deadline);
+        let life = lock(&self.life);
+        life.closing.clone().unwrap_or(CloseReason::ClosedHere)
+    }
+
     fn begin_close(&self, reason: CloseReason) {
+        self.begin(&reason, self.dialect);
+    }
+
+    /// Accepts no more messages. A FIN follows what is queued, unless the end is to be as peerpy
+    /// needs it.
+    fn begin(&self, reason: &CloseReason, dialect: Dialect) {
         let reason = {
             let mut life = lock(&self.life);
             if let Some(reason) = &life.reason {
                 reason.clone()
             } else {
-                life.closing.get_or_insert(reason).clone()
+                life.closing.get_or_insert(reason.clone()).clone()
             }
         };
-        self.outbox.finish(reason, self.dialect);
+        self.outbox.finish(reason, dialect);
     }
 
     /// Closes gracefully and waits for the other side, for at most `close_timeout`.
     pub fn close(self: &Arc<Link>) -> Result<(), CloseError> {
         let deadline = Instant::now() + self.hub.settings.close_timeout;
         self.begin_close(CloseReason::ClosedHere);
-        let here = Some(&std::thread::current().id()) == self.reader.get();
+        let here = self.on_reader_thread();
         match self.dialect {
-            Dialect::Peerpy => self.finish_peerpy(deadline, CloseReason::ClosedHere),
+            Dialect::Peerpy => self.drain_and_reset(deadline, CloseReason::ClosedHere),
             // Only this thread could see the other side's FIN: it reads until there.
             Dialect::Lanpeer if here => self.read_to_the_end(deadline),
             Dialect::Lanpeer => {}
@@ -326,7 +361,7 @@ impl Link {
             Some(reason) => Err(CloseError::Incomplete(reason.clone())),
             None => {
                 drop(life);
-                if self.handled.load(Ordering::SeqCst) && !here {
+                if self.is_handled() && !here {
                     // No handle's drop will end it.
                     self.kill(CloseReason::TimedOut);
                 }
@@ -337,7 +372,7 @@ impl Link {
 
     /// peerpy never notices a FIN, but a reset: so when its system has everything, reset. Measured:
     /// it then still hands over the last message, and then its `close` event comes.
-    fn finish_peerpy(&self, deadline: Instant, reason: CloseReason) {
+    fn drain_and_reset(&self, deadline: Instant, reason: CloseReason) {
         let drained =
             self.outbox.wait_until_empty(Some(deadline)).is_ok() && self.taken_by_kernel(deadline);
         let reason = if drained {
@@ -348,7 +383,7 @@ impl Link {
         {
             let mut life = lock(&self.life);
             if life.reason.is_none() {
-                life.clean = drained;
+                life.clean = drained && self.dialect == Dialect::Peerpy;
             }
         }
         self.kill(reason);
@@ -415,9 +450,6 @@ impl Link {
         let Some(socket) = self.outbox.socket() else {
             return;
         };
-        if self.outbox.wait_until_empty(Some(deadline)).is_err() {
-            return;
-        }
         if self
             .read_ahead
             .read(&socket, deadline, self.hub.settings.receive_queue_bytes)

@@ -38,7 +38,7 @@ pub(crate) use writer::{Burst, Wait};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks, whatever became of others who held the lock: no code of ours panics while it holds one,
-/// and the program's code never runs under one.
+/// and the program's code does not run under one (only its handler may be dropped there).
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

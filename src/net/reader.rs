@@ -70,13 +70,13 @@ impl Reader {
             Ok(()) => {
                 link.remote_finished();
                 // Ends the program's `recv` now: no further message will come.
-                drop(take);
+                let_go(take);
                 link.arrivals.announce();
                 link.answer_fin(Instant::now() + link.hub.settings.close_timeout);
             }
             Err(reason) => {
                 link.kill(reason);
-                drop(take);
+                let_go(take);
                 link.arrivals.announce();
             }
         }
@@ -251,6 +251,10 @@ impl Link {
         if let Some(error) = self.read_ahead.error() {
             return Err(error);
         }
+        // The error that the writer met was the end; the reader sees only its shadow.
+        if let Some(failure) = self.outbox.failure() {
+            return Err(failure);
+        }
         match self.close_reason() {
             Some(reason) if self.is_dead() => Err(reason),
             _ => Ok(()),
@@ -264,6 +268,11 @@ fn why(error: FrameError) -> CloseReason {
         FrameError::DeniedType { expected, got } => CloseReason::DeniedType { expected, got },
         other => CloseReason::Malformed(format!("malformed: {other}")),
     }
+}
+
+/// Drops the handler; what it owns is the program's, and may panic.
+fn let_go<T>(take: T) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(take)));
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> String {

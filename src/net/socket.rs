@@ -120,6 +120,11 @@ pub(super) fn reset(stream: &TcpStream) {
     let _ = stream.shutdown(how);
 }
 
+/// If this process dies, its system shall reset the connection: a peerpy would spin on a FIN.
+pub(super) fn reset_if_it_dies(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
 /// Both sides have sent FIN: waits until the other side's system has acknowledged all of ours.
 /// `false`: it did not before the deadline, or reset the connection instead.
 pub(super) fn acknowledged(stream: &TcpStream, deadline: Instant) -> bool {

@@ -248,6 +248,7 @@ impl Link {
         drop(queue);
 
         let mut written = 0;
+        let mut tried = false;
         let result = loop {
             if written == total {
                 break Ok(());
@@ -255,14 +256,17 @@ impl Link {
             if outbox.closing.load(Ordering::SeqCst) {
                 break Ok(());
             }
-            if matches!(wait, Wait::Until(deadline) if Instant::now() >= deadline) {
+            if tried && matches!(wait, Wait::Until(deadline) if Instant::now() >= deadline) {
                 break Ok(());
             }
             let parts = [
                 IoSlice::new(&header[written.min(header_len)..header_len]),
                 IoSlice::new(&payload[written.saturating_sub(header_len)..]),
             ];
-            match write_slice(&socket, &parts[usize::from(written >= header_len)..]) {
+            let parts = &parts[usize::from(written >= header_len)..];
+            let write = if tried { write_slice } else { write_now };
+            tried = true;
+            match write(&socket, parts) {
                 Ok(n) => written += n,
                 Err(error) if is_pause(&error) => {}
                 Err(error) => break Err(error),
@@ -334,8 +338,15 @@ impl Link {
         {
             // The system has no thread for us: then this one does the work.
             trace!("connection {}: no writer thread: {error}", self.id);
-            self.write_pending();
-            lock(&self.outbox.queue).writer = false;
+            loop {
+                self.write_pending();
+                let mut queue = lock(&self.outbox.queue);
+                // Others left theirs to us as long as we were the writer.
+                if queue.busy || queue.pending.is_empty() || queue.socket.is_none() {
+                    queue.writer = false;
+                    break;
+                }
+            }
         }
     }
 

@@ -26,7 +26,14 @@ pub enum DataType {
 }
 
 impl DataType {
-    /// The name on the wire: `raw`, `json` or `bytes`.
+    /// The name on the wire: `raw`, `json` or `bytes`. `Display` and `FromStr` use the same.
+    ///
+    /// ```
+    /// use lanpeer::DataType;
+    ///
+    /// assert_eq!(DataType::Bytes.as_str(), "bytes");
+    /// assert_eq!(DataType::Bytes.as_str().parse(), Ok(DataType::Bytes));
+    /// ```
     pub const fn as_str(self) -> &'static str {
         match self {
             DataType::Raw => "raw",
@@ -43,6 +50,13 @@ impl fmt::Display for DataType {
 }
 
 /// The text is not the name of a [`DataType`].
+///
+/// ```
+/// use lanpeer::DataType;
+///
+/// let error = "xml".parse::<DataType>().unwrap_err();
+/// assert_eq!(error.to_string(), "unknown data type `xml`: use raw, json or bytes");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownDataType(pub(crate) String);
 

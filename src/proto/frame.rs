@@ -22,8 +22,8 @@ pub(crate) enum Step {
         size: usize,
         data_type: DataType,
     },
-    /// A whole frame of a stream is there, but it may also be the start of a keepalive. If nothing
-    /// more comes at once it is the frame: then call [`Decoder::take_as_frame`].
+    /// A whole payload is there, but it may also be the start of a keepalive. If nothing more comes
+    /// at once it is the payload: then call [`Decoder::take_as_frame`].
     Ambiguous,
 }
 
@@ -130,20 +130,50 @@ impl Decoder {
         let Some(header) = input.first_chunk::<HEADER_LEN>() else {
             return Ok(Step::Need(HEADER_LEN));
         };
-        if let (Some(step), true) = (self.last_step, *header == self.last) {
-            return Ok(step);
+        if self.last_step.is_none() || *header != self.last {
+            let step = match Between::parse(header)? {
+                Between::Other => return Ok(Step::Skip(HEADER_LEN)),
+                Between::Data { size, data_type } => Step::Message {
+                    skip: HEADER_LEN,
+                    size: self.admit(size, data_type)?,
+                    data_type,
+                },
+            };
+            self.last = *header;
+            self.last_step = Some(step);
         }
-        let step = match Between::parse(header)? {
-            Between::Other => return Ok(Step::Skip(HEADER_LEN)),
-            Between::Data { size, data_type } => Step::Message {
-                skip: HEADER_LEN,
-                size: self.admit(size, data_type)?,
+        match self.last_step {
+            Some(Step::Message {
+                skip,
+                size,
                 data_type,
-            },
-        };
-        self.last = *header;
-        self.last_step = Some(step);
-        Ok(step)
+            }) if !self.rules.lanpeer && size > 0 => {
+                Ok(self.after_header(&input[skip..], size, data_type))
+            }
+            step => Ok(step.unwrap_or(Step::Need(HEADER_LEN))),
+        }
+    }
+
+    /// peerpy sends header and payload one after the other, and its keepalives from another thread:
+    /// so one may come between the two. No JSON and no plain pickle begins like one.
+    fn after_header(&mut self, input: &[u8], size: usize, data_type: DataType) -> Step {
+        let seen = input.len().min(HEADER_LEN);
+        let mut skip = HEADER_LEN;
+        if !self.as_frame && PING.starts_with(&input[..seen]) {
+            if input.len() == size && seen == size && data_type == DataType::Bytes {
+                return Step::Ambiguous;
+            }
+            if seen < HEADER_LEN {
+                return Step::Need(HEADER_LEN + seen + 1);
+            }
+            skip += HEADER_LEN;
+        }
+        self.as_frame = false;
+        Step::Message {
+            skip,
+            size,
+            data_type,
+        }
     }
 
     fn admit(&self, size: u64, data_type: DataType) -> Result<usize, FrameError> {
@@ -210,12 +240,19 @@ impl Decoder {
             _ if size == 0 => return Err(FrameError::Empty(data_type)),
             _ => {}
         }
-        self.stream = StreamState::Headerless;
-        Ok(Step::Message {
-            skip: HEADER_LEN,
-            size,
-            data_type,
-        })
+        let step = if self.rules.lanpeer {
+            Step::Message {
+                skip: HEADER_LEN,
+                size,
+                data_type,
+            }
+        } else {
+            self.after_header(&input[HEADER_LEN..], size, data_type)
+        };
+        if matches!(step, Step::Message { .. }) {
+            self.stream = StreamState::Headerless;
+        }
+        Ok(step)
     }
 
     /// A frame without a header, or peerpy's keepalive between two of them.

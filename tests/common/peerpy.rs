@@ -5,11 +5,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 use super::DEADLINE;
 
@@ -147,7 +147,12 @@ impl Process {
     /// The next line of its output; `None` once it has ended.
     #[track_caller]
     pub fn line(&mut self) -> Option<String> {
-        match self.lines.recv_timeout(DEADLINE) {
+        self.line_until(Instant::now() + DEADLINE)
+    }
+
+    #[track_caller]
+    fn line_until(&mut self, end: Instant) -> Option<String> {
+        match self.lines.recv_timeout(left(end)) {
             Ok(line) => {
                 self.seen.push(line.clone());
                 Some(line)
@@ -162,7 +167,8 @@ impl Process {
     /// The rest of the next line that starts so; those before it are passed over.
     #[track_caller]
     pub fn line_after(&mut self, start: &str) -> String {
-        while let Some(line) = self.line() {
+        let end = Instant::now() + DEADLINE;
+        while let Some(line) = self.line_until(end) {
             if let Some(rest) = line.strip_prefix(start) {
                 return rest.to_string();
             }
@@ -193,11 +199,12 @@ impl Process {
 
     /// All that it has printed, for the message of a failed test.
     pub fn story(&mut self) -> String {
-        let patience = Duration::from_millis(200);
+        // What is on its way; a program that goes on talking is not heard to the end.
+        let end = Instant::now() + Duration::from_millis(200);
         self.seen.extend(std::iter::from_fn(|| {
-            self.lines.recv_timeout(patience).ok()
+            self.lines.recv_timeout(left(end)).ok()
         }));
-        let errors = std::iter::from_fn(|| self.errors.recv_timeout(patience).ok());
+        let errors = std::iter::from_fn(|| self.errors.recv_timeout(left(end)).ok());
         let errors: Vec<String> = errors.collect();
         format!(
             "its output:\n{}\nits errors:\n{}",
@@ -212,6 +219,10 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn left(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now())
 }
 
 fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
@@ -230,6 +241,7 @@ fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
 pub struct Peerpy {
     process: Process,
     waiting: VecDeque<Value>,
+    may_crash: bool,
     /// Where the peer listens.
     pub addr: SocketAddr,
 }
@@ -251,6 +263,7 @@ impl Peerpy {
         let mut peerpy = Peerpy {
             process,
             waiting: VecDeque::new(),
+            may_crash: false,
             addr,
         };
         let listening = peerpy.event("listening");
@@ -265,10 +278,28 @@ impl Peerpy {
     /// Has it do something, such as `{"do": "send", "data": 1}`; gives its answer.
     #[track_caller]
     pub fn tell(&mut self, command: Value) -> Value {
+        let name = command["do"].as_str().expect("a command").to_owned();
+        self.begin(command);
+        self.answer(&name)
+    }
+
+    /// Has it begin something that may take long.
+    #[track_caller]
+    pub fn begin(&mut self, command: Value) {
         self.process.write_line(&command.to_string());
-        let answer = self.next("done", command["do"].as_str().expect("a command"));
+    }
+
+    /// The answer to the command of this name.
+    #[track_caller]
+    pub fn answer(&mut self, name: &str) -> Value {
+        let answer = self.next("done", name);
         assert_eq!(answer.get("error"), None, "{}", self.process.story());
         answer
+    }
+
+    /// From now on its threads may die: the test is about that.
+    pub fn may_crash(&mut self) {
+        self.may_crash = true;
     }
 
     /// Has it connect, with peerpy's own options; whether it was accepted.
@@ -278,6 +309,16 @@ impl Peerpy {
         let fields = command.as_object_mut().expect("an object");
         fields.extend(options.as_object().expect("options are an object").clone());
         self.tell(command)["connected"] == true
+    }
+
+    /// Has it connect where that raises an exception: which one.
+    #[track_caller]
+    pub fn connect_error(&mut self, addr: SocketAddr) -> String {
+        let command = json!({ "do": "connect", "address": addr.to_string() });
+        self.process.write_line(&command.to_string());
+        let answer = self.next("done", "connect");
+        let error = answer["error"].as_str().expect("an exception");
+        error.split(':').next().unwrap_or(error).to_owned()
     }
 
     /// Has it send; `{"hex": "00ff"}` is bytes.
@@ -314,10 +355,14 @@ impl Peerpy {
         if let Some(at) = self.waiting.iter().position(|line| line[key] == value) {
             return self.waiting.remove(at).expect("just found");
         }
-        while let Some(line) = self.process.line() {
+        // Not for each line: its keepalives go on and on.
+        let end = Instant::now() + DEADLINE;
+        while let Some(line) = self.process.line_until(end) {
             let line: Value = serde_json::from_str(&line).expect("a line of JSON");
             // A thread of peerpy that died is a failure, whatever the test is about.
-            assert_ne!(line["event"], "crash", "{line}\n{}", self.process.story());
+            if line["event"] == "crash" && !self.may_crash {
+                panic!("{line}\n{}", self.process.story());
+            }
             if line[key] == value {
                 return line;
             }

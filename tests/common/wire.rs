@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use lanpeer::{Connection, Format, Peer};
 use socket2::SockRef;
 
-use super::{next_offer, DEADLINE};
+use super::{DEADLINE, next_offer};
 
 /// Bytes in a header.
 pub const HEADER: usize = 128;

@@ -12,6 +12,8 @@ mod handshakes;
 mod headers;
 mod memory;
 mod payloads;
+#[cfg(feature = "pickle")]
+mod pickles;
 mod random;
 
 use common::wire::header;

@@ -67,6 +67,7 @@ class Driver:
         self.connection = None  # the newest one: a test uses one at a time
         self.reply = False
         self.welcome = True
+        self.busy = 0  # how many seconds each offer takes
         self.peer = peerpy.Peer(
             address,
             invisible=True,  # else it binds UDP port 1024
@@ -94,6 +95,7 @@ class Driver:
             stream=connection.stream,
             data_size=connection.data_size,
         )
+        time.sleep(self.busy)
         return self.welcome
 
     def on_connection(self, peer, connection):
@@ -122,8 +124,8 @@ class Driver:
         self.peer.broadcast(unpack(data))
         return {}
 
-    def set(self, reply=False, welcome=True):
-        self.reply, self.welcome = reply, welcome
+    def set(self, reply=False, welcome=True, busy=0):
+        self.reply, self.welcome, self.busy = reply, welcome, busy
         return {}
 
     def timeout(self, seconds):

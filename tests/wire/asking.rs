@@ -169,6 +169,7 @@ fn without_an_answer_the_connect_gives_up() {
     wire.end();
 }
 
+#[cfg(not(feature = "pickle"))]
 #[test]
 fn raw_needs_a_lanpeer_or_a_feature() {
     let alice = peer();

@@ -88,6 +88,25 @@ pub(super) enum Node {
     Function(Function),
 }
 
+impl Node {
+    /// For the text of an error.
+    pub fn what(self) -> &'static str {
+        match self {
+            Node::None => "None",
+            Node::Bool(_) => "a bool",
+            Node::Int(_) | Node::Large(_) => "an int",
+            Node::Float(_) => "a float",
+            Node::Text(_) | Node::Unescaped(_) => "a str",
+            Node::Bytes(_) | Node::Latin1(_) => "bytes",
+            Node::List(_) => "a list",
+            Node::Tuple(_) => "a tuple",
+            Node::Set(_) | Node::Frozen(_) => "a set",
+            Node::Dict(_) => "a dict",
+            Node::Function(_) => "a function",
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Cell {
     item: NodeId,
@@ -149,11 +168,7 @@ impl<'a> Arena<'a> {
     pub fn extend(&mut self, mut chain: Chain, items: &[NodeId]) -> Chain {
         for &item in items {
             let cell = self.cells.len() as u32;
-            push(
-                &mut self.cells,
-                Cell { item, next: END },
-                self.pickle.len(),
-            );
+            push(&mut self.cells, Cell { item, next: END }, self.pickle.len());
             match self.cells.get_mut(chain.last as usize) {
                 Some(last) => last.next = cell,
                 None => chain.first = cell,
@@ -184,6 +199,12 @@ impl<'a> Arena<'a> {
 
     pub fn bytes(&self, span: Span) -> &'a [u8] {
         &self.pickle[span.range()]
+    }
+
+    #[cfg(test)]
+    pub fn memory(&self) -> usize {
+        let nodes = self.nodes.capacity() * size_of::<Node>();
+        nodes + self.cells.capacity() * size_of::<Cell>() + self.text.capacity()
     }
 
     /// The bytes that stand as the characters of this text.

@@ -24,7 +24,9 @@ pub(super) fn long(line: &[u8]) -> Result<i128> {
 
 fn decimal(line: &[u8]) -> Result<i128> {
     let digits = line.strip_prefix(b"-").unwrap_or(line);
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+    // Not as Python writes it, and it would read these as octal, or `-0` as False.
+    let zero = line != b"0" && digits.first() == Some(&b'0');
+    if digits.is_empty() || zero || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Error::new(format_args!("{} is no integer", shown(line))));
     }
     // Of digits only, so that it can only be too large.
@@ -143,7 +145,7 @@ mod tests {
         assert!(matches!(int(b"01"), Ok(Number::Bool(true))));
         assert!(matches!(int(b"1"), Ok(Number::Int(1))));
         assert!(matches!(long(b"-18446744073709551616L"), Ok(i) if i == -(1 << 64)));
-        for line in [&b""[..], b"-", b"+1", b"1 ", b"0x1", b"1L"] {
+        for line in [&b""[..], b"-", b"+1", b"1 ", b"0x1", b"011", b"-0", b"1L"] {
             assert!(int(line).is_err());
         }
         let digits = [b'9'; 100_000];

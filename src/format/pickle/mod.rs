@@ -14,9 +14,13 @@
 
 mod arena;
 mod budget;
+mod calls;
+mod containers;
 mod de;
 mod error;
+mod input;
 mod lines;
+mod opcode;
 mod read;
 mod ser;
 #[cfg(test)]
@@ -25,12 +29,14 @@ mod tests;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+#[cfg(test)]
+use super::MAX_DEPTH;
 use super::{DataType, DecodeError, EncodeError, Limits};
 use budget::Budget;
 
-/// What the arena, the stack, the marks and the memo take at most, for each byte of a pickle: a byte
-/// is at most one value (16), one place in a container (8), one on the stack, one mark and one entry
-/// of the memo (4 each); and 4 more while one of them is moved to grow.
+/// What the arena, the stack, the marks and the memo take at most. A byte of a pickle is at most one
+/// value (16 bytes), which stands once on the stack (4) and once in a container (8); or it is a mark,
+/// or an entry of the memo (4). While the values are moved to grow, half of them are there twice.
 #[cfg(test)]
 const ARENA_PER_BYTE: usize = 40;
 

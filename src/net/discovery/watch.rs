@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, SendError, Sender};
 
 use super::roster::{Key, Roster};
 use crate::neighbour::{Neighbour, Presence};
@@ -24,7 +24,7 @@ pub(crate) struct Subscriber {
 
 impl Subscriber {
     pub fn new(service: Option<String>) -> (Subscriber, Receiver<Presence>) {
-        let (sender, receiver) = crossbeam_channel::bounded(REPORTS_MAX);
+        let (sender, receiver) = crossbeam_channel::unbounded();
         // It begins behind: those who are there already are news for it.
         (
             Subscriber {
@@ -75,7 +75,12 @@ impl Subscriber {
             (_, Some(now)) => Presence::Found(now.clone()),
             (Some(then), None) => Presence::Lost(then.clone()),
         };
-        match self.sender.try_send(report) {
+        // Only this thread sends, so the bound holds; a bounded channel would reserve it all at once.
+        if self.sender.len() >= REPORTS_MAX {
+            self.behind = true;
+            return true;
+        }
+        match self.sender.send(report) {
             Ok(()) => {
                 match now {
                     Some(now) => self.told.insert(key, now.clone()),
@@ -83,11 +88,7 @@ impl Subscriber {
                 };
                 true
             }
-            Err(TrySendError::Full(_)) => {
-                self.behind = true;
-                true
-            }
-            Err(TrySendError::Disconnected(_)) => false,
+            Err(SendError(_)) => false,
         }
     }
 }

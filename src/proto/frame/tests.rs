@@ -244,3 +244,41 @@ fn a_short_frame_that_begins_like_a_keepalive() {
         "only once"
     );
 }
+
+#[test]
+fn a_keepalive_between_a_header_and_its_payload() {
+    let rules = Rules {
+        data_type: DataType::Json,
+        lanpeer: false,
+        ..RULES
+    };
+    for size in [2, 10, 127, 128, 129, 400] {
+        let payload = vec![b'7'; size];
+        let header = data_header(size, DataType::Json);
+        let plain = [&header[..], &payload].concat();
+        let wire = [&plain[..], &header, &PING, &payload, &plain].concat();
+        for cut in 0..wire.len() {
+            let messages = read(rules, None, &wire, &[cut]).unwrap();
+            assert_eq!(messages, vec![payload.clone(); 3], "{size} {cut}");
+        }
+    }
+    // Bytes may be anything: where nothing follows, they were the message.
+    let rules = Rules {
+        data_type: DataType::Bytes,
+        ..rules
+    };
+    for payload in [&PING[..], b"PING", b"PING||||", b"P", b"PINGPING"] {
+        let header = data_header(payload.len(), DataType::Bytes);
+        let plain = [&header[..], payload].concat();
+        assert_eq!(read(rules, None, &plain, &[]).unwrap(), [payload]);
+        let wire = [&header[..], &PING, payload].concat();
+        assert_eq!(read(rules, None, &wire, &[]).unwrap(), [payload]);
+    }
+    // A stream's first message.
+    let header = data_header(3, DataType::Bytes);
+    let wire = [&header[..], &PING, b"one", &PING, b"two"].concat();
+    for cut in 0..wire.len() {
+        let messages = read(PEERPY_STREAM, None, &wire, &[cut]).unwrap();
+        assert_eq!(messages, [b"one", b"two"], "{cut}");
+    }
+}
