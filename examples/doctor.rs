@@ -100,7 +100,9 @@ fn run() -> Result<usize, Box<dyn Error>> {
             _ if is_down(&interface.name, &interface.oper_status) => {
                 // No reason by itself: many hosts have one that is not in use.
                 println!("down. Nobody is found through it.");
-                println!("    If it should be in use, plug in its cable, join its network, or set it up.");
+                println!(
+                    "    If it should be in use, plug in its cable, join its network, or set it up."
+                );
             }
             _ if networks.iter().any(|(_, _, other)| *other == broadcast) => {
                 println!("broadcasts to {broadcast}, as the one above.");
@@ -122,7 +124,9 @@ fn run() -> Result<usize, Box<dyn Error>> {
     match UdpSocket::bind("0.0.0.0:0")?.connect("198.51.100.1:9") {
         Ok(()) => println!("  There is a default route."),
         Err(_) => {
-            println!("  There is no default route. That is no reason: lanpeer needs none. But a peerpy on");
+            println!(
+                "  There is no default route. That is no reason: lanpeer needs none. But a peerpy on"
+            );
             println!("  this host can not start without one.");
         }
     }

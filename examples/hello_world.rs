@@ -8,7 +8,7 @@
 //! address that the other one can reach: `-- --listen 192.168.0.3:0`.
 
 use lanpeer::{Json, Peer, RecvTimeoutError};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;

@@ -5,13 +5,15 @@
 mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use lanpeer::{
-    Bytes, ConnectOptions, Connection, DataType, Dynamic, Format, Json, Message, Peer, PeerBuilder, Raw,
-    SendError,
+    Bytes, ConnectOptions, Connection, DataType, Dynamic, Format, Json, Message, Peer, PeerBuilder,
+    Raw, SendError,
 };
 use peers::*;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -461,5 +463,46 @@ fn connections_of_another_type_have_no_say_in_how_it_is_encoded() {
         assert_eq!(report.sent, [alice.local_addr()]);
         assert!(report.failed.is_empty(), "{:?}", report.failed);
         assert_eq!(raw.0.recv_timeout(SOON).unwrap(), 7);
+    });
+}
+
+#[test]
+fn a_broadcast_does_not_overtake_the_answer_to_an_offer() {
+    test(|| {
+        const OFFERS: usize = 300;
+        let bob = peer();
+        let over = Arc::new(AtomicBool::new(false));
+        let broadcasting: Vec<_> = (0..3)
+            .map(|_| {
+                let (bob, over) = (bob.clone(), Arc::clone(&over));
+                Call::start("broadcast", move || {
+                    while !over.load(Ordering::SeqCst) {
+                        bob.broadcast::<Bytes>(b"news").unwrap();
+                    }
+                })
+            })
+            .collect();
+        let accepting = Call::start("accept", {
+            let bob = bob.clone();
+            move || {
+                for offer in bob.incoming().take(OFFERS) {
+                    drop(offer.accept::<Bytes>().unwrap());
+                }
+            }
+        });
+        for number in 0..OFFERS {
+            let mut socket = raw_offer(&bob);
+            socket.set_read_timeout(Some(SOON)).unwrap();
+            let mut answer = [0; 128];
+            socket.read_exact(&mut answer).unwrap();
+            assert!(
+                answer.starts_with(b"ACCEPT"),
+                "offer {number}: {}",
+                answer.escape_ascii()
+            );
+        }
+        accepting.finish();
+        over.store(true, Ordering::SeqCst);
+        broadcasting.into_iter().for_each(Call::finish);
     });
 }

@@ -4,6 +4,7 @@
 #[path = "common/peers.rs"]
 mod peers;
 
+use std::io::{Read, Write};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use lanpeer::{
     Bytes, CloseError, CloseReason, ConnectOptions, Connection, Error, Format, Peer, SendError,
 };
 use peers::*;
+use socket2::SockRef;
 
 /// Why the connection ended, which it has to.
 #[track_caller]
@@ -320,6 +322,33 @@ fn abort_ends_at_once_also_where_nobody_reads() {
     });
 }
 
+#[test]
+fn a_reset_within_a_message_is_a_reset_also_where_a_send_meets_it_first() {
+    test(|| {
+        let bob = bind(builder().receive_queue(1));
+        let mut socket = raw_offer(&bob);
+        let to_socket = bob.accept::<Bytes>().unwrap();
+        socket.read_exact(&mut [0; 128]).unwrap();
+        // Bob's reader has all of it, and waits with the second message for room.
+        let data = |size, payload: &str| {
+            let header = format!("DATA|data_size={size}&data_type=bytes");
+            format!("{header:|<128}{payload}")
+        };
+        let all = data(3, "one") + &data(3, "two") + &data(1000, "a part");
+        socket.write_all(all.as_bytes()).unwrap();
+        eventually("both are read", || to_socket.stats().messages_received == 2);
+        SockRef::from(&socket)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(socket);
+        eventually("a send fails", || to_socket.send(b"x").is_err());
+        assert_eq!(to_socket.recv_timeout(SOON).unwrap(), b"one");
+        assert_eq!(to_socket.recv_timeout(SOON).unwrap(), b"two");
+        assert!(to_socket.recv_timeout(SOON).is_err());
+        assert_eq!(ended(&to_socket), CloseReason::Reset);
+    });
+}
+
 // ----------------------------------------------------------------- dropping
 
 #[test]
@@ -372,6 +401,57 @@ fn dropping_the_receiver_of_a_full_connection_lets_the_sender_go() {
                 alice.connections().is_empty() && bob.connections().is_empty()
             });
         }
+    });
+}
+
+#[test]
+fn a_drop_is_a_close_only_if_all_was_received() {
+    test(|| {
+        let (alice, bob) = (peer(), peer());
+        for untaken in 0..20 {
+            let (to_bob, to_alice) = link::<Bytes>(&alice, &bob);
+            for number in 0..=untaken {
+                to_bob.send(&numbered(number, 60)).unwrap();
+            }
+            take(&to_alice, 0, 1);
+            eventually("the others are there", || {
+                to_alice.stats().receive_queue_messages as u64 == untaken
+            });
+            for number in 0..3 {
+                to_alice.send(&numbered(number, 60)).unwrap();
+            }
+            drop(to_alice);
+            // What Bob has sent arrives in either case.
+            take(&to_bob, 0, 3);
+            assert!(to_bob.recv_timeout(SOON).is_err());
+            if untaken == 0 {
+                assert_eq!(ended(&to_bob), CloseReason::ClosedThere);
+                to_bob.close().unwrap();
+            } else {
+                assert_eq!(ended(&to_bob), CloseReason::Reset);
+                let closed = to_bob.close();
+                assert_eq!(closed, Err(CloseError::Incomplete(CloseReason::Reset)));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_message_for_a_dropped_connection_ends_in_a_reset() {
+    test(|| {
+        let bob = bind(builder().close_timeout(3 * SOON));
+        let mut socket = raw_offer(&bob);
+        let to_socket = bob.accept::<Bytes>().unwrap();
+        socket.read_exact(&mut [0; 128]).unwrap();
+        drop(to_socket);
+        // The FIN; this remote sends on all the same.
+        assert_eq!(socket.read(&mut [0]).unwrap(), 0);
+        let header = "DATA|data_size=4&data_type=bytes";
+        socket
+            .write_all(format!("{header:|<128}more").as_bytes())
+            .unwrap();
+        eventually("a reset", || socket.take_error().unwrap().is_some());
+        eventually("nothing stays", || bob.connections().is_empty());
     });
 }
 

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lanpeer::crossbeam_channel::{select, unbounded, Receiver, RecvTimeoutError};
+use lanpeer::crossbeam_channel::{Receiver, RecvTimeoutError, select, unbounded};
 use lanpeer::{Bytes, CloseReason, Connection, PeerBuilder, SendError};
 use peers::*;
 

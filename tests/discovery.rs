@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use beacons::{padded, Port, Speaker, A_WHILE, DEADLINE, LONG};
+use beacons::{A_WHILE, DEADLINE, LONG, Port, Speaker, padded};
 use lanpeer::{Error, Event, Json, Peer};
 
 #[test]
@@ -300,10 +300,11 @@ fn stop_ends_a_search_and_a_watch_at_once() {
     println!("a peer, its search and its watch have ended within {took:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(matches!(peer.discover(A_WHILE), Err(Error::Stopped)));
-    assert!(peer
-        .watch()
-        .recv_timeout(DEADLINE)
-        .is_err_and(|error| error.is_disconnected()));
+    assert!(
+        peer.watch()
+            .recv_timeout(DEADLINE)
+            .is_err_and(|error| error.is_disconnected())
+    );
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 #[path = "common/beacons.rs"]
 mod beacons;
+#[path = "common/peers.rs"]
+mod peers;
 
 use std::time::{Duration, Instant};
 
-use beacons::{told, Port, Speaker, A_WHILE, DEADLINE};
+use beacons::{A_WHILE, DEADLINE, Port, Speaker, told};
 use lanpeer::{Presence, Receiver};
 
 #[test]
@@ -229,4 +231,19 @@ fn nobody_speaks_while_nobody_watches() {
     while port.ear.recv(&mut buffer).is_ok() {
         assert!(begin.elapsed() < DEADLINE, "someone still speaks");
     }
+}
+
+#[test]
+fn dropped_watches_keep_no_memory() {
+    peers::alone("dropped_watches_keep_no_memory", || {
+        let port = Port::new();
+        let alice = port.peer("alice");
+        drop(alice.watch());
+        let before = peers::memory();
+        for _ in 0..1000 {
+            drop(alice.watch());
+        }
+        let grown = peers::memory().saturating_sub(before);
+        assert!(grown < 8 << 20, "{grown} bytes more");
+    });
 }

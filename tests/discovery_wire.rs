@@ -6,7 +6,7 @@ mod beacons;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use beacons::{padded, Port, Speaker, A_WHILE, DEADLINE, LONG};
+use beacons::{A_WHILE, DEADLINE, LONG, Port, Speaker, padded};
 use lanpeer::Json;
 
 #[test]
@@ -125,7 +125,7 @@ fn a_storm_of_pings_is_answered_at_a_bounded_rate_and_disturbs_no_connection() {
             match counter.recv(&mut buffer) {
                 Ok(_) => answers += 1,
                 Err(_) if done.try_recv() == Err(mpsc::TryRecvError::Disconnected) => {
-                    return answers
+                    return answers;
                 }
                 Err(_) => {}
             }

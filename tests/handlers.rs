@@ -5,7 +5,7 @@
 mod peers;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{mpsc, Arc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -477,5 +477,90 @@ fn a_handler_that_receives_on_its_own_connection_does_not_wait() {
         to_bob.send(b"go").unwrap();
         assert_eq!(heard.recv_timeout(SOON).unwrap(), (true, true));
         to_bob.close().unwrap();
+    });
+}
+
+/// What a handler owns, and what panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            panic!("dropped");
+        }
+    }
+}
+
+#[test]
+fn a_handler_whose_drop_panics_holds_up_nothing() {
+    test(|| {
+        let (alice, bob) = (peer(), bind(builder().max_connections(1)));
+        for close in [true, false, true] {
+            let bomb = Bomb;
+            let (to_bob, to_alice) = handled::<Bytes>(&alice, &bob, move |_, _| {
+                let _ = &bomb;
+            });
+            let receiving = Call::start("recv", {
+                let to_alice = to_alice.clone();
+                move || to_alice.recv()
+            });
+            receiving.wait_until_blocked();
+            if close {
+                to_bob.close().unwrap();
+            } else {
+                to_bob.abort();
+            }
+            assert!(receiving.finish().is_err());
+            let expected = if close {
+                CloseReason::ClosedThere
+            } else {
+                CloseReason::Reset
+            };
+            assert_eq!(ended(&to_alice), expected);
+            // Its slot is free for the next one.
+            eventually("it is gone", || bob.connections().is_empty());
+        }
+        within("stop", SOON / 2, move || bob.stop());
+    });
+}
+
+#[test]
+fn a_handler_may_close_while_both_directions_are_full() {
+    test(|| {
+        const SIZE: usize = 16 << 10;
+        let narrow = || {
+            builder()
+                .send_queue(64 << 10)
+                .receive_queue(8)
+                .close_timeout(SOON / 2)
+        };
+        let (alice, bob) = (bind(narrow()), bind(narrow()));
+        let (told, heard) = mpsc::channel();
+        let (go, gone) = bounded::<()>(0);
+        let mut first = true;
+        let (to_bob, to_alice) = handled::<Bytes>(&alice, &bob, move |conn, _| {
+            if std::mem::take(&mut first) {
+                let count = fill(conn, 0, SIZE);
+                let _ = gone.recv();
+                told.send((count, conn.close())).unwrap();
+            }
+        });
+        let sent = fill(&to_bob, 0, SIZE);
+        let sending = Call::start("send", {
+            let to_bob = to_bob.clone();
+            move || to_bob.send(&numbered(sent, SIZE))
+        });
+        sending.wait_until_blocked();
+        // Alice takes nothing until her own messages have gone.
+        go.send(()).unwrap();
+        sending.finish().unwrap();
+        let taken = to_bob.iter().count() as u64;
+        let (count, closed) = heard.recv_timeout(SOON).unwrap();
+        closed.unwrap();
+        assert_eq!(taken, count);
+        assert_eq!(ended(&to_bob), CloseReason::ClosedThere);
+        eventually("Bob's handler has it all", || {
+            to_alice.stats().messages_received == sent + 1
+        });
     });
 }

@@ -555,3 +555,30 @@ fn a_connection_ends_when_the_peer_that_made_it_stops() {
         assert_eq!(to_alice.close_reason(), Some(CloseReason::ClosedThere));
     });
 }
+
+/// Elsewhere a full backlog refuses.
+#[cfg(target_os = "linux")]
+#[test]
+fn stop_wakes_a_connect_that_waits_for_tcp() {
+    test(|| {
+        let full =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
+        full.listen(0).unwrap();
+        let addr = full.local_addr().unwrap().as_socket().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(socket) = TcpStream::connect_timeout(&addr, Duration::from_millis(100)) {
+            waiting.push(socket);
+        }
+        let alice = bind(builder().timeout(3 * SOON));
+        let connecting = Call::start("connect", {
+            let alice = alice.clone();
+            move || alice.connect::<Bytes>(addr).map(drop)
+        });
+        connecting.wait_until_blocked();
+        within("stop", SOON, move || alice.stop());
+        let connected = connecting.finish();
+        assert!(matches!(connected, Err(Error::Stopped)), "{connected:?}");
+    });
+}

@@ -5,12 +5,12 @@ mod common;
 use std::process::Command;
 
 use common::example::example;
-use common::peerpy::{python, Peerpy, Process};
-use common::{ended, next_offer, peer, receive, spawn, until, within_deadline, DEADLINE};
+use common::peerpy::{Peerpy, Process, python};
+use common::{DEADLINE, ended, next_offer, peer, receive, spawn, until, within_deadline};
 #[cfg(not(feature = "pickle"))]
 use lanpeer::Raw;
 use lanpeer::{Bytes, CloseReason, Connection, DataType, Error, Format, Json, Peer};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// A timeout for peerpy, in seconds: so soon its reader sees that its own side has closed, and so
 /// often it sends keepalives. It counts from the next message on.

@@ -84,9 +84,11 @@ fn the_readme_says_the_two_commands() {
     }
     // A package has no .ci.
     if root().join(".ci/run").exists() {
-        assert!(read(".ci/run")
-            .lines()
-            .any(|line| line.trim() == "run cargo test"));
+        assert!(
+            read(".ci/run")
+                .lines()
+                .any(|line| line.trim() == "run cargo test")
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use lanpeer::{Bytes, CloseReason, Connection, Peer, SendError};
+use lanpeer::{Bytes, CloseReason, ConnectOptions, Connection, Peer, SendError};
 use peers::*;
 
 /// Alice's and Bob's ends of a connection that is soon full: small queues.
@@ -523,5 +523,26 @@ fn a_close_of_the_other_side_wakes_a_blocked_send() {
         }
         closing.finish().unwrap();
         drop(bob);
+    });
+}
+
+#[test]
+fn an_idle_connection_takes_a_large_message_at_once() {
+    test(|| {
+        const LARGE: usize = 100_000;
+        let (alice, bob) = (peer(), peer());
+        let mut options = ConnectOptions::new();
+        for stream in [false, true] {
+            if stream {
+                options.stream();
+            }
+            let (to_bob, to_alice) = link_as::<Bytes, Bytes>(&options, &alice, &bob);
+            for number in 0..20 {
+                let message = numbered(number, LARGE);
+                to_bob.send_timeout(&message, Duration::ZERO).unwrap();
+                take(&to_alice, number, 1);
+            }
+            to_bob.close().unwrap();
+        }
     });
 }

@@ -56,6 +56,9 @@ pub(crate) struct Link {
     pub(super) outbox: Outbox,
     /// The size of a stream's messages; 0 until the first message in either direction says it.
     pub(super) stream_size: AtomicUsize,
+    /// A peerpy whose own message was the stream's first goes on waiting for a header until its
+    /// timeout, and then for none: it tells by its keepalive. Set by the reader for `send`.
+    pub(super) headerless: AtomicBool,
 
     /// How far the end has come.
     life: Mutex<Life>,
@@ -184,6 +187,7 @@ impl Link {
             reading: Mutex::new(Some(Arc::clone(socket))),
             outbox: Outbox::new(Arc::clone(socket)),
             stream_size: AtomicUsize::new(stream_size),
+            headerless: AtomicBool::new(false),
             life: Mutex::default(),
             ended: Condvar::new(),
             dead: AtomicBool::new(false),

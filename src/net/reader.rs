@@ -98,7 +98,13 @@ impl Reader {
                 .next(input, self.link.known_stream_size())
                 .map_err(why)?;
             match step {
-                Step::Skip(n) => self.start += n,
+                Step::Skip(n) => {
+                    self.start += n;
+                    if self.link.received.messages.load(Ordering::Relaxed) > 0 {
+                        // Only peerpy's keepalive is skipped in a stream.
+                        self.link.headerless.store(true, Ordering::SeqCst);
+                    }
+                }
                 Step::Message {
                     skip,
                     size,

@@ -19,7 +19,7 @@ use super::lock;
 use super::outbox::{Fin, Queue};
 use super::socket::{write_now, write_slice};
 use crate::error::{CloseReason, SendError};
-use crate::format::{Dialect, Encoded};
+use crate::format::Encoded;
 use crate::proto::header::{HEADER_LEN, data_header};
 
 /// From this payload size on the caller writes the message itself, without a copy.
@@ -191,9 +191,9 @@ impl Link {
                     .compare_exchange(0, size, Ordering::SeqCst, Ordering::SeqCst);
             match first {
                 Err(stream) if stream != size => return Err(SendError::WrongSize { size, stream }),
-                // The size is agreed already: by HELLO, or towards peerpy by its own first message.
-                Err(_) if self.dialect == Dialect::Peerpy => return Ok(false),
                 Err(_) if queue.messages > 0 || self.stream_is_named() => return Ok(false),
+                // It has sent the first message, and expects no header, once it looks again.
+                Err(_) if self.headerless.load(Ordering::SeqCst) => return Ok(false),
                 _ => {}
             }
         }

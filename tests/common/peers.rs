@@ -18,7 +18,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lanpeer::crossbeam_channel::{bounded, Receiver};
+use lanpeer::crossbeam_channel::{Receiver, bounded};
 use lanpeer::{Bytes, ConnectOptions, Connection, Format, Peer, PeerBuilder, SendError};
 
 /// Much more than any single step needs, also on a machine that is busy with

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use lanpeer::{CloseReason, Connection, Event, Format, Json, Peer, PeerBuilder, Receiver};
 
-use super::common::wire::{shown, End, Wire, HEADER};
-use super::common::{
-    self, builder, ended, next_offer, spawn, until, within_deadline, Task, DEADLINE,
-};
 use super::Then;
+use super::common::wire::{End, HEADER, Wire, shown};
+use super::common::{
+    self, DEADLINE, Task, builder, ended, next_offer, spawn, until, within_deadline,
+};
 
 pub struct Arena {
     pub bob: Peer,

@@ -5,10 +5,10 @@ use std::time::Duration;
 use lanpeer::{CloseReason, Error, Json};
 use serde_json::Value;
 
-use super::arena::{everything_is_given_back, Arena};
-use super::common::wire::{json, Wire, HEADER};
+use super::arena::{Arena, everything_is_given_back};
+use super::common::wire::{HEADER, Wire, json};
 use super::common::{ended, receive};
-use super::{hello, Then, JSON};
+use super::{JSON, Then, hello};
 
 /// HELLO, then two messages.
 fn conversation() -> Vec<u8> {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use lanpeer::{Bytes, ConnectOptions, Error, Json};
 use serde_json::Value;
 
-use super::arena::{is_clean, Arena};
-use super::common::wire::{data_header, header, json, shown, Wire, WireListener, HEADER};
-use super::common::{builder, spawn, DEADLINE};
-use super::{hello, Then, MILLION};
+use super::arena::{Arena, is_clean};
+use super::common::wire::{HEADER, Wire, WireListener, data_header, header, json, shown};
+use super::common::{DEADLINE, builder, spawn};
+use super::{MILLION, Then, hello};
 
 fn patched(keys: &str, patch: &[u8]) -> Vec<u8> {
     let mut bytes = hello(keys);

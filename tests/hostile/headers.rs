@@ -4,9 +4,9 @@ use lanpeer::{Bytes, CloseReason, DataType, Dynamic, Json, Raw};
 use serde_json::Value;
 
 use super::arena::Arena;
-use super::common::wire::{data, data_header, header, Wire, HEADER};
+use super::common::wire::{HEADER, Wire, data, data_header, header};
 use super::common::{builder, receive};
-use super::{Then, BYTES, JSON, RAW};
+use super::{BYTES, JSON, RAW, Then};
 
 #[test]
 fn malformed_data_headers() {

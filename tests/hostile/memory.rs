@@ -8,9 +8,9 @@ use lanpeer::{Bytes, CloseReason, Format, Raw};
 use serde_json::Value;
 
 use super::arena::Arena;
-use super::common::wire::{data, data_header, Wire};
+use super::common::wire::{Wire, data, data_header};
 use super::common::{builder, ended, receive};
-use super::{Nested, BYTES, RAW};
+use super::{BYTES, Nested, RAW};
 
 /// Kilobytes, by their names in /proc/self/status.
 fn kilobytes(name: &str) -> usize {

@@ -4,9 +4,9 @@ use lanpeer::{CloseReason, Dynamic, Format, Json, Raw};
 use serde_json::Value;
 
 use super::arena::Arena;
-use super::common::wire::{data, json, Wire};
-use super::common::{ended, receive, DEADLINE};
-use super::{Nested, Point, JSON, MILLION, RAW};
+use super::common::wire::{Wire, data, json};
+use super::common::{DEADLINE, ended, receive};
+use super::{JSON, MILLION, Nested, Point, RAW};
 
 #[test]
 fn json_that_is_none() {
@@ -94,7 +94,7 @@ fn messagepack_that_is_none() {
     malformed(b"\xa5nor"); // a string cut
     malformed(b"\xcd\x01"); // a number cut
     malformed(b"\xd9"); // a length cut
-                        // Bytes left over.
+    // Bytes left over.
     malformed(b"\x01\x02");
     malformed(b"\xc0\xc0");
     malformed(b"\x91\x01\x00");

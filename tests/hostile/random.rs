@@ -3,10 +3,10 @@
 use lanpeer::{DataType, Dynamic, Json, Raw};
 use serde_json::Value;
 
-use super::arena::{everything_is_given_back, Arena};
+use super::arena::{Arena, everything_is_given_back};
 use super::common::spawn;
-use super::common::wire::{data, header, json, shown, Wire, HEADER};
-use super::{hello, BYTES, JSON, RAW};
+use super::common::wire::{HEADER, Wire, data, header, json, shown};
+use super::{BYTES, JSON, RAW, hello};
 
 /// The same sequence in every run.
 struct Dice(u64);

@@ -9,10 +9,10 @@ use lanpeer::{
 };
 use serde_json::json;
 
+use crate::Who;
 use crate::common::peerpy::Peerpy;
 use crate::common::{ended, next_offer, peer, receive, spawn, until, within_deadline};
 use crate::kinds::Kind;
-use crate::Who;
 
 /// peerpy's timeout, in seconds, once it shall ping and end soon, and until then: a keepalive that
 /// falls into a large message of its own would damage that.
@@ -64,13 +64,17 @@ struct Seen {
 /// The rows of the page's table, `raw` last. `None` where there is no peerpy.
 pub fn table() -> Option<Vec<String>> {
     // Each step has its deadline, so the threads need none.
-    let tasks = [
+    let mut tasks = vec![
         thread::spawn(|| rows::<Json<String>>(Who::Peerpy)),
         thread::spawn(|| rows::<Json<String>>(Who::Lanpeer)),
         thread::spawn(|| rows::<Bytes>(Who::Peerpy)),
         thread::spawn(|| rows::<Bytes>(Who::Lanpeer)),
         thread::spawn(mixed),
     ];
+    if cfg!(feature = "pickle") {
+        tasks.push(thread::spawn(|| raw(Who::Peerpy)));
+        tasks.push(thread::spawn(|| raw(Who::Lanpeer)));
+    }
     let mut rows = vec![
         "| connects | data type | strict | stream | peerpy to lanpeer | lanpeer to peerpy \
          | peerpy closes first | lanpeer closes first |"
@@ -126,16 +130,24 @@ fn rows<K: Kind>(connects: Who) -> Option<Vec<String>> {
     Some(rows)
 }
 
+#[cfg(feature = "pickle")]
+fn raw(connects: Who) -> Option<Vec<String>> {
+    rows::<lanpeer::Raw<String>>(connects)
+}
+
+#[cfg(not(feature = "pickle"))]
+fn raw(_: Who) -> Option<Vec<String>> {
+    None
+}
+
 impl Case {
     fn run<K: Kind>(self, peerpy: &mut Peerpy, ours: &Peer) -> Seen {
         if self.stream == Stream::No {
-            let lengths = |lengths: &[usize]| lengths.iter().map(|n| (*n, *n)).collect::<Vec<_>>();
-            let (from_peerpy, from_lanpeer) = (lengths(&FROM_PEERPY), lengths(&FROM_LANPEER));
             let mut both = Exchange::<K>::begin(self, None, peerpy, ours);
-            both.messages(&from_peerpy, &from_lanpeer);
+            both.messages(&FROM_PEERPY, &FROM_LANPEER);
             let peerpy_closes = both.peerpy_closes();
             let mut both = Exchange::<K>::begin(self, None, peerpy, ours);
-            both.messages(&from_peerpy, &from_lanpeer);
+            both.messages(&FROM_PEERPY, &FROM_LANPEER);
             return Seen {
                 from_peerpy: sizes(&FROM_PEERPY),
                 from_lanpeer: sizes(&FROM_LANPEER),
@@ -148,7 +160,7 @@ impl Case {
             let mut both = Exchange::<K>::begin(self, Some(size), peerpy, ours);
             let own = K::length_in(size, Who::Lanpeer);
             let other = K::length_in(size, Who::Peerpy);
-            both.messages(&[(other, size); 4], &[(own, size); 4]);
+            both.messages(&[other; 4], &[own; 4]);
             // The last size, whose end differs from the one before, ends as either of the two.
             let peerpy_first = if n == 2 { self.strict } else { n == 0 };
             if peerpy_first {
@@ -229,15 +241,14 @@ impl<'a, K: Kind> Exchange<'a, K> {
     }
 
     /// Sends each, one after the other: whoever shall be first is first.
-    fn messages(&mut self, from_peerpy: &[(usize, usize)], from_lanpeer: &[(usize, usize)]) {
-        self.lengths = (from_peerpy[0].0, from_lanpeer[0].0);
-        let rounds = from_peerpy.len().max(from_lanpeer.len());
+    fn messages(&mut self, from_peerpy: &[usize], from_lanpeer: &[usize]) {
+        self.lengths = (from_peerpy[0], from_lanpeer[0]);
         let lanpeer_first = self.case.stream == Stream::FirstFrom(Who::Lanpeer);
-        for n in 0..rounds {
+        for n in 0..from_peerpy.len().max(from_lanpeer.len()) {
             for theirs in [!lanpeer_first, lanpeer_first] {
                 match (theirs, from_peerpy.get(n), from_lanpeer.get(n)) {
-                    (true, Some(&(length, size)), _) => self.from_peerpy(length, size),
-                    (false, _, Some(&(length, size))) => self.from_lanpeer(length, size),
+                    (true, Some(&length), _) => self.peerpy_sends(length),
+                    (false, _, Some(&length)) => self.lanpeer_sends(length),
                     _ => {}
                 }
             }
@@ -245,41 +256,31 @@ impl<'a, K: Kind> Exchange<'a, K> {
         // Keepalives between two messages, also in a stream.
         self.quick();
         let (theirs, own) = self.lengths;
-        self.from_peerpy(theirs, 0);
+        self.peerpy_sends(theirs);
         self.peerpy.event("ping");
         self.peerpy.event("ping");
-        self.from_peerpy(theirs, 0);
-        self.from_lanpeer(own, 0);
+        self.peerpy_sends(theirs);
+        self.lanpeer_sends(own);
         assert_eq!(self.conn.close_reason(), None);
-        let stats = self.conn.stats();
-        let count = (from_peerpy.len() + 2, from_lanpeer.len() + 2);
-        let seen = (stats.messages_received, stats.messages_sent);
-        assert_eq!(seen, (count.0 as u64, count.1 as u64));
+        let sent = self.conn.stats().messages_sent;
+        assert_eq!(sent, from_lanpeer.len() as u64 + 2);
     }
 
-    fn from_peerpy(&mut self, length: usize, size: usize) {
-        let before = self.conn.stats().bytes_received;
+    fn peerpy_sends(&mut self, length: usize) {
         self.peerpy.send(K::told(length));
         assert!(receive(&self.conn) == K::item(length), "{length}");
-        if self.case.stream != Stream::No && size > 0 {
-            assert_eq!(self.conn.stats().bytes_received - before, size as u64);
-        }
     }
 
-    fn from_lanpeer(&mut self, length: usize, size: usize) {
-        let before = self.conn.stats().bytes_sent;
+    fn lanpeer_sends(&mut self, length: usize) {
         self.conn.send(&K::item(length)).expect("send");
         assert_eq!(self.peerpy.data(), K::reported(length));
-        if self.case.stream != Stream::No && size > 0 {
-            assert_eq!(self.conn.stats().bytes_sent - before, size as u64);
-        }
     }
 
     /// The new timeout counts from its next message on.
     fn quick(&mut self) {
         self.peerpy
             .tell(json!({ "do": "timeout", "seconds": QUICK }));
-        self.from_lanpeer(self.lengths.1, 0);
+        self.lanpeer_sends(self.lengths.1);
     }
 
     fn peerpy_closes(mut self) -> String {
@@ -296,6 +297,11 @@ impl<'a, K: Kind> Exchange<'a, K> {
     fn lanpeer_closes(mut self) -> String {
         let (_, own) = self.lengths;
         self.conn.send(&K::item(own)).expect("send");
+        if self.case.stream != Stream::No {
+            let stats = self.conn.stats();
+            let size = stats.bytes_sent / stats.messages_sent;
+            assert_eq!(stats.bytes_received, size * stats.messages_received);
+        }
         let closing = self.conn.clone();
         within_deadline("close", move || closing.close()).expect("close");
         assert_eq!(ended(&self.conn), CloseReason::ClosedHere);

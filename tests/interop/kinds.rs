@@ -1,7 +1,9 @@
 //! Messages of each data type, of any size, as both programs name them.
 
+#[cfg(feature = "pickle")]
+use lanpeer::Raw;
 use lanpeer::{Bytes, Encode, Format, Json};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 use crate::Who;
 
@@ -71,6 +73,36 @@ impl Kind for Json<String> {
         match by {
             Who::Peerpy => size - r#"{"data": ""}"#.len(),
             Who::Lanpeer => size - r#"{"data":""}"#.len(),
+        }
+    }
+}
+
+#[cfg(feature = "pickle")]
+impl Kind for Raw<String> {
+    const NAME: &'static str = "raw";
+
+    fn item(length: usize) -> String {
+        digits(length)
+    }
+
+    fn told(length: usize) -> Value {
+        json!({ "text": length })
+    }
+
+    fn reported(length: usize) -> Value {
+        json!(digits(length))
+    }
+
+    /// Protocol, the text's kind and length, the end; Python adds a frame, and remembers the text.
+    fn length_in(size: usize, by: Who) -> usize {
+        let around = match by {
+            Who::Peerpy => 2 + 9 + 1 + 1,
+            Who::Lanpeer => 2 + 1,
+        };
+        // A length of one byte, or of four.
+        match size - around - 2 {
+            short @ 0..=255 => short,
+            _ => size - around - 5,
         }
     }
 }

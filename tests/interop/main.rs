@@ -7,10 +7,10 @@
 //!
 //! What peerpy itself can not do is in [`limits`]: measured and printed, not asserted as a success.
 
-#[path = "../common/mod.rs"]
-mod common;
 #[path = "../lan/actor.rs"]
 mod actor;
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../lan/network.rs"]
 mod network;
 
@@ -19,6 +19,7 @@ mod kinds;
 mod limits;
 mod offers;
 mod page;
+mod pieces;
 mod programs;
 mod restarts;
 mod scenarios;

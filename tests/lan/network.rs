@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{channel, Receiver};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -28,10 +28,7 @@ impl Lan {
             let _ = writeln!(std::io::stderr(), "{notice}");
             return None;
         }
-        run(
-            "ip",
-            &["netns", "del", &trial],
-        );
+        run("ip", &["netns", "del", &trial]);
         // Names of interfaces and namespaces stay short, and those of two tests differ.
         let lan = Lan {
             name: format!("lp{}-{test}", std::process::id()),

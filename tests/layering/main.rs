@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use paths::paths;
-use tokens::{is_separator, tokens, without_tests, Kind};
+use tokens::{Kind, is_separator, tokens, without_tests};
 
 /// The layers, lowest first, and the modules directly below the crate root that belong to each.
 const LAYERS: &[&[&str]] = &[

@@ -1,6 +1,6 @@
 //! The paths in a file that lead somewhere in this crate.
 
-use super::tokens::{is_separator, Kind, Token};
+use super::tokens::{Kind, Token, is_separator};
 
 /// All paths that start with `crate`, `self` or `super`, seen from the crate root, with lines.
 pub fn paths(tokens: &[Token], module: &[String]) -> Vec<(usize, Vec<String>)> {

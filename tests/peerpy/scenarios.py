@@ -21,12 +21,13 @@ def say(*words):
     sys.stdout.flush()
 
 
-def quiet(**handlers):
-    return {"listen": lambda peer: None, "stop": lambda peer: None, **handlers}
-
-
 def peer(address="127.0.0.1", **handlers):
-    return Peer(address, invisible=True, timeout=1.0, handlers=quiet(**handlers))
+    quiet = {"listen": lambda peer: None, "stop": lambda peer: None}
+    return Peer(address, invisible=True, timeout=1.0, handlers={**quiet, **handlers})
+
+
+def on_listen(peer):
+    say("listening", peer.address_name)
 
 
 def until(done):
@@ -92,8 +93,7 @@ def accepts(address="127.0.0.1"):
         connection.handlers["close"] = lambda connection: say("closed")
         say("connected", connection.target_name)
 
-    with peer(address, connection=on_connection) as one:
-        say("listening", one.address_name)
+    with peer(address, listen=on_listen, connection=on_connection):
         sys.stdin.read()
 
 
@@ -108,8 +108,7 @@ def lengths(address="127.0.0.1"):
         connection.set_handler("data", lambda connection, data: say("length", len(data)))
         return True
 
-    with peer(address, offer=on_offer) as one:
-        say("listening", one.address_name)
+    with peer(address, listen=on_listen, offer=on_offer):
         sys.stdin.read()
 
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use lanpeer::{Bytes, CloseReason, DataType, Error, Json, Offer, Peer, StreamSize};
 
-use super::common::wire::{header, json, Wire, HEADER};
+use super::common::wire::{HEADER, Wire, header, json};
 use super::common::{builder, ended, next_offer, peer, receive, until};
 use super::{LANPEER, PEERPY};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lanpeer::{Bytes, ConnectOptions, Error, Format, Json, Peer, Raw};
 
-use super::common::wire::{data, header, json, WireListener, HEADER};
+use super::common::wire::{HEADER, WireListener, data, header, json};
 use super::common::{builder, peer, receive};
 use super::{answered, connecting};
 

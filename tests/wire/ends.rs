@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lanpeer::{Bytes, CloseError, CloseReason, Json, SendError};
 
-use super::common::wire::{json, End, Wire, HEADER};
+use super::common::wire::{End, HEADER, Wire, json};
 use super::common::{builder, ended, peer, receive, spawn, until, within_deadline};
 use super::{LANPEER, PEERPY};
 

@@ -13,7 +13,7 @@ mod streams;
 use std::net::SocketAddr;
 
 use common::wire::{Wire, WireListener};
-use common::{spawn, Task};
+use common::{Task, spawn};
 use lanpeer::{ConnectOptions, Connection, Error, Format, Peer};
 use serde::{Deserialize, Serialize};
 

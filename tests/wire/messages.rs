@@ -2,9 +2,9 @@
 
 use lanpeer::{Bytes, CloseReason, DataType, Dynamic, Json, Raw};
 
-use super::common::wire::{data, data_header, header, json, End, Wire, HEADER};
+use super::common::wire::{End, HEADER, Wire, data, data_header, header, json};
 use super::common::{ended, peer, receive};
-use super::{point, Point, LANPEER, PEERPY, POINT};
+use super::{LANPEER, PEERPY, POINT, Point, point};
 
 #[test]
 fn json_byte_for_byte() {

@@ -2,9 +2,9 @@
 
 use lanpeer::{Bytes, CloseReason, ConnectOptions, Connection, Json, Raw, SendError, StreamSize};
 
-use super::common::wire::{data, header, json, Wire, HEADER};
+use super::common::wire::{HEADER, Wire, data, header, json};
 use super::common::{ended, peer, receive};
-use super::{answered, point, Point, POINT};
+use super::{POINT, Point, answered, point};
 
 const STREAM_OF_4: &str = "data_type=bytes&strict=1&stream=1&data_size=4";
 const STREAM: &str = "data_type=bytes&strict=1&stream=1";
@@ -66,6 +66,19 @@ fn stream_whose_size_the_remote_sets() {
     assert_eq!(conn.stream(), Some(StreamSize::FromFirst));
     wire.write(&data("bytes", b"0000"));
     assert_eq!(receive(&conn), b"0000");
+    // A peerpy that sent the first message itself still waits for a header,
+    conn.send(b"1111").expect("send");
+    assert_eq!(wire.read(HEADER + 4), data("bytes", b"1111"));
+    flows_both_ways(&mut wire, &conn);
+
+    // until its keepalive tells that it has begun to wait anew.
+    let (mut wire, conn) = Wire::accepted::<Bytes>(&bob, STREAM);
+    wire.write(&header("PING"));
+    wire.write(&data("bytes", b"0000"));
+    wire.write(&header("PING"));
+    wire.write(b"0001");
+    assert_eq!(receive(&conn), b"0000");
+    assert_eq!(receive(&conn), b"0001");
     flows_both_ways(&mut wire, &conn);
 }
 
@@ -201,7 +214,9 @@ fn streams_of_json_and_raw() {
     assert_eq!(receive(&conn), 34);
     assert_eq!(receive(&conn), 5);
     conn.send(&67).expect("send");
-    assert_eq!(wire.read(11), b"{\"data\":67}");
+    assert_eq!(wire.read(HEADER + 11), json("67"));
+    conn.send(&89).expect("send");
+    assert_eq!(wire.read(11), b"{\"data\":89}");
     assert!(matches!(
         conn.send(&8),
         Err(SendError::WrongSize {

@@ -220,10 +220,8 @@ fn our_first_message_ends_peerpys_headers() {
         size: 3,
         data_type: DataType::Bytes,
     };
-    assert_eq!(
-        decoder.next(&data_header(3, DataType::Bytes), Some(3)),
-        Ok(crossed)
-    );
+    let wire = [&data_header(3, DataType::Bytes)[..], b"abc"].concat();
+    assert_eq!(decoder.next(&wire, Some(3)), Ok(crossed));
 }
 
 #[test]
