@@ -405,7 +405,7 @@ fn dropping_the_receiver_of_a_full_connection_lets_the_sender_go() {
 }
 
 #[test]
-fn a_drop_is_a_close_only_if_all_was_received() {
+fn the_sender_learns_that_messages_were_dropped_unreceived() {
     test(|| {
         let (alice, bob) = (peer(), peer());
         for untaken in 0..20 {
@@ -423,16 +423,31 @@ fn a_drop_is_a_close_only_if_all_was_received() {
             drop(to_alice);
             // What Bob has sent arrives in either case.
             take(&to_bob, 0, 3);
-            assert!(to_bob.recv_timeout(SOON).is_err());
+            let closed = to_bob.close();
             if untaken == 0 {
-                assert_eq!(ended(&to_bob), CloseReason::ClosedThere);
-                to_bob.close().unwrap();
+                closed.unwrap();
+                let reason = ended(&to_bob);
+                assert!(reason.is_normal(), "{reason:?}");
             } else {
-                assert_eq!(ended(&to_bob), CloseReason::Reset);
-                let closed = to_bob.close();
                 assert_eq!(closed, Err(CloseError::Incomplete(CloseReason::Reset)));
+                assert_eq!(ended(&to_bob), CloseReason::Reset);
             }
         }
+    });
+}
+
+#[test]
+fn a_drop_with_everything_received_is_a_close() {
+    test(|| {
+        let (_alice, _bob, to_bob, to_alice) = pair::<Bytes>();
+        for number in 0..100 {
+            to_bob.send(&numbered(number, 60)).unwrap();
+        }
+        take(&to_alice, 0, 100);
+        drop(to_alice);
+        assert!(to_bob.recv_timeout(SOON).is_err());
+        assert_eq!(ended(&to_bob), CloseReason::ClosedThere);
+        to_bob.close().unwrap();
     });
 }
 

@@ -442,6 +442,10 @@ impl Link {
         let sent =
             self.outbox.failure().is_none() && self.outbox.wait_until_empty(Some(deadline)).is_ok();
         let clean = match self.dialect {
+            Dialect::Lanpeer if self.outbox.is_to_be_reset() => {
+                let _ = sent && self.taken_by_kernel(deadline);
+                false
+            }
             Dialect::Lanpeer => sent && acknowledged(&socket, deadline),
             Dialect::Peerpy => sent && self.taken_by_kernel(deadline),
         };

@@ -54,6 +54,8 @@ pub(super) struct Queue {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fin {
+    /// The end is to be a reset.
+    Never,
     No,
     WhenEmpty,
     Sent,
@@ -107,6 +109,11 @@ impl Outbox {
         (queue.messages, queue.bytes, queue.used())
     }
 
+    /// The end is to be a reset, for which no FIN may come.
+    pub fn is_to_be_reset(&self) -> bool {
+        lock(&self.queue).fin == Fin::Never
+    }
+
     pub fn failure(&self) -> Option<CloseReason> {
         lock(&self.queue).failure.clone()
     }
@@ -118,6 +125,9 @@ impl Outbox {
         queue.closed.get_or_insert(reason);
         if dialect == Dialect::Lanpeer && queue.fin == Fin::No {
             queue.fin = Fin::WhenEmpty;
+        }
+        if dialect == Dialect::Peerpy && queue.fin == Fin::No {
+            queue.fin = Fin::Never;
         }
         self.settle(&mut queue);
         self.room.notify_all();

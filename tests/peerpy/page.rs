@@ -46,7 +46,7 @@ fn the_tables_are_what_happens() {
             return;
         };
         let (start, end) = (
-            format!("<!-- {name}: made by tests/interop -->\n"),
+            format!("<!-- {name}: made by tests/peerpy -->\n"),
             format!("<!-- end of {name} -->"),
         );
         let (before, rest) = new.split_once(&start).expect(&start);

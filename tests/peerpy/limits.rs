@@ -1,6 +1,6 @@
 //! What peerpy can not do: measured and printed. Asserted is only how lanpeer comes out of it.
 //!
-//!     cargo test --test interop limits -- --nocapture
+//!     cargo test --test peerpy limits -- --nocapture
 
 use std::net::SocketAddr;
 use std::path::Path;
