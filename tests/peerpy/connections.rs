@@ -13,6 +13,7 @@ use crate::Who;
 use crate::common::peerpy::Peerpy;
 use crate::common::{ended, next_offer, peer, receive, spawn, until, within_deadline};
 use crate::kinds::Kind;
+use crate::page::patiently;
 
 /// peerpy's timeout, in seconds, once it shall ping and end soon, and until then: a keepalive that
 /// falls into a large message of its own would damage that.
@@ -65,15 +66,15 @@ struct Seen {
 pub fn table() -> Option<Vec<String>> {
     // Each step has its deadline, so the threads need none.
     let mut tasks = vec![
-        thread::spawn(|| rows::<Json<String>>(Who::Peerpy)),
-        thread::spawn(|| rows::<Json<String>>(Who::Lanpeer)),
-        thread::spawn(|| rows::<Bytes>(Who::Peerpy)),
-        thread::spawn(|| rows::<Bytes>(Who::Lanpeer)),
-        thread::spawn(mixed),
+        thread::spawn(|| patiently(|| rows::<Json<String>>(Who::Peerpy))),
+        thread::spawn(|| patiently(|| rows::<Json<String>>(Who::Lanpeer))),
+        thread::spawn(|| patiently(|| rows::<Bytes>(Who::Peerpy))),
+        thread::spawn(|| patiently(|| rows::<Bytes>(Who::Lanpeer))),
+        thread::spawn(|| patiently(mixed)),
     ];
     if cfg!(feature = "pickle") {
-        tasks.push(thread::spawn(|| raw(Who::Peerpy)));
-        tasks.push(thread::spawn(|| raw(Who::Lanpeer)));
+        tasks.push(thread::spawn(|| patiently(|| raw(Who::Peerpy))));
+        tasks.push(thread::spawn(|| patiently(|| raw(Who::Lanpeer))));
     }
     let mut rows = vec![
         "| connects | data type | strict | stream | peerpy to lanpeer | lanpeer to peerpy \

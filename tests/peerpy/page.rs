@@ -18,6 +18,20 @@ const TABLES: [(&str, Table); 3] = [
     ("restarts", super::restarts::table),
 ];
 
+/// On a loaded machine peerpy loses its place now and then: its keepalives fall into its own large
+/// messages, and what has not arrived whole it takes for short. So a group of cases that fails is
+/// tried again, from the start and with a new peerpy, twice at most; what lanpeer gets wrong fails
+/// each time.
+pub fn patiently<T>(group: impl Fn() -> T) -> T {
+    for attempt in 1..3 {
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(&group)) {
+            Ok(seen) => return seen,
+            Err(_) => println!("attempt {attempt} failed; see above"),
+        }
+    }
+    group()
+}
+
 fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/interop.md")
 }
@@ -38,7 +52,7 @@ pub fn blocks(language: &str) -> Vec<String> {
 
 #[test]
 fn the_tables_are_what_happens() {
-    let made = TABLES.map(|(name, table)| (name, thread::spawn(table)));
+    let made = TABLES.map(|(name, table)| (name, thread::spawn(move || patiently(table))));
     let page = read();
     let mut new = page.clone();
     for (name, table) in made {
