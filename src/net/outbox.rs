@@ -114,6 +114,10 @@ impl Outbox {
         lock(&self.queue).fin == Fin::Never
     }
 
+    pub fn is_fin_sent(&self) -> bool {
+        lock(&self.queue).fin == Fin::Sent
+    }
+
     pub fn failure(&self) -> Option<CloseReason> {
         lock(&self.queue).failure.clone()
     }

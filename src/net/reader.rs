@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::handshake::Early;
 use super::link::Link;
 use super::lock;
+use super::socket::is_over;
 use crate::error::CloseReason;
 use crate::format::{DataType, Payload};
 use crate::options::StreamSize;
@@ -188,7 +189,7 @@ impl Reader {
         let socket = self.link.reading()?;
         loop {
             match (&*socket).read(&mut self.bytes[self.end..]) {
-                Ok(0) => return self.link.end_of_input().map(|()| 0),
+                Ok(0) => return self.link.end_of_input(&socket).map(|()| 0),
                 Ok(n) => return Ok(n),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(CloseReason::from_io(&error)),
@@ -210,7 +211,12 @@ impl Reader {
             let read = (&*socket).take(want as u64).read_to_end(&mut body);
             match read {
                 Ok(n) if n == want => {}
-                Ok(_) => return self.link.end_of_input().and(Err(CloseReason::Truncated)),
+                Ok(_) => {
+                    return self
+                        .link
+                        .end_of_input(&socket)
+                        .and(Err(CloseReason::Truncated));
+                }
                 Err(error) => return Err(CloseReason::from_io(&error)),
             }
         }
@@ -253,7 +259,7 @@ impl Reader {
 
 impl Link {
     /// The socket says "end of input": because the other side sent FIN (`Ok`), or because of us.
-    fn end_of_input(&self) -> Result<(), CloseReason> {
+    fn end_of_input(&self, socket: &TcpStream) -> Result<(), CloseReason> {
         if let Some(error) = self.read_ahead.error() {
             return Err(error);
         }
@@ -263,6 +269,8 @@ impl Link {
         }
         match self.close_reason() {
             Some(reason) if self.is_dead() => Err(reason),
+            // A write may have met the error in this moment, and not said so yet.
+            _ if is_over(socket) && !self.outbox.is_fin_sent() => Err(CloseReason::Reset),
             _ => Ok(()),
         }
     }

@@ -125,6 +125,11 @@ pub(super) fn reset_if_it_dies(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
+/// Has the connection ended altogether? After the other side's FIN alone it has not.
+pub(super) fn is_over(stream: &TcpStream) -> bool {
+    cfg!(any(target_os = "linux", target_os = "android")) && stream.peer_addr().is_err()
+}
+
 /// Both sides have sent FIN: waits until the other side's system has acknowledged all of ours.
 /// `false`: it did not before the deadline, or reset the connection instead.
 pub(super) fn acknowledged(stream: &TcpStream, deadline: Instant) -> bool {
