@@ -18,10 +18,11 @@ const TABLES: [(&str, Table); 3] = [
     ("restarts", super::restarts::table),
 ];
 
-/// On a loaded machine peerpy loses its place now and then: its keepalives fall into its own large
-/// messages, and what has not arrived whole it takes for short. So a group of cases that fails is
-/// tried again, from the start and with a new peerpy, twice at most; what lanpeer gets wrong fails
-/// each time.
+/// Under load a peerpy now and then sends no keepalive any more. Its `send` makes the socket
+/// blocking for a moment, and a reader that begins to wait in that moment waits without a timeout
+/// (read in its code; seen as a keepalive that never came). So a group of cases that fails is tried
+/// again, from the start and with a new peerpy, twice at most; what lanpeer gets wrong fails each
+/// time.
 pub fn patiently<T>(group: impl Fn() -> T) -> T {
     for attempt in 1..3 {
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(&group)) {
