@@ -307,7 +307,12 @@ fn a_peer_with_enough_connections_says_busy() {
 
         // Room again: the place is free as soon as Bob's end is through.
         first.0.close().unwrap();
-        eventually("room", || bob.connections().len() == 1);
+        let events = bob.events();
+        eventually("room", || {
+            events
+                .try_iter()
+                .any(|event| matches!(event, lanpeer::Event::Closed { .. }))
+        });
         let _third = link::<Bytes>(&alice, &bob);
     });
 }
@@ -324,7 +329,12 @@ fn a_peer_with_enough_connections_makes_no_more() {
             other => panic!("{:?}", other.map(|_| "connected")),
         }
         first.0.close().unwrap();
-        eventually("room", || alice.connections().is_empty());
+        let events = alice.events();
+        eventually("room", || {
+            events
+                .try_iter()
+                .any(|event| matches!(event, lanpeer::Event::Closed { .. }))
+        });
         let _second = link::<Bytes>(&alice, &bob);
     });
 }
