@@ -82,6 +82,12 @@ fn the_receive_queue_counts_what_pickles_became() {
     for _ in 0..40 {
         wire.write(&data("raw", &wide()));
     }
+    // It fills up while nobody takes anything.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while conn.stats().receive_queue_messages < 2 {
+        assert!(std::time::Instant::now() < deadline, "nothing is queued");
+        std::thread::yield_now();
+    }
     let all = |conn: &lanpeer::Connection<_>| conn.stats().messages_received == 40;
     let mut most = 0;
     let mut received = 0;
