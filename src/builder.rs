@@ -116,8 +116,10 @@ impl PeerBuilder {
     }
 
     /// Messages that wait, per connection, for the program to receive them. While so many wait, the
-    /// connection is not read. The queue's memory, one item's size for each message, is reserved
-    /// when the connection is made. Default: 1,024. At least 1.
+    /// connection is not read. Default: 4,096. At least 1.
+    ///
+    /// [`Connection::receiver`](crate::Connection::receiver) reserves the memory of as many items
+    /// at once; otherwise memory follows what waits.
     ///
     /// ```
     /// # use lanpeer::*;

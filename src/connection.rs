@@ -2,6 +2,7 @@
 //!
 //! A long file for the examples in its docs; the code is the smaller part.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -10,12 +11,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
 
 use crate::error::{CloseError, CloseReason, SendError};
-use crate::format::{DataType, Encode, Format, Reading, with_encoded};
+use crate::format::{DataType, Encode, Format, Payload, Reading, with_encoded};
 use crate::net::Wait;
 use crate::net::handshake::Start;
-use crate::net::inbox::Inbox;
+use crate::net::inbox::{Inbox, Intake, inbox};
 use crate::net::link::{Link, Stats};
-use crate::net::reader::Reader;
+use crate::net::reader::{Reader, Take};
 use crate::options::StreamSize;
 
 /// An open connection to another peer, over which messages of the format `F` go both ways.
@@ -80,7 +81,7 @@ pub struct Connection<F: Format> {
 
 struct Handle<F: Format> {
     link: Arc<Link>,
-    receiver: Receiver<F::Item>,
+    inbox: Inbox<F::Item>,
     /// The handler's thread keeps the connection; dropping handles does not end it.
     handled: bool,
 }
@@ -88,12 +89,11 @@ struct Handle<F: Format> {
 impl<F: Format> Drop for Handle<F> {
     fn drop(&mut self) {
         if !self.handled {
-            self.link.abandon();
-            if self.receiver.is_empty() {
-                self.link.close_in_background(CloseReason::ClosedHere);
-            } else {
+            if self.inbox.abandon() {
                 // What nobody will take was not taken in: no FIN may say so.
                 self.link.reset_in_background(CloseReason::ClosedHere);
+            } else {
+                self.link.close_in_background(CloseReason::ClosedHere);
             }
         }
     }
@@ -119,65 +119,50 @@ impl<F: Format> fmt::Debug for Connection<F> {
 }
 
 impl<F: Format> Connection<F> {
-    /// A connection whose messages go to a channel, and what its reader thread runs.
-    pub(crate) fn with_channel(link: &Arc<Link>) -> (Connection<F>, Start) {
-        let settings = &link.hub.settings;
-        let (sender, receiver) = crossbeam_channel::bounded(settings.receive_queue);
-        let mut inbox = Inbox::new(sender, settings.receive_queue_bytes);
-        let connection = Connection::new(link, receiver, false);
+    /// A connection whose messages wait for `recv`, and what its reader thread runs.
+    pub(crate) fn with_queue(link: &Arc<Link>) -> (Connection<F>, Start) {
+        let (connection, intake) = Connection::new(link, false);
+        let reading = reading(link);
         let link = Arc::clone(link);
-        let start = move |early| {
-            let reading = reading(&link);
-            Reader::new(Arc::clone(&link), early).run(move |data_type, payload| {
-                if inbox.is_abandoned() {
-                    return Err(link.discard());
-                }
-                let (item, size) = F::decode(data_type, reading, payload)
-                    .map_err(|error| CloseReason::Malformed(error.to_string()))?;
-                inbox.push(&link, item, size)?;
-                if inbox.is_abandoned() {
-                    return Err(link.discard());
-                }
-                Ok(())
-            });
-        };
+        let start = move |early| Reader::new(link, early).run(Queued::<F> { intake, reading });
         (connection, Box::new(start))
     }
 
     /// A connection whose messages go to `handler`, on its reader thread.
     pub(crate) fn with_handler(
         link: &Arc<Link>,
-        mut handler: impl FnMut(&Connection<F>, F::Item) + Send + 'static,
+        handler: impl FnMut(&Connection<F>, F::Item) + Send + 'static,
     ) -> (Connection<F>, Start) {
         link.set_handled();
-        // Nothing goes through the channel; its end tells `recv` of the connection's.
-        let (until_the_end, receiver) = crossbeam_channel::bounded(0);
-        let connection = Connection::new(link, receiver, true);
-        let own = connection.clone();
-        let link = Arc::clone(link);
-        let start = move |early| {
-            let reading = reading(&link);
-            Reader::new(link, early).run(move |data_type, payload| {
-                let _until_the_end = &until_the_end;
-                let (item, _) = F::decode(data_type, reading, payload)
-                    .map_err(|error| CloseReason::Malformed(error.to_string()))?;
-                handler(&own, item);
-                Ok(())
-            });
+        let (connection, intake) = Connection::new(link, true);
+        let handled = Handled {
+            connection: connection.clone(),
+            handler,
+            reading: reading(link),
+            _intake: intake,
         };
+        let link = Arc::clone(link);
+        let start = move |early| Reader::new(link, early).run(handled);
         (connection, Box::new(start))
     }
 
-    fn new(link: &Arc<Link>, receiver: Receiver<F::Item>, handled: bool) -> Connection<F> {
+    fn new(link: &Arc<Link>, handled: bool) -> (Connection<F>, Intake<F::Item>) {
+        let settings = &link.hub.settings;
+        let (intake, inbox) = inbox(
+            settings.receive_queue,
+            settings.receive_queue_bytes,
+            F::PLAIN,
+        );
+        link.set_intake(&intake);
         let handle = Arc::new(Handle {
             link: Arc::clone(link),
-            receiver,
+            inbox,
             handled,
         });
-        // Weak: the receiver's last drop tells the reader that nobody listens.
+        // Weak: the drop of the last handle is to be seen.
         let weak: Weak<Handle<F>> = Arc::downgrade(&handle);
-        link.set_queue_len(move || weak.upgrade().map_or(0, |handle| handle.receiver.len()));
-        Connection { handle }
+        link.set_queue_len(move || weak.upgrade().map_or(0, |handle| handle.inbox.len()));
+        (Connection { handle }, intake)
     }
 
     fn link(&self) -> &Arc<Link> {
@@ -341,8 +326,7 @@ impl<F: Format> Connection<F> {
     /// The connection has ended and all its messages were taken;
     /// [`close_reason`](Connection::close_reason) says why.
     pub fn recv(&self) -> Result<F::Item, RecvError> {
-        let received = self.link().receive(&self.handle.receiver, None);
-        received.map_err(|_| RecvError)
+        self.recv_until(None).map_err(|_| RecvError)
     }
 
     /// The next message, if there is one; never waits.
@@ -365,9 +349,7 @@ impl<F: Format> Connection<F> {
     /// # Errors
     /// [`TryRecvError::Empty`], or [`TryRecvError::Disconnected`] as [`recv`](Connection::recv).
     pub fn try_recv(&self) -> Result<F::Item, TryRecvError> {
-        let received = self.handle.receiver.try_recv();
-        self.link().taken(|| self.handle.receiver.len());
-        received
+        self.handle.inbox.try_recv()
     }
 
     /// Waits for the next message for at most `timeout`.
@@ -392,8 +374,15 @@ impl<F: Format> Connection<F> {
     /// [`RecvTimeoutError::Timeout`], or [`RecvTimeoutError::Disconnected`] as
     /// [`recv`](Connection::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<F::Item, RecvTimeoutError> {
-        self.link()
-            .receive(&self.handle.receiver, deadline(timeout))
+        self.recv_until(deadline(timeout))
+    }
+
+    fn recv_until(&self, deadline: Option<Instant>) -> Result<F::Item, RecvTimeoutError> {
+        if self.handle.handled && self.link().on_reader_thread() {
+            // A handler would wait for the end of its own connection, which it holds up.
+            return Err(RecvTimeoutError::Disconnected);
+        }
+        self.handle.inbox.recv(deadline)
     }
 
     /// Iterates over messages until the connection ends; waits for each. `for item in &conn` does
@@ -437,9 +426,11 @@ impl<F: Format> Connection<F> {
         TryIter { connection: self }
     }
 
-    /// The channel behind [`recv`](Connection::recv), for `select!` over many connections.
+    /// A crossbeam channel of the messages, for `select!` over many connections.
     ///
-    /// It is bounded by [`receive_queue`](crate::PeerBuilder::receive_queue) messages and by
+    /// From the first call on, messages go through it, also those for [`recv`](Connection::recv),
+    /// one by one instead of in batches: a little slower where messages are small and many. It is
+    /// bounded by [`receive_queue`](crate::PeerBuilder::receive_queue) messages and by
     /// [`receive_queue_bytes`](crate::PeerBuilder::receive_queue_bytes). While it is full, the
     /// connection is not read, and so the other side's `send` waits. A clone of it does not keep
     /// the connection open.
@@ -467,8 +458,7 @@ impl<F: Format> Connection<F> {
     /// # Ok(()) }
     /// ```
     pub fn receiver(&self) -> &Receiver<F::Item> {
-        self.link().select();
-        &self.handle.receiver
+        self.handle.inbox.channel()
     }
 
     // Facts
@@ -584,6 +574,75 @@ impl<F: Format> Connection<F> {
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.link().close_reason()
     }
+}
+
+/// Passes messages on to whoever receives.
+struct Queued<F: Format> {
+    intake: Intake<F::Item>,
+    reading: Reading,
+}
+
+impl<F: Format> Queued<F> {
+    fn check(&self, link: &Link) -> Result<(), CloseReason> {
+        if self.intake.is_abandoned() {
+            return Err(link.discard());
+        }
+        Ok(())
+    }
+}
+
+impl<F: Format> Take for Queued<F> {
+    fn message(
+        &mut self,
+        link: &Link,
+        data_type: DataType,
+        payload: Payload<'_>,
+    ) -> Result<(), CloseReason> {
+        self.check(link)?;
+        if let (Some(_), Cow::Borrowed(payload)) = (F::PLAIN, &payload) {
+            self.intake.push_plain(link, payload)?;
+        } else {
+            let (item, size) = decode::<F>(data_type, self.reading, payload)?;
+            self.intake.push(link, item, size)?;
+        }
+        self.check(link)
+    }
+
+    fn pause(&mut self, link: &Link) -> Result<(), CloseReason> {
+        self.intake.hand_over();
+        self.check(link)
+    }
+}
+
+/// Passes messages to the program's handler.
+struct Handled<F: Format, H> {
+    connection: Connection<F>,
+    handler: H,
+    reading: Reading,
+    /// Nothing goes through it; its end tells `recv` of the connection's.
+    _intake: Intake<F::Item>,
+}
+
+impl<F: Format, H: FnMut(&Connection<F>, F::Item)> Take for Handled<F, H> {
+    fn message(
+        &mut self,
+        _: &Link,
+        data_type: DataType,
+        payload: Payload<'_>,
+    ) -> Result<(), CloseReason> {
+        let (item, _) = decode::<F>(data_type, self.reading, payload)?;
+        (self.handler)(&self.connection, item);
+        Ok(())
+    }
+}
+
+fn decode<F: Format>(
+    data_type: DataType,
+    reading: Reading,
+    payload: Payload<'_>,
+) -> Result<(F::Item, usize), CloseReason> {
+    let decoded = F::decode(data_type, reading, payload);
+    decoded.map_err(|error| CloseReason::Malformed(error.to_string()))
 }
 
 fn reading(link: &Link) -> Reading {

@@ -111,7 +111,7 @@
 //!              ┌ listener: accepts ─ starts ┐
 //!   Peer ──────┤                            ▼
 //!              └ pulse: notices dead      reader, one per connection
-//!                remotes; asleep            socket ─▶ decode ─▶ channel ─▶ recv()
+//!                remotes; asleep            socket ─▶ decode ─▶ queue ─▶ recv()  
 //!                while nothing is sent                      └─▶ handler(&conn, item)
 //!
 //!   send() ─▶ socket, when nothing waits and no burst is on

@@ -101,7 +101,7 @@ impl Offer {
     /// the other side has hung up, or this peer was stopped while the offer waited.
     /// [`Error::Stopped`]: it is stopped at this moment.
     pub fn accept<F: Format>(self) -> Result<Connection<F>> {
-        self.accept_as(Connection::with_channel)
+        self.accept_as(Connection::with_queue)
     }
 
     /// Accepts, and passes each message to `handler`, on the connection's reader thread: no second

@@ -50,7 +50,7 @@ impl Default for Settings {
             close_timeout: Duration::from_secs(5),
             max_connections: 1024,
             max_message_size: 64 << 20,
-            receive_queue: 1024,
+            receive_queue: 4096,
             receive_queue_bytes: 16 << 20,
             send_queue: 1 << 20,
             keepalive: Some(Duration::from_secs(10)),

@@ -496,7 +496,7 @@ impl ConnectOptions {
         peer: &Peer,
         addr: impl ToSocketAddrs,
     ) -> Result<Connection<F>> {
-        self.connect_as(peer, addr, Connection::with_channel)
+        self.connect_as(peer, addr, Connection::with_queue)
     }
 
     /// Connects with these options, and passes each message that comes to `handler`, as

@@ -28,6 +28,7 @@ pub struct Bytes(());
 impl Format for Bytes {
     type Item = Vec<u8>;
     const DATA_TYPE: Option<DataType> = Some(DataType::Bytes);
+    const PLAIN: Option<fn(&[u8]) -> Vec<u8>> = Some(<[u8]>::to_vec);
 
     fn decode(
         _: DataType,
@@ -40,10 +41,11 @@ impl Format for Bytes {
 }
 
 impl<Q: AsRef<[u8]> + ?Sized> Encode<Bytes> for Q {
+    fn plain(&self) -> Option<Encoded<'_>> {
+        Some(Encoded::new(DataType::Bytes, self.as_ref()))
+    }
+
     fn encode<'a>(&'a self, _: Dialect, _: &'a mut Vec<u8>) -> Result<Encoded<'a>, EncodeError> {
-        Ok(Encoded {
-            data_type: DataType::Bytes,
-            payload: self.as_ref(),
-        })
+        Ok(Encoded::new(DataType::Bytes, self.as_ref()))
     }
 }

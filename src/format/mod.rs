@@ -68,6 +68,10 @@ pub struct Reading {
 #[doc(hidden)]
 pub type Decoded<T> = (T, usize);
 
+/// Makes an item of a payload that needs no decoding.
+#[doc(hidden)]
+pub type Plain<T> = fn(&[u8]) -> T;
+
 /// A payload as it was received: borrowed from the reader's buffer when it is small, owned when it
 /// is large.
 pub type Payload<'a> = Cow<'a, [u8]>;
@@ -110,6 +114,10 @@ pub trait Format: sealed::Sealed + Sized + 'static {
 
     /// The data type that HELLO announces; `None` where the program chooses at run time.
     const DATA_TYPE: Option<DataType>;
+
+    /// Where payloads need no decoding: makes an item of one.
+    #[doc(hidden)]
+    const PLAIN: Option<Plain<Self::Item>> = None;
 
     #[doc(hidden)]
     fn decode(
@@ -159,6 +167,12 @@ pub trait Encode<F: Format> {
     #[doc(hidden)]
     fn data_type(&self) -> Option<DataType> {
         F::DATA_TYPE
+    }
+
+    /// The message, where the item is its own encoding.
+    #[doc(hidden)]
+    fn plain(&self) -> Option<Encoded<'_>> {
+        None
     }
 
     /// Encodes into `out`, or names the bytes in `self` that need no encoding.

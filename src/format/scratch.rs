@@ -20,6 +20,9 @@ pub(crate) fn with_encoded<F: Format, E: From<EncodeError>>(
     dialect: Dialect,
     then: impl FnOnce(Encoded<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
+    if let Some(message) = item.plain() {
+        return then(message);
+    }
     let mut scratch = SCRATCH.take();
     scratch.clear();
     let result = match item.encode(dialect, &mut scratch) {

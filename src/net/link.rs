@@ -6,18 +6,14 @@
 //! everything. Or by [`kill`](Link::kill): the socket is reset, and everyone who is blocked on it
 //! let go.
 
-use std::convert::Infallible;
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
-
-use super::arrivals::Arrivals;
 use super::hub::{Hub, Slot, next_id};
-use super::inbox::Room;
+use super::inbox::{Intake, Wake};
 use super::lock;
 use super::outbox::Outbox;
 use super::reader::ReadAhead;
@@ -66,13 +62,8 @@ pub(crate) struct Link {
     ended: Condvar,
     /// Set by `kill`: threads and blocked calls let go of the socket.
     dead: AtomicBool,
-    /// Dropped by `kill`, which wakes a reader that waits at a full channel.
-    kill_signal: Mutex<Option<Sender<Infallible>>>,
-    pub(super) killed: Receiver<Infallible>,
-    /// Wakes those who wait for messages.
-    pub(super) arrivals: Arrivals,
-    /// Wakes a reader that waits until the program has taken messages; see `inbox`.
-    pub(super) room: Room,
+    /// Wakes a reader that waits until the program has taken messages.
+    waker: OnceLock<Arc<dyn Wake>>,
 
     /// Which thread reads, so that a handler's own `close` can be told from others.
     pub(super) reader: OnceLock<ThreadId>,
@@ -170,7 +161,6 @@ impl Link {
         if agreed.dialect == Dialect::Peerpy {
             reset_if_it_dies(socket);
         }
-        let (kill_signal, killed) = crossbeam_channel::bounded(0);
         let stream_size = match agreed.stream {
             Some(StreamSize::Of(size)) => size,
             _ => 0,
@@ -191,10 +181,7 @@ impl Link {
             life: Mutex::default(),
             ended: Condvar::new(),
             dead: AtomicBool::new(false),
-            kill_signal: Mutex::new(Some(kill_signal)),
-            killed,
-            arrivals: Arrivals::default(),
-            room: Room::default(),
+            waker: OnceLock::new(),
             reader: OnceLock::new(),
             read_ahead: ReadAhead::default(),
             received: Received::default(),
@@ -227,7 +214,7 @@ impl Link {
         }
     }
 
-    pub(super) fn on_reader_thread(&self) -> bool {
+    pub fn on_reader_thread(&self) -> bool {
         self.reader.get() == Some(&std::thread::current().id())
     }
 
@@ -245,6 +232,11 @@ impl Link {
 
     pub fn close_reason(&self) -> Option<CloseReason> {
         lock(&self.life).reason.clone()
+    }
+
+    /// Whom to wake at the end.
+    pub fn set_intake<T: Send + 'static>(&self, intake: &Intake<T>) {
+        let _ = self.waker.set(intake.waker());
     }
 
     /// How to ask for the length of the receive queue, which only the typed handle knows.
@@ -274,9 +266,9 @@ impl Link {
         if let Some(socket) = self.outbox.give_up(reason) {
             reset(&socket);
         }
-        drop(lock(&self.kill_signal).take());
-        let _guard = lock(&self.room.mutex);
-        self.room.made.notify_one();
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
     }
 
     /// Begins a graceful end and returns at once. A deadline is set for the other side.

@@ -8,8 +8,8 @@
 //! | `handshake` | what both need |
 //! | `link` | one connection, whatever its type: its life and its end |
 //! | `reader` | the thread that reads a connection |
-//! | `inbox` | what it hands to the program: a channel, bounded in messages and bytes |
-//! | `arrivals` | how those who wait for messages learn that some have arrived |
+//! | `inbox` | what it hands to the program: a queue, bounded in messages and bytes |
+//! | `channel` | the same as a crossbeam channel, for programs that `select!` |
 //! | `outbox` | the send queue, and who may write to the socket |
 //! | `writer` | the send path, and the thread that empties the queue |
 //! | `pulse` | the thread that notices dead remotes and overdue closes |
@@ -17,8 +17,8 @@
 //! | `socket` | socket options, and what the system knows about a connection |
 
 pub(crate) mod answer;
-mod arrivals;
 pub(crate) mod ask;
+mod channel;
 pub(crate) mod discovery;
 pub(crate) mod handshake;
 pub(crate) mod hub;

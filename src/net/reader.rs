@@ -26,11 +26,29 @@ const BUFFER_MAX: usize = 256 << 10;
 /// From this payload size on a message is read straight into its own memory.
 const LARGE: usize = 64 << 10;
 
-/// So much may be reserved for a message before more of it than its header has arrived.
+/// So much may be reserved for a message before more of it than its header has arrived; or as much
+/// as the largest message before it had, so that equal ones cost no growing.
 const RESERVE: usize = 64 << 10;
 
 /// What counts as silence where bytes alone do not tell whether more belongs to them.
 pub(super) const SILENCE: Duration = Duration::from_millis(100);
+
+/// Where messages go.
+pub(crate) trait Take {
+    /// `Err` ends the connection.
+    fn message(
+        &mut self,
+        link: &Link,
+        data_type: DataType,
+        payload: Payload<'_>,
+    ) -> Result<(), CloseReason>;
+
+    /// The reader is about to wait for the socket.
+    fn pause(&mut self, link: &Link) -> Result<(), CloseReason> {
+        let _ = link;
+        Ok(())
+    }
+}
 
 pub(crate) struct Reader {
     link: Arc<Link>,
@@ -39,6 +57,8 @@ pub(crate) struct Reader {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// The size of the largest message so far.
+    largest: usize,
 }
 
 impl Reader {
@@ -56,11 +76,12 @@ impl Reader {
             bytes,
             start: 0,
             end,
+            largest: 0,
         }
     }
 
     /// Reads until the connection ends, on the current thread, and ends it.
-    pub fn run(mut self, mut take: impl FnMut(DataType, Payload<'_>) -> Result<(), CloseReason>) {
+    pub fn run(mut self, mut take: impl Take) {
         let _ = self.link.reader.set(std::thread::current().id());
         // The program's code runs in `take`: its handler, or the `Deserialize` of its type.
         let result = catch_unwind(AssertUnwindSafe(|| self.read(&mut take)))
@@ -72,23 +93,18 @@ impl Reader {
                 link.remote_finished();
                 // Ends the program's `recv` now: no further message will come.
                 let_go(take);
-                link.arrivals.announce();
                 link.answer_fin(Instant::now() + link.hub.settings.close_timeout);
             }
             Err(reason) => {
                 link.kill(reason);
                 let_go(take);
-                link.arrivals.announce();
             }
         }
         link.end();
     }
 
     /// `Ok`: the other side's FIN came, between two messages.
-    fn read(
-        &mut self,
-        take: &mut impl FnMut(DataType, Payload<'_>) -> Result<(), CloseReason>,
-    ) -> Result<(), CloseReason> {
+    fn read(&mut self, take: &mut impl Take) -> Result<(), CloseReason> {
         loop {
             if self.link.is_dead() {
                 return Err(self.link.close_reason().unwrap_or(CloseReason::Aborted));
@@ -116,25 +132,26 @@ impl Reader {
                     }
                     if size >= LARGE {
                         self.start += skip;
-                        let body = self.read_large(size)?;
+                        let body = self.read_large(size, take)?;
                         self.link.received.count(size);
-                        take(data_type, Cow::Owned(body))?;
+                        take.message(&self.link, data_type, Cow::Owned(body))?;
                     } else {
                         while self.end - self.start < skip + size {
-                            if !self.fill(skip + size)? {
+                            if !self.fill(skip + size, take)? {
                                 return Err(CloseReason::Truncated);
                             }
                         }
                         let body = self.start + skip;
                         self.start = body + size;
                         self.link.received.count(size);
-                        take(data_type, Cow::Borrowed(&self.bytes[body..body + size]))?;
+                        let payload = Cow::Borrowed(&self.bytes[body..body + size]);
+                        take.message(&self.link, data_type, payload)?;
                     }
                     self.use_read_ahead();
                 }
                 Step::Need(n) => {
                     let empty = self.start == self.end;
-                    if !self.fill(n)? {
+                    if !self.fill(n, take)? {
                         return if empty {
                             Ok(())
                         } else {
@@ -142,7 +159,7 @@ impl Reader {
                         };
                     }
                 }
-                Step::Ambiguous => self.wait_for_silence()?,
+                Step::Ambiguous => self.wait_for_silence(take)?,
             }
         }
     }
@@ -163,7 +180,7 @@ impl Reader {
     }
 
     /// Reads once, waiting; there will be room for `need` unread bytes. `false`: end of input.
-    fn fill(&mut self, need: usize) -> Result<bool, CloseReason> {
+    fn fill(&mut self, need: usize, take: &mut impl Take) -> Result<bool, CloseReason> {
         let unread = self.end - self.start;
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -175,7 +192,7 @@ impl Reader {
             let grown = (size * 2).clamp(BUFFER_MIN, BUFFER_MAX).max(need);
             self.bytes.resize(grown, 0);
         }
-        let read = self.read_once()?;
+        let read = self.read_once(take)?;
         self.end += read;
         if self.end == self.bytes.len() && read > 0 && self.end < BUFFER_MAX {
             // It filled the buffer: there is probably more than it holds.
@@ -184,8 +201,8 @@ impl Reader {
         Ok(read > 0)
     }
 
-    fn read_once(&mut self) -> Result<usize, CloseReason> {
-        self.link.arrivals.announce();
+    fn read_once(&mut self, take: &mut impl Take) -> Result<usize, CloseReason> {
+        take.pause(&self.link)?;
         let socket = self.link.reading()?;
         loop {
             match (&*socket).read(&mut self.bytes[self.end..]) {
@@ -197,16 +214,17 @@ impl Reader {
         }
     }
 
-    /// Memory follows what has arrived: never more than twice that, or [`RESERVE`].
-    fn read_large(&mut self, size: usize) -> Result<Vec<u8>, CloseReason> {
-        self.link.arrivals.announce();
-        let mut body = Vec::with_capacity(size.min(RESERVE));
+    /// Memory follows what has arrived: never more than twice that, or what [`RESERVE`] says.
+    fn read_large(&mut self, size: usize, take: &mut impl Take) -> Result<Vec<u8>, CloseReason> {
+        take.pause(&self.link)?;
+        let reserve = self.largest.max(RESERVE);
+        let mut body = Vec::with_capacity(size.min(reserve));
         let early = (self.end - self.start).min(size);
         body.extend_from_slice(&self.bytes[self.start..self.start + early]);
         self.start += early;
         let socket = self.link.reading()?;
         while body.len() < size {
-            let want = (size - body.len()).min(body.len().max(RESERVE));
+            let want = (size - body.len()).min(body.len().max(reserve));
             body.reserve_exact(want);
             let read = (&*socket).take(want as u64).read_to_end(&mut body);
             match read {
@@ -220,14 +238,15 @@ impl Reader {
                 Err(error) => return Err(CloseReason::from_io(&error)),
             }
         }
+        self.largest = self.largest.max(size);
         Ok(body)
     }
 
     /// A short frame from a peerpy that begins like a keepalive: only what follows can tell.
-    fn wait_for_silence(&mut self) -> Result<(), CloseReason> {
+    fn wait_for_silence(&mut self, take: &mut impl Take) -> Result<(), CloseReason> {
         let socket = self.link.reading()?;
         let _ = socket.set_read_timeout(Some(SILENCE));
-        let filled = self.fill(self.end - self.start + 1);
+        let filled = self.fill(self.end - self.start + 1, take);
         let _ = socket.set_read_timeout(None);
         match filled {
             Ok(true) => Ok(()),

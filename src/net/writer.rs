@@ -32,8 +32,8 @@ const BURST: Duration = Duration::from_micros(10);
 /// A writer thread without work ends after this time.
 const RETIRE: Duration = Duration::from_secs(1);
 
-/// Queue buffers above this size are given back once they are empty.
-const KEEP: usize = 256 << 10;
+/// Queue buffers above this size are given back when the writer thread ends.
+const KEEP: usize = 4 << 10;
 
 /// How long a send may wait for room in the queue.
 #[derive(Clone, Copy, Debug)]
@@ -318,15 +318,20 @@ impl Link {
     }
 
     /// Sees to it that someone writes what is pending.
-    fn wake_writer(self: &Arc<Link>, mut queue: MutexGuard<'_, Queue>) {
-        if queue.busy {
-            return;
+    #[inline]
+    fn wake_writer(self: &Arc<Link>, queue: MutexGuard<'_, Queue>) {
+        // Whoever holds the socket looks at the queue afterwards, and so does a writer at work.
+        if !queue.busy && (queue.parked || !queue.writer) {
+            self.wake_idle_writer(queue);
         }
+    }
+
+    #[cold]
+    fn wake_idle_writer(self: &Arc<Link>, mut queue: MutexGuard<'_, Queue>) {
         if queue.writer {
-            if queue.parked {
-                queue.parked = false;
-                self.outbox.work.notify_one();
-            }
+            queue.parked = false;
+            drop(queue);
+            self.outbox.work.notify_one();
             return;
         }
         queue.writer = true;
@@ -339,7 +344,7 @@ impl Link {
             // The system has no thread for us: then this one does the work.
             trace!("connection {}: no writer thread: {error}", self.id);
             loop {
-                self.write_pending();
+                self.write_pending(&mut Vec::new());
                 let mut queue = lock(&self.outbox.queue);
                 // Others left theirs to us as long as we were the writer.
                 if queue.busy || queue.pending.is_empty() || queue.socket.is_none() {
@@ -353,8 +358,10 @@ impl Link {
     /// The writer thread.
     fn write_loop(&self) {
         let outbox = &self.outbox;
+        // Changes places with the queue's own buffer, so that a burst needs no new memory.
+        let mut batch = Vec::new();
         loop {
-            self.write_pending();
+            self.write_pending(&mut batch);
             let mut queue = lock(&outbox.queue);
             if queue.socket.is_none() || queue.fin == Fin::Sent {
                 queue.writer = false;
@@ -371,25 +378,22 @@ impl Link {
             queue.parked = false;
             if timeout.timed_out() && queue.pending.is_empty() {
                 queue.writer = false;
+                queue.pending.shrink_to(KEEP);
                 return;
             }
         }
     }
 
     /// Writes until nothing is pending, or another holds the socket.
-    fn write_pending(&self) {
+    fn write_pending(&self, batch: &mut Vec<u8>) {
         let outbox = &self.outbox;
-        let mut batch = Vec::new();
         let mut queue = lock(&outbox.queue);
         while !queue.busy && !queue.pending.is_empty() {
             let Some(socket) = queue.socket.clone() else {
                 return;
             };
             batch.clear();
-            if batch.capacity() > KEEP {
-                batch = Vec::new();
-            }
-            std::mem::swap(&mut batch, &mut queue.pending);
+            std::mem::swap(batch, &mut queue.pending);
             queue.busy = true;
             queue.in_flight = batch.len();
             drop(queue);
