@@ -157,7 +157,7 @@ def threads():
     d.text(528, 344, "an offer", soft=True, size=11)
     d.line(640, 298, 640, 368, dashed=True)
     d.text(650, 344, "starts, one a connection", soft=True, size=11)
-    d.box(250, 370, 220, 90, SAND, ["receive queue", "256 messages, 16 MiB", "full: the reader stops reading,",
+    d.box(250, 370, 220, 90, SAND, ["receive queue", "4,096 messages, 16 MiB", "full: the reader stops reading,",
                                     "so TCP holds the sender back"])
     d.box(20, 370, 200, 56, BLUE, ["recv, iter, receiver()", "your threads wait here"])
     d.line(500, 398, 472, 398)
@@ -172,7 +172,7 @@ def threads():
     d.text(488, 588, "nothing queued and the socket takes it: written at once", "middle", soft=True,
            size=11)
     d.box(250, 616, 220, 62, SAND, ["send queue", "1 MiB, or one larger message"])
-    d.box(500, 616, 240, 62, GREEN, ["writer", "only while needed; large writes,", "retires when idle"],
+    d.box(500, 616, 240, 62, GREEN, ["sender, flusher or writer", "64 KiB gathered; sender gone quiet;", "or the socket was full"],
           dashed=True)
     d.line(222, 647, 248, 647)
     d.line(472, 647, 498, 647)

@@ -111,11 +111,13 @@
 //!              ┌ listener: accepts ─ starts ┐
 //!   Peer ──────┤                            ▼
 //!              └ pulse: notices dead      reader, one per connection
-//!                remotes; asleep            socket ─▶ decode ─▶ queue ─▶ recv()  
+//!                remotes; asleep            socket ─▶ decode ─▶ queue ─▶ recv()
 //!                while nothing is sent                      └─▶ handler(&conn, item)
 //!
 //!   send() ─▶ socket, when nothing waits and no burst is on
-//!         └─▶ queue ─▶ writer, one per connection, only while there is work ─▶ socket
+//!         └─▶ queue ─▶ the sender itself, when 64 KiB have gathered ─▶ socket
+//!                  ├─▶ flusher, when the sender goes quiet ─▶ socket
+//!                  └─▶ writer, one per connection, only while the socket is full ─▶ socket
 //! ```
 //!
 //! # The protocol

@@ -506,3 +506,27 @@ fn a_broadcast_does_not_overtake_the_answer_to_an_offer() {
         broadcasting.into_iter().for_each(Call::finish);
     });
 }
+
+/// Waking a thread of each connection for each message would cost far more than the message.
+#[test]
+fn a_burst_over_many_connections_is_gathered_by_one_thread() {
+    alone(
+        "a_burst_over_many_connections_is_gathered_by_one_thread",
+        || {
+            let bob = peer();
+            let audience = audience::<Bytes>(&bob, 16);
+            for _ in 0..3 {
+                // Fewer than the receive queues and the sockets hold: nobody is ever full.
+                bob.broadcast::<Bytes>(b"to all").unwrap();
+            }
+            for (_, to_bob, _) in &audience {
+                for _ in 0..3 {
+                    assert_eq!(to_bob.recv_timeout(SOON).unwrap(), b"to all");
+                }
+            }
+            let threads = lanpeer_threads();
+            let writers = threads.iter().filter(|name| name.starts_with("lanpeer-w"));
+            assert_eq!(writers.count(), 0, "{threads:?}");
+        },
+    );
+}

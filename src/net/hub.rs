@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use log::{debug, warn};
 
 use super::answer::Pending;
+use super::flusher::Flusher;
 use super::handshake::deny;
 use super::link::Link;
 use super::lock;
@@ -36,6 +37,7 @@ pub(crate) struct Hub {
     /// Where this peer listens; the IP is 0.0.0.0 if on every interface.
     pub local_addr: SocketAddrV4,
     pub(super) pulse: Pulse,
+    pub(super) flusher: Flusher,
 
     /// Set once, by `stop`; everything that would begin looks at it first.
     stopped: AtomicBool,
@@ -90,6 +92,7 @@ impl Hub {
         let (stop_signal, stopping) = crossbeam_channel::bounded(0);
         Arc::new(Hub {
             pulse: Pulse::new(settings.keepalive),
+            flusher: Flusher::default(),
             settings,
             local_addr,
             stopped: AtomicBool::new(false),
@@ -316,6 +319,7 @@ impl Hub {
             if builder.spawn(finish).is_err() {
                 // No thread to be had for a graceful end.
                 self.pulse.stop();
+                self.flusher.stop();
                 self.links()
                     .iter()
                     .for_each(|link| link.kill(CloseReason::Stopped));
@@ -329,6 +333,7 @@ impl Hub {
     fn finish_stop(&self) {
         let deadline = Instant::now() + self.settings.close_timeout;
         self.pulse.stop();
+        self.flusher.stop();
         if !self.wait_for_threads(deadline) {
             for link in self.links().iter() {
                 link.kill(CloseReason::Stopped);

@@ -18,6 +18,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use super::channel::{ChannelIntake, KillSwitch, open};
 use super::link::Link;
 use super::lock;
+use super::sender::Burst;
 use crate::error::CloseReason;
 
 /// Up to this size, plain bytes wait side by side in one buffer, and become a message of their own
@@ -267,6 +268,7 @@ impl<T: Send + 'static> Inbox<T> {
                 Look::Selected => break,
             };
             arrived.waiters += 1;
+            Burst::end();
             let news = &self.shared.news;
             let mut arrived = match deadline {
                 None => news.wait(arrived).unwrap_or_else(|p| p.into_inner()),

@@ -304,21 +304,20 @@ impl Link {
 
     /// A message came for which nobody is left: delivers what this side has sent, and says why the
     /// reader is to end. Then the connection is reset, so that the other side learns of the loss.
-    pub fn discard(&self) -> CloseReason {
+    pub fn discard(self: &Arc<Link>) -> CloseReason {
         let deadline = Instant::now() + self.hub.settings.close_timeout;
-        let _ =
-            self.outbox.wait_until_empty(Some(deadline)).is_ok() && self.taken_by_kernel(deadline);
+        let _ = self.drain(Some(deadline)).is_ok() && self.taken_by_kernel(deadline);
         let life = lock(&self.life);
         life.closing.clone().unwrap_or(CloseReason::ClosedHere)
     }
 
-    fn begin_close(&self, reason: CloseReason) {
+    fn begin_close(self: &Arc<Link>, reason: CloseReason) {
         self.begin(&reason, self.dialect);
     }
 
     /// Accepts no more messages. A FIN follows what is queued, unless the end is to be as peerpy
     /// needs it.
-    fn begin(&self, reason: &CloseReason, dialect: Dialect) {
+    fn begin(self: &Arc<Link>, reason: &CloseReason, dialect: Dialect) {
         let reason = {
             let mut life = lock(&self.life);
             if let Some(reason) = &life.reason {
@@ -328,6 +327,7 @@ impl Link {
             }
         };
         self.outbox.finish(reason, dialect);
+        self.hurry();
     }
 
     /// Closes gracefully and waits for the other side, for at most `close_timeout`.
@@ -368,9 +368,8 @@ impl Link {
 
     /// peerpy never notices a FIN, but a reset: so when its system has everything, reset. Measured:
     /// it then still hands over the last message, and then its `close` event comes.
-    fn drain_and_reset(&self, deadline: Instant, reason: CloseReason) {
-        let drained =
-            self.outbox.wait_until_empty(Some(deadline)).is_ok() && self.taken_by_kernel(deadline);
+    fn drain_and_reset(self: &Arc<Link>, deadline: Instant, reason: CloseReason) {
+        let drained = self.drain(Some(deadline)).is_ok() && self.taken_by_kernel(deadline);
         let reason = if drained {
             reason
         } else {
@@ -429,10 +428,9 @@ impl Link {
     }
 
     /// Sends what is still queued and the FIN, after the other side's FIN: it goes on reading.
-    pub(super) fn answer_fin(&self, deadline: Instant) {
+    pub(super) fn answer_fin(self: &Arc<Link>, deadline: Instant) {
         let Ok(socket) = self.reading() else { return };
-        let sent =
-            self.outbox.failure().is_none() && self.outbox.wait_until_empty(Some(deadline)).is_ok();
+        let sent = self.outbox.failure().is_none() && self.drain(Some(deadline)).is_ok();
         let clean = match self.dialect {
             Dialect::Lanpeer if self.outbox.is_to_be_reset() => {
                 let _ = sent && self.taken_by_kernel(deadline);

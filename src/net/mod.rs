@@ -11,7 +11,9 @@
 //! | `inbox` | what it hands to the program: a queue, bounded in messages and bytes |
 //! | `channel` | the same as a crossbeam channel, for programs that `select!` |
 //! | `outbox` | the send queue, and who may write to the socket |
-//! | `writer` | the send path, and the thread that empties the queue |
+//! | `sender` | the send path |
+//! | `writer` | how the queue is emptied, and the thread that waits for the socket |
+//! | `flusher` | the thread that writes what has gathered when a sender goes quiet |
 //! | `pulse` | the thread that notices dead remotes and overdue closes |
 //! | `discovery` | the responder thread, searches and watches |
 //! | `socket` | socket options, and what the system knows about a connection |
@@ -20,6 +22,7 @@ pub(crate) mod answer;
 pub(crate) mod ask;
 mod channel;
 pub(crate) mod discovery;
+mod flusher;
 pub(crate) mod handshake;
 pub(crate) mod hub;
 pub(crate) mod inbox;
@@ -28,12 +31,13 @@ mod listener;
 mod outbox;
 mod pulse;
 pub(crate) mod reader;
+mod sender;
 mod socket;
 mod writer;
 
 pub(crate) use listener::listen;
+pub(crate) use sender::{Burst, Wait};
 pub(crate) use socket::resolve;
-pub(crate) use writer::{Burst, Wait};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -27,6 +27,12 @@ pub(super) struct Queue {
     pub socket: Option<Arc<TcpStream>>,
     /// Whole messages, to be written next; after a partial write, the rest of one first.
     pub pending: Vec<u8>,
+    /// An empty buffer that changes places with `pending`.
+    pub spare: Vec<u8>,
+    /// The flusher will look at `pending`.
+    pub listed: bool,
+    /// The flusher will give the buffers' memory back.
+    pub grown: bool,
     /// Bytes that the holder of `busy` is writing.
     pub in_flight: usize,
     /// Someone writes to the socket without holding the lock.
@@ -66,6 +72,11 @@ impl Queue {
         self.pending.len() + self.in_flight
     }
 
+    /// Someone writes, and looks at `pending` afterwards.
+    pub fn is_held(&self) -> bool {
+        self.busy || (self.writer && !self.parked)
+    }
+
     pub fn is_idle(&self) -> bool {
         !self.busy && self.pending.is_empty()
     }
@@ -76,6 +87,9 @@ impl Outbox {
         let queue = Queue {
             socket: Some(socket),
             pending: Vec::new(),
+            spare: Vec::new(),
+            listed: false,
+            grown: false,
             in_flight: 0,
             busy: false,
             writer: false,

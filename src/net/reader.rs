@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::handshake::Early;
 use super::link::Link;
 use super::lock;
+use super::sender::Burst;
 use super::socket::is_over;
 use crate::error::CloseReason;
 use crate::format::{DataType, Payload};
@@ -38,13 +39,13 @@ pub(crate) trait Take {
     /// `Err` ends the connection.
     fn message(
         &mut self,
-        link: &Link,
+        link: &Arc<Link>,
         data_type: DataType,
         payload: Payload<'_>,
     ) -> Result<(), CloseReason>;
 
     /// The reader is about to wait for the socket.
-    fn pause(&mut self, link: &Link) -> Result<(), CloseReason> {
+    fn pause(&mut self, link: &Arc<Link>) -> Result<(), CloseReason> {
         let _ = link;
         Ok(())
     }
@@ -203,6 +204,7 @@ impl Reader {
 
     fn read_once(&mut self, take: &mut impl Take) -> Result<usize, CloseReason> {
         take.pause(&self.link)?;
+        Burst::end();
         let socket = self.link.reading()?;
         loop {
             match (&*socket).read(&mut self.bytes[self.end..]) {
@@ -217,6 +219,7 @@ impl Reader {
     /// Memory follows what has arrived: never more than twice that, or what [`RESERVE`] says.
     fn read_large(&mut self, size: usize, take: &mut impl Take) -> Result<Vec<u8>, CloseReason> {
         take.pause(&self.link)?;
+        Burst::end();
         let reserve = self.largest.max(RESERVE);
         let mut body = Vec::with_capacity(size.min(reserve));
         let early = (self.end - self.start).min(size);

@@ -83,6 +83,14 @@ pub(super) fn write_slice(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Resu
     SockRef::from(stream).send_vectored(parts)
 }
 
+/// Not an error: the socket is full, or a signal came.
+pub(super) fn is_pause(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    // A write timeout shows as WouldBlock on Unix and as TimedOut on Windows, where no connection
+    // error has that kind while a write timeout is set. On Unix TimedOut is a dead connection.
+    matches!(error.kind(), WouldBlock | Interrupted) || (cfg!(windows) && error.kind() == TimedOut)
+}
+
 /// Has the other side hung up? Looks without waiting; `false` where that can not be told.
 pub(super) fn has_hung_up(stream: &TcpStream) -> bool {
     #[cfg(unix)]
