@@ -215,6 +215,28 @@ impl PeerBuilder {
         self
     }
 
+    /// How long threads that wait for messages, or read them, look again and again before they
+    /// sleep. Default: zero, never. At most 10 ms; 50 µs is a sensible choice.
+    ///
+    /// To wake a sleeping thread takes longer than to bring a small message across: where answers
+    /// come within some microseconds, spinning can halve the time of a round trip, and it costs a core
+    /// for as long as it lasts. It helps where both sides have cores to spare. Threads that spin
+    /// let others run in between, and a connection that spins in vain stops doing so for a while:
+    /// so an idle one costs nothing.
+    ///
+    /// ```
+    /// use lanpeer::{Error, Peer};
+    /// use std::time::Duration;
+    ///
+    /// assert!(Peer::builder().spin(Duration::from_micros(50)).bind("127.0.0.1:0").is_ok());
+    /// let error = Peer::builder().spin(Duration::from_secs(1)).bind("127.0.0.1:0").unwrap_err();
+    /// assert!(matches!(error, Error::InvalidOption { option: "spin", .. }));
+    /// ```
+    pub fn spin(mut self, time: Duration) -> PeerBuilder {
+        self.settings.spin = time;
+        self
+    }
+
     /// How deep lists, dicts and the like may nest in a received pickle, from 1 to 128: more ends
     /// the connection with [`CloseReason::Malformed`](crate::CloseReason::Malformed), and so does a
     /// list that contains itself. Default: 128, which any thread's stack holds.

@@ -152,6 +152,7 @@ impl<F: Format> Connection<F> {
             settings.receive_queue,
             settings.receive_queue_bytes,
             F::PLAIN,
+            settings.spin,
         );
         link.set_intake(&intake);
         let handle = Arc::new(Handle {

@@ -39,6 +39,7 @@ pub(crate) struct Settings {
     pub receive_queue: usize,
     pub receive_queue_bytes: usize,
     pub send_queue: usize,
+    pub spin: Duration,
     pub keepalive: Option<Duration>,
     pub pickle: Limits,
 }
@@ -53,6 +54,7 @@ impl Default for Settings {
             receive_queue: 4096,
             receive_queue_bytes: 16 << 20,
             send_queue: 1 << 20,
+            spin: Duration::ZERO,
             keepalive: Some(Duration::from_secs(10)),
             pickle: Limits::default(),
         }
@@ -82,6 +84,9 @@ impl Settings {
         }
         if !(1..=MAX_DEPTH).contains(&self.pickle.depth) {
             return invalid("max_pickle_depth", "must be from 1 to 128");
+        }
+        if self.spin > Duration::from_millis(10) {
+            return invalid("spin", "must be at most 10 milliseconds");
         }
         match self.keepalive {
             // The system counts in whole seconds: two of silence, then probes.

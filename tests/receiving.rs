@@ -582,3 +582,34 @@ fn a_slow_consumer_gets_all_of_it_in_the_end() {
         sending.finish();
     });
 }
+
+/// Threads that look for messages instead of sleeping see the same ones, the same ends, and stop
+/// looking when nothing comes.
+#[test]
+fn spinning_changes_nothing_but_the_time() {
+    alone("spinning_changes_nothing_but_the_time", || {
+        let spinning = || builder().spin(Duration::from_millis(1));
+        let (_alice, _bob, to_bob, to_alice) = pair_of::<Bytes>(spinning(), spinning());
+        let echo = Call::start("echo", move || {
+            for message in &to_alice {
+                to_alice.send(&message).unwrap();
+            }
+            to_alice.close_reason()
+        });
+        for number in 0..500 {
+            to_bob.send(&numbered(number, 64)).unwrap();
+            take(&to_bob, number, 1);
+        }
+        assert_eq!(
+            to_bob.recv_timeout(Duration::from_millis(20)),
+            Err(RecvTimeoutError::Timeout)
+        );
+        // Idle now: nobody looks any more.
+        let before = processor_time();
+        thread::sleep(Duration::from_millis(300));
+        let spent = processor_time() - before;
+        assert!(spent <= Duration::from_millis(100), "{spent:?} in 300 ms");
+        to_bob.close().unwrap();
+        assert_eq!(echo.finish(), Some(CloseReason::ClosedThere));
+    });
+}

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::mem::{size_of, swap, take};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use super::channel::{ChannelIntake, KillSwitch, open};
 use super::link::Link;
 use super::lock;
 use super::sender::Burst;
+use super::spin::Spin;
 use crate::error::CloseReason;
 
 /// Up to this size, plain bytes wait side by side in one buffer, and become a message of their own
@@ -73,6 +74,9 @@ struct Shared<T> {
     taking: Mutex<Taking<T>>,
     /// What the reader has handed over since that was filled.
     arrived: Mutex<Arrived<T>>,
+    /// Counts what was handed over, for those who look without a lock.
+    handed_over: AtomicUsize,
+    spin: Spin,
     /// With `taking`: the reader's wait for room is over.
     room: Condvar,
     /// With `arrived`: there is something to take, or there never will be.
@@ -206,6 +210,7 @@ pub(crate) fn inbox<T: Send + 'static>(
     messages: usize,
     bytes: usize,
     make: Make<T>,
+    spin: Duration,
 ) -> (Intake<T>, Inbox<T>) {
     let shared = Arc::new(Shared {
         limit: Amount { messages, bytes },
@@ -222,6 +227,8 @@ pub(crate) fn inbox<T: Send + 'static>(
             selected: false,
             channel: None,
         }),
+        handed_over: AtomicUsize::new(0),
+        spin: Spin::new(spin),
         room: Condvar::new(),
         news: Condvar::new(),
         abandoned: AtomicBool::new(false),
@@ -260,15 +267,24 @@ impl<T: Send + 'static> Inbox<T> {
 
     /// Waits for a message until the deadline.
     pub fn recv(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
+        let mut spun = false;
         loop {
+            let seen = self.shared.handed_over.load(Ordering::Acquire);
             let mut arrived = match self.shared.look() {
                 Look::Item(item) => return Ok(item),
                 Look::Nothing(arrived) => arrived,
                 Look::Ended => return Err(RecvTimeoutError::Disconnected),
                 Look::Selected => break,
             };
-            arrived.waiters += 1;
             Burst::end();
+            if !spun && self.shared.spin.is_on() {
+                spun = true;
+                drop(arrived);
+                let news = || self.shared.handed_over.load(Ordering::Acquire) != seen;
+                self.shared.spin.until(news);
+                continue;
+            }
+            arrived.waiters += 1;
             let news = &self.shared.news;
             let mut arrived = match deadline {
                 None => news.wait(arrived).unwrap_or_else(|p| p.into_inner()),
@@ -477,6 +493,7 @@ impl<T: Send + 'static> Intake<T> {
             arrived.batch.append(&mut self.fresh);
             self.waiting = arrived.before + arrived.batch.amount();
             let waiters = arrived.waiters;
+            self.shared.handed_over.fetch_add(1, Ordering::Release);
             drop(arrived);
             if waiters > 0 {
                 self.shared.news.notify_all();
@@ -551,6 +568,7 @@ impl<T> Drop for Intake<T> {
             arrived.batch.append(&mut self.fresh);
         }
         arrived.ended = true;
+        self.shared.handed_over.fetch_add(1, Ordering::Release);
         drop(arrived);
         self.shared.news.notify_all();
         // Without a lock: an item that is dropped here runs the program's code.

@@ -16,6 +16,7 @@
 //! | `flusher` | the thread that writes what has gathered when a sender goes quiet |
 //! | `pulse` | the thread that notices dead remotes and overdue closes |
 //! | `discovery` | the responder thread, searches and watches |
+//! | `spin` | looking for a moment before waiting, where the program asked for it |
 //! | `socket` | socket options, and what the system knows about a connection |
 
 pub(crate) mod answer;
@@ -33,6 +34,7 @@ mod pulse;
 pub(crate) mod reader;
 mod sender;
 mod socket;
+mod spin;
 mod writer;
 
 pub(crate) use listener::listen;

@@ -14,7 +14,8 @@ use super::handshake::Early;
 use super::link::Link;
 use super::lock;
 use super::sender::Burst;
-use super::socket::is_over;
+use super::socket::{is_over, is_readable};
+use super::spin::Spin;
 use crate::error::CloseReason;
 use crate::format::{DataType, Payload};
 use crate::options::StreamSize;
@@ -60,12 +61,14 @@ pub(crate) struct Reader {
     end: usize,
     /// The size of the largest message so far.
     largest: usize,
+    spin: Spin,
 }
 
 impl Reader {
     pub fn new(link: Arc<Link>, early: Early) -> Reader {
         let named = matches!(link.stream, Some(StreamSize::Of(_)));
         let decoder = Decoder::new(link.rules(), named);
+        let spin = Spin::new(link.hub.settings.spin);
         let Early { bytes, failure } = early;
         let end = bytes.len();
         if let Some(failure) = failure {
@@ -78,6 +81,7 @@ impl Reader {
             start: 0,
             end,
             largest: 0,
+            spin,
         }
     }
 
@@ -206,6 +210,7 @@ impl Reader {
         take.pause(&self.link)?;
         Burst::end();
         let socket = self.link.reading()?;
+        self.spin.until(|| is_readable(&socket));
         loop {
             match (&*socket).read(&mut self.bytes[self.end..]) {
                 Ok(0) => return self.link.end_of_input(&socket).map(|()| 0),

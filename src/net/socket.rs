@@ -91,6 +91,21 @@ pub(super) fn is_pause(error: &io::Error) -> bool {
     matches!(error.kind(), WouldBlock | Interrupted) || (cfg!(windows) && error.kind() == TimedOut)
 }
 
+/// Can something be read, or an end? Looks without waiting; `true` where that can not be told.
+pub(super) fn is_readable(stream: &TcpStream) -> bool {
+    #[cfg(unix)]
+    {
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        let seen = SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit()], flags);
+        !matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = stream;
+        true
+    }
+}
+
 /// Has the other side hung up? Looks without waiting; `false` where that can not be told.
 pub(super) fn has_hung_up(stream: &TcpStream) -> bool {
     #[cfg(unix)]

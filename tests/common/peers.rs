@@ -322,3 +322,15 @@ pub fn memory() -> usize {
         kilobytes.trim().parse::<usize>().unwrap_or(0) << 10
     })
 }
+
+/// The processor time that this process has used. 0 on systems without /proc.
+pub fn processor_time() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<u64>().ok());
+    Duration::from_millis(ticks.sum::<u64>() * 10)
+}
