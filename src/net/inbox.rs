@@ -7,42 +7,19 @@
 //!
 //! [`Inbox::channel`] turns the queue into a crossbeam channel, for programs that `select!`.
 
-use std::collections::VecDeque;
-use std::mem::{size_of, swap, take};
+use std::mem::{swap, take};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
+use super::batch::{Amount, Batch, Make};
 use super::channel::{ChannelIntake, KillSwitch, open};
-use super::link::Link;
+use super::intake::Intake;
 use super::lock;
 use super::sender::Burst;
 use super::spin::Spin;
-use crate::error::CloseReason;
-
-/// Up to this size, plain bytes wait side by side in one buffer, and become a message of their own
-/// where they are taken: memory that one thread allocates and another frees is slow.
-const SMALL: usize = 1 << 10;
-
-/// So much room a queue keeps when nothing waits, in messages and in bytes.
-const KEEP: usize = 1 << 10;
-const KEEP_BYTES: usize = 128 << 10;
-
-/// In a long burst a batch is handed over when it has so many messages,
-const BATCH: usize = 512;
-
-/// where so many bytes count as a message more, because large ones take longer to decode,
-const BATCH_SHARE: usize = 128;
-
-/// or when it is so old, looked at after every so many messages: decoding can be slow.
-const BATCH_AGE: Duration = Duration::from_micros(50);
-const LOOK: usize = 16;
-
-/// A reader that found the queue full goes on when half of it is taken, or something and so much
-/// time has passed: at each message the two threads would wake each other for every single one.
-const PATIENCE: Duration = Duration::from_millis(1);
 
 /// The program's end of the queue.
 pub(crate) struct Inbox<T> {
@@ -50,159 +27,44 @@ pub(crate) struct Inbox<T> {
     channel: OnceLock<Receiver<T>>,
 }
 
-/// The reader's end of the queue. Its drop ends it.
-pub(crate) struct Intake<T> {
-    shared: Arc<Shared<T>>,
-    /// Decoded, and not yet handed over.
-    fresh: Batch<T>,
-    /// `fresh` as [`BATCH`] counts it, and since when it grows.
-    weight: usize,
-    begun: Option<Instant>,
-    /// The most that can wait of what was handed over.
-    waiting: Amount,
-    /// The program has asked for the channel.
-    channel: Option<ChannelIntake<T>>,
-    /// Nobody can receive any more.
-    abandoned: bool,
-}
-
 /// Both locks at once are taken in the order of the fields.
-struct Shared<T> {
-    limit: Amount,
-    make: Make<T>,
+pub(super) struct Shared<T> {
+    pub limit: Amount,
+    pub make: Make<T>,
     /// What the program takes from.
-    taking: Mutex<Taking<T>>,
+    pub taking: Mutex<Taking<T>>,
     /// What the reader has handed over since that was filled.
-    arrived: Mutex<Arrived<T>>,
+    pub arrived: Mutex<Arrived<T>>,
     /// Counts what was handed over, for those who look without a lock.
-    handed_over: AtomicUsize,
-    spin: Spin,
+    pub handed_over: AtomicUsize,
+    pub spin: Spin,
     /// With `taking`: the reader's wait for room is over.
-    room: Condvar,
+    pub room: Condvar,
     /// With `arrived`: there is something to take, or there never will be.
-    news: Condvar,
+    pub news: Condvar,
     /// The last handle was dropped. Changed under both locks.
-    abandoned: AtomicBool,
-    kill_switch: Mutex<Option<KillSwitch>>,
+    pub abandoned: AtomicBool,
+    pub kill_switch: Mutex<Option<KillSwitch>>,
 }
 
-struct Taking<T> {
-    batch: Batch<T>,
+pub(super) struct Taking<T> {
+    pub batch: Batch<T>,
     /// The reader waits until fewer messages than this are left; 0 while it does not wait.
-    wanted: usize,
+    pub wanted: usize,
 }
 
-struct Arrived<T> {
-    batch: Batch<T>,
+pub(super) struct Arrived<T> {
+    pub batch: Batch<T>,
     /// What `taking` was filled with.
-    before: Amount,
+    pub before: Amount,
     /// Threads that wait for news.
-    waiters: usize,
+    pub waiters: usize,
     /// Nothing more will arrive.
-    ended: bool,
+    pub ended: bool,
     /// The program has asked for the channel, where everything is from now on,
-    selected: bool,
+    pub selected: bool,
     /// and the reader has not looked since.
-    channel: Option<ChannelIntake<T>>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Amount {
-    messages: usize,
-    bytes: usize,
-}
-
-impl std::ops::Add for Amount {
-    type Output = Amount;
-
-    fn add(self, other: Amount) -> Amount {
-        Amount {
-            messages: self.messages + other.messages,
-            bytes: self.bytes + other.bytes,
-        }
-    }
-}
-
-/// Messages that wait.
-struct Batch<T> {
-    /// Messages and their sizes; `None` is the next of `plain`.
-    items: VecDeque<(Option<T>, usize)>,
-    bytes: usize,
-    /// Small messages of plain bytes, one behind the other, from `read` on.
-    plain: Vec<u8>,
-    read: usize,
-}
-
-/// Makes a message of plain bytes.
-type Make<T> = Option<fn(&[u8]) -> T>;
-
-impl<T> Default for Batch<T> {
-    fn default() -> Batch<T> {
-        Batch {
-            items: VecDeque::new(),
-            bytes: 0,
-            plain: Vec::new(),
-            read: 0,
-        }
-    }
-}
-
-impl<T> Batch<T> {
-    fn push(&mut self, item: T, size: usize) {
-        self.items.push_back((Some(item), size));
-        self.bytes += size;
-    }
-
-    fn push_plain(&mut self, payload: &[u8]) {
-        let size = payload.len() + size_of::<T>();
-        self.plain.extend_from_slice(payload);
-        self.items.push_back((None, size));
-        self.bytes += size;
-    }
-
-    fn pop(&mut self, make: Make<T>) -> Option<(T, usize)> {
-        let (item, size) = self.items.pop_front()?;
-        self.bytes -= size;
-        let item = item.or_else(|| {
-            let begin = self.read;
-            self.read += size - size_of::<T>();
-            make.map(|make| make(&self.plain[begin..self.read]))
-        });
-        if self.items.is_empty() {
-            self.plain.clear();
-            self.read = 0;
-        }
-        Some((item?, size))
-    }
-
-    fn append(&mut self, other: &mut Batch<T>) {
-        if self.items.is_empty() {
-            return swap(self, other);
-        }
-        self.plain.drain(..take(&mut self.read));
-        self.plain
-            .extend_from_slice(&other.plain[take(&mut other.read)..]);
-        other.plain.clear();
-        self.items.append(&mut other.items);
-        self.bytes += take(&mut other.bytes);
-    }
-
-    /// Gives memory back that a burst has taken.
-    fn trim(&mut self) {
-        if self.items.capacity() > KEEP {
-            self.items.shrink_to(KEEP);
-        }
-        if self.plain.capacity() > KEEP_BYTES {
-            self.plain.shrink_to(KEEP_BYTES);
-        }
-    }
-
-    fn amount(&self) -> Amount {
-        Amount {
-            messages: self.items.len(),
-            bytes: self.bytes,
-        }
-    }
+    pub channel: Option<ChannelIntake<T>>,
 }
 
 /// A queue of at most so many messages and bytes, or one larger message.
@@ -234,15 +96,7 @@ pub(crate) fn inbox<T: Send + 'static>(
         abandoned: AtomicBool::new(false),
         kill_switch: Mutex::new(None),
     });
-    let intake = Intake {
-        shared: Arc::clone(&shared),
-        fresh: Batch::default(),
-        weight: 0,
-        begun: None,
-        waiting: Amount::default(),
-        channel: None,
-        abandoned: false,
-    };
+    let intake = Intake::new(Arc::clone(&shared));
     let channel = OnceLock::new();
     (intake, Inbox { shared, channel })
 }
@@ -381,7 +235,7 @@ impl<T: Send + 'static> Shared<T> {
 }
 
 impl<T> Shared<T> {
-    fn is_abandoned(&self) -> bool {
+    pub fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::SeqCst)
     }
 }
@@ -389,7 +243,7 @@ impl<T> Shared<T> {
 impl<T> Taking<T> {
     fn take(&mut self, shared: &Shared<T>) -> Option<T> {
         let (item, _) = self.batch.pop(shared.make)?;
-        if self.batch.items.len() < self.wanted {
+        if self.batch.len() < self.wanted {
             self.wanted = 0;
             shared.room.notify_one();
         }
@@ -408,174 +262,5 @@ impl<T: Send> Wake for Shared<T> {
         drop(lock(&self.kill_switch).take());
         let _guard = lock(&self.taking);
         self.room.notify_one();
-    }
-}
-
-impl<T: Send + 'static> Intake<T> {
-    /// For the end of the connection, which is to wake a reader that waits for room.
-    pub(super) fn waker(&self) -> Arc<dyn Wake> {
-        Arc::clone(&self.shared) as _
-    }
-
-    /// Nobody can receive any more: messages need not even be decoded.
-    pub fn is_abandoned(&self) -> bool {
-        self.abandoned
-    }
-
-    /// Waits for room, then passes `item` on. `Err`: the connection was ended meanwhile.
-    pub fn push(&mut self, link: &Link, item: T, size: usize) -> Result<(), CloseReason> {
-        let size = size + size_of::<T>();
-        if self.channel.is_none() {
-            self.make_room(link, size)?;
-        }
-        if let Some(channel) = &mut self.channel {
-            self.abandoned = !channel.push(link, &self.shared.abandoned, item, size)?;
-        } else if !self.abandoned {
-            self.fresh.push(item, size);
-            self.note(size);
-        }
-        Ok(())
-    }
-
-    /// The same for a payload that needs no decoding.
-    pub fn push_plain(&mut self, link: &Link, payload: &[u8]) -> Result<(), CloseReason> {
-        let size = payload.len() + size_of::<T>();
-        if payload.len() <= SMALL && self.channel.is_none() {
-            self.make_room(link, size)?;
-        }
-        if payload.len() > SMALL || self.channel.is_some() {
-            return match self.shared.make {
-                Some(make) => self.push(link, make(payload), payload.len()),
-                None => Ok(()),
-            };
-        }
-        if !self.abandoned {
-            self.fresh.push_plain(payload);
-            self.note(size);
-        }
-        Ok(())
-    }
-
-    fn note(&mut self, size: usize) {
-        self.weight += 1 + size / BATCH_SHARE;
-        if self.weight >= BATCH || self.is_old() {
-            self.hand_over();
-        }
-    }
-
-    fn is_old(&mut self) -> bool {
-        if self.fresh.items.len() % LOOK != 0 {
-            return false;
-        }
-        let now = Instant::now();
-        let begun = *self.begun.get_or_insert(now);
-        now.duration_since(begun) > BATCH_AGE
-    }
-
-    /// The reader is about to wait for the socket.
-    pub fn hand_over(&mut self) {
-        if self.fresh.items.is_empty() {
-            return;
-        }
-        (self.weight, self.begun) = (0, None);
-        let mut arrived = lock(&self.shared.arrived);
-        if let Some(mut channel) = arrived.channel.take() {
-            drop(arrived);
-            let mut fresh = take(&mut self.fresh);
-            while let Some((item, size)) = fresh.pop(self.shared.make) {
-                // Room was made for them when they came.
-                self.abandoned |= !channel.push_at_once(item, size);
-            }
-            self.channel = Some(channel);
-        } else if self.shared.is_abandoned() {
-            self.abandoned = true;
-        } else {
-            arrived.batch.append(&mut self.fresh);
-            self.waiting = arrived.before + arrived.batch.amount();
-            let waiters = arrived.waiters;
-            self.shared.handed_over.fetch_add(1, Ordering::Release);
-            drop(arrived);
-            if waiters > 0 {
-                self.shared.news.notify_all();
-            }
-        }
-    }
-
-    /// Waits until the queue has room for a message of `size` bytes, unless that may be abandoned
-    /// or is a channel by now.
-    fn make_room(&mut self, link: &Link, size: usize) -> Result<(), CloseReason> {
-        let limit = self.shared.limit;
-        let fits = |all: Amount| {
-            all.messages == 0
-                || (all.messages < limit.messages && all.bytes.saturating_add(size) <= limit.bytes)
-        };
-        if fits(self.waiting + self.fresh.amount()) {
-            return Ok(());
-        }
-        self.hand_over();
-        let shared = Arc::clone(&self.shared);
-        let mut taking = lock(&shared.taking);
-        let mut soon = None;
-        loop {
-            let mut arrived = lock(&shared.arrived);
-            if let Some(channel) = arrived.channel.take() {
-                self.channel = Some(channel);
-                break;
-            }
-            if shared.is_abandoned() {
-                self.abandoned = true;
-                break;
-            }
-            if link.is_dead() {
-                return Err(link.close_reason().unwrap_or(CloseReason::Aborted));
-            }
-            taking.batch.append(&mut arrived.batch);
-            let amount = taking.batch.amount();
-            arrived.before = amount;
-            drop(arrived);
-            self.waiting = amount;
-
-            let half = limit.messages / 2;
-            let fits = fits(amount);
-            let now = Instant::now();
-            let left = soon
-                .get_or_insert(now + PATIENCE)
-                .saturating_duration_since(now);
-            if fits && (amount.messages <= half || left.is_zero()) {
-                break;
-            }
-            // Full in messages, for now: when half are taken, or after a moment when some are.
-            let patient = amount.messages > half && !left.is_zero();
-            taking.wanted = if patient { half + 1 } else { usize::MAX };
-            let room = &shared.room;
-            taking = if patient {
-                let waited = room.wait_timeout(taking, left);
-                waited.unwrap_or_else(|p| p.into_inner()).0
-            } else {
-                room.wait(taking).unwrap_or_else(|p| p.into_inner())
-            };
-            taking.wanted = 0;
-        }
-        Ok(())
-    }
-}
-
-impl<T> Drop for Intake<T> {
-    fn drop(&mut self) {
-        let mut arrived = lock(&self.shared.arrived);
-        let channel = self.channel.take().or(arrived.channel.take());
-        if channel.is_none() && !self.shared.is_abandoned() {
-            arrived.batch.append(&mut self.fresh);
-        }
-        arrived.ended = true;
-        self.shared.handed_over.fetch_add(1, Ordering::Release);
-        drop(arrived);
-        self.shared.news.notify_all();
-        // Without a lock: an item that is dropped here runs the program's code.
-        if let Some(mut channel) = channel {
-            while let Some((item, size)) = self.fresh.pop(self.shared.make) {
-                channel.push_at_once(item, size);
-            }
-        }
     }
 }

@@ -13,7 +13,8 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use super::hub::{Hub, Slot, next_id};
-use super::inbox::{Intake, Wake};
+use super::inbox::Wake;
+use super::intake::Intake;
 use super::lock;
 use super::outbox::Outbox;
 use super::reader::ReadAhead;

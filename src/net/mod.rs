@@ -9,6 +9,8 @@
 //! | `link` | one connection, whatever its type: its life and its end |
 //! | `reader` | the thread that reads a connection |
 //! | `inbox` | what it hands to the program: a queue, bounded in messages and bytes |
+//! | `intake` | the reader's end of it |
+//! | `batch` | messages that change hands together |
 //! | `channel` | the same as a crossbeam channel, for programs that `select!` |
 //! | `outbox` | the send queue, and who may write to the socket |
 //! | `sender` | the send path |
@@ -21,12 +23,14 @@
 
 pub(crate) mod answer;
 pub(crate) mod ask;
+mod batch;
 mod channel;
 pub(crate) mod discovery;
 mod flusher;
 pub(crate) mod handshake;
 pub(crate) mod hub;
 pub(crate) mod inbox;
+pub(crate) mod intake;
 pub(crate) mod link;
 mod listener;
 mod outbox;
