@@ -505,6 +505,9 @@ impl<F: Format> Connection<F> {
     /// by default. Messages that the other side sent before it learnt of the close can still be
     /// received. Calling it again, or after the other side has closed, is fine.
     ///
+    /// A peerpy does not notice a FIN. There `Ok` means that its system has acknowledged
+    /// everything; then the connection is reset, which it does notice.
+    ///
     /// Where both sides close at the same moment, `Ok` means that the other side's system has
     /// everything and its library is reading it.
     ///

@@ -375,7 +375,7 @@ impl Peer {
     ///
     /// Offers that wait are denied. Connections get
     /// [`close_timeout`](PeerBuilder::close_timeout), 5 seconds by default, to send what is queued
-    /// and to hear from the other side; then they are reset. Takes at most one second more, also
+    /// and to hear from the other side; then they are reset. Takes at most two seconds more, also
     /// when a handler does not return: its thread is then left behind. Called from a handler, it
     /// returns at once and the rest happens in the background.
     ///
