@@ -148,7 +148,7 @@ fn read_hello(hub: &Hub, socket: &TcpStream) -> Result<(Hello, Vec<u8>), Unanswe
     let timeout = hub.settings.timeout;
     prepare(socket, hub.settings.keepalive).map_err(|error| silent(error.to_string()))?;
     let deadline = Instant::now() + timeout;
-    let header = read_header(socket, deadline, |bytes| Hello::parse(bytes).is_ok());
+    let header = read_header(socket, deadline, Hello::may_be_whole);
     let (header, early) = header.map_err(|missing| {
         silent(match missing {
             NoHeader::Timeout => format!("no HELLO within {timeout:?}"),

@@ -182,8 +182,8 @@ fn ask(
     (&*socket)
         .write_all(&header)
         .map_err(|error| failed(error.to_string()))?;
-    let (answer, early) = read_header(socket, deadline, |bytes| Answer::parse(bytes).is_ok())
-        .map_err(|missing| match missing {
+    let (answer, early) =
+        read_header(socket, deadline, Answer::may_be_whole).map_err(|missing| match missing {
             NoHeader::Timeout => Error::TimedOut {
                 addr: addr.into(),
                 after: request.timeout,

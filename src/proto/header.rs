@@ -270,6 +270,14 @@ impl Hello {
         })
     }
 
+    /// Can these bytes, behind which nothing comes for a while, be a whole HELLO without padding? Not
+    /// if they give both names: so begins a lanpeer's, which is padded.
+    pub fn may_be_whole(bytes: &[u8]) -> bool {
+        let has = |key, fields: &Fields<'_>| fields.get(key).is_some();
+        Fields::parse(bytes).is_ok_and(|f| !(has("address_name", &f) && has("peer_name", &f)))
+            && Hello::parse(bytes).is_ok()
+    }
+
     pub fn write(&self) -> Result<[u8; HEADER_LEN], HeaderError> {
         let with = |both: bool| {
             let mut writer = HeaderWriter::new("HELLO");
@@ -318,6 +326,12 @@ impl Answer {
                 got: other.to_owned(),
             }),
         }
+    }
+
+    /// The same for an answer: not if it says `v`.
+    pub fn may_be_whole(bytes: &[u8]) -> bool {
+        Fields::parse(bytes).is_ok_and(|fields| fields.get("v").is_none())
+            && Answer::parse(bytes).is_ok()
     }
 
     pub fn write(&self) -> Result<[u8; HEADER_LEN], HeaderError> {

@@ -202,3 +202,40 @@ proptest! {
         let _ = Answer::parse(bytes);
     }
 }
+
+/// Whatever a silence in the middle of it means: the beginning is not taken for all of it.
+#[test]
+fn no_beginning_of_a_lanpeers_header_may_be_whole() {
+    for stream in [None, Some(Stream::FromFirst), Some(Stream::Of(4711))] {
+        let hello = Hello {
+            addr: "192.168.178.100:50001".parse().unwrap(),
+            data_type: DataType::Bytes,
+            strict: false,
+            stream,
+            lanpeer: true,
+        };
+        let header = hello.write().unwrap();
+        for end in 0..HEADER_LEN {
+            assert!(!Hello::may_be_whole(&header[..end]), "{stream:?} at {end}");
+        }
+    }
+    let accept = Answer::Accept { lanpeer: true }.write().unwrap();
+    for end in 0..HEADER_LEN {
+        // The word alone is the manual's own form. What ends with padding is never taken for whole.
+        let manual = &accept[..end] == b"ACCEPT" || &accept[..end] == b"ACCEPT|";
+        assert_eq!(Answer::may_be_whole(&accept[..end]), manual, "at {end}");
+    }
+}
+
+#[test]
+fn what_others_say_may_be_whole_without_padding() {
+    for text in [
+        "HELLO|address_name=10.0.0.7:4000&data_type=json&strict=1",
+        "HELLO|peer_name=10.0.0.7:4000&data_type=json&strict=True",
+    ] {
+        assert!(Hello::may_be_whole(text.as_bytes()), "{text}");
+    }
+    for text in ["ACCEPT", "DENY", "DENY|reason=busy"] {
+        assert!(Answer::may_be_whole(text.as_bytes()), "{text}");
+    }
+}

@@ -1,0 +1,20 @@
+//! Whatever the link between two peers does, and at whichever byte: no call hangs, both sides learn
+//! the right reason, nothing arrives twice or altered, and what a `close` calls delivered was.
+//!
+//! | file | what the link does |
+//! | --- | --- |
+//! | `cuts` | ends, or falls silent, at each byte of a whole conversation in either direction |
+//! | `paces` | splits, merges, delays, throttles and pauses, which changes nothing |
+//! | `middles` | ends in the middle of large messages, full queues, closes and handlers |
+//!
+//! `exchange` has the conversation, and what each side saw of it. With `--nocapture` the tests print
+//! how many positions they have tried.
+
+#[path = "../common/peers.rs"]
+mod peers;
+#[path = "../common/proxy.rs"]
+mod proxy;
+
+mod cuts;
+mod exchange;
+mod paces;
