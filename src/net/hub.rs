@@ -134,6 +134,8 @@ impl Hub {
         name: String,
         work: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
+        #[cfg(test)]
+        super::faults::before_thread(self.local_addr, &name)?;
         let hub = Arc::clone(self);
         let mut threads = lock(&self.threads);
         let handle = std::thread::Builder::new().name(name).spawn(move || {

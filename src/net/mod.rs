@@ -19,6 +19,7 @@
 //! | `pulse` | the thread that notices dead remotes and overdue closes |
 //! | `discovery` | the responder thread, searches and watches |
 //! | `spin` | looking for a moment before waiting, where the program asked for it |
+//! | `faults` | for tests: threads that can not be started |
 //! | `socket` | socket options, and what the system knows about a connection |
 
 pub(crate) mod answer;
@@ -26,6 +27,8 @@ pub(crate) mod ask;
 mod batch;
 mod channel;
 pub(crate) mod discovery;
+#[cfg(test)]
+mod faults;
 mod flusher;
 pub(crate) mod handshake;
 pub(crate) mod hub;

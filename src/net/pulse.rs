@@ -1,6 +1,7 @@
 //! The thread that notices what nobody else waits for: remotes that died while data was on its way
 //! to them, and closes that the other side never answers. One per peer, started when it is first
-//! needed, asleep while nothing is outstanding.
+//! needed, asleep while nothing is outstanding. Where the system has no thread for a connection's
+//! writer, this one does its work meanwhile.
 //!
 //! The system's keepalive notices a dead remote only while nothing is unacknowledged; then its
 //! retransmissions take over, for a quarter of an hour. Its user timeout would end those in time,
@@ -34,7 +35,12 @@ struct State {
     stopped: bool,
     /// Closes under way, and when they are overdue.
     closes: Vec<(Instant, Weak<Link>)>,
+    /// Connections with something to write and no thread for it.
+    unwritten: Vec<Weak<Link>>,
 }
+
+/// What a socket did not take is tried again after this time.
+const TRY_AGAIN: Duration = Duration::from_millis(5);
 
 impl Pulse {
     pub fn new(keepalive: Option<Duration>) -> Pulse {
@@ -74,6 +80,17 @@ impl Pulse {
         });
     }
 
+    /// Writes for `link` until it has a thread of its own, or nothing to write. `false`: there is no
+    /// thread for that either.
+    pub fn write_for(&self, link: &Arc<Link>) -> bool {
+        self.wake(&link.hub, |state| {
+            if state.running {
+                state.unwritten.push(Arc::downgrade(link));
+            }
+        })
+    }
+
+    /// From now on it only finishes what it writes.
     pub fn stop(&self) {
         let mut state = lock(&self.state);
         state.stopped = true;
@@ -81,12 +98,12 @@ impl Pulse {
         self.wake.notify_one();
     }
 
-    fn wake(&self, hub: &Arc<Hub>, change: impl FnOnce(&mut State)) {
+    /// `false`: there is no thread to wake.
+    fn wake(&self, hub: &Arc<Hub>, change: impl FnOnce(&mut State)) -> bool {
         let mut state = lock(&self.state);
         if state.stopped {
-            return;
+            return false;
         }
-        change(&mut state);
         if !state.running {
             let own = Arc::clone(hub);
             // Without a thread to be had, the next send tries again.
@@ -95,7 +112,9 @@ impl Pulse {
                 .is_ok();
             self.sent.fetch_and(state.running, Ordering::SeqCst);
         }
+        change(&mut state);
         self.wake.notify_one();
+        state.running
     }
 }
 
@@ -104,13 +123,23 @@ fn run(hub: &Arc<Hub>) {
     let tick = pulse.keepalive.map(|time| time / 8);
     let mut suspects = HashMap::new();
     let mut look_at: Option<Instant> = None;
+    let mut write_at = Instant::now();
     let mut state = lock(&pulse.state);
     loop {
-        if state.stopped {
+        if state.stopped && state.unwritten.is_empty() {
             state.running = false;
             return;
         }
         let now = Instant::now();
+        if !state.unwritten.is_empty() && write_at <= now {
+            let mut links = std::mem::take(&mut state.unwritten);
+            drop(state);
+            links.retain(|link| link.upgrade().is_some_and(|link| link.write_some()));
+            write_at = Instant::now() + TRY_AGAIN;
+            state = lock(&pulse.state);
+            state.unwritten.append(&mut links);
+            continue;
+        }
         let (overdue, open): (Vec<_>, Vec<_>) = std::mem::take(&mut state.closes)
             .into_iter()
             .partition(|(deadline, _)| *deadline <= now);
@@ -140,6 +169,7 @@ fn run(hub: &Arc<Hub>) {
             .iter()
             .map(|(deadline, _)| *deadline)
             .chain(look_at)
+            .chain((!state.unwritten.is_empty()).then_some(write_at))
             .min();
         state = match next {
             Some(next) => match pulse

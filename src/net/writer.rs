@@ -2,6 +2,7 @@
 //! the connection's writer thread, which waits for the socket.
 
 use std::io::{self, IoSlice};
+use std::net::TcpStream;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -130,8 +131,12 @@ impl Link {
             .hub
             .spawn(format!("lanpeer-w-{}", self.id), move || link.write_loop())
         {
-            // The system has no thread for us: then this one does the work.
+            // The system has no thread for us. Then one that is there writes what the socket takes.
             trace!("connection {}: no writer thread: {error}", self.id);
+            if cfg!(unix) && self.hub.pulse.write_for(self) {
+                return;
+            }
+            // There is none: the caller does the work, and waits for the socket.
             loop {
                 self.write_pending(&mut Vec::new());
                 let mut queue = lock(&self.outbox.queue);
@@ -142,6 +147,32 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// In place of the writer thread: writes what the socket takes at once. `false`: there is nothing
+    /// left to write, or a thread for it again.
+    pub(super) fn write_some(self: &Arc<Link>) -> bool {
+        let mut queue = lock(&self.outbox.queue);
+        if !queue.busy && !queue.pending.is_empty() {
+            let write = |socket: &TcpStream| write_now(socket, &[IoSlice::new(&queue.pending)]);
+            match queue.socket.as_deref().map(write) {
+                Some(Ok(written)) => drop(queue.pending.drain(..written)),
+                Some(Err(error)) if !is_pause(&error) => self.outbox.fail(&mut queue, &error),
+                _ => {}
+            }
+            self.outbox.settle(&mut queue);
+        }
+        let left = queue.socket.is_some() && (queue.busy || !queue.pending.is_empty());
+        queue.writer = left;
+        drop(queue);
+        if !left {
+            return false;
+        }
+        let link = Arc::clone(self);
+        let writer = self
+            .hub
+            .spawn(format!("lanpeer-w-{}", self.id), move || link.write_loop());
+        writer.is_err()
     }
 
     /// The writer thread.
