@@ -1,4 +1,4 @@
-//! Imports go one way, and only `net` blocks: see docs/contributing.md.
+//! Imports go one way, only `net` blocks, and no clock can jump: see docs/contributing.md.
 //!
 //! The sources are read as tokens, without comments, strings and test modules. Then every path
 //! that starts with `crate`, `self` or `super` must lead to the same layer or to a lower one.
@@ -30,13 +30,16 @@ const BLOCKING: &[&str] = &["TcpStream", "UdpSocket", "thread", "socket2"];
 const IMPURE: &[&str] = &[
     "TcpListener",
     "Instant",
-    "SystemTime",
     "sleep",
     "crossbeam_channel",
     "Mutex",
     "Condvar",
     "RwLock",
 ];
+
+/// What nothing may name: a clock that someone can set. Deadlines are of the monotonic one, and so no
+/// jump of the other ends a connection, or keeps a dead one.
+const SETTABLE: &[&str] = &["SystemTime", "UNIX_EPOCH"];
 
 #[test]
 fn the_sources_keep_the_layers() {
@@ -135,6 +138,12 @@ fn check(file: &Path, text: &str) -> Vec<Violation> {
             violation(
                 token.line,
                 format!("`{name}` names {word}, which only `net` may"),
+            );
+        }
+        if SETTABLE.contains(&word) {
+            violation(
+                token.line,
+                format!("{word} is a clock that can jump: use Instant"),
             );
         }
         if name == "proto" && IMPURE.contains(&word) {
@@ -241,6 +250,18 @@ fn a_name_that_only_net_may_use_is_found() {
         ("connection.rs", "use socket2::SockRef;"),
     ] {
         assert_eq!(violations(file, text).len(), 1, "{file}: {text}");
+    }
+}
+
+#[test]
+fn a_clock_that_can_jump_is_found() {
+    for text in [
+        "use std::time::{Duration, SystemTime};",
+        "fn f() { std::time::UNIX_EPOCH; }",
+    ] {
+        let found = violations("net/pulse.rs", text);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found[0].ends_with("use Instant"), "{found:?}");
     }
 }
 
