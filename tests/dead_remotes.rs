@@ -3,6 +3,8 @@
 //! The links that die are between network namespaces that each test makes for itself: that needs
 //! root and iproute2 on Linux, and elsewhere these tests say that they are skipped. The programs on
 //! the two hosts are this one in another role. `--nocapture` shows what is measured.
+//!
+//! A long file, because the tests, the programs and the network are one thing.
 
 #[path = "common/peers.rs"]
 mod peers;
@@ -14,7 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lanpeer::crossbeam_channel::{Receiver, RecvTimeoutError, select, unbounded};
-use lanpeer::{Bytes, CloseReason, Connection, PeerBuilder, SendError};
+use lanpeer::{
+    Bytes, CloseError, CloseReason, ConnectOptions, Connection, Error, Peer, PeerBuilder, SendError,
+};
 use peers::*;
 
 /// The shortest that can be set.
@@ -115,6 +119,37 @@ fn a_short_loss_heals() {
     println!("    heals: {all} messages sent, {taken} to {sent} of them into the loss");
 }
 
+/// It neither waits for ever nor says Ok: the messages may be lost.
+#[test]
+fn a_close_over_a_dead_link_is_incomplete() {
+    let Some(network) = Network::new("close") else {
+        return;
+    };
+    let (speaker, listener) = connect(&network, "steady");
+    network.cut();
+    let begin = Instant::now();
+    speaker.tell("close");
+    for (who, program) in [("speaker", speaker), ("listener", listener)] {
+        let (reason, _, at) = program.end();
+        let after = at.duration_since(begin);
+        println!("    close: the {who} ends after {after:.1?}: {reason}");
+        assert_eq!(reason, "TimedOut", "the {who}");
+        assert!(after < BOUND, "the {who} took {after:?}");
+    }
+}
+
+#[test]
+fn a_connect_over_a_dead_link_ends_in_its_time() {
+    let Some(network) = Network::new("connect") else {
+        return;
+    };
+    let listener = Program::start(&network.host('b'), "listen nobody");
+    let (addr, _) = listener.hear("at");
+    network.cut();
+    let asker = Program::start(&network.host('a'), &format!("ask {addr}"));
+    assert_eq!(asker.end().0, "TimedOut");
+}
+
 /// A full window is probed, and each probe is answered: the remote lives.
 #[test]
 fn a_slow_receiver_is_not_taken_for_dead() {
@@ -162,6 +197,10 @@ fn role() {
                 let peer = settings().bind((SPEAKER, 0)).expect("an address");
                 speak(what, &peer.connect(addr).expect("connected"))
             }
+            ["ask", addr] => {
+                let peer = settings().bind((SPEAKER, 0)).expect("an address");
+                ask(&peer, addr)
+            }
             _ => panic!("what is {role}?"),
         };
         say("ended", format!("{reason:?} {count}"));
@@ -187,6 +226,23 @@ fn listen(what: &str, connection: &Connection<Bytes>) -> (CloseReason, u64) {
         }
     }
     (connection.close_reason().expect("it has ended"), taken)
+}
+
+/// Asks someone who is not there.
+fn ask(peer: &Peer, addr: &str) -> (CloseReason, u64) {
+    let time = Duration::from_secs(1);
+    let begin = Instant::now();
+    match ConnectOptions::new()
+        .timeout(time)
+        .connect::<Bytes>(peer, addr)
+    {
+        Err(Error::TimedOut { after, .. }) if after == time => {}
+        other => panic!("{other:?}"),
+    }
+    let took = begin.elapsed();
+    println!("    connect gives up after {took:.1?}");
+    assert!(took >= time && took < BOUND, "{took:?}");
+    (CloseReason::TimedOut, 0)
 }
 
 fn speak(what: &str, connection: &Connection<Bytes>) -> (CloseReason, u64) {
@@ -221,7 +277,11 @@ fn speak_steadily(connection: &Connection<Bytes>) -> (CloseReason, u64) {
         }
         match commands.recv_timeout(PACE) {
             Err(RecvTimeoutError::Timeout) => {}
-            Ok((command, _)) if command == "close" => connection.close().expect("all taken in"),
+            Ok((command, _)) if command == "close" => match connection.close() {
+                Ok(()) => {}
+                Err(CloseError::Incomplete(reason)) => return (reason, sent),
+                Err(error) => panic!("{error}"),
+            },
             command => say("count", command.map(|_| sent).expect("a command")),
         }
     }
