@@ -130,7 +130,16 @@ mod tests {
 
     #[test]
     fn without_a_writer_thread_no_call_waits_and_nothing_is_lost() {
-        let (alice, bob) = without_writers(&["lanpeer-w"]);
+        nothing_is_lost(&["lanpeer-w"]);
+    }
+
+    #[test]
+    fn without_a_flusher_either() {
+        nothing_is_lost(&["lanpeer-w", "lanpeer-flush"]);
+    }
+
+    fn nothing_is_lost(names: &'static [&str]) {
+        let (alice, bob) = without_writers(names);
         let (to_bob, to_alice) = link(&alice, &bob);
         let count = fill(&to_bob);
         assert!(to_bob.stats().send_queue_bytes > 0);
@@ -186,7 +195,7 @@ mod tests {
     /// No thread at all: then the caller has to wait for the socket.
     #[test]
     fn without_any_thread_the_caller_writes() {
-        let (alice, bob) = without_writers(&["lanpeer-w", "lanpeer-pulse"]);
+        let (alice, bob) = without_writers(&["lanpeer-w", "lanpeer-flush", "lanpeer-pulse"]);
         let (to_bob, to_alice) = link(&alice, &bob);
         let sender = to_bob.clone();
         let sending = thread::spawn(move || {

@@ -5,6 +5,8 @@
 //! themselves go through as they are: a FIN as a FIN, a reset as a reset, each behind the bytes that
 //! were sent before it.
 //!
+//! A long file: the faults, and the threads that do them, are one thing.
+//!
 //! It ends TCP on both sides, so its own system acknowledges what it holds back. Where the tests say
 //! what a peer may believe, they say what that means.
 
@@ -244,6 +246,11 @@ impl Passage {
         self.passed[way as usize].load(Ordering::SeqCst)
     }
 
+    /// Has someone connected?
+    pub fn has_begun(&self) -> bool {
+        lock(&self.state).ends.is_some()
+    }
+
     /// Has the fault happened?
     pub fn has_struck(&self) -> bool {
         lock(&self.state).struck
@@ -268,6 +275,18 @@ impl Passage {
     pub fn release(&self) {
         lock(&self.state).released = true;
         self.changed.notify_all();
+    }
+
+    /// Both sides get a reset, now.
+    pub fn reset(&self) {
+        self.is_over(|end| {
+            let _ = SockRef::from(&end.stream).set_linger(Some(Duration::ZERO));
+        });
+    }
+
+    /// Both sides get a FIN, now, and whatever they send from then on a reset.
+    pub fn fin(&self) {
+        self.is_over(End::fin);
     }
 
     /// Closes both ends, and waits for the threads.
@@ -315,12 +334,6 @@ impl Passage {
         self.changed.notify_all();
     }
 
-    fn reset(&self) {
-        self.is_over(|end| {
-            let _ = SockRef::from(&end.stream).set_linger(Some(Duration::ZERO));
-        });
-    }
-
     /// One direction.
     fn pump(&self, way: Way, from: Arc<End>, to: Arc<End>) {
         let mut buffer = vec![0; 64 << 10];
@@ -353,7 +366,7 @@ impl Passage {
                 bytes = behind;
                 match fault {
                     Fault::Reset => self.reset(),
-                    Fault::Fin => self.is_over(End::fin),
+                    Fault::Fin => self.fin(),
                     Fault::HalfFin => to.fin(),
                     Fault::Swallow(n) => swallow = n,
                     Fault::Pause(_) | Fault::Stall => {}

@@ -6,9 +6,10 @@
 //! | `cuts` | ends, or falls silent, at each byte of a whole conversation in either direction |
 //! | `paces` | splits, merges, delays, throttles and pauses, which changes nothing |
 //! | `middles` | ends in the middle of large messages, full queues, closes and handlers |
+//! | `storms` | ends while both sides send many messages |
 //!
-//! `exchange` has the conversation, and what each side saw of it. With `--nocapture` the tests print
-//! how many positions they have tried.
+//! `readers` has what is left when the link is in order; `exchange` the conversation, and what each
+//! side saw of it; `many` tries all positions. With `--nocapture` the tests print how many.
 
 #[path = "../common/peers.rs"]
 mod peers;
@@ -17,4 +18,8 @@ mod proxy;
 
 mod cuts;
 mod exchange;
+mod many;
+mod middles;
 mod paces;
+mod readers;
+mod storms;

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::cuts::{MANUAL_ACCEPT, seen};
-use super::exchange::{Course, HEADER, Kind, MESSAGES, Outcome, World, try_all};
+use super::exchange::{Course, HEADER, Kind, MESSAGES, Outcome, World};
+use super::many::try_all;
 use super::proxy::{Fault, Pace, Plan, Way};
 use lanpeer::CloseReason::{ClosedHere, ClosedThere};
 
@@ -55,7 +56,7 @@ fn a_pause_before_every_byte() {
 #[test]
 fn a_long_pause_before_every_byte_of_the_handshake() {
     let cases = pauses(SILENCE, |_| 0..=HEADER).collect();
-    try_all("long pauses", cases, 32, world, pause);
+    try_all("long pauses", cases, 64, world, pause);
 }
 
 type Case = (Kind, Way, u64, Duration);
