@@ -12,7 +12,7 @@ use super::handshake::{Early, NoHeader, Start, deny, linger, read_header, write_
 use super::hub::{Hub, MAX_HANDSHAKES, Side, Slot, Watched, next_id};
 use super::link::{Agreement, Link};
 use super::lock;
-use super::socket::{has_hung_up, prepare};
+use super::socket::{ends, has_hung_up, prepare};
 use crate::error::{CloseReason, Error, Result};
 use crate::event::Event;
 use crate::format::{DataType, Dialect, HAS_PICKLE};
@@ -264,11 +264,13 @@ impl Pending {
             slot,
             watched,
         } = asked;
-        let entered = Link::new(&hub, &socket, self.agreed, slot)
+        // From here on it is not for `stop` to deny it.
+        drop(watched);
+        let entered = ends(&socket)
             .map_err(|_| Error::Withdrawn)
-            .and_then(|link| {
+            .and_then(|ends| {
                 hub.check_running()?;
-                Ok(link)
+                Ok(Link::new(&hub, &socket, ends, self.agreed, slot))
             });
         let link = entered.inspect_err(|_| {
             deny(&socket, "stopped");
@@ -286,10 +288,10 @@ impl Pending {
         }
         let (connection, start) = start(&link);
         hub.enter(&link).inspect_err(|_| {
-            // Wakes the reader thread, which looks at the socket.
-            let _ = socket.shutdown(Shutdown::Both);
+            // Wakes the reader thread, which looks at the socket. The other side may send already:
+            // a FIN would say that all of it was taken in.
+            link.kill(CloseReason::Stopped);
         })?;
-        drop(watched);
         *decision = Decision::Accepted(start);
         Ok(connection)
     }

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::handshake::{Early, NoHeader, Start, read_header};
 use super::hub::{Hub, Side, Watched};
 use super::link::{Agreement, Link};
-use super::socket::{prepare, reset};
+use super::socket::{ends, prepare, reset};
 use crate::error::{CloseReason, Error, Result};
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::options::StreamSize;
@@ -42,6 +42,11 @@ pub(crate) fn connect<T>(
     };
     let io = |context| move |source| Error::Io { context, source };
     prepare(&socket, hub.settings.keepalive).map_err(io("the socket's options"))?;
+    // Now: whoever accepts may reset the connection at once, and then it has no ends any more.
+    let ends = ends(&socket).map_err(|source| Error::Connect {
+        addr: addr.into(),
+        source,
+    })?;
     let result = ask(hub, &socket, addr, request, deadline);
     let (dialect, bytes) = match result {
         Err(_) if hub.is_stopped() => return Err(Error::Stopped),
@@ -72,10 +77,14 @@ pub(crate) fn connect<T>(
         stream,
         dialect,
     };
-    let link = Link::new(hub, &socket, agreed, slot).map_err(io("the socket's addresses"))?;
+    // Accepted, the other side may send already: a FIN would say that all of it was taken in.
+    let _held = hub.hold().inspect_err(|_| reset(&socket))?;
+    let link = Link::new(hub, &socket, ends, agreed, slot);
     let (connection, start) = start(&link);
-    hub.enter(&link)?;
+    // From here on `stop` ends it as a connection.
     drop(watched);
+    hub.enter(&link)
+        .inspect_err(|_| link.kill(CloseReason::Stopped))?;
     if let Err(source) = hub.spawn(format!("lanpeer-r-{}", link.id), move || start(early)) {
         link.kill(CloseReason::Aborted);
         link.end();
@@ -83,10 +92,6 @@ pub(crate) fn connect<T>(
             context: "the reader thread",
             source,
         });
-    }
-    if hub.is_stopped() {
-        // `stop` may have counted the threads before this one began.
-        link.kill(CloseReason::Stopped);
     }
     Ok(connection)
 }

@@ -18,6 +18,7 @@ use super::handshake::deny;
 use super::link::Link;
 use super::lock;
 use super::pulse::Pulse;
+use super::socket::reset;
 use crate::error::{CloseReason, Error, Result};
 use crate::event::Event;
 use crate::options::Settings;
@@ -149,6 +150,14 @@ impl Hub {
         }
         threads.handles.push(handle);
         Ok(())
+    }
+
+    /// Until this is dropped, `stop` waits as for a thread.
+    pub(super) fn hold(self: &Arc<Hub>) -> Result<Ended> {
+        let mut threads = lock(&self.threads);
+        self.check_running()?;
+        threads.running += 1;
+        Ok(Ended(Arc::clone(self)))
     }
 
     fn on_own_thread(&self) -> bool {
@@ -304,10 +313,15 @@ impl Hub {
             wake_listener();
             drop(lock(&self.deliver).take());
             for (_, (socket, side)) in lock(&self.sockets).drain() {
-                if side == Side::Asked {
-                    deny(&socket, "stopped");
+                match side {
+                    // Accepted in this moment, the other side may send already: a FIN would say
+                    // that all of it was taken in.
+                    Side::Asking => reset(&socket),
+                    Side::Asked => {
+                        deny(&socket, "stopped");
+                        let _ = socket.shutdown(Shutdown::Both);
+                    }
                 }
-                let _ = socket.shutdown(Shutdown::Both);
             }
             for link in self.links().iter() {
                 link.close_in_background(CloseReason::Stopped);
@@ -362,7 +376,7 @@ pub(crate) enum Side {
 }
 
 /// Marks the end of a thread, also of one that panics.
-struct Ended(Arc<Hub>);
+pub(super) struct Ended(Arc<Hub>);
 
 impl Drop for Ended {
     fn drop(&mut self) {

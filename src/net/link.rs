@@ -151,14 +151,10 @@ impl Link {
     pub fn new(
         hub: &Arc<Hub>,
         socket: &Arc<TcpStream>,
+        ends: (SocketAddrV4, SocketAddrV4),
         agreed: Agreement,
         slot: Slot,
-    ) -> std::io::Result<Arc<Link>> {
-        let v4 = |addr| match addr {
-            SocketAddr::V4(addr) => addr,
-            SocketAddr::V6(_) => unreachable!("only IPv4 sockets are made"),
-        };
-        let ends = (v4(socket.local_addr()?), v4(socket.peer_addr()?));
+    ) -> Arc<Link> {
         if agreed.dialect == Dialect::Peerpy {
             reset_if_it_dies(socket);
         }
@@ -166,7 +162,7 @@ impl Link {
             Some(StreamSize::Of(size)) => size,
             _ => 0,
         };
-        Ok(Arc::new(Link {
+        Arc::new(Link {
             id: next_id(),
             peer_addr: agreed.peer_addr.into(),
             data_type: agreed.data_type,
@@ -189,7 +185,7 @@ impl Link {
             queue_len: OnceLock::new(),
             handled: AtomicBool::new(false),
             slot: Mutex::new(Some(slot)),
-        }))
+        })
     }
 
     /// The socket, for one read; `Err`: the connection was ended.
@@ -262,9 +258,12 @@ impl Link {
     /// Ends the connection at once: resets it, and wakes everyone who is blocked on it.
     pub fn kill(&self, reason: CloseReason) {
         let reason = lock(&self.life).reason.get_or_insert(reason).clone();
+        // First, so that nothing is written behind a message that the writer gives up because of
+        // `dead`.
+        let socket = self.outbox.give_up(reason);
         self.dead.store(true, Ordering::SeqCst);
         drop(lock(&self.reading).take());
-        if let Some(socket) = self.outbox.give_up(reason) {
+        if let Some(socket) = socket {
             reset(&socket);
         }
         if let Some(waker) = self.waker.get() {
@@ -371,10 +370,12 @@ impl Link {
     /// it then still hands over the last message, and then its `close` event comes.
     fn drain_and_reset(self: &Arc<Link>, deadline: Instant, reason: CloseReason) {
         let drained = self.drain(Some(deadline)).is_ok() && self.taken_by_kernel(deadline);
-        let reason = if drained {
-            reason
-        } else {
-            CloseReason::TimedOut
+        let reason = match self.outbox.failure() {
+            _ if drained => reason,
+            Some(failure) => failure,
+            None if Instant::now() >= deadline => CloseReason::TimedOut,
+            // It ended meanwhile; the first cause counts.
+            None => reason,
         };
         {
             let mut life = lock(&self.life);
@@ -452,7 +453,7 @@ impl Link {
         if self
             .read_ahead
             .read(&socket, deadline, self.hub.settings.receive_queue_bytes)
-            && !self.is_dead()
+            && self.end_of_input(&socket).is_ok()
         {
             let clean = acknowledged(&socket, deadline);
             lock(&self.life).clean |= clean;

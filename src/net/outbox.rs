@@ -80,6 +80,12 @@ impl Queue {
     pub fn is_idle(&self) -> bool {
         !self.busy && self.pending.is_empty()
     }
+
+    /// A message of this size was counted, and not accepted after all.
+    pub fn take_back(&mut self, size: usize) {
+        self.messages -= 1;
+        self.bytes -= size as u64;
+    }
 }
 
 impl Outbox {
@@ -138,9 +144,10 @@ impl Outbox {
 
     /// Accepts no more messages; sends FIN (to a lanpeer) when those accepted are written.
     pub fn finish(&self, reason: CloseReason, dialect: Dialect) {
-        self.closing.store(true, Ordering::SeqCst);
         let mut queue = lock(&self.queue);
         queue.closed.get_or_insert(reason);
+        // Whoever sees this finds the reason.
+        self.closing.store(true, Ordering::SeqCst);
         if dialect == Dialect::Lanpeer && queue.fin == Fin::No {
             queue.fin = Fin::WhenEmpty;
         }
@@ -154,9 +161,9 @@ impl Outbox {
 
     /// The connection is over: drops what is queued, and lets go of the socket.
     pub fn give_up(&self, reason: CloseReason) -> Option<Arc<TcpStream>> {
-        self.closing.store(true, Ordering::SeqCst);
         let mut queue = lock(&self.queue);
         queue.closed.get_or_insert(reason);
+        self.closing.store(true, Ordering::SeqCst);
         queue.pending = Vec::new();
         self.room.notify_all();
         self.work.notify_one();

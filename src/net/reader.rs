@@ -286,7 +286,7 @@ impl Reader {
 
 impl Link {
     /// The socket says "end of input": because the other side sent FIN (`Ok`), or because of us.
-    fn end_of_input(&self, socket: &TcpStream) -> Result<(), CloseReason> {
+    pub(super) fn end_of_input(&self, socket: &TcpStream) -> Result<(), CloseReason> {
         if let Some(error) = self.read_ahead.error() {
             return Err(error);
         }

@@ -256,6 +256,7 @@ impl Link {
             Ok(written) => Ok(written),
             Err(error) if is_pause(&error) => Ok(0),
             Err(error) => {
+                queue.take_back(payload.len());
                 self.outbox.fail(queue, &error);
                 Err(SendError::Closed(CloseReason::from_io(&error)))
             }
@@ -313,10 +314,13 @@ impl Link {
         queue.in_flight = 0;
         Burst::note();
         if let Err(error) = result {
+            queue.take_back(payload.len());
             outbox.fail(&mut queue, &error);
             return Err(SendError::Closed(CloseReason::from_io(&error)));
         }
-        if queue.socket.is_none() {
+        // What was written whole may have arrived.
+        if queue.socket.is_none() && written < total {
+            queue.take_back(payload.len());
             let reason = queue.closed.clone().unwrap_or(CloseReason::ClosedHere);
             outbox.room.notify_all();
             return Err(SendError::Closed(reason));
@@ -326,8 +330,7 @@ impl Link {
         let first = header_len > 0 && self.stream.is_some();
         if written == 0 && !first {
             // Not begun at the deadline, or when the connection was closed.
-            queue.messages -= 1;
-            queue.bytes -= payload.len() as u64;
+            queue.take_back(payload.len());
             let closed = queue.closed.clone();
             self.go_on(queue);
             return Err(closed.map_or(SendError::Timeout, SendError::Closed));

@@ -36,6 +36,15 @@ pub(crate) fn resolve(addr: impl ToSocketAddrs) -> Result<Vec<SocketAddrV4>> {
     }
 }
 
+/// This end of a TCP connection and the other. An error: it was reset meanwhile.
+pub(super) fn ends(stream: &TcpStream) -> io::Result<(SocketAddrV4, SocketAddrV4)> {
+    let v4 = |addr| match addr {
+        SocketAddr::V4(addr) => addr,
+        SocketAddr::V6(_) => unreachable!("only IPv4 sockets are made"),
+    };
+    Ok((v4(stream.local_addr()?), v4(stream.peer_addr()?)))
+}
+
 /// What every connection's socket gets. The silence after which a remote counts as dead is split:
 /// half of it until the first probe, the rest for five probes.
 pub(super) fn prepare(stream: &TcpStream, keepalive: Option<Duration>) -> io::Result<()> {
