@@ -1,0 +1,204 @@
+//! A pool that hands jobs to whichever peers are there, and goes on when one dies.
+//!
+//!     cargo run --example sync_worker -- work            # on as many machines as you like
+//!     cargo run --example sync_worker -- pool 2000000    # on one: counts the primes below that
+//!
+//! Workers may start and end at any time, also in the middle of a job: the job then goes to
+//! another one. Each job has one result in the end. `--jobs N` says into how many jobs the pool
+//! divides its work, `--name NAME` what a worker is called; `--bind IP` and `--port N` say on which
+//! network and discovery port they find each other.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::error::Error;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use lanpeer::crossbeam_channel::{Receiver, Sender, select, tick, unbounded};
+use lanpeer::{Connection, Neighbour, Peer, PeerBuilder, PeerId, Presence, Raw, RecvTimeoutError};
+use serde::{Deserialize, Serialize};
+
+const USAGE: &str = "usage: sync_worker work [--name NAME] [--bind IP] [--port N]
+       sync_worker pool LIMIT [--jobs N] [--bind IP] [--port N]";
+/// By this, pools find their workers.
+const SERVICE: &str = "sync_worker";
+/// A worker that takes longer for a job is given up. One that dies is noticed without this.
+const PATIENCE: Duration = Duration::from_secs(60);
+const NONSENSE: &str = "said what nobody asked";
+
+/// What goes over a connection; its two directions have one type.
+#[derive(Serialize, Deserialize)]
+enum Word {
+    Do(Job),
+    Done { number: u32, primes: u64 },
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Job {
+    number: u32,
+    from: u64,
+    to: u64,
+}
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> ExitCode {
+    env_logger::init();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let (mut ip, mut jobs, mut words) = ("0.0.0.0".to_owned(), 20, Vec::new());
+    let mut builder = Peer::builder();
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match &*arg {
+            "--bind" => ip = args.next().ok_or(USAGE)?,
+            "--port" => builder = builder.discovery_port(args.next().ok_or(USAGE)?.parse()?),
+            "--name" => builder = builder.name(args.next().ok_or(USAGE)?),
+            "--jobs" => jobs = args.next().ok_or(USAGE)?.parse()?,
+            _ => words.push(arg),
+        }
+    }
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["work"] => work(builder, &ip),
+        ["pool", limit] => pool(builder, &ip, limit.parse()?, jobs),
+        _ => Err(USAGE.into()),
+    }
+}
+
+/// Does the jobs of every pool that connects, each pool's one after the other.
+fn work(builder: PeerBuilder, ip: &str) -> Result<()> {
+    let peer = builder.service(SERVICE).bind((ip, 0))?;
+    println!("working at {}", peer.local_addr());
+    for offer in peer.incoming() {
+        let pool = offer.peer_addr();
+        // The handler runs on the connection's own thread.
+        let accepted = offer.accept_with::<Raw<Word>>(move |conn, word| {
+            if let Word::Do(Job { number, from, to }) = word {
+                println!("job {number} of {pool}");
+                let primes = (from..to).filter(|&n| is_prime(n)).count() as u64;
+                // If the pool has gone, so has its interest in this.
+                let _ = conn.send(&Word::Done { number, primes });
+            }
+        });
+        if let Err(error) = accepted {
+            println!("{pool}: {error}");
+        }
+    }
+    Ok(())
+}
+
+fn is_prime(n: u64) -> bool {
+    n > 1 && (2..).take_while(|d| d * d <= n).all(|d| n % d != 0)
+}
+
+/// Has all jobs done by the workers that are there, and adds up what they found.
+fn pool(builder: PeerBuilder, ip: &str, limit: u64, count: u32) -> Result<()> {
+    let peer = builder.invisible(true).bind((ip, 0))?;
+    let watch = peer.watch_service(SERVICE);
+
+    // Jobs that wait for a worker; one whose worker dies comes back here.
+    let (jobs_in, jobs) = unbounded();
+    for number in 0..count {
+        let border = |number| limit * u64::from(number) / u64::from(count);
+        let (from, to) = (border(number), border(number + 1));
+        jobs_in.send(Job { number, from, to })?;
+    }
+    let (results_in, results) = unbounded();
+    let (gone_in, gone) = unbounded();
+
+    let mut there: HashMap<PeerId, Neighbour> = HashMap::new();
+    let mut employed: HashSet<PeerId> = HashSet::new();
+    let mut primes: BTreeMap<u32, u64> = BTreeMap::new();
+    let hire = tick(Duration::from_millis(200));
+    while primes.len() < count as usize {
+        select! {
+            recv(watch) -> presence => match presence? {
+                Presence::Found(worker) => {
+                    there.extend(worker.id().map(|id| (id, worker)));
+                }
+                Presence::Lost(worker) => {
+                    println!("lost {worker}");
+                    worker.id().map(|id| there.remove(&id));
+                }
+                _ => {}
+            },
+            recv(results) -> result => {
+                let (number, found) = result?;
+                if primes.insert(number, found).is_some() {
+                    return Err(format!("job {number} has two results").into());
+                }
+            }
+            recv(gone) -> id => {
+                employed.remove(&id?);
+            }
+            // Not at once when one is found or gone: one that refuses is asked again, but not in
+            // a busy loop.
+            recv(hire) -> _ => for (&id, worker) in &there {
+                if employed.insert(id) {
+                    let (peer, worker, gone) = (peer.clone(), worker.clone(), gone_in.clone());
+                    let (jobs_in, jobs) = (jobs_in.clone(), jobs.clone());
+                    let results = results_in.clone();
+                    thread::spawn(move || {
+                        if let Err(error) = employ(&peer, &worker, &jobs_in, &jobs, &results) {
+                            println!("{worker}: {error}");
+                        }
+                        let _ = gone.send(id); // fails once everything is done
+                    });
+                }
+            },
+        }
+    }
+    println!("{} primes below {limit}", primes.values().sum::<u64>());
+    Ok(())
+}
+
+/// Gives one worker a job after the other, until its connection ends.
+fn employ(
+    peer: &Peer,
+    worker: &Neighbour,
+    jobs_in: &Sender<Job>,
+    jobs: &Receiver<Job>,
+    results: &Sender<(u32, u64)>,
+) -> Result<()> {
+    let conn = peer.connect::<Raw<Word>>(worker.addr())?;
+    loop {
+        let job = select! {
+            recv(jobs) -> job => job?,
+            // Nobody asked, so this is the end.
+            recv(conn.receiver()) -> _ => return Err(why(&conn).into()),
+        };
+        println!("job {} to {worker}", job.number);
+        let answer = match conn.send(&Word::Do(job.clone())) {
+            Ok(()) => conn.recv_timeout(PATIENCE),
+            Err(_) => Err(RecvTimeoutError::Disconnected),
+        };
+        let why = match answer {
+            Ok(Word::Done { number, primes }) if number == job.number => {
+                println!("job {number} done by {worker}: {primes} primes");
+                results.send((number, primes))?;
+                continue;
+            }
+            Ok(_) => NONSENSE.to_owned(),
+            Err(RecvTimeoutError::Timeout) => format!("not done within {PATIENCE:?}"),
+            Err(RecvTimeoutError::Disconnected) => why(&conn),
+        };
+        // From here on nothing that it says is heard, and so the job can go to another one.
+        conn.abort();
+        println!("job {} comes back", job.number);
+        jobs_in.send(job)?;
+        return Err(why.into());
+    }
+}
+
+fn why(conn: &Connection<Raw<Word>>) -> String {
+    let reason = conn.close_reason();
+    reason.map_or(NONSENSE.to_owned(), |reason| reason.to_string())
+}
