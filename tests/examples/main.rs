@@ -3,7 +3,10 @@
 #[path = "../common/beacons.rs"]
 mod beacons;
 mod program;
+mod terminal;
 
+mod chatroom;
 mod netcat;
 mod sync_worker;
+mod telemetry;
 mod tour;
