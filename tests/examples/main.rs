@@ -5,6 +5,7 @@ mod beacons;
 mod program;
 mod terminal;
 
+mod camera;
 mod chatroom;
 mod netcat;
 mod sync_worker;
