@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Box<dyn Error>> {
     let (mut ip, mut name) = (
         "0.0.0.0".to_owned(),
-        std::env::var("USER").unwrap_or_default(),
+        std::env::var("USER").unwrap_or("somebody".to_owned()),
     );
     // Nobody types more than this.
     let mut builder = Peer::builder().service(SERVICE).max_message_size(1 << 16);

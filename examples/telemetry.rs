@@ -273,10 +273,10 @@ impl Screen {
         let (sender, receiver) = bounded(1);
         thread::spawn(move || {
             while let Ok(event) = event::read() {
-                if let Event::Key(key) = event {
-                    if key.code == KeyCode::Char('q') || key.modifiers == KeyModifiers::CONTROL {
-                        let _ = sender.send(());
-                    }
+                let Event::Key(key) = event else { continue };
+                let control = key.modifiers == KeyModifiers::CONTROL;
+                if key.code == KeyCode::Char('q') || key.code == KeyCode::Char('c') && control {
+                    let _ = sender.send(());
                 }
             }
         });

@@ -81,4 +81,9 @@ fn a_terminal_shows_the_colours() {
     });
     terminal.press("\u{3}"); // Ctrl-C
     terminal.ended(0);
+
+    // Also an error leaves the terminal as it was.
+    let nowhere = ["watch", "--save", "no such directory/frame.png"];
+    let terminal = Terminal::start("camera", &[&nowhere, &network[..]].concat());
+    terminal.expect("it ran before").ended(1);
 }

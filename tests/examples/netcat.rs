@@ -100,7 +100,8 @@ fn input_that_nobody_takes_any_more_is_an_error() {
     let mut caller = connect(&[&addr]);
     listener.error_after("connected: ");
     listener.signal("STOP");
-    caller.write(&"a line\n".repeat(5_000));
+    // More than fits into its input: when all of it is written, it has sent most of it.
+    caller.write(&("x".repeat(60_000) + "\n").repeat(16));
     listener.kill();
     caller.fail(1);
 }

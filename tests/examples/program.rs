@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// For everything that one program does. They take seconds at most.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Killed if the test ends before it does; if the test fails, all that it said is shown.
 pub struct Program {
