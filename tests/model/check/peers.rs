@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lanpeer::{Error, Event, SendError};
 
 use super::super::history::{Diary, Fact, lock};
-use super::super::plan::Answer;
+use super::super::plan::{Accepting, Answer};
 use super::super::run::Stage;
 use super::super::word::{Source, Word};
 use super::{Model, Took};
@@ -57,7 +57,12 @@ impl Model<'_> {
         let busy = self.program.hazards.busy;
         let stopped = self.stopped_before(asked, tick);
         match result {
-            Ok(()) => self.ends[2 * link + 1].exists || self.ends[2 * link + 1].lost,
+            // An `accept` that `stop` met returns no connection, and does not say whose it was.
+            Ok(()) => {
+                let other = &self.ends[2 * link + 1];
+                let accepts = matches!(self.program.peers[asked].accepting, Accepting::Accept(_));
+                other.exists || other.lost || (stopped && accepts)
+            }
             Err(Error::Denied { reason, .. }) => match (plan.answer, reason.as_deref()) {
                 (Answer::Deny, Some("not-today")) => true,
                 (Answer::Drop, Some("dropped")) => true,
