@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the drawings of the manual: handshake.svg and threads.svg.
+"""Makes the drawings of the manual: handshake.svg, message.svg and threads.svg.
 
     python3 docs/drawings.py            writes them beside this file
     python3 docs/drawings.py --check    fails where they are not up to date
@@ -11,8 +11,29 @@ import pathlib
 import sys
 from xml.sax.saxutils import escape
 
-INK, SOFT, PAPER = "#1f2933", "#67727e", "#ffffff"
-BLUE, GREEN, SAND, GREY = "#dbe9f8", "#dff0dc", "#f6ecd6", "#eef0f2"
+# A class of the style below; for each, its colour on a light page and on a dark one.
+INK, SOFT, PAPER = "ink", "soft", "paper"
+BLUE, GREEN, SAND, GREY = "blue", "green", "sand", "grey"
+COLOURS = {
+    INK: ("#1f2933", "#e3e8ec"),
+    SOFT: ("#5a6570", "#b4bec8"),
+    PAPER: ("#ffffff", "#14191f"),
+    BLUE: ("#dbe9f8", "#1d3a57"),
+    GREEN: ("#dff0dc", "#224a2b"),
+    SAND: ("#f6ecd6", "#54421c"),
+    GREY: ("#eef0f2", "#2c343c"),
+}
+
+
+def style(dark):
+    """The rules for one kind of page. `l` stands for a line of that colour."""
+    rules = []
+    for name, colours in COLOURS.items():
+        colour = colours[dark]
+        rules.append(f".{name}{{fill:{colour}}}.l{name}{{stroke:{colour}}}")
+    return "".join(rules)
+
+
 
 
 class Drawing:
@@ -20,18 +41,19 @@ class Drawing:
         self.parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
             f'viewBox="0 0 {width} {height}" font-family="DejaVu Sans, Verdana, sans-serif" '
-            f'font-size="13" fill="{INK}" role="img">',
+            f'font-size="13" role="img">',
             f"<title>{escape(title)}</title>",
+            f"<style>{style(0)}@media (prefers-color-scheme: dark){{{style(1)}}}</style>",
             '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" '
-            f'markerHeight="8" orient="auto-start-reverse"><path d="M0 1 9 5 0 9z" fill="{INK}"/>'
+            f'markerHeight="8" orient="auto-start-reverse"><path d="M0 1 9 5 0 9z" class="{INK}"/>'
             "</marker></defs>",
-            f'<rect width="{width}" height="{height}" fill="{PAPER}"/>',
+            f'<rect width="{width}" height="{height}" class="{PAPER}"/>',
         ]
 
     def text(self, x, y, text, anchor="start", mono=False, soft=False, bold=False, size=None):
         style = f' text-anchor="{anchor}"'
         style += ' font-family="DejaVu Sans Mono, Consolas, monospace"' if mono else ""
-        style += f' fill="{SOFT}"' if soft else ""
+        style += f' class="{SOFT if soft else INK}"'
         style += ' font-weight="bold"' if bold else ""
         style += f' font-size="{size}"' if size else ""
         self.parts.append(f'<text x="{x}" y="{y}"{style}>{escape(text)}</text>')
@@ -39,8 +61,8 @@ class Drawing:
     def box(self, x, y, w, h, fill, lines, dashed=False, radius=4):
         dash = ' stroke-dasharray="4 3"' if dashed else ""
         self.parts.append(
-            f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="{radius}" fill="{fill}" '
-            f'stroke="{INK}"{dash}/>'
+            f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="{radius}" '
+            f'class="{fill} l{INK}"{dash}/>'
         )
         top = y + h / 2 - (len(lines) - 1) * 8.5 + 4.5
         for i, line in enumerate(lines):
@@ -54,12 +76,13 @@ class Drawing:
         extra += ' stroke-dasharray="4 3"' if dashed else ""
         self.parts.append(
             f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" '
-            f'stroke="{SOFT if soft else INK}" stroke-width="1.3"{extra}/>'
+            f'class="l{SOFT if soft else INK}" stroke-width="1.3"{extra}/>'
         )
 
     def band(self, x, y1, y2, fill):
         self.parts.append(
-            f'<rect x="{x - 5}" y="{y1}" width="10" height="{y2 - y1}" fill="{fill}" stroke="{INK}"/>'
+            f'<rect x="{x - 5}" y="{y1}" width="10" height="{y2 - y1}" '
+            f'class="{fill} l{INK}"/>'
         )
 
     def done(self):
@@ -114,6 +137,67 @@ def handshake():
            size=11)
     message(600, "FIN", to_right=False)
     says(left, 622, "Ok(())", "CloseReason::ClosedHere:", "nothing was lost")
+    return d.done()
+
+
+def message():
+    d = Drawing(980, 572, "What happens to a message, from send to recv")
+    d.text(245, 30, "Alice, who sends", "middle", bold=True, size=14)
+    d.text(735, 30, "Bob, who receives", "middle", bold=True, size=14)
+    d.line(490, 16, 490, 400, tip=False, dashed=True, soft=True)
+
+    # Down Alice's side.
+    d.box(40, 50, 410, 52, BLUE, ["conn.send(&item)", "on your thread"])
+    d.line(245, 102, 245, 126)
+    d.box(40, 128, 410, 52, GREEN, ["encode, and put 128 bytes of header before it",
+                                    "too large, or the wrong size for a stream: refused"])
+    d.line(150, 180, 150, 326)
+    d.text(142, 222, "nothing waits,", "end", soft=True, size=11)
+    d.text(142, 237, "or the message", "end", soft=True, size=11)
+    d.text(142, 252, "is large:", "end", soft=True, size=11)
+    d.text(142, 267, "written by your", "end", soft=True, size=11)
+    d.text(142, 282, "own thread", "end", soft=True, size=11)
+    d.line(310, 180, 310, 208)
+    d.text(318, 198, "others wait, or a burst", soft=True, size=11)
+    d.box(180, 210, 270, 46, SAND, ["send queue", "1 MiB; full: send waits here"])
+    d.line(310, 256, 310, 278)
+    d.box(180, 280, 270, 26, GREEN, ["sender, flusher or writer"])
+    d.line(310, 306, 310, 326)
+    d.box(40, 328, 410, 52, GREY, ["the system's send buffer", "full: the rest waits in the queue"])
+
+    # Across.
+    d.line(245, 380, 245, 420, tip=False)
+    d.line(245, 420, 735, 420, tip=False)
+    d.line(735, 420, 735, 382)
+    d.text(490, 437, "TCP: whole, in order, or the connection ends", "middle", soft=True, size=11)
+
+    # Up Bob's side.
+    d.box(530, 328, 410, 52, GREY, ["the system's receive buffer", "full: TCP tells Alice's system to wait"])
+    d.line(735, 328, 735, 308)
+    d.box(530, 222, 410, 84, GREEN, ["reader: header, size, payload, decode",
+                                     "the size is checked before memory is reserved;",
+                                     "not well formed, or no such value:", "the connection ends with the reason"])
+    d.line(640, 222, 640, 182)
+    d.box(530, 128, 230, 52, SAND, ["receive queue", "4,096 messages, 16 MiB"])
+    d.text(652, 206, "full: the reader stops", soft=True, size=11)
+    d.line(850, 222, 850, 104)
+    d.text(858, 186, "with a", soft=True, size=11)
+    d.text(858, 201, "handler", soft=True, size=11)
+    d.line(640, 128, 640, 104)
+    d.box(530, 50, 230, 52, BLUE, ["conn.recv()", "or iter(), receiver()"])
+    d.box(790, 50, 150, 52, BLUE, ["your handler", "on the reader's thread"])
+
+    d.line(30, 454, 950, 454, tip=False, soft=True)
+    rows = [
+        ("send returned Ok", "it is in Alice's send queue, or in her system's buffer"),
+        ("close returned Ok", "Bob's reader has taken in all that was sent: it is in his queue, or his handler has it"),
+        ("otherwise", "the connection ended, not normally: what was under way may be lost, and the reason says so"),
+    ]
+    for i, (what, means) in enumerate(rows):
+        d.text(180, 482 + 24 * i, what, "end", mono=i < 2, size=12)
+        d.text(196, 482 + 24 * i, means, size=12)
+    d.text(30, 558, "Back-pressure runs against the arrows: a slow recv fills box after box, until send waits.",
+           soft=True, size=11)
     return d.done()
 
 
@@ -185,7 +269,7 @@ def threads():
 def main():
     here = pathlib.Path(__file__).parent
     stale = []
-    for name, make in (("handshake", handshake), ("threads", threads)):
+    for name, make in (("handshake", handshake), ("message", message), ("threads", threads)):
         path, drawn = here / f"{name}.svg", make()
         if "--check" not in sys.argv[1:]:
             path.write_text(drawn, encoding="utf-8")

@@ -101,7 +101,7 @@ fn main() -> Outcome {
     bob.stop(); // closes all its connections, wakes every blocked call
     how_it_ended(&to_bob, &to_alice);
 
-    println!("\nThat was all. Next: examples/hello_world.rs, docs/guide.md");
+    println!("\nThat was all. Next: examples/hello_world.rs, docs/start.md");
     Ok(())
 }
 

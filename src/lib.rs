@@ -177,18 +177,38 @@ pub use peer::Peer;
 mod manual {
     #[doc = include_str!("../README.md")]
     struct Readme;
-    #[doc = include_str!("../docs/guide.md")]
-    struct Guide;
+    #[doc = include_str!("../docs/start.md")]
+    struct Start;
+    #[doc = include_str!("../docs/connections.md")]
+    struct Connections;
+    #[doc = include_str!("../docs/data-types.md")]
+    struct DataTypes;
+    #[doc = include_str!("../docs/streams.md")]
+    struct Streams;
     #[doc = include_str!("../docs/discovery.md")]
     struct Discovery;
-    #[doc = include_str!("../docs/protocol.md")]
-    struct Protocol;
-    #[doc = include_str!("../docs/threads.md")]
-    struct Threads;
+    #[doc = include_str!("../docs/broadcast.md")]
+    struct Broadcast;
+    #[doc = include_str!("../docs/many-connections.md")]
+    struct ManyConnections;
+    #[doc = include_str!("../docs/handlers.md")]
+    struct Handlers;
     #[doc = include_str!("../docs/errors.md")]
     struct Errors;
+    #[doc = include_str!("../docs/limits.md")]
+    struct Limits;
+    #[doc = include_str!("../docs/closing.md")]
+    struct Closing;
+    #[doc = include_str!("../docs/logging.md")]
+    struct Logging;
     #[doc = include_str!("../docs/interop.md")]
     struct Interop;
-    #[doc = include_str!("../docs/contributing.md")]
-    struct Contributing;
+    #[doc = include_str!("../docs/security.md")]
+    struct Security;
+    #[doc = include_str!("../docs/porting.md")]
+    struct Porting;
+    #[doc = include_str!("../docs/threads.md")]
+    struct Threads;
+    #[doc = include_str!("../docs/protocol.md")]
+    struct Protocol;
 }

@@ -37,14 +37,18 @@ fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/interop.md")
 }
 
-pub fn read() -> String {
-    let text = std::fs::read_to_string(path()).expect("docs/interop.md");
+fn read(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).expect("a page of docs/");
     text.replace("\r\n", "\n")
 }
 
 /// The page's code blocks of this language.
 pub fn blocks(language: &str) -> Vec<String> {
-    let page = read();
+    blocks_of(&path(), language)
+}
+
+fn blocks_of(path: &Path, language: &str) -> Vec<String> {
+    let page = read(path);
     let start = format!("\n```{language}\n");
     let blocks = page.split(&start).skip(1);
     let blocks = blocks.filter_map(|rest| rest.split("\n```").next());
@@ -54,7 +58,7 @@ pub fn blocks(language: &str) -> Vec<String> {
 #[test]
 fn the_tables_are_what_happens() {
     let made = TABLES.map(|(name, table)| (name, thread::spawn(move || patiently(table))));
-    let page = read();
+    let page = read(&path());
     let mut new = page.clone();
     for (name, table) in made {
         let Some(mut rows) = table.join().expect("a case failed; see above") else {
@@ -110,4 +114,20 @@ fn the_two_programs_talk() {
         let success = status.is_some_and(|status| status.success());
         assert!(success, "{name}: {status:?}\n{}", program.story());
     }
+}
+
+/// The page on porting has one program twice; its Rust is a doc test.
+#[test]
+fn the_program_to_port_does_what_its_port_does() {
+    let Some(python) = python() else { return };
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/porting.md");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hello_ada.py");
+    std::fs::write(&path, &blocks_of(&page, "python")[0]).expect("the program's file");
+    patiently(|| {
+        let mut program = Process::start(Command::new(python).arg(&path)).expect("start python");
+        program.line_after("hello, Ada");
+        let status = program.wait(DEADLINE);
+        let success = status.is_some_and(|status| status.success());
+        assert!(success, "{status:?}\n{}", program.story());
+    });
 }
