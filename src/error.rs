@@ -168,6 +168,27 @@ impl fmt::Display for Error {
     }
 }
 
+impl Error {
+    /// For the log: without what the other side wrote.
+    pub(crate) fn without_quotes(&self) -> String {
+        match self {
+            Error::Handshake { addr, reason } => {
+                let reason = without_quotes(reason);
+                format!("handshake with {addr} failed: {reason}")
+            }
+            error => error.to_string(),
+        }
+    }
+}
+
+/// Leaves out what a text quotes, from the first backtick to the last: the quoted may contain some.
+pub(crate) fn without_quotes(text: &str) -> String {
+    match (text.find('`'), text.rfind('`')) {
+        (Some(first), Some(last)) => format!("{}…{}", &text[..first], &text[last + 1..]),
+        _ => text.to_owned(),
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -257,7 +278,8 @@ impl CloseReason {
         )
     }
 
-    /// For the log: without the text that may quote a message.
+    /// For the log: without the text that may quote a message. What stands before the first colon
+    /// is ours.
     pub(crate) fn without_payload(&self) -> String {
         match self {
             CloseReason::Malformed(what) => what.split(": ").next().unwrap_or_default().to_owned(),

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, select};
-use log::debug;
 
 use super::handshake::{Early, NoHeader, Start, deny, linger, read_header, write_answer};
 use super::hub::{Hub, MAX_HANDSHAKES, Side, Slot, Watched, next_id};
@@ -14,7 +13,6 @@ use super::link::{Agreement, Link};
 use super::lock;
 use super::socket::{ends, has_hung_up, prepare};
 use crate::error::{CloseReason, Error, Result};
-use crate::event::Event;
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::options::StreamSize;
 use crate::proto::header::{Answer, HeaderError, Hello, Stream, is_reason, reachable};
@@ -22,12 +20,7 @@ use crate::proto::header::{Answer, HeaderError, Hello, Stream, is_reason, reacha
 /// Takes an accepted socket: a thread of its own reads the HELLO.
 pub(super) fn receive(hub: &Arc<Hub>, socket: TcpStream, remote: SocketAddrV4) {
     let socket = Arc::new(socket);
-    let failed = |reason: String| {
-        hub.emit(Event::HandshakeFailed {
-            remote: remote.into(),
-            reason,
-        })
-    };
+    let failed = |reason| hub.handshake_failed(remote, reason);
     if hub.handshakes() >= MAX_HANDSHAKES {
         deny(&socket, "busy");
         return failed(format!("there are {MAX_HANDSHAKES} handshakes under way"));
@@ -48,9 +41,7 @@ fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched:
     let (hello, early) = match read_hello(hub, &socket) {
         Ok(read) => read,
         Err(Unanswerable { reason, word }) => {
-            debug!("{remote}: {reason}");
-            let remote = remote.into();
-            hub.emit(Event::HandshakeFailed { remote, reason });
+            hub.handshake_failed(remote, reason);
             if let Some(word) = word {
                 deny(&socket, word);
                 linger(&socket);
@@ -61,11 +52,7 @@ fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched:
     let peer_addr = reachable(hello.addr, *remote.ip());
     let refuse = |word: &str| {
         deny(&socket, word);
-        debug!("denied {peer_addr}: {word}");
-        hub.emit(Event::Denied {
-            peer_addr: peer_addr.into(),
-            reason: word.to_owned(),
-        });
+        hub.denied(peer_addr, word);
         linger(&socket);
     };
     let dialect = if hello.lanpeer {
@@ -127,11 +114,7 @@ fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched:
             } else {
                 "it hung up before it had an answer"
             };
-            let reason = reason.to_owned();
-            hub.emit(Event::HandshakeFailed {
-                remote: remote.into(),
-                reason,
-            });
+            hub.handshake_failed(remote, reason.to_owned());
         }
     }
 }
@@ -306,15 +289,10 @@ impl Pending {
                 return false;
             }
         };
-        debug!("denied {}: {reason}", self.agreed.peer_addr);
         let told = deny(&asked.socket, reason);
         // Wakes the reader thread, which looks at the socket.
         let _ = asked.socket.shutdown(Shutdown::Read);
-        let peer_addr = self.agreed.peer_addr.into();
-        asked.hub.emit(Event::Denied {
-            peer_addr,
-            reason: reason.to_owned(),
-        });
+        asked.hub.denied(self.agreed.peer_addr, reason);
         told
     }
 }

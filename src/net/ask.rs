@@ -5,8 +5,10 @@ use std::net::{IpAddr, SocketAddrV4, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::debug;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::LOG;
 use super::handshake::{Early, NoHeader, Start, read_header};
 use super::hub::{Hub, Side, Watched};
 use super::link::{Agreement, Link};
@@ -27,6 +29,20 @@ pub(crate) struct Request {
 
 /// Asks the peer that listens at one of `addrs`, and starts the connection's reader.
 pub(crate) fn connect<T>(
+    hub: &Arc<Hub>,
+    addrs: &[SocketAddrV4],
+    request: Request,
+    start: impl FnOnce(&Arc<Link>) -> (T, Start),
+) -> Result<T> {
+    let connected = try_connect(hub, addrs, request, start);
+    if let (Err(error), Some(addr)) = (&connected, addrs.last()) {
+        let error = error.without_quotes();
+        debug!(target: LOG, "no connection to {addr}: {error}");
+    }
+    connected
+}
+
+fn try_connect<T>(
     hub: &Arc<Hub>,
     addrs: &[SocketAddrV4],
     request: Request,

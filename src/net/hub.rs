@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use log::{debug, warn};
 
+use super::LOG;
 use super::answer::Pending;
 use super::flusher::Flusher;
 use super::handshake::deny;
@@ -19,7 +20,7 @@ use super::link::Link;
 use super::lock;
 use super::pulse::Pulse;
 use super::socket::reset;
-use crate::error::{CloseReason, Error, Result};
+use crate::error::{CloseReason, Error, Result, without_quotes};
 use crate::event::Event;
 use crate::options::Settings;
 
@@ -205,6 +206,20 @@ impl Hub {
         }
     }
 
+    /// Tells of a client that came to nothing.
+    pub fn handshake_failed(&self, remote: SocketAddrV4, reason: String) {
+        let (remote, quoteless) = (remote.into(), without_quotes(&reason));
+        debug!(target: LOG, "handshake with {remote} failed: {quoteless}");
+        self.emit(Event::HandshakeFailed { remote, reason });
+    }
+
+    /// Tells of an offer that was denied, with this word.
+    pub fn denied(&self, peer_addr: SocketAddrV4, word: &str) {
+        debug!(target: LOG, "offer of {peer_addr} denied: {word}");
+        let (peer_addr, reason) = (peer_addr.into(), word.to_owned());
+        self.emit(Event::Denied { peer_addr, reason });
+    }
+
     // Offers
 
     /// Hands an offer to the program; an offer that nobody can take comes back.
@@ -241,7 +256,8 @@ impl Hub {
             links.list = None;
         }
         debug!(
-            "connection {} with {}: {}",
+            target: LOG,
+            "connection {} with {} opened: {}",
             link.id, link.peer_addr, link.data_type
         );
         self.emit(Event::Connected {
@@ -261,6 +277,7 @@ impl Hub {
             links.list = None;
         }
         debug!(
+            target: LOG,
             "connection {} with {} ended: {}",
             link.id,
             link.peer_addr,
@@ -308,7 +325,7 @@ impl Hub {
     /// Ends everything: connections gracefully, within `close_timeout`, then by force.
     pub fn stop(self: &Arc<Hub>, wake_listener: impl FnOnce()) {
         if !self.stopped.swap(true, Ordering::SeqCst) {
-            debug!("stopping {}", self.local_addr);
+            debug!(target: LOG, "{}: stopping", self.local_addr);
             drop(lock(&self.stop_signal).take());
             wake_listener();
             drop(lock(&self.deliver).take());
@@ -356,13 +373,17 @@ impl Hub {
             }
             if !self.wait_for_threads(Instant::now() + Duration::from_secs(1)) {
                 warn!(
-                    "{} threads did not end: does a handler not return?",
+                    target: LOG,
+                    "{}: {} threads did not end: does a handler not return?",
+                    self.local_addr,
                     lock(&self.threads).running
                 );
             }
         }
         // The channel ends when the last thread that may have something to say has ended.
-        drop(lock(&self.events).take());
+        if lock(&self.events).take().is_some() {
+            debug!(target: LOG, "{}: stopped", self.local_addr);
+        }
     }
 }
 

@@ -6,9 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::warn;
+use log::{debug, warn};
 use socket2::SockRef;
 
+use super::LOG;
 use super::answer;
 use super::hub::Hub;
 use crate::error::{Error, Result};
@@ -26,6 +27,7 @@ pub(crate) fn listen(
         accept_all(&own_hub, &own)
     })
     .map_err(|source| Error::Io { context, source })?;
+    debug!(target: LOG, "{}: listening", hub.local_addr);
     let hub = Arc::clone(hub);
     let listener = Arc::downgrade(&listener);
     Ok(move || {
@@ -61,7 +63,7 @@ fn accept_all(hub: &Arc<Hub>, listener: &TcpListener) {
             Err(error) => {
                 // No file descriptors, or no memory. Told once, then tried again until it works.
                 if trouble == 0 {
-                    warn!("{}: can not accept: {error}", hub.local_addr);
+                    warn!(target: LOG, "{}: can not accept: {error}", hub.local_addr);
                     hub.emit(Event::ListenerTrouble {
                         reason: error.to_string(),
                     });

@@ -50,6 +50,10 @@ pub(crate) use socket::resolve;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// The target of log lines, which is not to change when a module does. `docs/manual/logging.md`
+/// lists every line.
+const LOG: &str = "lanpeer";
+
 /// Locks, whatever became of others who held the lock: no code of ours panics while it holds one,
 /// and the program's code does not run under one (only its handler may be dropped there).
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -132,7 +132,8 @@ impl Link {
             .spawn(format!("lanpeer-w-{}", self.id), move || link.write_loop())
         {
             // The system has no thread for us. Then one that is there writes what the socket takes.
-            trace!("connection {}: no writer thread: {error}", self.id);
+            let (id, peer_addr) = (self.id, self.peer_addr);
+            trace!(target: super::LOG, "connection {id} with {peer_addr}: no writer thread: {error}");
             if cfg!(unix) && self.hub.pulse.write_for(self) {
                 return;
             }

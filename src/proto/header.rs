@@ -46,7 +46,7 @@ impl fmt::Display for HeaderError {
                 write!(f, "`{}` in a header is not key=value", part.escape_debug())
             }
             Self::Repeated(key) => write!(f, "the key `{}` twice in a header", key.escape_debug()),
-            Self::Missing(key) => write!(f, "a header without `{key}`"),
+            Self::Missing(key) => write!(f, "a header without {key}"),
             Self::Number { key, value } => {
                 write!(f, "{key}=`{}` is not a size", value.escape_debug())
             }

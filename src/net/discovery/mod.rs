@@ -45,6 +45,9 @@ mod watch;
 
 pub use search::{DiscoverOptions, Neighbours, discover};
 
+/// The target of log lines; `docs/manual/logging.md` lists every one.
+const LOG: &str = "lanpeer::discovery";
+
 /// The UDP port of discovery, unless a program chooses another.
 pub(crate) const DISCOVERY_PORT: u16 = 1024;
 
@@ -126,7 +129,7 @@ impl Discovery {
             Ok(socket) => (Some(socket), None),
             Err(error) => {
                 let reason = format!("UDP port {} can not be had: {error}", settings.port);
-                log::warn!("not discoverable: {reason}");
+                log::warn!(target: LOG, "{listen}: not discoverable: {reason}");
                 (shared_socket(0).ok(), Some(reason))
             }
         };
@@ -246,7 +249,8 @@ impl Discovery {
         self.wake();
         if let Some(thread) = lock(&self.thread).take() {
             if thread.join().is_err() {
-                log::error!("the responder thread had panicked");
+                let listen = self.shared.listen;
+                log::error!(target: LOG, "{listen}: the responder thread panicked");
             }
         }
     }
@@ -267,7 +271,8 @@ impl Discovery {
             ),
         };
         if let Err(error) = socket.send_to(&[], to) {
-            log::debug!("the responder thread is not woken: {error}");
+            let listen = self.shared.listen;
+            log::debug!(target: LOG, "{listen}: the responder thread is not woken: {error}");
         }
     }
 
@@ -309,7 +314,8 @@ impl Shared {
             Err(error) => Err(io::Error::other(error)),
         };
         if let Err(error) = sent {
-            log::debug!("nothing sent to {broadcast} on {}: {error}", network.name);
+            let name = &network.name;
+            log::debug!(target: LOG, "nothing sent to {broadcast} on {name}: {error}");
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use super::LOG;
 use super::Shared;
 use super::answers::Answers;
 use super::dice::Dice;
@@ -15,6 +16,7 @@ use super::networks::{Network, address_for, distance, is_local, networks, plausi
 use super::pace::{Pace, every, patience};
 use super::roster::{Crowd, Key, Roster, Sighting};
 use super::watch::Subscriber;
+use crate::error::without_quotes;
 use crate::neighbour::Presence;
 use crate::net::lock;
 use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Watch};
@@ -116,7 +118,11 @@ impl Responder {
         self.networks_due = now + NETWORKS_EVERY;
         let found = match networks(*self.shared.listen.ip()) {
             Ok(found) => found,
-            Err(error) => return log::debug!("the network interfaces can not be listed: {error}"),
+            Err(error) => {
+                let listen = self.shared.listen;
+                log::debug!(target: LOG, "{listen}: can not list the network interfaces: {error}");
+                return;
+            }
         };
         if found == self.networks {
             return;
@@ -126,7 +132,8 @@ impl Responder {
             let pace = match before.iter().position(|(known, _)| *known == network) {
                 Some(index) => before.swap_remove(index).1,
                 None => {
-                    log::debug!("{} has the address {}", network.name, network.addr);
+                    let (listen, name, addr) = (self.shared.listen, &network.name, network.addr);
+                    log::debug!(target: LOG, "{listen}: {name} has the address {addr}");
                     let mut pace = Pace::default();
                     pace.announce(now);
                     if !self.subscribers.is_empty() {
@@ -139,11 +146,8 @@ impl Responder {
             self.paces.push(pace);
         }
         for (network, _) in before {
-            log::debug!(
-                "{} no longer has the address {}",
-                network.name,
-                network.addr
-            );
+            let (listen, name, addr) = (self.shared.listen, &network.name, network.addr);
+            log::debug!(target: LOG, "{listen}: {name} no longer has the address {addr}");
         }
     }
 
@@ -176,7 +180,8 @@ impl Responder {
                     // No error ends this thread, and none makes it spin.
                     self.errors += 1;
                     if self.errors.is_power_of_two() {
-                        log::warn!("UDP port {}: {error}", self.shared.port);
+                        let Shared { listen, port, .. } = *self.shared;
+                        log::warn!(target: LOG, "{listen}: UDP port {port}: {error}");
                     }
                     if self.errors > 8 {
                         std::thread::sleep(Duration::from_millis(20));
@@ -189,7 +194,11 @@ impl Responder {
     fn hear(&mut self, datagram: &[u8], source: SocketAddrV4) {
         let beacon = match Beacon::parse(datagram) {
             Ok(beacon) => beacon,
-            Err(error) => return log::trace!("from {source}: {error}"),
+            Err(error) => {
+                let error = without_quotes(&error.to_string());
+                log::trace!(target: LOG, "datagram from {source} ignored: {error}");
+                return;
+            }
         };
         let ip = *source.ip();
         let network = self
@@ -197,7 +206,8 @@ impl Responder {
             .iter()
             .position(|network| network.contains(ip));
         if network.is_none() && !ip.is_loopback() {
-            return log::trace!("{source} is not on a network of ours");
+            log::trace!(target: LOG, "datagram from {source} ignored: not of this network");
+            return;
         }
         let now = Instant::now();
         let me = self.shared.card.id;
@@ -252,7 +262,8 @@ impl Responder {
             return;
         }
         let Some(addr) = plausible(claimed, *source.ip(), card.is_some(), &self.networks) else {
-            return log::debug!("{source} claims to be at {claimed}");
+            log::trace!(target: LOG, "datagram from {source} ignored: it claims to be at {claimed}");
+            return;
         };
         if card.is_none() && self.is_my_address(addr) {
             return;
@@ -283,7 +294,7 @@ impl Responder {
         }
         for asker in self.answers.due(now) {
             let Some(addr) = address_for(self.shared.listen, *asker.ip(), &self.networks) else {
-                log::trace!("{asker} could not reach this peer");
+                log::trace!(target: LOG, "no answer to {asker}: it could not reach this peer");
                 continue;
             };
             let card = Some(self.shared.card.clone());
@@ -292,7 +303,7 @@ impl Responder {
                 Err(error) => Err(io::Error::other(error)),
             };
             if let Err(error) = sent {
-                log::debug!("no answer to {asker}: {error}");
+                log::trace!(target: LOG, "no answer to {asker}: {error}");
             }
         }
     }

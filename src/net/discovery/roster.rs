@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
+use super::LOG;
 use crate::neighbour::{Neighbour, PeerId, Presence};
 use crate::proto::beacon::Card;
 
@@ -68,7 +69,7 @@ impl Roster {
         } = sighting;
         let key = Key::new(addr, card.as_ref());
         if !self.entries.contains_key(&key) && self.entries.len() >= NEIGHBOURS_MAX {
-            log::debug!("{addr} not listed: {NEIGHBOURS_MAX} neighbours are known already");
+            log::trace!(target: LOG, "{addr} not listed: {NEIGHBOURS_MAX} neighbours are known already");
             return;
         }
         let is_there = |entry: &Entry| entry.places.iter().any(|place| place.addr == addr);

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::networks::{Network, distance, networks, plausible};
 use super::roster::{Key, NEIGHBOURS_MAX};
-use super::{DISCOVERY_PORT, check_port};
-use crate::error::{Error, Result};
+use super::{DISCOVERY_PORT, LOG, check_port};
+use crate::error::{Error, Result, without_quotes};
 use crate::neighbour::{Neighbour, PeerId};
 use crate::proto::beacon::{Beacon, Card, Ping, Pong};
 
@@ -287,7 +287,8 @@ impl Neighbours {
             match self.socket.send_to(&datagram, (broadcast, self.ask.port)) {
                 Ok(_) => sent += 1,
                 Err(error) => {
-                    log::debug!("no PING to {broadcast} on {}: {error}", network.name);
+                    let name = &network.name;
+                    log::debug!(target: LOG, "nothing sent to {broadcast} on {name}: {error}");
                     trouble = Some(error);
                 }
             }
@@ -332,7 +333,7 @@ impl Neighbours {
                 // Windows reports here that an earlier PING was refused.
                 io::ErrorKind::ConnectionReset => true,
                 _ => {
-                    log::debug!("discover: {error}");
+                    log::debug!(target: LOG, "search: {error}");
                     // Not to spin, should it come again at once.
                     std::thread::sleep(Duration::from_millis(5));
                     false
@@ -351,7 +352,11 @@ impl Neighbours {
                 ..
             })) => (addr, card),
             Ok(_) => return,
-            Err(error) => return log::trace!("discover: from {source}: {error}"),
+            Err(error) => {
+                let error = without_quotes(&error.to_string());
+                log::trace!(target: LOG, "datagram from {source} ignored: {error}");
+                return;
+            }
         };
         if self
             .ask
@@ -362,7 +367,8 @@ impl Neighbours {
             return;
         }
         let Some(addr) = plausible(claimed, source, card.is_some(), &self.networks) else {
-            return log::debug!("discover: {source} claims to be at {claimed}");
+            log::trace!(target: LOG, "datagram from {source} ignored: it claims to be at {claimed}");
+            return;
         };
         let key = Key::new(addr, card.as_ref());
         if self.known.contains(&key) {
@@ -418,7 +424,7 @@ impl Iterator for Neighbours {
             }
             if now >= self.next_ping {
                 if let Err(error) = self.ping() {
-                    log::debug!("discover: {error}");
+                    log::debug!(target: LOG, "search: {error}");
                 }
                 self.next_ping = now + self.pause;
                 self.pause = (self.pause * 2).min(REPEAT_MAX);
