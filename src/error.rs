@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::format::{DataType, EncodeError};
+use crate::proto::header::is_reason;
 
 /// Why a peer could not be bound, or a connection not be made.
 ///
@@ -169,9 +170,13 @@ impl fmt::Display for Error {
 }
 
 impl Error {
-    /// For the log: without what the other side wrote.
+    /// For the log: without what the other side wrote, but for the one word of a DENY.
     pub(crate) fn without_quotes(&self) -> String {
         match self {
+            Error::Denied {
+                addr,
+                reason: Some(reason),
+            } if !is_reason(reason) => format!("{addr} denied the connection: …"),
             Error::Handshake { addr, reason } => {
                 let reason = without_quotes(reason);
                 format!("handshake with {addr} failed: {reason}")

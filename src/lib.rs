@@ -77,6 +77,44 @@
 //! [`ConnectOptions`] asks for more than the default: streams of messages that all have one size
 //! and go without headers, connections that are not strict, another timeout.
 //!
+//! Between the two goes this:
+//!
+//! ```text
+//!   Alice                                           Bob
+//!   connect()  ── TCP connect ────────────────────▶  listener: starts a reader
+//!      │       ── HELLO, data type, strict, … ────▶  an Offer: accept() or incoming()
+//!      ▼       ◀─────────────── ACCEPT, or DENY ──   the program's word
+//!   send()     ── DATA, payload ──────────────────▶  recv()
+//!   recv()     ◀────────────────── DATA, payload ──  send()
+//!   close()    ── what was queued, then FIN ──────▶  takes in everything
+//!      ▼       ◀──────────────────────────── FIN ──  recv() ends: ClosedThere
+//!   Ok: nothing was lost
+//! ```
+//!
+//! # Finding each other
+//!
+//! [`Peer::discover`] asks who is there and yields each [`Neighbour`] as it answers;
+//! [`Peer::watch`] goes on, and tells who comes and goes. A peer can be found from the moment that
+//! it is bound, unless it is [`invisible`](PeerBuilder::invisible).
+//!
+//! ```
+//! use lanpeer::Peer;
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+//! # let builder = || Peer::builder().discovery_port(port);
+//! # let kitchen = builder().name("kitchen").service("thermometer").bind("127.0.0.1:0")?;
+//! # let alice = builder().bind("127.0.0.1:0")?;
+//! // Elsewhere: Peer::builder().name("kitchen").service("thermometer").bind(…)
+//! let mut found = alice.discover_service("thermometer", Duration::from_secs(5))?;
+//! let kitchen_there = found.next().expect("a thermometer");
+//! assert_eq!(kitchen_there.name(), Some("kitchen"));
+//! println!("{kitchen_there}"); // 127.0.0.1:62626 kitchen
+//! # assert_eq!(kitchen_there.addr(), kitchen.local_addr());
+//! # Ok(()) }
+//! ```
+//!
 //! # Many connections
 //!
 //! A thread for each is the simplest. Or one thread receives from all: [`Connection::receiver`],
@@ -86,6 +124,36 @@
 //! connection's own thread, which has the lowest latency.
 //! [`Peer::broadcast`] sends to all and says who did not get it.
 //!
+//! ```
+//! use lanpeer::crossbeam_channel::{Receiver, select};
+//! use lanpeer::{Bytes, Connection};
+//!
+//! fn next_of_two(left: &Connection<Bytes>, right: &Connection<Bytes>) -> Option<Vec<u8>> {
+//!     select! {
+//!         recv(left.receiver()) -> bytes => bytes.ok(), // Err: it has ended
+//!         recv(right.receiver()) -> bytes => bytes.ok(),
+//!     }
+//! }
+//! ```
+//!
+//! # The way of a message
+//!
+//! ```text
+//!   Alice                                          Bob
+//!   send(&item)                                    recv()        handler(&conn, item)
+//!      ▼                                             ▲                ▲
+//!   encode, header                              receive queue         │
+//!      │        └─ others wait: send queue           ▲                │
+//!      │ alone, or large      ▼                      └── reader: header, size, decode
+//!      │         sender, flusher or writer                     ▲
+//!      ▼                      ▼                                │
+//!   the system's send buffer ─────────── TCP ───── the system's receive buffer
+//! ```
+//!
+//! Each box is bounded, and a full one stops what is before it: a program that does not receive
+//! makes the other side's `send` wait. A send that returned Ok is queued or written; what
+//! [`close`](Connection::close) confirms has been taken in by the other side.
+//!
 //! # The end of a connection
 //!
 //! Every connection that has ended knows why: [`Connection::close_reason`]. A normal end is not an
@@ -94,6 +162,25 @@
 //! [`Peer::stop`] ends everything, wakes every call that waits, and is what dropping the last
 //! handle of a peer does. None of them hangs: each has a bound, stated with it.
 //!
+//! # Errors
+//!
+//! Three questions have three types: why could this not be done ([`Error`]), why was this message
+//! not sent ([`SendError`]), why did this connection end ([`CloseReason`]). Receiving has
+//! crossbeam's errors.
+//!
+//! ```
+//! use lanpeer::{CloseReason, Connection, Json, SendError};
+//!
+//! fn tell(conn: &Connection<Json<String>>, text: &str) {
+//!     match conn.try_send(text) {
+//!         Ok(()) => {}
+//!         Err(SendError::Full) => eprintln!("{} is slow; left out", conn.peer_addr()),
+//!         Err(SendError::Closed(CloseReason::ClosedThere)) => eprintln!("they left"),
+//!         Err(other) => eprintln!("not sent: {other}"),
+//!     }
+//! }
+//! ```
+//!
 //! # Bounds
 //!
 //! Whatever the network sends, memory stays within what these say, each with its default:
@@ -101,23 +188,21 @@
 //! [`max_message_size`](PeerBuilder::max_message_size),
 //! [`receive_queue`](PeerBuilder::receive_queue),
 //! [`receive_queue_bytes`](PeerBuilder::receive_queue_bytes),
-//! [`send_queue`](PeerBuilder::send_queue); and for pickles two more. A full queue is no error: the connection is not read,
-//! TCP pushes back, and the other side's `send` waits. [`try_send`](Connection::try_send) and
-//! [`send_timeout`](Connection::send_timeout) do not wait for ever.
+//! [`send_queue`](PeerBuilder::send_queue); and for pickles two more. A full queue is no error: the
+//! connection is not read, TCP pushes back, and the other side's `send` waits.
+//! [`try_send`](Connection::try_send) and [`send_timeout`](Connection::send_timeout) do not wait for
+//! ever.
 //!
 //! # Threads
 //!
 //! ```text
-//!              ┌ listener: accepts ─ starts ┐
-//!   Peer ──────┤                            ▼
-//!              └ pulse: notices dead      reader, one per connection
-//!                remotes; asleep            socket ─▶ decode ─▶ queue ─▶ recv()
-//!                while nothing is sent                      └─▶ handler(&conn, item)
+//!           ┌ listener: accepts, and starts a reader for each connection
+//!   Peer ───┼ responder: answers who searches, and keeps watches
+//!           ├ flusher: writes what bursts have gathered, when their senders go quiet
+//!           └ pulse: notices dead remotes; asleep while nothing is sent
 //!
-//!   send() ─▶ socket, when nothing waits and no burst is on
-//!         └─▶ queue ─▶ the sender itself, when 64 KiB have gathered ─▶ socket
-//!                  ├─▶ flusher, when the sender goes quiet ─▶ socket
-//!                  └─▶ writer, one per connection, only while the socket is full ─▶ socket
+//!   Connection ┬ reader: the handshake; then bytes to messages, to the queue or the handler
+//!              └ writer: only while the socket is full; send() writes by itself where it can
 //! ```
 //!
 //! # The protocol
@@ -133,9 +218,11 @@
 //!
 //! # Log levels
 //!
-//! With the crate [`log`], target `lanpeer`: `warn` when the peer is in trouble (it can not accept,
-//! a thread does not end), `debug` for connections made, denied and ended, `trace` for what its
-//! threads do. Never a payload.
+//! With the crate [`log`], targets `lanpeer` and `lanpeer::discovery`: `warn` when the peer is in
+//! trouble (it can not accept, can not be found, a thread does not end), `debug` for peers and
+//! connections that come and go and for handshakes that fail, `trace` for single datagrams. Lines
+//! about a connection have its [number](Connection::id) and the other peer's address. Never a
+//! payload.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -433,21 +433,25 @@ fn connects_that_fail() {
     let line = between(&format!("no connection to {nobody}: "), "");
     assert!(line.contains("refused"), "{line}");
 
-    // One that speaks something else.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let stranger = listener.local_addr().unwrap();
-    let answering = Call::start("the stranger", move || {
-        let (mut socket, _) = listener.accept().unwrap();
-        socket.read_exact(&mut [0; 128]).unwrap();
-        socket
-            .write_all(format!("{:|<128}", format!("220 {SECRET}")).as_bytes())
-            .unwrap();
-        socket
-    });
-    let error = alice.connect::<Bytes>(stranger).map(|_| ()).unwrap_err();
-    assert!(matches!(error, Error::Handshake { .. }), "{error}");
-    drop(answering.finish());
-    between(&format!("no connection to {stranger}: "), "");
+    // Strangers that speak something else.
+    for said in [format!("220 {SECRET}"), format!("DENY|reason=not {SECRET}")] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stranger = listener.local_addr().unwrap();
+        let answering = Call::start("the stranger", move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            socket.read_exact(&mut [0; 128]).unwrap();
+            socket
+                .write_all(format!("{said:|<128}").as_bytes())
+                .unwrap();
+            socket
+        });
+        let error = alice.connect::<Bytes>(stranger).map(|_| ()).unwrap_err();
+        let expected = matches!(error, Error::Handshake { .. } | Error::Denied { .. });
+        assert!(expected && error.to_string().contains(SECRET), "{error}");
+        drop(answering.finish());
+        let line = between(&format!("no connection to {stranger}: "), "");
+        assert!(line.ends_with('…') || line.contains("… where"), "{line}");
+    }
 }
 
 fn a_thread_that_does_not_end() {
