@@ -177,6 +177,35 @@ fn the_default_build_has_the_crates_that_the_manual_names() {
 }
 
 #[test]
+fn no_dependency_needs_a_newer_rust() {
+    // Also those that only tests and examples need: the README says `cargo test`.
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--offline", "--format-version=1"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(root())
+        .output()
+        .expect("cargo metadata");
+    assert!(metadata.status.success(), "{metadata:?}");
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let number = |version: &str| -> Vec<u32> {
+        version
+            .split('.')
+            .map_while(|part| part.parse().ok())
+            .take(2)
+            .collect()
+    };
+    let own = number(env!("CARGO_PKG_RUST_VERSION"));
+    let packages = metadata["packages"].as_array().expect("packages");
+    assert!(packages.len() > 18);
+    for package in packages {
+        if let Some(needed) = package["rust_version"].as_str() {
+            let name = (&package["name"], &package["version"]);
+            assert!(number(needed) <= own, "{name:?} needs Rust {needed}");
+        }
+    }
+}
+
+#[test]
 fn the_page_on_porting_names_what_exists() {
     let mut sources = String::new();
     let mut folders = vec![root().join("src")];
