@@ -17,6 +17,7 @@ struct Reading {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    env_logger::init(); // RUST_LOG=lanpeer=debug shows what lanpeer does
     let Some(addr) = std::env::args().nth(1) else {
         println!("usage: ask_peerpy ADDRESS");
         return Ok(());

@@ -24,6 +24,7 @@ const USAGE: &str = "usage: doctor [--bind IP] [--port N]";
 const PATIENCE: Duration = Duration::from_millis(700);
 
 fn main() -> ExitCode {
+    env_logger::init();
     match run() {
         Ok(0) => {
             println!("\nThis host is fine. If a peer is still not seen, run this on its host too.");
