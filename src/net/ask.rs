@@ -36,8 +36,7 @@ pub(crate) fn connect<T>(
 ) -> Result<T> {
     let connected = try_connect(hub, addrs, request, start);
     if let (Err(error), Some(addr)) = (&connected, addrs.last()) {
-        let error = error.without_quotes();
-        debug!(target: LOG, "no connection to {addr}: {error}");
+        debug!(target: LOG, "no connection to {addr}: {}", error.without_quotes());
     }
     connected
 }

@@ -208,8 +208,8 @@ impl Hub {
 
     /// Tells of a client that came to nothing.
     pub fn handshake_failed(&self, remote: SocketAddrV4, reason: String) {
-        let (remote, quoteless) = (remote.into(), without_quotes(&reason));
-        debug!(target: LOG, "handshake with {remote} failed: {quoteless}");
+        debug!(target: LOG, "handshake with {remote} failed: {}", without_quotes(&reason));
+        let remote = remote.into();
         self.emit(Event::HandshakeFailed { remote, reason });
     }
 

@@ -353,8 +353,8 @@ impl Neighbours {
             })) => (addr, card),
             Ok(_) => return,
             Err(error) => {
-                let error = without_quotes(&error.to_string());
-                log::trace!(target: LOG, "datagram from {source} ignored: {error}");
+                // In the macro, so that it costs nothing where nobody listens.
+                log::trace!(target: LOG, "datagram from {source} ignored: {}", without_quotes(&error.to_string()));
                 return;
             }
         };
