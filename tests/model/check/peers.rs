@@ -57,11 +57,12 @@ impl Model<'_> {
         let busy = self.program.hazards.busy;
         let stopped = self.stopped_before(asked, tick);
         match result {
-            // An `accept` that `stop` met returns no connection, and does not say whose it was.
+            // An `accept` that `stop` met, perhaps after the answer, returns no connection, and does
+            // not say whose it was.
             Ok(()) => {
                 let other = &self.ends[2 * link + 1];
                 let accepts = matches!(self.program.peers[asked].accepting, Accepting::Accept(_));
-                other.exists || other.lost || (stopped && accepts)
+                other.exists || other.lost || (accepts && !self.stops[asked].is_empty())
             }
             Err(Error::Denied { reason, .. }) => match (plan.answer, reason.as_deref()) {
                 (Answer::Deny, Some("not-today")) => true,
