@@ -233,6 +233,10 @@ mod discover;
 mod error;
 mod event;
 mod format;
+/// What fuzzers run; no part of the library.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod info;
 mod neighbour;
 mod net;
