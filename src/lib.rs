@@ -263,6 +263,14 @@ pub use offer::{Incoming, Offer};
 pub use options::{ConnectOptions, StreamSize};
 pub use peer::Peer;
 
+/// Nothing of what fuzzers run is public in an ordinary build.
+///
+/// ```compile_fail
+/// lanpeer::fuzz::headers(b"");
+/// ```
+#[cfg(doctest)]
+struct NotPublic;
+
 /// The manual's code blocks are tests.
 #[cfg(doctest)]
 mod manual {

@@ -1,7 +1,7 @@
 use super::is_clean;
 use super::plan::Plan;
 use crate::proto::beacon::{
-    Beacon, Card, Here, ID_MASK, NAME_MAX, Ping, Pong, SERVICE_MAX, Watch, check_label,
+    Beacon, Card, EVERY_MAX, Here, ID_MASK, NAME_MAX, Ping, Pong, SERVICE_MAX, Watch, check_label,
     label_from_host,
 };
 use crate::proto::header::{HEADER_LEN, HeaderError};
@@ -10,7 +10,7 @@ use crate::proto::header::{HEADER_LEN, HeaderError};
 pub fn datagrams(data: &[u8]) {
     match Beacon::parse(data) {
         Ok(beacon) => {
-            is_fit_to_be_shown(&beacon);
+            is_fit(&beacon);
             again(&beacon);
             // Padding means nothing, nor does a line's end where there is room for both.
             let text = data.trim_ascii_end();
@@ -25,7 +25,7 @@ pub fn datagrams(data: &[u8]) {
         Err(error) => is_clean(&error),
     }
     let beacon = made(&mut Plan::new(data));
-    is_fit_to_be_shown(&beacon);
+    is_fit(&beacon);
     assert_eq!(Beacon::parse(&again(&beacon).expect("fits")), Ok(beacon));
 
     let host = String::from_utf8_lossy(data);
@@ -46,11 +46,15 @@ fn again(beacon: &Beacon) -> Option<[u8; HEADER_LEN]> {
     }
 }
 
-fn is_fit_to_be_shown(beacon: &Beacon) {
+fn is_fit(beacon: &Beacon) {
     let card = match beacon {
         Beacon::Ping(ping) => ping.card.as_ref(),
         Beacon::Pong(pong) => pong.card.as_ref(),
-        Beacon::Here(here) => Some(&here.card),
+        Beacon::Here(here) => {
+            let every = here.every.unwrap_or(1);
+            assert!((1..=EVERY_MAX).contains(&every), "{every} s");
+            Some(&here.card)
+        }
         Beacon::Gone { .. } => None,
     };
     for label in card.iter().flat_map(|card| [&card.name, &card.service]) {
@@ -70,7 +74,7 @@ fn made(plan: &mut Plan<'_>) -> Beacon {
     let id = u64::from_le_bytes(plan.array()) & ID_MASK;
     let mut label = |most: usize| {
         let mut text = label_from_host(&plan.text(most));
-        while text.len() > most || text.ends_with(' ') {
+        while text.len() > most || text.ends_with(char::is_whitespace) {
             text.pop();
         }
         text
