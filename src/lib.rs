@@ -233,6 +233,10 @@ mod discover;
 mod error;
 mod event;
 mod format;
+/// What fuzzers run; no part of the library.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod info;
 mod neighbour;
 mod net;
@@ -258,6 +262,14 @@ pub use net::link::Stats;
 pub use offer::{Incoming, Offer};
 pub use options::{ConnectOptions, StreamSize};
 pub use peer::Peer;
+
+/// Nothing of what fuzzers run is public in an ordinary build.
+///
+/// ```compile_fail
+/// lanpeer::fuzz::headers(b"");
+/// ```
+#[cfg(doctest)]
+struct NotPublic;
 
 /// The manual's code blocks are tests.
 #[cfg(doctest)]

@@ -15,7 +15,7 @@ use super::{
 /// Messages are JSON; the item is any serde type.
 ///
 /// On the wire each value is wrapped as `{"data": VALUE}`, as peerpy does it. Values nest at most
-/// 128 deep. JSON has no NaN and no infinities: serde writes them as `null`.
+/// 126 deep. JSON has no NaN and no infinities: serde writes them as `null`.
 ///
 /// ```
 /// use lanpeer::{Json, Peer};
@@ -167,7 +167,34 @@ mod tests {
     }
 
     #[test]
+    fn floats_are_not_altered() {
+        // Each of these was once read as its neighbour.
+        for float in [
+            -7.361979679030232e-123,
+            2.638344616030823e-256,
+            5e-324,
+            0.1 + 0.2,
+        ] {
+            let mut out = Vec::new();
+            encode(&float, &mut out).unwrap();
+            assert_eq!(
+                decode::<f64>(&out).map(f64::to_bits),
+                Ok(f64::to_bits(float))
+            );
+        }
+    }
+
+    #[test]
     fn nesting_is_bounded() {
+        for depth in [1, 126] {
+            let text = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            for text in [
+                format!("{{\"data\":{text}}}"),
+                format!("{{ \"data\" : {text} }}"),
+            ] {
+                assert!(try_decode(&text).is_ok(), "{depth}");
+            }
+        }
         for depth in [200, 1_000_000] {
             let text = format!("{{\"data\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
             assert!(try_decode(&text).unwrap_err().contains("recursion"));

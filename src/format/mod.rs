@@ -18,6 +18,8 @@ pub use dynamic::{Dynamic, Message};
 pub use json::Json;
 pub use raw::Raw;
 
+#[cfg(all(feature = "pickle", any(test, fuzzing)))]
+pub(crate) use pickle::reserved as reserved_for_pickle;
 pub(crate) use scratch::with_encoded;
 
 /// How deep arrays and maps in a message may nest: 128, the limit of `serde_json`.

@@ -201,7 +201,7 @@ impl<'a> Arena<'a> {
         &self.pickle[span.range()]
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn memory(&self) -> usize {
         let nodes = self.nodes.capacity() * size_of::<Node>();
         nodes + self.cells.capacity() * size_of::<Cell>() + self.text.capacity()

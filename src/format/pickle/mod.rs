@@ -37,8 +37,16 @@ use budget::Budget;
 /// What the arena, the stack, the marks and the memo take at most. A byte of a pickle is at most one
 /// value (16 bytes), which stands once on the stack (4) and once in a container (8); or it is a mark,
 /// or an entry of the memo (4). While the values are moved to grow, half of them are there twice.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 const ARENA_PER_BYTE: usize = 40;
+
+/// What reading this pickle reserves, and the most that it may, in bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn reserved(pickle: &[u8]) -> (usize, usize) {
+    /// What is reserved for the first values, however few there are.
+    const FIRST: usize = 1024;
+    (read::memory(pickle), pickle.len() * ARENA_PER_BYTE + FIRST)
+}
 
 /// Writes a pickle that every Python since 3.4 reads (protocol 4).
 pub(super) fn encode<Q: Serialize + ?Sized>(

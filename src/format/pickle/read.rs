@@ -372,7 +372,7 @@ impl<'a> Reader<'a> {
 }
 
 /// What the reader has reserved when it has read as far as it can.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(super) fn memory(pickle: &[u8]) -> usize {
     let mut reader = Reader::new(pickle);
     while let Ok(None) = reader.step() {}

@@ -1,0 +1,38 @@
+//! What a fuzzer runs, as ordinary functions: each takes any bytes and panics where a promise is
+//! broken. Only in builds for tests and for fuzzing; `tests/fuzz` has the targets and the corpus.
+//!
+//! | file | promises |
+//! | --- | --- |
+//! | `headers` | headers mean what a second, plainer reading of the protocol says, and survive writing |
+//! | `frames` | messages do not depend on how their bytes are cut, and stay within the limits |
+//! | `datagrams` | the same for discovery |
+//! | `payloads` | JSON, MessagePack and pickles: what is decoded can be encoded, and is then the same |
+//! | `conversations` | whole connections over loopback end in time, with the reason that is due |
+//!
+//! Nothing here needs a crate that the library itself does not: a program that is fuzzed is built
+//! with `cfg(fuzzing)` too, and so are its dependencies.
+
+mod conversations;
+mod datagrams;
+mod frames;
+mod headers;
+mod payloads;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use conversations::{asked, asking};
+pub use datagrams::datagrams;
+pub use frames::frames;
+pub use headers::headers;
+#[cfg(feature = "pickle")]
+pub use payloads::pickle;
+pub use payloads::{json, raw};
+
+/// Text for logs and terminals is bounded, and holds nothing that a remote could steer them with.
+fn is_clean(text: &impl std::fmt::Display) {
+    let text = text.to_string();
+    assert!(!text.contains(char::is_control), "{text:?}");
+    assert!(text.len() < 2_000, "{} bytes: {text}", text.len());
+}
