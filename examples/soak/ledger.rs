@@ -47,10 +47,16 @@ pub mod end {
 
 pub mod reason {
     pub const CLOSED_THERE: u64 = 1;
-    pub const STOPPED: u64 = 2;
-    pub const OTHER: u64 = 3;
-    /// This side did not wait for the end.
-    pub const DROPPED: u64 = 4;
+    pub const CLOSED_HERE: u64 = 2;
+    pub const STOPPED: u64 = 3;
+    pub const ABORTED: u64 = 4;
+    pub const RESET: u64 = 5;
+    pub const TRUNCATED: u64 = 6;
+    pub const TIMED_OUT: u64 = 7;
+    /// This side dropped its handle and did not wait for the end.
+    pub const DROPPED: u64 = 8;
+    /// The connection had ended before its first message.
+    pub const NEVER_BEGAN: u64 = 9;
 }
 
 /// A process by its place and by how often there was one before it.

@@ -86,7 +86,7 @@ impl Verdict {
             let there = !killed.contains(&asker.get(Field::Partner));
             let asked = sides[1].unwrap_or_else(|| {
                 let mut nothing = Record::default();
-                nothing.0[Field::Reason as usize] = if there { reason::OTHER } else { 0 };
+                nothing.0[Field::Reason as usize] = if there { reason::NEVER_BEGAN } else { 0 };
                 nothing
             });
             verdict.direction(&asker, &asked);
@@ -117,10 +117,12 @@ impl Verdict {
         if lost == 0 {
             return;
         }
-        // Where a relay stands between, an acknowledgement by the other system is the relay's.
+        // Where both sides close, Ok means that the other side's system has everything; behind a
+        // relay, that is the relay's.
         let relayed = from.get(Field::Flags) & RELAYED != 0;
-        let answered =
-            from.get(Field::Flags) & BACKWARDS != 0 || to.get(Field::Reason) == reason::STOPPED;
+        let both_closed = from.get(Field::Flags) & BACKWARDS != 0
+            || from.get(Field::Reason) == reason::CLOSED_THERE
+            || to.get(Field::Reason) == reason::STOPPED;
         let count = &mut self.lost;
         let (sender, receiver) = (from.get(Field::End), to.get(Field::Reason));
         let count = match (sender, receiver) {
@@ -130,7 +132,7 @@ impl Verdict {
             (_, 0) => &mut count.with_receiver,
             (_, reason::DROPPED) => &mut count.left,
             (end::DROPPED, _) => &mut count.told_receiver,
-            _ if relayed && answered => &mut count.told_receiver,
+            _ if relayed && both_closed => &mut count.told_receiver,
             _ => &mut count.silent,
         };
         *count += lost;

@@ -293,8 +293,13 @@ impl Session<'_> {
                 Err(RecvTimeoutError::Disconnected) => {
                     break match conn.close_reason() {
                         Some(CloseReason::ClosedThere) => reason::CLOSED_THERE,
+                        Some(CloseReason::ClosedHere) => reason::CLOSED_HERE,
                         Some(CloseReason::Stopped) => reason::STOPPED,
-                        _ => reason::OTHER,
+                        Some(CloseReason::Aborted) => reason::ABORTED,
+                        Some(CloseReason::Reset) => reason::RESET,
+                        Some(CloseReason::Truncated) => reason::TRUNCATED,
+                        Some(CloseReason::TimedOut) => reason::TIMED_OUT,
+                        other => panic!("no reason for an end here: {other:?}"),
                     };
                 }
             }

@@ -1,0 +1,38 @@
+//! Connects and closes in a row: nothing may be left of them.
+
+use std::time::Instant;
+
+use crate::child::Child;
+use crate::common::until;
+
+/// The side that closes first keeps the port for a minute (TIME_WAIT); on loopback Linux gives it
+/// out again after a second. So this says nothing about ports where the other machine is another.
+#[test]
+fn many_connects_and_closes_leave_nothing_behind() {
+    let full = std::env::var_os("LANPEER_LOAD").is_some();
+    let count = if full { 20_000 } else { 2_000 };
+    let (mut asked, mut asking) = (Child::start("true"), Child::start("true"));
+    // The first ones fill what is filled once.
+    assert_eq!(asking.ask(&format!("row {} 200", asked.addr)), 200);
+    let before = [&asked, &asking].map(|side| (side.memory(), side.files()));
+    let start = Instant::now();
+    assert_eq!(asking.ask(&format!("row {} {count}", asked.addr)), count);
+    let took = start.elapsed();
+    println!(
+        "{count} connects and closes in {took:?}, {:?} each",
+        took / count as u32
+    );
+    for (side, (memory, files)) in [&mut asked, &mut asking].into_iter().zip(before) {
+        assert_eq!(side.ask("open"), 0);
+        until("the file descriptors are given back", || {
+            side.files() <= files
+        });
+        println!("memory {memory} kB before, {} kB after", side.memory());
+        // 100 bytes for each would be 2 MB.
+        assert!(
+            side.memory() < memory + 2048,
+            "{} kB, before {memory}",
+            side.memory()
+        );
+    }
+}
