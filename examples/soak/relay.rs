@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-/// Where to connect instead of `to`. One connection is passed on, until so many bytes have passed
-/// in both directions together.
-pub fn start(to: SocketAddr, bytes: i64) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+/// Where to connect instead of `to`: a port of `ip`. One connection is passed on, until so many
+/// bytes have passed in both directions together.
+pub fn start(ip: Ipv4Addr, to: SocketAddr, bytes: i64) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind((ip, 0))?;
     let addr = listener.local_addr()?;
     thread::Builder::new()
         .name("relay".to_owned())

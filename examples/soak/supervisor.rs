@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -18,7 +18,7 @@ use crate::verdict::Verdict;
 const MORTALS: u64 = 5;
 
 /// One that lived for so long must have been found, and have talked.
-const FOUND: Duration = Duration::from_secs(5);
+const FOUND: Duration = Duration::from_secs(10);
 
 /// How long a stopped process may take to end: its connections close within 10 s.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,6 +44,17 @@ pub fn run(time: Duration, seed: u64) -> Outcome<bool> {
 /// A discovery port of our own, so that the soak meets nobody else.
 fn free_port() -> std::io::Result<u16> {
     Ok(UdpSocket::bind("0.0.0.0:0")?.local_addr()?.port())
+}
+
+/// An address for each place, and one for relays: who still calls a process that has died shall
+/// not get to another one that has been given its port.
+fn ip(place: u8) -> Ipv4Addr {
+    if cfg!(target_os = "linux") {
+        let [.., high, low] = std::process::id().to_be_bytes();
+        Ipv4Addr::new(127, 1 + high % 250, low, 1 + place)
+    } else {
+        Ipv4Addr::LOCALHOST
+    }
 }
 
 struct Soak {
@@ -124,6 +135,7 @@ impl Soak {
         let child = Command::new(std::env::current_exe()?)
             .arg("--worker")
             .args([index, generation, u64::from(self.port), self.seed].map(|n| n.to_string()))
+            .args([index + 1, 0].map(|n| ip(n as u8).to_string()))
             .arg(self.ledger(index, generation))
             .stdin(Stdio::piped())
             .spawn()?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::Read;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,12 +28,13 @@ struct Worker {
     index: u64,
     generation: u64,
     seed: u64,
+    relays: Ipv4Addr,
     sessions: AtomicU64,
     /// Who is there, and so is called again and again.
     there: Mutex<HashSet<PeerId>>,
 }
 
-/// Its arguments: place, generation, discovery port, seed, ledger.
+/// Its arguments: place, generation, discovery port, seed, IP of the peer, of relays, ledger.
 pub fn run(args: &[String]) -> Outcome<()> {
     // A panic anywhere, also in a thread of the library, shall not pass unnoticed.
     let usual = std::panic::take_hook();
@@ -40,7 +42,7 @@ pub fn run(args: &[String]) -> Outcome<()> {
         usual(panic);
         std::process::abort();
     }));
-    let [index, generation, port, seed, ledger] = args else {
+    let [index, generation, port, seed, ip, relays, ledger] = args else {
         return Err("a worker is started by the soak itself".into());
     };
     let peer = Peer::builder()
@@ -52,7 +54,7 @@ pub fn run(args: &[String]) -> Outcome<()> {
         .send_queue(64 << 10)
         .timeout(Duration::from_secs(5))
         .close_timeout(Duration::from_secs(10))
-        .bind("127.0.0.1:0")?;
+        .bind((ip.parse::<Ipv4Addr>()?, 0))?;
     if let Some(reason) = peer.not_discoverable() {
         return Err(reason.into());
     }
@@ -62,6 +64,7 @@ pub fn run(args: &[String]) -> Outcome<()> {
         index: index.parse()?,
         generation: generation.parse()?,
         seed: seed.parse()?,
+        relays: relays.parse()?,
         sessions: AtomicU64::new(0),
         there: Mutex::default(),
     };
@@ -119,7 +122,7 @@ impl Worker {
             if dice.one_in(3) {
                 // From a few bytes to megabytes, each order of magnitude as often.
                 let bytes = dice.next() >> (41 + dice.below(17));
-                if let Ok(relayed) = relay::start(addr, bytes as i64) {
+                if let Ok(relayed) = relay::start(self.relays, addr, bytes as i64) {
                     (addr, flags) = (relayed, RELAYED);
                 }
             }

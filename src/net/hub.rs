@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -72,8 +72,9 @@ struct Links {
 
 #[derive(Default)]
 struct Threads {
-    running: usize,
-    handles: Vec<JoinHandle<()>>,
+    running: HashMap<ThreadId, JoinHandle<()>>,
+    /// The last that ended, for the next one to join: until then its stack is kept.
+    ended: Option<JoinHandle<()>>,
 }
 
 thread_local! {
@@ -144,11 +145,7 @@ impl Hub {
             let _ended = Ended(hub);
             work();
         })?;
-        threads.running += 1;
-        if threads.handles.len() > 2 * threads.running + 16 {
-            threads.handles.retain(|handle| !handle.is_finished());
-        }
-        threads.handles.push(handle);
+        threads.running.insert(handle.thread().id(), handle);
         Ok(())
     }
 
@@ -166,7 +163,7 @@ impl Hub {
 
     fn wait_for_threads(&self, deadline: Instant) -> bool {
         let mut threads = lock(&self.threads);
-        while threads.running > 0 {
+        while !threads.running.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
@@ -176,10 +173,10 @@ impl Hub {
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-        let handles = std::mem::take(&mut threads.handles);
+        let last = threads.ended.take();
         drop(threads);
-        for handle in handles {
-            let _ = handle.join();
+        if let Some(last) = last {
+            let _ = last.join();
         }
         true
     }
@@ -357,7 +354,7 @@ impl Hub {
             if !self.wait_for_threads(Instant::now() + Duration::from_secs(1)) {
                 warn!(
                     "{} threads did not end: does a handler not return?",
-                    lock(&self.threads).running
+                    lock(&self.threads).running.len()
                 );
             }
         }
@@ -380,8 +377,15 @@ pub(super) struct Ended(Arc<Hub>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        lock(&self.0.threads).running -= 1;
+        let before = {
+            let mut threads = lock(&self.0.threads);
+            let own = threads.running.remove(&std::thread::current().id());
+            std::mem::replace(&mut threads.ended, own)
+        };
         self.0.thread_ended.notify_all();
+        if let Some(before) = before {
+            let _ = before.join();
+        }
     }
 }
 

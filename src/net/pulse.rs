@@ -191,8 +191,12 @@ fn run(hub: &Arc<Hub>) {
 /// keepalive (it was silent for some time before that was seen). Says whether any connection
 /// still has unacknowledged data.
 fn look_for_the_dead(hub: &Arc<Hub>, suspects: &mut HashMap<u64, Instant>) -> bool {
-    let (Some(keepalive), Some(table)) = (hub.pulse.keepalive, kernel_table()) else {
+    let Some(keepalive) = hub.pulse.keepalive else {
         return false;
+    };
+    let Some(table) = kernel_table() else {
+        // No file descriptor to be had for it: perhaps at the next look.
+        return true;
     };
     let rows: HashMap<_, _> = table
         .into_iter()

@@ -4,7 +4,6 @@ use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use lanpeer::{Bytes, Connection, Event, Peer};
 
@@ -36,7 +35,6 @@ impl Child {
         shell.args(["--exact", "child::child", "--nocapture", "--test-threads=1"]);
         // One heap: each thread's own would cost 64 MiB of addresses, and hide what is used.
         shell.env(ROLE, "1").env("MALLOC_ARENA_MAX", "1");
-        shell.env("RUST_MIN_STACK", STACK.to_string());
         let process = Process::start(&mut shell).expect("start a shell");
         let mut child = Child {
             process,
@@ -118,9 +116,6 @@ fn number_after(text: &str, name: &str) -> u64 {
         .unwrap_or_else(|| panic!("no {name} in {text}"))
 }
 
-/// Stacks of this size are what a limit of addresses (`ulimit -v`) is used up by.
-pub const STACK: u64 = 8 << 20;
-
 /// What a child runs.
 #[test]
 fn child() {
@@ -160,7 +155,8 @@ fn child() {
             });
         }
     });
-    println!("@ process {}", std::process::id());
+    // The test harness has begun a line.
+    println!("\n@ process {}", std::process::id());
     println!("@ listens {}", peer.local_addr());
     let mut held = Vec::new();
     let mut files = Vec::new();
@@ -183,7 +179,13 @@ fn child() {
             ["use"] => say(use_all(&held)),
             // Connects, sends, has it back, closes; again and again.
             ["row", to, count] => say(row(&peer, to, count.parse().unwrap())),
-            ["close"] => say(held.drain(..).filter(|conn| conn.close().is_ok()).count()),
+            ["close", count] => {
+                let count: usize = count.parse().unwrap();
+                say(held
+                    .drain(..count)
+                    .filter(|conn| conn.close().is_ok())
+                    .count());
+            }
             ["open"] => say(peer.connections().len()),
             ["events", about] => {
                 let seen = seen.lock().unwrap();
