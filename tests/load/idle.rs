@@ -20,7 +20,7 @@ fn an_idle_connection_costs_a_thread_and_no_time() {
     let after = [look(&asked), look(&asking)];
     for (what, before, after) in [
         ("with a handler", before[0], after[0]),
-        ("with a queue of 1,024 messages", before[1], after[1]),
+        ("with a receive queue", before[1], after[1]),
     ] {
         let more = std::array::from_fn::<_, 4, _>(|n| after[n].saturating_sub(before[n]));
         let [memory, private, threads, files] = more.map(|n| n as f64 / count as f64);
