@@ -111,7 +111,7 @@ impl Soak {
                 next_death = Instant::now() + Duration::from_millis(300 + dice.below(1200));
                 let place = 1 + dice.below(MORTALS) as usize;
                 let generation = running[place].generation + 1;
-                if dice.one_in(4) {
+                if self.lived.len() % 4 == 3 {
                     self.stop(&mut running[place])?;
                 } else {
                     self.kill(&mut running[place])?;
@@ -214,10 +214,8 @@ impl Soak {
     /// the one before, but for some slack: how many connections are open at a moment is chance.
     fn is_flat(&self) -> bool {
         let third = self.samples.len() / 3;
-        if third == 0 {
-            println!(
-                "what the first process uses is not known on this system, or in so short a time"
-            );
+        if third < 7 {
+            println!("what the first process uses is not known here, or not in so short a time");
             return true;
         }
         println!(
@@ -236,10 +234,10 @@ impl Soak {
         }
         let before = average(&self.samples[third..2 * third]);
         let last = average(&self.samples[2 * third..]);
-        let within = |now: u64, then: u64, slack: u64| now <= then + then / 5 + slack;
-        within(last.memory, before.memory, 4096)
-            && within(last.threads, before.threads, 10)
-            && within(last.files, before.files, 10)
+        let within = |now: u64, then: u64, slack: u64| now <= then + then / 4 + slack;
+        within(last.memory, before.memory, 6 << 10)
+            && within(last.threads, before.threads, 20)
+            && within(last.files, before.files, 20)
     }
 }
 
