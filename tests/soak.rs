@@ -30,8 +30,6 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 fn nothing_is_lost_silently_while_everything_breaks() {
     let mut soak = Command::new(common::example::example("soak"));
     soak.arg("4");
-    // One heap is as large as it gets within seconds; one for each thread, within minutes.
-    soak.env("MALLOC_ARENA_MAX", "1");
     let mut soak = Process::start(&mut soak).expect("start the soak");
     let status = soak.wait(Duration::from_secs(180));
     let story = soak.story();
@@ -89,6 +87,9 @@ fn what_was_told_is_no_silent_loss() {
     let dropped = [(Reason, reason::DROPPED)];
     assert_eq!(lost(&[(End, end::ACKNOWLEDGED)], &dropped).left, 2);
     assert_eq!(lost(&[], &reset).with_sender, 2);
+    let closed = [(Reason, reason::CLOSED_THERE)];
+    let killed = [(End, end::DROPPED), (Field::Killed, 1)];
+    assert_eq!(lost(&killed, &closed).with_sender, 2);
     assert_eq!(lost(&[(End, end::ACKNOWLEDGED)], &[]).with_receiver, 2);
     let both = [
         (End, end::ACKNOWLEDGED),

@@ -30,6 +30,8 @@ pub enum Field {
     Doubled,
     Reordered,
     Missing,
+    /// The process was killed, at that time or later; entered by the supervisor.
+    Killed,
 }
 
 const FIELDS: usize = 12;

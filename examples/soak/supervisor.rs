@@ -137,6 +137,9 @@ impl Soak {
             .args([index, generation, u64::from(self.port), self.seed].map(|n| n.to_string()))
             .args([index + 1, 0].map(|n| ip(n as u8).to_string()))
             .arg(self.ledger(index, generation))
+            // With glibc each thread has one of up to 16 heaps, and each takes many minutes to become
+            // as large as it gets. With one heap it can be seen sooner that nothing grows.
+            .env("MALLOC_ARENA_MAX", "1")
             .stdin(Stdio::piped())
             .spawn()?;
         Ok(Running {
@@ -182,7 +185,10 @@ impl Soak {
         let mut found = 0;
         for &(who, lived) in &self.lived {
             let (index, generation) = (who >> 32, who & 0xFFFF_FFFF);
-            let own = read_if_there(&self.ledger(index, generation))?;
+            let mut own = read_if_there(&self.ledger(index, generation))?;
+            for page in &mut own {
+                page.0[Field::Killed as usize] = u64::from(self.killed.contains(&who));
+            }
             let talked = own.iter().any(|page| page.get(Field::Received) > 0);
             if lived >= FOUND && talked {
                 found += 1;

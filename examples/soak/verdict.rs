@@ -127,6 +127,8 @@ impl Verdict {
         let (sender, receiver) = (from.get(Field::End), to.get(Field::Reason));
         let count = match (sender, receiver) {
             (0, _) => &mut count.with_sender,
+            // A dropped handle closes in the background, for as long as the process lives.
+            (end::DROPPED, _) if from.get(Field::Killed) == 1 => &mut count.with_sender,
             (_, reason::CLOSED_THERE) => &mut count.silent,
             (end::ERROR, _) => &mut count.told_sender,
             (_, 0) => &mut count.with_receiver,

@@ -73,6 +73,8 @@ struct Links {
 #[derive(Default)]
 struct Threads {
     running: HashMap<ThreadId, JoinHandle<()>>,
+    /// Calls of the program that are to be over before `stop` returns.
+    held: usize,
     /// The last that ended, for the next one to join: until then its stack is kept.
     ended: Option<JoinHandle<()>>,
 }
@@ -150,11 +152,11 @@ impl Hub {
     }
 
     /// Until this is dropped, `stop` waits as for a thread.
-    pub(super) fn hold(self: &Arc<Hub>) -> Result<Ended> {
+    pub(super) fn hold(self: &Arc<Hub>) -> Result<Held> {
         let mut threads = lock(&self.threads);
         self.check_running()?;
-        threads.running += 1;
-        Ok(Ended(Arc::clone(self)))
+        threads.held += 1;
+        Ok(Held(Arc::clone(self)))
     }
 
     fn on_own_thread(&self) -> bool {
@@ -163,7 +165,7 @@ impl Hub {
 
     fn wait_for_threads(&self, deadline: Instant) -> bool {
         let mut threads = lock(&self.threads);
-        while !threads.running.is_empty() {
+        while !threads.running.is_empty() || threads.held > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
@@ -373,7 +375,7 @@ pub(crate) enum Side {
 }
 
 /// Marks the end of a thread, also of one that panics.
-pub(super) struct Ended(Arc<Hub>);
+struct Ended(Arc<Hub>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -386,6 +388,16 @@ impl Drop for Ended {
         if let Some(before) = before {
             let _ = before.join();
         }
+    }
+}
+
+/// See [`Hub::hold`].
+pub(super) struct Held(Arc<Hub>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        lock(&self.0.threads).held -= 1;
+        self.0.thread_ended.notify_all();
     }
 }
 
