@@ -122,7 +122,7 @@ impl Verdict {
         let relayed = from.get(Field::Flags) & RELAYED != 0;
         let both_closed = from.get(Field::Flags) & BACKWARDS != 0
             || from.get(Field::Reason) == reason::CLOSED_THERE
-            || to.get(Field::Reason) == reason::STOPPED;
+            || [reason::STOPPED, reason::NEVER_BEGAN].contains(&to.get(Field::Reason));
         let count = &mut self.lost;
         let (sender, receiver) = (from.get(Field::End), to.get(Field::Reason));
         let count = match (sender, receiver) {
@@ -133,6 +133,9 @@ impl Verdict {
             (end::ERROR, _) => &mut count.told_sender,
             (_, 0) => &mut count.with_receiver,
             (_, reason::DROPPED) => &mut count.left,
+            (_, reason::ABORTED) if from.get(Field::Reason) == reason::CLOSED_THERE => {
+                &mut count.left
+            }
             (end::DROPPED, _) => &mut count.told_receiver,
             _ if relayed && both_closed => &mut count.told_receiver,
             _ => &mut count.silent,

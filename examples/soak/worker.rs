@@ -30,6 +30,7 @@ struct Worker {
     seed: u64,
     relays: Ipv4Addr,
     sessions: AtomicU64,
+    stopping: AtomicBool,
     /// Who is there, and so is called again and again.
     there: Mutex<HashSet<PeerId>>,
 }
@@ -66,6 +67,7 @@ pub fn run(args: &[String]) -> Outcome<()> {
         seed: seed.parse()?,
         relays: relays.parse()?,
         sessions: AtomicU64::new(0),
+        stopping: AtomicBool::new(false),
         there: Mutex::default(),
     };
     thread::scope(|scope| {
@@ -97,6 +99,7 @@ pub fn run(args: &[String]) -> Outcome<()> {
         });
         // Ends when the supervisor says so, or has died itself.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        worker.stopping.store(true, Ordering::SeqCst);
         worker.peer.stop();
         worker.there.lock().expect("nothing panics").clear();
     });
@@ -132,6 +135,7 @@ impl Worker {
                     let page = self.ledger.page(session, flags, process(index, generation));
                     Session {
                         page: &page,
+                        stopping: &self.stopping,
                         session,
                         sends: flags,
                         receives: flags | BACKWARDS,
@@ -168,6 +172,7 @@ impl Worker {
         };
         let session = Session {
             page: &page,
+            stopping: &self.stopping,
             session,
             sends: flags | BACKWARDS,
             receives: flags,
@@ -205,6 +210,7 @@ fn plan(dice: &mut Dice) -> Plan {
 /// One side of one connection.
 struct Session<'a> {
     page: &'a Page<'a>,
+    stopping: &'a AtomicBool,
     session: u64,
     sends: u64,
     receives: u64,
@@ -296,6 +302,8 @@ impl Session<'_> {
                 Err(RecvTimeoutError::Disconnected) => {
                     break match conn.close_reason() {
                         Some(CloseReason::ClosedThere) => reason::CLOSED_THERE,
+                        // Its FIN is out, whatever came first.
+                        _ if self.stopping.load(Ordering::SeqCst) => reason::STOPPED,
                         Some(CloseReason::ClosedHere) => reason::CLOSED_HERE,
                         Some(CloseReason::Stopped) => reason::STOPPED,
                         Some(CloseReason::Aborted) => reason::ABORTED,
