@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -73,8 +73,11 @@ struct Links {
 
 #[derive(Default)]
 struct Threads {
-    running: usize,
-    handles: Vec<JoinHandle<()>>,
+    running: HashMap<ThreadId, JoinHandle<()>>,
+    /// Calls of the program that are to be over before `stop` returns.
+    held: usize,
+    /// The last that ended, for the next one to join: until then its stack is kept.
+    ended: Option<JoinHandle<()>>,
 }
 
 thread_local! {
@@ -145,20 +148,16 @@ impl Hub {
             let _ended = Ended(hub);
             work();
         })?;
-        threads.running += 1;
-        if threads.handles.len() > 2 * threads.running + 16 {
-            threads.handles.retain(|handle| !handle.is_finished());
-        }
-        threads.handles.push(handle);
+        threads.running.insert(handle.thread().id(), handle);
         Ok(())
     }
 
     /// Until this is dropped, `stop` waits as for a thread.
-    pub(super) fn hold(self: &Arc<Hub>) -> Result<Ended> {
+    pub(super) fn hold(self: &Arc<Hub>) -> Result<Held> {
         let mut threads = lock(&self.threads);
         self.check_running()?;
-        threads.running += 1;
-        Ok(Ended(Arc::clone(self)))
+        threads.held += 1;
+        Ok(Held(Arc::clone(self)))
     }
 
     fn on_own_thread(&self) -> bool {
@@ -167,7 +166,7 @@ impl Hub {
 
     fn wait_for_threads(&self, deadline: Instant) -> bool {
         let mut threads = lock(&self.threads);
-        while threads.running > 0 {
+        while !threads.running.is_empty() || threads.held > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
@@ -177,10 +176,10 @@ impl Hub {
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-        let handles = std::mem::take(&mut threads.handles);
+        let last = threads.ended.take();
         drop(threads);
-        for handle in handles {
-            let _ = handle.join();
+        if let Some(last) = last {
+            let _ = last.join();
         }
         true
     }
@@ -376,7 +375,7 @@ impl Hub {
                     target: LOG,
                     "{}: {} threads did not end: does a handler not return?",
                     self.local_addr,
-                    lock(&self.threads).running
+                    lock(&self.threads).running.len()
                 );
             }
         }
@@ -397,11 +396,28 @@ pub(crate) enum Side {
 }
 
 /// Marks the end of a thread, also of one that panics.
-pub(super) struct Ended(Arc<Hub>);
+struct Ended(Arc<Hub>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        lock(&self.0.threads).running -= 1;
+        let before = {
+            let mut threads = lock(&self.0.threads);
+            let own = threads.running.remove(&std::thread::current().id());
+            std::mem::replace(&mut threads.ended, own)
+        };
+        self.0.thread_ended.notify_all();
+        if let Some(before) = before {
+            let _ = before.join();
+        }
+    }
+}
+
+/// See [`Hub::hold`].
+pub(super) struct Held(Arc<Hub>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        lock(&self.0.threads).held -= 1;
         self.0.thread_ended.notify_all();
     }
 }

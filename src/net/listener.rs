@@ -15,12 +15,17 @@ use super::hub::Hub;
 use crate::error::{Error, Result};
 use crate::event::Event;
 
+/// Connections that the system keeps until they are accepted; std asks for 128. Who finds no room
+/// there tries again after a whole second, as TCP does.
+const BACKLOG: i32 = 1024;
+
 /// Starts to listen. The closure wakes the thread when the peer is stopped.
 pub(crate) fn listen(
     hub: &Arc<Hub>,
     listener: TcpListener,
 ) -> Result<impl Fn() + Send + Sync + use<>> {
     let context = "the listener";
+    make_room(&listener);
     let listener = Arc::new(listener);
     let (own_hub, own) = (Arc::clone(hub), Arc::clone(&listener));
     hub.spawn("lanpeer-listen".to_owned(), move || {
@@ -43,6 +48,12 @@ pub(crate) fn listen(
         }
         let _ = TcpStream::connect_timeout(&addr.into(), Duration::from_millis(200));
     })
+}
+
+/// Best effort: Linux gives at most what net.core.somaxconn says, and some systems only what was
+/// asked for first.
+fn make_room(listener: &TcpListener) {
+    let _ = SockRef::from(listener).listen(BACKLOG);
 }
 
 fn accept_all(hub: &Arc<Hub>, listener: &TcpListener) {
@@ -81,4 +92,24 @@ fn is_transient(error: &io::Error) -> bool {
         error.kind(),
         ConnectionAborted | ConnectionReset | Interrupted | WouldBlock
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn those_who_come_at_once_find_room() {
+        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let count = 300.min(most.trim().parse().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        make_room(&listener);
+        let addr = listener.local_addr().unwrap();
+        // Nobody accepts them: all wait in the system's queue.
+        let waiting: Result<Vec<_>, _> = (0..count)
+            .map(|_| TcpStream::connect_timeout(&addr, Duration::from_secs(20)))
+            .collect();
+        assert_eq!(waiting.unwrap().len(), count);
+    }
 }

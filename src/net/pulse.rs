@@ -191,8 +191,12 @@ fn run(hub: &Arc<Hub>) {
 /// keepalive (it was silent for some time before that was seen). Says whether any connection
 /// still has unacknowledged data.
 fn look_for_the_dead(hub: &Arc<Hub>, suspects: &mut HashMap<u64, Instant>) -> bool {
-    let (Some(keepalive), Some(table)) = (hub.pulse.keepalive, kernel_table()) else {
+    let Some(keepalive) = hub.pulse.keepalive else {
         return false;
+    };
+    let Some(table) = kernel_table() else {
+        // No file descriptor to be had for it: perhaps at the next look.
+        return true;
     };
     let rows: HashMap<_, _> = table
         .into_iter()
@@ -217,4 +221,38 @@ fn look_for_the_dead(hub: &Arc<Hub>, suspects: &mut HashMap<u64, Instant>) -> bo
     }
     *suspects = still;
     outstanding
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::options::Settings;
+    use std::fs::File;
+    use std::process::Command;
+
+    /// That says nothing of the remotes.
+    #[test]
+    fn a_table_that_can_not_be_read_is_looked_at_again() {
+        const ROLE: &str = "LANPEER_TEST_WITHOUT_FILES";
+        if std::env::var_os(ROLE).is_none() {
+            // In a process of its own: other tests want file descriptors.
+            let name = "net::pulse::tests::a_table_that_can_not_be_read_is_looked_at_again";
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""]);
+            shell.arg(std::env::current_exe().unwrap());
+            let ran = shell.args(["--exact", name]).env(ROLE, "1").output();
+            let story = String::from_utf8(ran.unwrap().stdout).unwrap();
+            assert!(story.contains(" 1 passed"), "{story}");
+            return;
+        }
+        let hub = Hub::new(
+            Settings::default(),
+            "127.0.0.1:1".parse().unwrap(),
+            Box::new(Err),
+        );
+        let files: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        assert!(look_for_the_dead(&hub, &mut HashMap::new()));
+        drop(files);
+        assert!(!look_for_the_dead(&hub, &mut HashMap::new()));
+    }
 }

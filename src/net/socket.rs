@@ -281,13 +281,9 @@ mod tests {
         stream.set_nonblocking(true).unwrap();
         while stream.write(&[0; 65536]).is_ok() {}
         let row = || {
-            let SocketAddr::V4(local) = stream.local_addr().unwrap() else {
-                unreachable!()
-            };
-            kernel_table()
-                .unwrap()
-                .into_iter()
-                .find(|row| row.local == local)
+            let own = ends(&stream).unwrap();
+            let mut rows = kernel_table().unwrap().into_iter();
+            rows.find(|row| (row.local, row.remote) == own)
         };
         assert!(row().unwrap().unacknowledged > 0);
         drop(accepted);

@@ -22,7 +22,10 @@ pub fn example(name: &str) -> PathBuf {
 
     static BUILD: Mutex<()> = Mutex::new(());
     let _one = BUILD.lock().expect("the other build failed");
-    let newest = newest(&root.join("src")).max(newest(&root.join(format!("examples/{name}.rs"))));
+    let examples = root.join("examples");
+    let newest = newest(&root.join("src"))
+        .max(newest(&examples.join(format!("{name}.rs"))))
+        .max(newest(&examples.join(name)));
     if !program.exists() || newest > newest_of_file(&program) {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--example", name, "--target-dir"]);
