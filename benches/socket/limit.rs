@@ -3,14 +3,14 @@
 
 use std::hint::black_box;
 use std::io::{IoSlice, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::program::{Blob, Form, JsonText, MessagePack, Program, RECEIVERS, Reading, What};
 
-const HEADER: usize = 128;
+pub const HEADER: usize = 128;
 /// Writes and reads are gathered up to this.
 const BUFFER: usize = 256 << 10;
 
@@ -51,6 +51,38 @@ impl Program for Limit {
         let times = times.collect();
         drop(socket);
         echo.join().expect("the echo");
+        Some(times)
+    }
+
+    fn spinning(&self, count: usize) -> Option<Vec<f64>> {
+        // It always blocks: what spinning is compared with.
+        self.round_trip(count)
+    }
+
+    fn connect(&self, count: usize) -> Option<Vec<f64>> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("its address");
+        let accepting = thread::spawn(move || {
+            for _ in 0..count {
+                let (mut other, _) = listener.accept().expect("accepted");
+                let mut hello = [0; HEADER];
+                other.read_exact(&mut hello).expect("read");
+                other.write_all(&hello).expect("written");
+                assert_eq!(other.read(&mut hello).expect("read"), 0);
+            }
+        });
+        let times = (0..count).map(|_| {
+            let begin = Instant::now();
+            let mut socket = TcpStream::connect(addr).expect("connected");
+            let mut hello = [b'|'; HEADER];
+            socket.write_all(&hello).expect("written");
+            socket.read_exact(&mut hello).expect("read");
+            socket.shutdown(Shutdown::Write).expect("shut down");
+            assert_eq!(socket.read(&mut hello).expect("read"), 0);
+            begin.elapsed().as_secs_f64()
+        });
+        let times = times.collect();
+        accepting.join().expect("the other side");
         Some(times)
     }
 }
@@ -153,7 +185,7 @@ fn read_all<F: Form>(mut socket: TcpStream, size: usize, count: usize) {
 }
 
 /// Two ends of one connection.
-fn pair() -> (TcpStream, TcpStream) {
+pub fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let addr = listener.local_addr().expect("its address");
     let socket = TcpStream::connect(addr).expect("connected");

@@ -1,15 +1,22 @@
 //! The same by lanpeer: a plain loop of `send`, received by a handler or by a plain loop of `recv`,
 //! with default options.
 
+use std::any::Any;
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lanpeer::crossbeam_channel::bounded;
+use lanpeer::crossbeam_channel::{bounded, unbounded};
 use lanpeer::{Bytes, Connection, Peer};
 
-use crate::program::{Blob, Form, JsonText, MessagePack, Program, RECEIVERS, Reading, What};
+use crate::program::{
+    Blob, Form, JsonText, MessagePack, Program, RECEIVERS, Reading, Served, What,
+};
+
+/// How long threads look for messages before they sleep, where spinning is asked for.
+const SPIN: Duration = Duration::from_micros(50);
 
 /// Messages are received by a handler.
 pub struct Handler;
@@ -30,35 +37,23 @@ impl Program for Handler {
     }
 
     fn round_trip(&self, count: usize) -> Option<Vec<f64>> {
-        let (bob, alice) = (peer(), peer());
-        let addr = bob.local_addr();
-        let offers = bob.incoming();
-        let accepting = thread::spawn(move || {
-            for offer in offers {
-                let echo =
-                    |conn: &Connection<Bytes>, message: Vec<u8>| conn.send(&message).expect("sent");
-                offer.accept_with(echo).expect("accepted");
-            }
-        });
-        let (told, done) = bounded(1);
-        let mut times = Vec::with_capacity(count);
-        let mut begin = None::<Instant>;
-        let pong = move |conn: &Connection<Bytes>, message: Vec<u8>| {
-            times.extend(begin.map(|begin| begin.elapsed().as_secs_f64()));
-            if times.len() == count {
-                told.send(std::mem::take(&mut times)).expect("told");
-            } else {
-                begin = Some(Instant::now());
-                conn.send(&message).expect("sent");
-            }
-        };
-        let conn = alice.connect_with::<Bytes>(addr, pong).expect("connected");
-        conn.send(&[0; 64]).expect("sent");
-        let times = done.recv().expect("the times");
-        conn.close().expect("closed");
-        bob.stop();
-        accepting.join().expect("the echo");
-        Some(times)
+        Some(answered_by_handler(Duration::ZERO, count))
+    }
+
+    fn spinning(&self, count: usize) -> Option<Vec<f64>> {
+        Some(answered_by_handler(SPIN, count))
+    }
+
+    fn connect(&self, count: usize) -> Option<Vec<f64>> {
+        Some(connect(By::Handler, count))
+    }
+
+    fn serve(&self) -> Option<Served> {
+        Some(serve(By::Handler))
+    }
+
+    fn dial(&self, addr: SocketAddr, count: usize) -> Box<dyn Any> {
+        dial(addr, count)
     }
 }
 
@@ -76,30 +71,29 @@ impl Program for Recv {
     }
 
     fn round_trip(&self, count: usize) -> Option<Vec<f64>> {
-        let (bob, alice) = (peer(), peer());
-        let addr = bob.local_addr();
-        let echo = thread::spawn(move || {
-            let conn = bob.accept::<Bytes>().expect("accepted");
-            for message in &conn {
-                conn.send(&message).expect("sent");
-            }
-        });
-        let conn = alice.connect::<Bytes>(addr).expect("connected");
-        let times = (0..count).map(|_| {
-            let begin = Instant::now();
-            conn.send(&[0; 64]).expect("sent");
-            black_box(conn.recv().expect("an answer"));
-            begin.elapsed().as_secs_f64()
-        });
-        let times = times.collect();
-        conn.close().expect("closed");
-        echo.join().expect("the echo");
-        Some(times)
+        Some(answered_by_recv(Duration::ZERO, count))
+    }
+
+    fn spinning(&self, count: usize) -> Option<Vec<f64>> {
+        Some(answered_by_recv(SPIN, count))
+    }
+
+    fn connect(&self, count: usize) -> Option<Vec<f64>> {
+        Some(connect(By::Recv, count))
+    }
+
+    fn serve(&self) -> Option<Served> {
+        Some(serve(By::Recv))
+    }
+
+    fn dial(&self, addr: SocketAddr, count: usize) -> Box<dyn Any> {
+        dial(addr, count)
     }
 }
 
+/// What takes the messages.
 #[derive(Clone, Copy)]
-enum By {
+pub enum By {
     Handler,
     Recv,
 }
@@ -204,8 +198,135 @@ fn receive<F: Form>(bob: &Peer, by: By, count: usize, ready: &Arc<Barrier>) -> R
     }))
 }
 
+fn answered_by_handler(spin: Duration, count: usize) -> Vec<f64> {
+    let (bob, alice) = (spinning(spin), spinning(spin));
+    let addr = bob.local_addr();
+    let offers = bob.incoming();
+    let accepting = thread::spawn(move || {
+        for offer in offers {
+            let echo =
+                |conn: &Connection<Bytes>, message: Vec<u8>| conn.send(&message).expect("sent");
+            offer.accept_with(echo).expect("accepted");
+        }
+    });
+    let (told, done) = bounded(1);
+    let mut times = Vec::with_capacity(count);
+    let mut begin = None::<Instant>;
+    let pong = move |conn: &Connection<Bytes>, message: Vec<u8>| {
+        times.extend(begin.map(|begin| begin.elapsed().as_secs_f64()));
+        if times.len() == count {
+            told.send(std::mem::take(&mut times)).expect("told");
+        } else {
+            begin = Some(Instant::now());
+            conn.send(&message).expect("sent");
+        }
+    };
+    let conn = alice.connect_with::<Bytes>(addr, pong).expect("connected");
+    conn.send(&[0; 64]).expect("sent");
+    let times = done.recv().expect("the times");
+    conn.close().expect("closed");
+    bob.stop();
+    accepting.join().expect("the echo");
+    times
+}
+
+fn answered_by_recv(spin: Duration, count: usize) -> Vec<f64> {
+    let (bob, alice) = (spinning(spin), spinning(spin));
+    let addr = bob.local_addr();
+    let echo = thread::spawn(move || {
+        let conn = bob.accept::<Bytes>().expect("accepted");
+        for message in &conn {
+            conn.send(&message).expect("sent");
+        }
+    });
+    let conn = alice.connect::<Bytes>(addr).expect("connected");
+    let times = (0..count).map(|_| {
+        let begin = Instant::now();
+        conn.send(&[0; 64]).expect("sent");
+        black_box(conn.recv().expect("an answer"));
+        begin.elapsed().as_secs_f64()
+    });
+    let times = times.collect();
+    conn.close().expect("closed");
+    echo.join().expect("the echo");
+    times
+}
+
+fn connect(by: By, count: usize) -> Vec<f64> {
+    let (bob, alice) = (peer(), peer());
+    let addr = bob.local_addr();
+    let offers = bob.incoming();
+    let accepting = thread::spawn(move || {
+        for offer in offers {
+            match by {
+                By::Handler => drop(offer.accept_with::<Bytes>(|_, _| ()).expect("accepted")),
+                By::Recv => {
+                    let conn = offer.accept::<Bytes>().expect("accepted");
+                    conn.recv().expect_err("the end");
+                }
+            }
+        }
+    });
+    let times = (0..count).map(|_| {
+        let begin = Instant::now();
+        let conn = alice.connect::<Bytes>(addr).expect("connected");
+        conn.close().expect("closed");
+        begin.elapsed().as_secs_f64()
+    });
+    let times = times.collect();
+    bob.stop();
+    accepting.join().expect("the other side");
+    times
+}
+
+fn serve(by: By) -> Served {
+    let bob = peer();
+    let addr = bob.local_addr();
+    let (told, messages) = unbounded();
+    let mut conns = Vec::new();
+    let wait = move |count: usize| {
+        for _ in 0..count {
+            let offer = bob.incoming().next().expect("an offer");
+            match by {
+                By::Handler => {
+                    let told = told.clone();
+                    let handler = move |_: &_, _| told.send(()).expect("told");
+                    conns.push(offer.accept_with::<Bytes>(handler).expect("accepted"));
+                    messages.recv().expect("a message");
+                }
+                By::Recv => {
+                    let conn = offer.accept::<Bytes>().expect("accepted");
+                    conn.recv().expect("a message");
+                    conns.push(conn);
+                }
+            }
+        }
+    };
+    Served {
+        addr,
+        wait: Box::new(wait),
+    }
+}
+
+fn dial(addr: SocketAddr, count: usize) -> Box<dyn Any> {
+    let alice = peer();
+    let conns: Vec<_> = (0..count)
+        .map(|_| {
+            let conn = alice.connect::<Bytes>(addr).expect("connected");
+            conn.send(&[7; 64]).expect("sent");
+            conn
+        })
+        .collect();
+    Box::new((alice, conns))
+}
+
 pub fn peer() -> Peer {
+    spinning(Duration::ZERO)
+}
+
+fn spinning(time: Duration) -> Peer {
     Peer::builder()
+        .spin(time)
         .invisible(true)
         .bind("127.0.0.1:0")
         .expect("a peer")

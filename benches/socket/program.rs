@@ -1,5 +1,7 @@
 //! What a program under test has to do, and the payloads.
 
+use std::any::Any;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use lanpeer::{Bytes, Encode, Format, Json, Raw};
@@ -8,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The receivers of a broadcast.
 pub const RECEIVERS: usize = 16;
 
-/// One way of sending messages between two threads of this process. What does not apply is `None`.
+/// One way of sending messages between two threads of this process. `None`: it can not do that.
 pub trait Program {
     fn name(&self) -> &'static str;
 
@@ -21,6 +23,31 @@ pub trait Program {
 
     /// The seconds of each of `count` requests and replies of 64 bytes.
     fn round_trip(&self, count: usize) -> Option<Vec<f64>>;
+
+    /// The same by threads that spin, where a program can ask for that.
+    fn spinning(&self, _count: usize) -> Option<Vec<f64>> {
+        None
+    }
+
+    /// The seconds of each of `count` connections, until both sides know of it, and their ends.
+    fn connect(&self, count: usize) -> Option<Vec<f64>>;
+
+    /// Listens, for [`dial`](Program::dial) in another process.
+    fn serve(&self) -> Option<Served> {
+        None
+    }
+
+    /// Makes so many connections, each with one message of 64 bytes, which live as long as what is
+    /// returned.
+    fn dial(&self, _addr: SocketAddr, _count: usize) -> Box<dyn Any> {
+        Box::new(())
+    }
+}
+
+pub struct Served {
+    pub addr: SocketAddr,
+    /// Waits until so many connections are there, and the message of each.
+    pub wait: Box<dyn FnMut(usize)>,
 }
 
 #[derive(Clone, Copy)]
