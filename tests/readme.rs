@@ -7,9 +7,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Pages that the manual links to before they are there.
-const NOT_YET: [&str; 2] = ["performance.md", "reliability.md"];
-
 /// Pages that are no course, and so do not open with a program.
 const NO_COURSE: [&str; 6] = [
     "performance.md",
@@ -102,9 +99,6 @@ fn the_manual_has_all_pages_in_order() {
     }
     let link = |(title, file): &(String, String)| format!("[{title}]({file})");
     for (at, (_, file)) in manual.iter().enumerate() {
-        if NOT_YET.contains(&file.as_str()) {
-            continue;
-        }
         let mut way = Vec::new();
         if at > 0 {
             way.push(format!("← {}", link(&manual[at - 1])));
@@ -283,7 +277,7 @@ fn links_lead_somewhere() {
             .skip(1)
             .filter_map(|rest| rest.split(')').next())
         {
-            if link.starts_with("http") || NOT_YET.contains(&link) {
+            if link.starts_with("http") {
                 continue;
             }
             let (file, section) = link

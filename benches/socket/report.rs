@@ -1,0 +1,247 @@
+//! Measures what is asked for, and prints tables as they grow.
+
+use crate::measure::{median, percentile};
+use crate::program::Program;
+use crate::rows::ROWS;
+use crate::{idle, limit, load, many, peers};
+
+/// Lines of tables in Markdown, and the ratios for a plot.
+#[derive(Default)]
+pub struct Report {
+    pub rows: Vec<String>,
+    /// What, and of each program how much of the limit it reached: more is better.
+    pub ratios: Vec<(&'static str, Vec<Option<f64>>)>,
+    pub load: Vec<String>,
+    pub many: Vec<String>,
+}
+
+pub struct Asked {
+    rounds: usize,
+    names: Vec<String>,
+    /// Arguments that begin with `--`.
+    pub flags: Vec<String>,
+}
+
+impl Asked {
+    /// From the command line. `None`: this is a child process, and its work is done.
+    pub fn from_args(programs: &[&dyn Program]) -> Option<Asked> {
+        let args: Vec<String> = std::env::args().skip(1).collect();
+        match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            [idle::ARG, name] => {
+                let program = programs.iter().find(|program| program.name() == name);
+                idle::end(*program.expect("a program"));
+                return None;
+            }
+            [many::ARG, name, count] => {
+                many::run(name, count.parse().expect("a number"));
+                return None;
+            }
+            _ => {}
+        }
+        let mut asked = Asked {
+            rounds: 5,
+            names: Vec::new(),
+            flags: Vec::new(),
+        };
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
+            if arg == "--rounds" {
+                let rounds = args.next().and_then(|n| n.parse().ok());
+                asked.rounds = rounds.filter(|n| *n > 0).expect("a number of rounds");
+            } else if arg.starts_with("--") {
+                asked.flags.push(arg);
+            } else {
+                asked.names.push(arg);
+            }
+        }
+        Some(asked)
+    }
+
+    fn for_(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|begin| name.starts_with(begin))
+    }
+
+    /// The first of the programs is the limit.
+    pub fn measure(&self, programs: &[&dyn Program]) -> Report {
+        let mut report = Report::default();
+        self.table(programs, &mut report);
+        if self.for_("load") {
+            self.load(&mut report.load);
+        }
+        if self.for_("many") {
+            self.many(&mut report.many);
+        }
+        report
+    }
+
+    fn table(&self, programs: &[&dyn Program], report: &mut Report) {
+        let names = programs.iter().map(|program| program.name().to_owned());
+        begin(&mut report.rows, names, "");
+        let mut processor = None;
+        for row in ROWS.iter().filter(|row| self.for_(row.name)) {
+            let outcome = row.measure(programs, self.rounds);
+            let unit = row.unit();
+            let limit = outcome.values[0].expect("the limit does all");
+            let ratios = outcome.values[1..]
+                .iter()
+                .map(|value| value.map(|value| value / limit));
+            let cells = ratios
+                .clone()
+                .map(|ratio| ratio.map_or(String::new(), ratio_text));
+            add(
+                &mut report.rows,
+                row.what,
+                [unit.show(limit)].into_iter().chain(cells),
+            );
+            let lower = unit == crate::rows::Unit::Seconds;
+            let better = ratios.map(|ratio| ratio.map(|r| if lower { 1.0 / r } else { r }));
+            report.ratios.push((row.what, better.collect()));
+            if row.name == "64B" {
+                processor = Some(outcome.processor);
+            }
+        }
+        if let Some(processor) = processor {
+            let cells = processor
+                .iter()
+                .map(|seconds| seconds.map_or(String::new(), |s| format!("{s:.2} s")));
+            add(
+                &mut report.rows,
+                "processor time per million of 64 B",
+                cells,
+            );
+        }
+        if self.for_("idle") {
+            let idle: Vec<_> = programs
+                .iter()
+                .map(|program| idle::measure(*program))
+                .collect();
+            let mut add = |what, text: fn(&idle::Idle) -> String| {
+                let cells = idle
+                    .iter()
+                    .map(|idle| idle.as_ref().map_or(String::new(), text));
+                add(&mut report.rows, what, cells);
+            };
+            add("memory per idle connection, one end", |idle| {
+                format!("{:.1} KiB", idle.kib)
+            });
+            add("threads per idle connection, one end", |idle| {
+                format!("{:.2}", idle.threads)
+            });
+            add("processor time of 510 idle, per second", |idle| {
+                format!("{:.2} s", idle.processor)
+            });
+        }
+    }
+
+    fn load(&self, lines: &mut Vec<String>) {
+        println!();
+        let columns = [
+            "p50",
+            "p99",
+            "p99.9",
+            "`send`: p50",
+            "p99",
+            "p99.9",
+            "the others",
+        ];
+        begin(lines, columns.map(String::from).into_iter(), "");
+        let programs: [fn() -> load::Load; 3] = [
+            load::limit,
+            || load::lanpeer(peers::By::Handler),
+            || load::lanpeer(peers::By::Recv),
+        ];
+        let mut runs = programs.map(|_| Vec::new());
+        for _ in 0..self.rounds.min(3) {
+            for (i, run) in programs.iter().enumerate() {
+                runs[i].push(run());
+            }
+        }
+        for (name, runs) in ["limit", "handler", "recv"].into_iter().zip(&runs) {
+            let middle =
+                |of: &dyn Fn(&load::Load) -> f64| median(&runs.iter().map(of).collect::<Vec<_>>());
+            let mut cells = Vec::new();
+            let both: [fn(&load::Load) -> &Vec<f64>; 2] =
+                [|load| &load.round_trips, |load| &load.sends];
+            for times in both {
+                for part in [0.5, 0.99, 0.999] {
+                    cells.push(time_text(middle(&|load| percentile(times(load), part))));
+                }
+            }
+            cells.push(format!("{:.2} GB/s", middle(&|load| load.others) / 1e9));
+            add(lines, name, cells.into_iter());
+        }
+    }
+
+    fn many(&self, lines: &mut Vec<String>) {
+        println!();
+        let names = ["limit", "handler", "recv"];
+        let columns = ["", ", peak memory", ", threads"]
+            .iter()
+            .flat_map(|what| names.map(|name| format!("{name}{what}")));
+        begin(lines, columns, "connections");
+        for count in many::COUNTS {
+            let mut runs = names.map(|_| Vec::new());
+            for _ in 0..self.rounds.min(3) {
+                for (i, name) in names.iter().enumerate() {
+                    runs[i].push(many::measure(name, count));
+                }
+            }
+            let medians = |of: fn(&many::Many) -> f64| {
+                let middle =
+                    |runs: &Vec<many::Many>| median(&runs.iter().map(of).collect::<Vec<_>>());
+                runs.iter().map(middle).collect::<Vec<_>>()
+            };
+            let speed = medians(|run| run.speed / 1e9)
+                .into_iter()
+                .map(|s| format!("{s:.2} GB/s"));
+            let memory = medians(|run| run.peak_mib)
+                .into_iter()
+                .map(|m| format!("{m:.0} MiB"));
+            let threads = medians(|run| run.threads as f64)
+                .into_iter()
+                .map(|t| format!("{t:.0}"));
+            add(
+                lines,
+                &count.to_string(),
+                speed.chain(memory).chain(threads),
+            );
+        }
+    }
+}
+
+fn begin(lines: &mut Vec<String>, columns: impl Iterator<Item = String>, first: &str) {
+    let columns: Vec<_> = columns.collect();
+    let rule = columns.iter().map(|_| String::from("---:"));
+    add(lines, first, columns.iter().cloned());
+    add(lines, "---", rule);
+}
+
+fn add(lines: &mut Vec<String>, first: &str, cells: impl Iterator<Item = String>) {
+    let mut line = format!("| {first:<45} |");
+    for cell in cells {
+        line += &format!(" {cell:>12} |");
+    }
+    println!("{line}");
+    lines.push(line);
+}
+
+fn ratio_text(ratio: f64) -> String {
+    match ratio {
+        10.0.. => format!("{ratio:.0}"),
+        0.0095.. => format!("{ratio:.2}"),
+        _ => format!("{ratio:.3}"),
+    }
+}
+
+fn time_text(seconds: f64) -> String {
+    match seconds {
+        1e-3.. => format!("{:.1} ms", seconds * 1e3),
+        1e-4.. => format!("{:.0} µs", seconds * 1e6),
+        _ => format!("{:.1} µs", seconds * 1e6),
+    }
+}
+
+/// The limit, and lanpeer's two ways.
+pub fn own() -> [&'static dyn Program; 3] {
+    [&limit::Limit, &peers::Handler, &peers::Recv]
+}
