@@ -32,15 +32,20 @@ fn socket(kind: SocketType) -> Socket {
     Context::new().socket(kind).expect("a socket")
 }
 
-fn bound(kind: SocketType) -> (Socket, SocketAddr) {
-    let socket = socket(kind);
+fn bind(socket: &Socket) -> SocketAddr {
     socket.bind("tcp://127.0.0.1:*").expect("a port");
     let endpoint = socket
         .get_last_endpoint()
         .expect("its address")
         .expect("text");
     let addr = endpoint.trim_start_matches("tcp://").parse();
-    (socket, addr.expect("an address"))
+    addr.expect("an address")
+}
+
+fn bound(kind: SocketType) -> (Socket, SocketAddr) {
+    let socket = socket(kind);
+    let addr = bind(&socket);
+    (socket, addr)
 }
 
 fn connected(kind: SocketType, addr: SocketAddr) -> Socket {
@@ -69,9 +74,13 @@ impl Library for ZeroMq {
     }
 
     fn broadcast(size: usize, count: usize) -> Duration {
-        let (publisher, addr) = bound(SocketType::XPUB);
+        let publisher = socket(SocketType::XPUB);
         // It drops what does not fit; all is to be delivered.
         publisher.set_sndhwm(0).expect("set");
+        // Tells of each subscription, not only of the first to the same.
+        publisher.set_xpub_verbose(true).expect("set");
+        // Options hold for what is bound after them.
+        let addr = bind(&publisher);
         let receivers = (0..RECEIVERS).map(|_| {
             let receiver = connected(SocketType::SUB, addr);
             receiver.set_subscribe(b"").expect("subscribed");
