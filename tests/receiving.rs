@@ -543,6 +543,17 @@ fn dead_remotes_are_noticed() {
     });
 }
 
+/// The system's own bounds are narrower than the option's.
+#[test]
+fn the_longest_keepalive_is_one_that_the_system_takes() {
+    test(|| {
+        let day = || builder().keepalive(Some(Duration::from_secs(24 * 3600)));
+        let (_alice, _bob, to_bob, to_alice) = pair_of::<Bytes>(day(), day());
+        to_bob.send(&numbered(0, 8)).unwrap();
+        take(&to_alice, 0, 1);
+    });
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn an_idle_remote_is_not_a_dead_one() {

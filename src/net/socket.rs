@@ -52,7 +52,8 @@ pub(super) fn prepare(stream: &TcpStream, keepalive: Option<Duration>) -> io::Re
     stream.set_write_timeout(Some(WRITE_SLICE))?;
     if let Some(time) = keepalive {
         let seconds = time.as_secs();
-        let idle = Duration::from_secs((seconds / 2).max(1));
+        // Linux takes no more than 32,767 seconds for either.
+        let idle = Duration::from_secs((seconds / 2).clamp(1, 32_767));
         let interval = Duration::from_secs((seconds / 10).max(1));
         let params = TcpKeepalive::new().with_time(idle).with_interval(interval);
         #[cfg(any(
