@@ -7,6 +7,10 @@
 //! In a terminal, the line that you are typing stays below what arrives meanwhile; without one,
 //! each line of the input is said, and the end of the input leaves. `--port N` is for networks on
 //! which peers use another discovery port than 1024.
+//!
+//! Built with `--features secure`, `--secret-file PATH`, or the text of a secret in the environment
+//! variable `LANPEER_SECRET`, makes it a room for those who have the secret: what they say is
+//! encrypted, but not their names and addresses on the network. The example netcat makes such files.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::error::Error;
@@ -21,11 +25,15 @@ use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use crossterm::style::Print;
 use crossterm::terminal::{self, Clear, ClearType};
 use crossterm::{execute, queue};
+#[cfg(feature = "secure")]
+use lanpeer::Secret;
 use lanpeer::crossbeam_channel::{Sender, bounded, select, tick, unbounded};
-use lanpeer::{CloseReason, Connection, Json, Neighbour, Peer, PeerId, Presence, Receiver};
+use lanpeer::{CloseReason, Connection, Json, Neighbour, Peer, PeerBuilder, PeerId};
+use lanpeer::{Presence, Receiver};
 use serde::{Deserialize, Serialize};
 
-const USAGE: &str = "usage: chatroom [--name NAME] [--bind IP] [--port N]";
+const USAGE: &str = "usage: chatroom [--name NAME] [--bind IP] [--port N] [--secret-file PATH]";
+const SECRET: &str = "LANPEER_SECRET";
 /// By this, they find each other among all peers.
 const SERVICE: &str = "chatroom";
 
@@ -64,15 +72,18 @@ fn run() -> Result<(), Box<dyn Error>> {
     );
     // Nobody types more than this.
     let mut builder = Peer::builder().service(SERVICE).max_message_size(1 << 16);
+    let mut secret_file = None;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match &*arg {
             "--bind" => ip = args.next().ok_or(USAGE)?,
             "--name" => name = args.next().ok_or(USAGE)?,
+            "--secret-file" => secret_file = Some(args.next().ok_or(USAGE)?),
             "--port" => builder = builder.discovery_port(args.next().ok_or(USAGE)?.parse()?),
             _ => return Err(USAGE.into()),
         }
     }
+    let builder = protect(builder, secret_file)?;
     let peer = builder.name(&*name).bind((&*ip, 0))?;
     println!("* you are {name}, at {}", peer.local_addr());
     if let Some(reason) = peer.not_discoverable() {
@@ -119,6 +130,24 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     room.peer.stop(); // what was said still arrives, and all others see that we leave
     Ok(())
+}
+
+#[cfg(feature = "secure")]
+fn protect(builder: PeerBuilder, file: Option<String>) -> Result<PeerBuilder, Box<dyn Error>> {
+    Ok(match file {
+        Some(path) => builder.secret(Secret::from_file(path)?),
+        None if std::env::var_os(SECRET).is_some() => builder.secret(Secret::from_env(SECRET)?),
+        None => builder,
+    })
+}
+
+/// What is meant to be encrypted must not go in the clear.
+#[cfg(not(feature = "secure"))]
+fn protect(builder: PeerBuilder, file: Option<String>) -> Result<PeerBuilder, Box<dyn Error>> {
+    match file.is_some() || std::env::var_os(SECRET).is_some() {
+        true => Err("a secret needs a build with `--features secure`".into()),
+        false => Ok(builder),
+    }
 }
 
 impl Room {

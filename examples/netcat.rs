@@ -15,6 +15,13 @@
 //! `discover [--time SECONDS] [--service NAME]` prints address, name and service of each peer,
 //! with tabs between. `--bind IP` and `--port N` say on which network and discovery port.
 //!
+//! Encrypted, and only with those who have the same secret:
+//!
+//!     cargo run --features secure --example netcat -- secret lab.secret  # makes one, in a new file
+//!     cargo run --features secure --example netcat -- listen --secret-file lab.secret 127.0.0.1:5000
+//!
+//! The environment variable `LANPEER_SECRET` with the secret's text does the same as the file.
+//!
 //! Ends with 0 when all went well: everything was sent, and either side closed; a peer was found.
 //! With 1 when it did not, and with 2 when it does not understand its arguments.
 
@@ -25,13 +32,20 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+#[cfg(feature = "secure")]
+use lanpeer::Secret;
 use lanpeer::crossbeam_channel::{Receiver, after, bounded, never, select};
-use lanpeer::{ConnectOptions, Connection, DataType, DiscoverOptions, Dynamic, Message, Peer};
+use lanpeer::{ConnectOptions, Connection, DataType, DiscoverOptions, Dynamic, Message};
+use lanpeer::{Peer, PeerBuilder};
 use serde_json::Value;
 
-const USAGE: &str = "usage: netcat listen  [--wait SECONDS] [--port N] [--quiet] ADDRESS
-       netcat connect [--json | --raw] [--wait SECONDS] [--bind IP] [--quiet] ADDRESS
-       netcat discover [--time SECONDS] [--service NAME] [--bind IP] [--port N]";
+const USAGE: &str =
+    "usage: netcat listen  [--wait SECONDS] [--port N] [--quiet] [--secret-file PATH] ADDRESS
+       netcat connect [--json | --raw] [--wait SECONDS] [--bind IP] [--quiet]
+                      [--secret-file PATH] ADDRESS
+       netcat discover [--time SECONDS] [--service NAME] [--bind IP] [--port N]
+       netcat secret PATH";
+const SECRET: &str = "LANPEER_SECRET";
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -45,6 +59,7 @@ struct Options {
     time: Option<Duration>,
     wait: Option<Duration>,
     quiet: bool,
+    secret_file: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -54,6 +69,7 @@ fn main() -> ExitCode {
     let outcome = match (&*command, options(args)) {
         ("listen", Ok(options)) if !options.addr.is_empty() => listen(&options),
         ("connect", Ok(options)) if !options.addr.is_empty() => connect(&options),
+        ("secret", Ok(options)) if !options.addr.is_empty() => make_secret(&options.addr),
         ("discover", Ok(options)) if options.addr.is_empty() => discover(&options),
         (_, wrong) => {
             let why = wrong.err().map(|error| format!("{error}\n"));
@@ -83,6 +99,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options> {
             "--time" => options.time = Some(Duration::try_from_secs_f64(value()?.parse()?)?),
             "--wait" => options.wait = Some(Duration::try_from_secs_f64(value()?.parse()?)?),
             "--quiet" => options.quiet = true,
+            "--secret-file" => options.secret_file = Some(value()?),
             addr if !addr.starts_with('-') && options.addr.is_empty() => options.addr = arg,
             _ => return Err(format!("what is {arg}?").into()),
         }
@@ -91,7 +108,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options> {
 }
 
 fn listen(options: &Options) -> Result<()> {
-    let mut builder = Peer::builder().service("netcat");
+    let mut builder = options.protect(Peer::builder().service("netcat"))?;
     if let Some(port) = options.port {
         builder = builder.discovery_port(port);
     }
@@ -109,7 +126,8 @@ fn connect(options: &Options) -> Result<()> {
         None if options.addr.starts_with("127.") => Ipv4Addr::LOCALHOST,
         None => Ipv4Addr::UNSPECIFIED,
     };
-    let peer = Peer::builder().invisible(true).bind((bind, 0))?;
+    let builder = options.protect(Peer::builder().invisible(true))?;
+    let peer = builder.bind((bind, 0))?;
     let mut how = ConnectOptions::new();
     how.data_type(options.data_type.unwrap_or(DataType::Bytes));
     let conn = how.strict(true).connect::<Dynamic>(&peer, &*options.addr)?;
@@ -220,6 +238,16 @@ fn discover(options: &Options) -> Result<()> {
     Ok(())
 }
 
+#[cfg(feature = "secure")]
+fn make_secret(path: &str) -> Result<()> {
+    Ok(Secret::random()?.save(path)?)
+}
+
+#[cfg(not(feature = "secure"))]
+fn make_secret(_: &str) -> Result<()> {
+    Err("a secret needs a build with `--features secure`".into())
+}
+
 /// Does something with the connection on another thread; the channel brings the outcome.
 fn spawn(
     conn: &Connection<Dynamic>,
@@ -232,6 +260,24 @@ fn spawn(
 }
 
 impl Options {
+    #[cfg(feature = "secure")]
+    fn protect(&self, builder: PeerBuilder) -> Result<PeerBuilder> {
+        Ok(match &self.secret_file {
+            Some(path) => builder.secret(Secret::from_file(path)?),
+            None if std::env::var_os(SECRET).is_some() => builder.secret(Secret::from_env(SECRET)?),
+            None => builder,
+        })
+    }
+
+    /// What is meant to be encrypted must not go in the clear.
+    #[cfg(not(feature = "secure"))]
+    fn protect(&self, builder: PeerBuilder) -> Result<PeerBuilder> {
+        match self.secret_file.is_some() || std::env::var_os(SECRET).is_some() {
+            true => Err("a secret needs a build with `--features secure`".into()),
+            false => Ok(builder),
+        }
+    }
+
     fn say(&self, what: String) {
         if !self.quiet {
             eprintln!("{what}");

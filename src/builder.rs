@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::net::discovery;
 use crate::options::Settings;
+#[cfg(feature = "secure")]
+use crate::secure::Secret;
 
 /// Settings of a peer, each with a default; [`bind`](PeerBuilder::bind) makes the peer, and checks
 /// them.
@@ -290,6 +292,85 @@ impl PeerBuilder {
     #[cfg_attr(docsrs, doc(cfg(feature = "pickle")))]
     pub fn max_pickle_expansion(mut self, bytes: usize) -> PeerBuilder {
         self.settings.pickle.expansion = bytes;
+        self
+    }
+
+    // Secrets
+
+    /// The secret that this peer shares with others: from now on it connects only to those who have
+    /// it too, encrypted, and denies all others with the reason `secret`. Default: none, and then
+    /// nothing is encrypted. Needs the feature `secure`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Peer::builder().secret(Secret::random()?); // or `from_file`, or `parse`
+    /// let (bob, alice) = (builder.clone().bind("127.0.0.1:0")?, builder.bind("127.0.0.1:0")?);
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let to_bob = alice.connect::<Bytes>(bob.local_addr())?;
+    /// # let from_alice = taking.join().unwrap()?;
+    /// assert!(to_bob.is_secure() && from_alice.is_secure());
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn secret(mut self, secret: Secret) -> PeerBuilder {
+        self.settings.secrets.set(secret);
+        self
+    }
+
+    /// Another secret with which others may ask this peer, beside its own: for changing the secret
+    /// while peers run. First every peer accepts the new one, then each has the new one as its own
+    /// and accepts the old, then the old is left out. At most 7. Default: none. Needs the feature
+    /// `secure`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (old, new) = (Secret::random()?, Secret::random()?);
+    /// let bob = Peer::builder().secret(old.clone()).accept_secret(new.clone());
+    /// let bob = bob.bind("127.0.0.1:0")?;
+    /// let alice = Peer::builder().secret(new).accept_secret(old).bind("127.0.0.1:0")?;
+    /// # let (a, b) = (alice.clone(), bob.clone());
+    /// # std::thread::spawn(move || a.accept::<Bytes>());
+    /// # std::thread::spawn(move || b.accept::<Bytes>());
+    /// assert!(alice.connect::<Bytes>(bob.local_addr()).is_ok());
+    /// assert!(bob.connect::<Bytes>(alice.local_addr()).is_ok());
+    /// let alone = Peer::builder().accept_secret(Secret::random()?).bind("127.0.0.1:0");
+    /// assert!(matches!(alone, Err(Error::InvalidOption { option: "accept_secret", .. })));
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn accept_secret(mut self, secret: Secret) -> PeerBuilder {
+        self.settings.secrets.accept(secret);
+        self
+    }
+
+    /// Shall offers in the clear be put to the program, where there is a secret? Each is still
+    /// denied with the reason `secret` unless the program allows it with
+    /// [`Offer::in_the_clear`](crate::Offer::in_the_clear). Default: no, they are denied at once.
+    /// Needs the feature `secure`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Peer::builder().secret(Secret::random()?);
+    /// let bob = builder.clear_offers(true).bind("127.0.0.1:0")?;
+    /// let printer = Peer::bind("127.0.0.1:0")?; // has no secret
+    /// # let bob_addr = bob.local_addr();
+    /// # let asking = std::thread::spawn(move || printer.connect::<Bytes>(bob_addr).map(drop));
+    /// let offer = bob.incoming().next().unwrap();
+    /// assert!(!offer.is_secure());
+    /// # drop(offer);
+    /// # assert!(asking.join().unwrap().is_err());
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn clear_offers(mut self, clear: bool) -> PeerBuilder {
+        self.settings.clear_offers = clear;
         self
     }
 

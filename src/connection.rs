@@ -485,6 +485,26 @@ impl<F: Format> Connection<F> {
         self.link().strict
     }
 
+    /// Is it encrypted, between two peers that have the same secret? Needs the feature `secure`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Peer::builder().secret(Secret::random()?);
+    /// let (bob, alice) = (builder.clone().bind("127.0.0.1:0")?, builder.bind("127.0.0.1:0")?);
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let to_bob = alice.connect::<Bytes>(bob.local_addr())?;
+    /// # taking.join().unwrap()?;
+    /// assert!(to_bob.is_secure());
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn is_secure(&self) -> bool {
+        self.link().secure
+    }
+
     /// `Some` if all messages have one size.
     pub fn stream(&self) -> Option<StreamSize> {
         self.link().stream

@@ -60,7 +60,8 @@ pub enum Error {
         /// Whom we asked.
         addr: SocketAddr,
         /// Its reason, one word, if it gave one: `busy`, `type`, `dropped`, `malformed`,
-        /// `unsupported`, `size`, `self`, `stopped` or a word of the program there.
+        /// `unsupported`, `size`, `self`, `stopped`, `secret` (it takes only those who have its
+        /// secret), `no-secret` (it has none) or a word of the program there.
         reason: Option<String>,
     },
     /// A peer can not connect to itself.
@@ -74,6 +75,17 @@ pub enum Error {
         addr: SocketAddr,
         /// What was wrong.
         reason: String,
+    },
+    /// The connection would not be encrypted, and this peer has a secret: the other side answered,
+    /// or asked, in the clear. Nothing more was said.
+    NotSecure {
+        /// The other side.
+        addr: SocketAddr,
+    },
+    /// The other side could not prove that it has the secret, or something was altered on the way.
+    Forged {
+        /// The other side.
+        addr: SocketAddr,
     },
     /// The offer is for another data type than the format it was accepted with; it was denied.
     TypeMismatch {
@@ -142,6 +154,15 @@ impl fmt::Display for Error {
             Error::SelfConnection { addr } => write!(f, "{addr} is this peer itself"),
             Error::Handshake { addr, reason } => {
                 write!(f, "handshake with {addr} failed: {reason}")
+            }
+            Error::NotSecure { addr } => {
+                write!(f, "{addr} does not encrypt, and this peer has a secret")
+            }
+            Error::Forged { addr } => {
+                write!(
+                    f,
+                    "{addr} did not prove that it has the secret, or was tampered with"
+                )
             }
             Error::TypeMismatch { offered, requested } => {
                 write!(
@@ -238,6 +259,12 @@ pub enum CloseReason {
     TimedOut,
     /// The other side closed it in the middle of a message.
     Truncated,
+    /// An encrypted connection ended without the other side's word: it was cut on the way, or the
+    /// process there ended. What was on its way may be lost.
+    Cut,
+    /// On an encrypted connection something came that the other side has not sent, or not so:
+    /// altered, repeated, left out or out of order. Nothing of it was delivered.
+    Forged,
     /// A message of another data type than the agreed one, on a strict connection.
     DeniedType {
         /// What the connection is for.
@@ -302,6 +329,9 @@ impl CloseReason {
             io::ErrorKind::TimedOut
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable => CloseReason::TimedOut,
+            // Of encrypted connections; no system call has these.
+            io::ErrorKind::UnexpectedEof => CloseReason::Cut,
+            io::ErrorKind::InvalidData => CloseReason::Forged,
             kind => CloseReason::Io {
                 kind,
                 message: error.to_string(),
@@ -321,6 +351,10 @@ impl fmt::Display for CloseReason {
             CloseReason::TimedOut => f.write_str("the other side no longer answers"),
             CloseReason::Truncated => {
                 f.write_str("closed by the other side in the middle of a message")
+            }
+            CloseReason::Cut => f.write_str("cut without the other side's word"),
+            CloseReason::Forged => {
+                f.write_str("tampered with: something that the other side has not sent so")
             }
             CloseReason::DeniedType { expected, got } => {
                 write!(f, "a {got} message on a strict {expected} connection")

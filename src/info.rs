@@ -62,6 +62,25 @@ impl ConnectionInfo {
         self.link.strict
     }
 
+    /// Is it encrypted, between two peers that have the same secret? Needs the feature `secure`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// assert!(!alice.connections()[0].is_secure()); // she has no secret
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn is_secure(&self) -> bool {
+        self.link.secure
+    }
+
     /// `Some` if all messages have one size.
     pub fn stream(&self) -> Option<StreamSize> {
         self.link.stream

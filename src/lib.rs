@@ -208,13 +208,16 @@
 //! # The protocol
 //!
 //! lanpeer speaks the protocol of Python's peerpy, HELLO / ACCEPT / DENY and DATA over TCP, and real
-//! peerpy programs join in. IPv4 only. It has no encryption and no authentication: use it on
-//! networks that you trust.
+//! peerpy programs join in. IPv4 only. Without the feature `secure` it has no encryption and no
+//! authentication: use it on networks that you trust.
 //!
 //! # Features
 //!
 //! `pickle`, not on by default: [`Raw`] also towards peers that are not lanpeers, such as peerpy, as
 //! Python's pickle, of plain data. It brings no dependency.
+//!
+//! `secure`, not on by default: peers that share a `Secret` connect only to each other, encrypted
+//! and authenticated. It brings `snow`, `ring`, `argon2` and `zeroize`, and needs a C compiler.
 //!
 //! # Log levels
 //!
@@ -244,6 +247,7 @@ mod offer;
 mod options;
 mod peer;
 mod proto;
+mod secure;
 
 pub use broadcast::Broadcast;
 pub use builder::PeerBuilder;
@@ -262,6 +266,9 @@ pub use net::link::Stats;
 pub use offer::{Incoming, Offer};
 pub use options::{ConnectOptions, StreamSize};
 pub use peer::Peer;
+#[cfg(feature = "secure")]
+#[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+pub use secure::{Secret, SecretError};
 
 /// Nothing of what fuzzers run is public in an ordinary build.
 ///
@@ -302,6 +309,7 @@ mod manual {
     struct Logging;
     #[doc = include_str!("../docs/interop.md")]
     struct Interop;
+    #[cfg(feature = "secure")]
     #[doc = include_str!("../docs/security.md")]
     struct Security;
     #[doc = include_str!("../docs/porting.md")]

@@ -75,6 +75,60 @@ impl Offer {
         self.pending.agreed.stream
     }
 
+    /// Is it encrypted, and from a peer that has the secret? One in the clear comes to a peer with a
+    /// secret only where [`PeerBuilder::clear_offers`](crate::PeerBuilder::clear_offers) says so.
+    /// Needs the feature `secure`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Peer::builder().secret(Secret::random()?);
+    /// let (bob, alice) = (builder.clone().bind("127.0.0.1:0")?, builder.bind("127.0.0.1:0")?);
+    /// # let bob_addr = bob.local_addr();
+    /// # let asking = std::thread::spawn(move || alice.connect::<Bytes>(bob_addr).map(drop));
+    /// let offer = bob.incoming().next().unwrap();
+    /// assert!(offer.is_secure());
+    /// # drop(offer);
+    /// # assert!(asking.join().unwrap().is_err());
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn is_secure(&self) -> bool {
+        self.pending.agreed.secure
+    }
+
+    /// Allows this offer to be accepted though it is in the clear and this peer has a secret.
+    /// Anyone may have made it, and anyone on the way can read and change what is sent. Needs the
+    /// feature `secure`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Peer::builder().secret(Secret::random()?);
+    /// let bob = builder.clear_offers(true).bind("127.0.0.1:0")?;
+    /// let stranger = Peer::bind("127.0.0.1:0")?; // has no secret
+    /// # let bob_addr = bob.local_addr();
+    /// # let asker = stranger.clone();
+    /// # let asking = std::thread::spawn(move || {
+    /// #     assert!(asker.connect::<Bytes>(bob_addr).is_err());
+    /// #     asker.connect::<Bytes>(bob_addr)
+    /// # });
+    /// let mut offers = bob.incoming(); // it offers twice
+    /// let denied = offers.next().unwrap().accept::<Bytes>();
+    /// assert!(matches!(denied, Err(Error::NotSecure { .. })));
+    /// let conn = offers.next().unwrap().in_the_clear().accept::<Bytes>()?;
+    /// assert!(!conn.is_secure());
+    /// # asking.join().unwrap()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn in_the_clear(mut self) -> Offer {
+        self.pending.forbidden = false;
+        self
+    }
+
     /// Accepts. The format's data type must be the offered one; [`Dynamic`](crate::Dynamic) takes
     /// all.
     ///
@@ -97,7 +151,9 @@ impl Offer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::TypeMismatch`]: the offer was denied with the reason `type`. [`Error::Withdrawn`]:
+    /// [`Error::TypeMismatch`]: the offer was denied with the reason `type`. [`Error::NotSecure`]:
+    /// it is in the clear, this peer has a secret, and the program has not allowed it with
+    /// `in_the_clear`; it was denied with the reason `secret`. [`Error::Withdrawn`]:
     /// the other side has hung up, or this peer was stopped while the offer waited.
     /// [`Error::Stopped`]: it is stopped at this moment.
     pub fn accept<F: Format>(self) -> Result<Connection<F>> {
@@ -145,6 +201,11 @@ impl Offer {
         self,
         start: impl FnOnce(&std::sync::Arc<Link>) -> (Connection<F>, Start),
     ) -> Result<Connection<F>> {
+        if self.pending.forbidden {
+            self.pending.deny("secret");
+            let addr = self.peer_addr();
+            return Err(Error::NotSecure { addr });
+        }
         let offered = self.data_type();
         if let Some(requested) = F::DATA_TYPE.filter(|requested| *requested != offered) {
             self.pending.deny("type");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::format::{DataType, Limits, MAX_DEPTH};
+use crate::secure::Secrets;
 
 /// How a stream says its size.
 ///
@@ -42,6 +43,9 @@ pub(crate) struct Settings {
     pub spin: Duration,
     pub keepalive: Option<Duration>,
     pub pickle: Limits,
+    pub secrets: Secrets,
+    /// Where there is a secret: are offers in the clear put to the program?
+    pub clear_offers: bool,
 }
 
 impl Default for Settings {
@@ -57,6 +61,8 @@ impl Default for Settings {
             spin: Duration::ZERO,
             keepalive: Some(Duration::from_secs(10)),
             pickle: Limits::default(),
+            secrets: Secrets::default(),
+            clear_offers: false,
         }
     }
 }
@@ -87,6 +93,9 @@ impl Settings {
         }
         if self.spin > Duration::from_millis(10) {
             return invalid("spin", "must be at most 10 milliseconds");
+        }
+        if let Some(reason) = self.secrets.trouble() {
+            return invalid("accept_secret", reason);
         }
         match self.keepalive {
             // The system counts in whole seconds: two of silence, then probes.
@@ -135,6 +144,8 @@ pub struct ConnectOptions {
     pub(crate) stream: Option<StreamSize>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) data_type: Option<DataType>,
+    /// Only with the feature `secure`.
+    pub(crate) in_the_clear: bool,
 }
 
 impl ConnectOptions {
@@ -260,6 +271,32 @@ impl ConnectOptions {
     /// ```
     pub fn data_type(&mut self, data_type: DataType) -> &mut ConnectOptions {
         self.data_type = Some(data_type);
+        self
+    }
+
+    /// Shall the connection not be encrypted, though this peer has a secret? Not the default. A
+    /// peer that has a secret denies it with the reason `secret`, unless its program has asked for
+    /// such offers. Needs the feature `secure`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let alice = Peer::builder().secret(Secret::random()?).bind("127.0.0.1:0")?;
+    /// let printer = Peer::bind("127.0.0.1:0")?; // has no secret
+    /// # let taker = printer.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let denied = alice.connect::<Bytes>(printer.local_addr());
+    /// assert!(matches!(denied, Err(Error::Denied { reason: Some(word), .. }) if word == "no-secret"));
+    /// let mut options = ConnectOptions::new();
+    /// let conn = options.in_the_clear(true).connect::<Bytes>(&alice, printer.local_addr())?;
+    /// assert!(!conn.is_secure());
+    /// # taking.join().unwrap()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn in_the_clear(&mut self, clear: bool) -> &mut ConnectOptions {
+        self.in_the_clear = clear;
         self
     }
 }

@@ -172,7 +172,7 @@ impl Peer {
         for offer in self.incoming() {
             match offer.accept() {
                 // Of another type, or gone in this moment: not the one we wait for.
-                Err(Error::TypeMismatch { .. } | Error::Withdrawn) => {}
+                Err(Error::TypeMismatch { .. } | Error::Withdrawn | Error::NotSecure { .. }) => {}
                 accepted => return accepted,
             }
         }
@@ -570,6 +570,7 @@ impl ConnectOptions {
             strict,
             stream: self.stream,
             timeout,
+            in_the_clear: self.in_the_clear,
         };
         ask::connect(hub, &resolve(addr)?, request, start)
     }

@@ -37,6 +37,9 @@ const NOT_PROVOKED: [&str; 12] = [
 /// In a process of its own, below: it takes all file descriptors.
 const CAN_NOT_ACCEPT: &str = "{}: can not accept: {}";
 
+/// With the feature `secure` alone, and where files have modes.
+const OPEN_SECRET: &str = "other users can read the secret in {}: chmod 600 {}";
+
 /// Part of everything here that is a payload, or that stands where a header should.
 const SECRET: &str = "hunter2";
 
@@ -207,6 +210,8 @@ fn lines_come_as_the_page_says_and_never_hold_a_payload() {
         connects_that_fail();
         a_thread_that_does_not_end();
         discovery();
+        #[cfg(all(feature = "secure", unix))]
+        a_secret_that_others_can_read();
 
         let rows = page();
         let mut seen = BTreeSet::new();
@@ -225,7 +230,9 @@ fn lines_come_as_the_page_says_and_never_hold_a_payload() {
             let text = row.text.as_str();
             if !seen.contains(text) {
                 assert!(
-                    NOT_PROVOKED.contains(&text) || text == CAN_NOT_ACCEPT,
+                    NOT_PROVOKED.contains(&text)
+                        || text == CAN_NOT_ACCEPT
+                        || text == OPEN_SECRET && !cfg!(all(feature = "secure", unix)),
                     "never logged: {text}"
                 );
             }
@@ -424,6 +431,32 @@ fn handshakes_that_fail() {
     drop(undecided);
     assert_eq!(failed(remote), "it hung up before it had an answer");
     drop(offer);
+}
+
+#[cfg(all(feature = "secure", unix))]
+fn a_secret_that_others_can_read() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let secret = lanpeer::Secret::random().unwrap();
+    let path = std::env::temp_dir().join(format!("lanpeer-logging-{}", std::process::id()));
+    let _ = fs::remove_file(&path);
+    secret.save(&path).unwrap();
+    assert!(lanpeer::Secret::from_file(&path).is_ok());
+    let name = path.display().to_string();
+    let is_about_it = |line: &Line| line.text.contains(&name);
+    assert!(!LINES.lock().unwrap().iter().any(is_about_it));
+
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(lanpeer::Secret::from_file(&path).is_ok());
+    fs::remove_file(&path).unwrap();
+    let warning = format!("other users can read the secret in {name}: chmod 600 {name}");
+    logged("warn", "lanpeer", &warning);
+    let lines = LINES.lock().unwrap();
+    assert!(
+        !lines
+            .iter()
+            .any(|line| line.text.contains(&secret.reveal()))
+    );
 }
 
 fn connects_that_fail() {

@@ -47,13 +47,16 @@ pub fn asked(data: &[u8]) {
             assert_eq!(scene.failed(&wire), error.to_string());
             return wire.ends_with(&denial(match error {
                 HeaderError::DataType(_) => "type",
+                HeaderError::Suite(_) => "unsupported",
                 _ => "malformed",
             }));
         }
     };
     let peer_addr = SocketAddr::V4(reachable(hello.addr, Ipv4Addr::LOCALHOST));
     let too_large = matches!(hello.stream, Some(Stream::Of(size)) if size > MAX_SIZE as u64);
-    let refused = if too_large {
+    let refused = if hello.secure.is_some() {
+        Some("no-secret")
+    } else if too_large {
         Some("size")
     } else if hello.data_type == DataType::Raw && !hello.lanpeer && !HAS_PICKLE {
         Some("unsupported")
@@ -96,7 +99,10 @@ pub fn asked(data: &[u8]) {
         }
         _ => {
             let conn = offer.accept::<Dynamic>().expect("it waits");
-            let accept = Answer::Accept { lanpeer: true };
+            let accept = Answer::Accept {
+                lanpeer: true,
+                secure: None,
+            };
             assert_eq!(wire.read(), accept.write().expect("fits"));
             wire.fin();
             return hears(conn, stream, hello.lanpeer, rest, wire);
@@ -155,7 +161,16 @@ pub fn asking(data: &[u8]) {
         },
     };
     match (result, expected) {
-        (Ok(conn), Ok((Answer::Accept { lanpeer }, rest))) => {
+        (
+            Ok(conn),
+            Ok((
+                Answer::Accept {
+                    lanpeer,
+                    secure: None,
+                },
+                rest,
+            )),
+        ) => {
             assert_eq!((conn.data_type(), conn.stream()), (data_type, stream));
             return hears(conn, stream, lanpeer, rest, wire);
         }
@@ -164,8 +179,28 @@ pub fn asking(data: &[u8]) {
             is_clean(&error);
             assert!(matches!(error, Error::Denied { reason, .. } if reason == expected));
         }
-        (Err(Error::FeatureMissing { .. }), Ok((Answer::Accept { lanpeer: false }, _))) => {
+        (
+            Err(Error::FeatureMissing { .. }),
+            Ok((
+                Answer::Accept {
+                    lanpeer: false,
+                    secure: None,
+                },
+                _,
+            )),
+        ) => {
             assert!(data_type == DataType::Raw && !HAS_PICKLE);
+        }
+        (
+            Err(Error::Handshake { reason, .. }),
+            Ok((
+                Answer::Accept {
+                    secure: Some(_), ..
+                },
+                _,
+            )),
+        ) => {
+            assert_eq!(reason, "it wants an encryption that was not offered");
         }
         (result, expected) => panic!("{result:?} where {expected:?} was due"),
     }

@@ -5,8 +5,8 @@ use super::is_clean;
 use super::plan::Plan;
 use crate::proto::data_type::DataType;
 use crate::proto::header::{
-    Answer, Between, Fields, HEADER_LEN, HeaderError, HeaderWriter, Hello, Stream, data_header,
-    is_reason,
+    Answer, Between, Fields, HEADER_LEN, HeaderError, HeaderWriter, Hello, Stream, Suite,
+    data_header, is_reason,
 };
 
 /// Any bytes as a header of each kind, and any header written and read again.
@@ -119,6 +119,7 @@ fn write(mut plan: Plan<'_>) {
             _ => Some(Stream::Of(u64::from_le_bytes(plan.array()).max(1))),
         },
         lanpeer: plan.flag(),
+        secure: plan.pick(&[None, Some(Suite::Aes), Some(Suite::ChaCha)]),
     };
     assert_eq!(
         Hello::parse(&hello.write().expect("every HELLO fits")),
@@ -207,6 +208,16 @@ impl<'a> Plain<'a> {
         !matches!(self.get("v"), None | Some("" | "0"))
     }
 
+    /// `None`: there is one, and it is none.
+    fn suite(&self) -> Option<Option<Suite>> {
+        match self.get("secure") {
+            None => Some(None),
+            Some("aes") => Some(Some(Suite::Aes)),
+            Some("chacha") => Some(Some(Suite::ChaCha)),
+            Some(_) => None,
+        }
+    }
+
     fn hello(&self) -> Option<Hello> {
         let size = self.size().ok()?;
         let stream = match (self.is_set("stream"), size) {
@@ -225,6 +236,7 @@ impl<'a> Plain<'a> {
             strict: self.is_set("strict") || self.get("strict").is_none(),
             stream,
             lanpeer: self.is_lanpeer(),
+            secure: self.suite()?,
         })
     }
 
@@ -232,6 +244,7 @@ impl<'a> Plain<'a> {
         match self.word {
             "ACCEPT" => Some(Answer::Accept {
                 lanpeer: self.is_lanpeer(),
+                secure: self.suite()?,
             }),
             "DENY" => Some(Answer::Deny {
                 reason: self.get("reason").map(str::to_owned),

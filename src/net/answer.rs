@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, select};
 
-use super::handshake::{Early, NoHeader, Start, deny, linger, read_header, write_answer};
+use super::handshake::{
+    Early, NoHeader, Start, deny, linger, read_full, read_header, sealed, write_answer,
+};
 use super::hub::{Hub, MAX_HANDSHAKES, Side, Slot, Watched, next_id};
 use super::link::{Agreement, Link};
 use super::lock;
@@ -15,14 +17,17 @@ use super::socket::{ends, has_hung_up, prepare};
 use crate::error::{CloseReason, Error, Result};
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::options::StreamSize;
-use crate::proto::header::{Answer, HeaderError, Hello, Stream, is_reason, reachable};
+use crate::proto::header::{Answer, HEADER_LEN, HeaderError, Hello, Stream, Suite};
+use crate::proto::header::{is_reason, reachable};
+use crate::secure::handshake::{Asked as Prover, MESSAGE};
+use crate::secure::{self, Session};
 
 /// Takes an accepted socket: a thread of its own reads the HELLO.
 pub(super) fn receive(hub: &Arc<Hub>, socket: TcpStream, remote: SocketAddrV4) {
     let socket = Arc::new(socket);
     let failed = |reason| hub.handshake_failed(remote, reason);
     if hub.handshakes() >= MAX_HANDSHAKES {
-        deny(&socket, "busy");
+        deny(&socket, None, "busy");
         return failed(format!("there are {MAX_HANDSHAKES} handshakes under way"));
     }
     let Ok(watched) = hub.watch(&socket, Side::Asked) else {
@@ -31,29 +36,45 @@ pub(super) fn receive(hub: &Arc<Hub>, socket: TcpStream, remote: SocketAddrV4) {
     let (own_hub, own) = (Arc::clone(hub), Arc::clone(&socket));
     let work = move || answer(&own_hub, own, remote, watched);
     if let Err(error) = hub.spawn(format!("lanpeer-r-{}", next_id()), work) {
-        deny(&socket, "busy");
+        deny(&socket, None, "busy");
         failed(format!("no thread for it: {error}"));
     }
 }
 
 /// A new connection's reader thread: the handshake, the program's word, and then its reader.
 fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched: Watched) {
-    let (hello, early) = match read_hello(hub, &socket) {
-        Ok(read) => read,
-        Err(Unanswerable { reason, word }) => {
-            hub.handshake_failed(remote, reason);
-            if let Some(word) = word {
-                deny(&socket, word);
-                linger(&socket);
-            }
-            return;
+    let deadline = Instant::now() + hub.settings.timeout;
+    let fail = |Unanswerable { reason, word }| {
+        hub.handshake_failed(remote, reason);
+        if let Some(word) = word {
+            deny(&socket, None, word);
+            linger(&socket);
         }
     };
+    let (hello, header, early) = match read_hello(hub, &socket, deadline) {
+        Ok(read) => read,
+        Err(unanswerable) => return fail(unanswerable),
+    };
     let peer_addr = reachable(hello.addr, *remote.ip());
-    let refuse = |word: &str| {
-        deny(&socket, word);
+    let refuse = |session: Option<&mut Session>, word: &str| {
+        deny(&socket, session, word);
         hub.denied(peer_addr, word);
         linger(&socket);
+    };
+    // First of all: who has not the secret learns nothing else.
+    let has_secret = hub.settings.secrets.own().is_some();
+    let mut session = match hello.secure {
+        None if has_secret && !hub.settings.clear_offers => return refuse(None, "secret"),
+        None => None,
+        Some(_) if !has_secret => return refuse(None, "no-secret"),
+        Some(_) if header.len() != HEADER_LEN || !hello.lanpeer => {
+            return refuse(None, "malformed");
+        }
+        Some(suite) => match prove(hub, &socket, suite, &header, deadline) {
+            Ok(Some(session)) => Some(session),
+            Ok(None) => return refuse(None, "secret"),
+            Err(unanswerable) => return fail(unanswerable),
+        },
     };
     let dialect = if hello.lanpeer {
         Dialect::Lanpeer
@@ -63,16 +84,16 @@ fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched:
     let stream = match hello.stream.map(|stream| stream_size(stream, hub)) {
         None => None,
         Some(Ok(stream)) => Some(stream),
-        Some(Err(word)) => return refuse(word),
+        Some(Err(word)) => return refuse(session.as_mut(), word),
     };
     if hello.data_type == DataType::Raw && dialect == Dialect::Peerpy && !HAS_PICKLE {
-        return refuse("unsupported");
+        return refuse(session.as_mut(), "unsupported");
     }
     if peer_addr == hub.local_addr {
-        return refuse("self");
+        return refuse(session.as_mut(), "self");
     }
     let Ok(slot) = hub.slot() else {
-        return refuse("busy");
+        return refuse(session.as_mut(), "busy");
     };
     let agreed = Agreement {
         peer_addr,
@@ -80,17 +101,20 @@ fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched:
         strict: hello.strict,
         stream,
         dialect,
+        secure: session.is_some(),
     };
     let (decided, decision) = crossbeam_channel::bounded(1);
     let shared = Arc::new(Mutex::new(Decision::Waiting(Asked {
         hub: Arc::clone(hub),
         socket: Arc::clone(&socket),
+        session,
         slot,
         watched,
     })));
     let pending = Pending {
         shared: Arc::clone(&shared),
         agreed,
+        forbidden: has_secret && !agreed.secure,
         _decided: decided,
     };
     if let Err(pending) = hub.deliver(pending) {
@@ -126,11 +150,15 @@ struct Unanswerable {
     word: Option<&'static str>,
 }
 
-fn read_hello(hub: &Hub, socket: &TcpStream) -> Result<(Hello, Vec<u8>), Unanswerable> {
+/// Also returns the header's own bytes, and what came behind them.
+fn read_hello(
+    hub: &Hub,
+    socket: &TcpStream,
+    deadline: Instant,
+) -> Result<(Hello, Vec<u8>, Vec<u8>), Unanswerable> {
     let silent = |reason: String| Unanswerable { reason, word: None };
     let timeout = hub.settings.timeout;
     prepare(socket, hub.settings.keepalive).map_err(|error| silent(error.to_string()))?;
-    let deadline = Instant::now() + timeout;
     let header = read_header(socket, deadline, Hello::may_be_whole);
     let (header, early) = header.map_err(|missing| {
         silent(match missing {
@@ -142,6 +170,7 @@ fn read_hello(hub: &Hub, socket: &TcpStream) -> Result<(Hello, Vec<u8>), Unanswe
     let hello = Hello::parse(&header).map_err(|error| {
         let word = match error {
             HeaderError::DataType(_) => "type",
+            HeaderError::Suite(_) => "unsupported",
             _ => "malformed",
         };
         let reason = error.to_string();
@@ -150,7 +179,42 @@ fn read_hello(hub: &Hub, socket: &TcpStream) -> Result<(Hello, Vec<u8>), Unanswe
             word: Some(word),
         }
     })?;
-    Ok((hello, early))
+    Ok((hello, header, early))
+}
+
+/// Lets the side that asks prove that it has the secret; `None`: it could not.
+fn prove(
+    hub: &Hub,
+    socket: &TcpStream,
+    theirs: Suite,
+    hello: &[u8],
+    deadline: Instant,
+) -> Result<Option<Session>, Unanswerable> {
+    let silent = |reason: String| Unanswerable { reason, word: None };
+    let suite = secure::agreed(theirs);
+    let accept = Answer::Accept {
+        lanpeer: true,
+        secure: Some(suite),
+    };
+    let accept = accept.write().map_err(|error| silent(error.to_string()))?;
+    let (prover, first) = Prover::begin(suite, hello, &accept)
+        .map_err(|_| silent("the handshake can not be encrypted".to_owned()))?;
+    if !write_answer(socket, &[&accept[..], &first].concat()) {
+        return Err(silent(
+            "it hung up before the proof of its secret".to_owned(),
+        ));
+    }
+    let mut second = [0; MESSAGE];
+    read_full(socket, &mut second, deadline).map_err(|missing| {
+        silent(match missing {
+            NoHeader::Timeout => {
+                format!("no proof of its secret within {:?}", hub.settings.timeout)
+            }
+            NoHeader::Closed => "it hung up before the proof of its secret".to_owned(),
+            NoHeader::Io(error) => error.to_string(),
+        })
+    })?;
+    Ok(prover.finish(&hub.settings.secrets, &second).ok())
 }
 
 fn stream_size(stream: Stream, hub: &Hub) -> std::result::Result<StreamSize, &'static str> {
@@ -210,6 +274,7 @@ enum Decision {
 struct Asked {
     hub: Arc<Hub>,
     socket: Arc<TcpStream>,
+    session: Option<Session>,
     slot: Slot,
     watched: Watched,
 }
@@ -218,6 +283,8 @@ struct Asked {
 pub(crate) struct Pending {
     shared: Arc<Mutex<Decision>>,
     pub agreed: Agreement,
+    /// It is in the clear, and this peer has a secret: the program must allow it.
+    pub forbidden: bool,
     /// Its drop tells the reader thread that there is a decision.
     _decided: Sender<()>,
 }
@@ -244,28 +311,30 @@ impl Pending {
         let Asked {
             hub,
             socket,
+            mut session,
             slot,
             watched,
         } = asked;
         // From here on it is not for `stop` to deny it.
         drop(watched);
+        let answer = Answer::Accept {
+            lanpeer: true,
+            secure: None,
+        };
+        let answer = sealed(&answer, session.as_mut());
         let entered = ends(&socket)
             .map_err(|_| Error::Withdrawn)
             .and_then(|ends| {
                 hub.check_running()?;
-                Ok(Link::new(&hub, &socket, ends, self.agreed, slot))
+                Ok(Link::new(&hub, &socket, ends, self.agreed, slot, session))
             });
         let link = entered.inspect_err(|_| {
-            deny(&socket, "stopped");
+            deny(&socket, None, "stopped");
             let _ = socket.shutdown(Shutdown::Read);
         })?;
         // Before the connection is entered: what a broadcast sends must follow the answer. The
         // reader thread looks at the decision, and so starts only after this function.
-        let answer = Answer::Accept { lanpeer: true };
-        if !answer
-            .write()
-            .is_ok_and(|header| write_answer(&socket, &header))
-        {
+        if !answer.is_some_and(|bytes| write_answer(&socket, &bytes)) {
             let _ = socket.shutdown(Shutdown::Both);
             return Err(Error::Withdrawn);
         }
@@ -282,14 +351,14 @@ impl Pending {
     /// Answers DENY, if that still makes a difference.
     pub fn deny(&self, reason: &str) -> bool {
         let mut decision = lock(&self.shared);
-        let asked = match std::mem::replace(&mut *decision, Decision::Denied) {
+        let mut asked = match std::mem::replace(&mut *decision, Decision::Denied) {
             Decision::Waiting(asked) if !has_hung_up(&asked.socket) => asked,
             other => {
                 *decision = other;
                 return false;
             }
         };
-        let told = deny(&asked.socket, reason);
+        let told = deny(&asked.socket, asked.session.as_mut(), reason);
         // Wakes the reader thread, which looks at the socket.
         let _ = asked.socket.shutdown(Shutdown::Read);
         asked.hub.denied(self.agreed.peer_addr, reason);

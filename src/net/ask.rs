@@ -9,14 +9,17 @@ use log::debug;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::LOG;
-use super::handshake::{Early, NoHeader, Start, read_header};
+use super::cipher::read_answer;
+use super::handshake::{Early, NoHeader, Start, read_full, read_header};
 use super::hub::{Hub, Side, Watched};
 use super::link::{Agreement, Link};
 use super::socket::{ends, prepare, reset};
 use crate::error::{CloseReason, Error, Result};
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::options::StreamSize;
-use crate::proto::header::{Answer, Hello, Stream, reachable};
+use crate::proto::header::{Answer, HEADER_LEN, Hello, Stream, Suite, reachable};
+use crate::secure::handshake::{MESSAGE, join};
+use crate::secure::{self, Forged, Session};
 
 /// What a connection is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,8 @@ pub(crate) struct Request {
     pub strict: bool,
     pub stream: Option<StreamSize>,
     pub timeout: Duration,
+    /// Not encrypted, also where there is a secret.
+    pub in_the_clear: bool,
 }
 
 /// Asks the peer that listens at one of `addrs`, and starts the connection's reader.
@@ -63,7 +68,11 @@ fn try_connect<T>(
         source,
     })?;
     let result = ask(hub, &socket, addr, request, deadline);
-    let (dialect, bytes) = match result {
+    let Answered {
+        dialect,
+        session,
+        early: bytes,
+    } = match result {
         Err(_) if hub.is_stopped() => return Err(Error::Stopped),
         result => result?,
     };
@@ -91,10 +100,11 @@ fn try_connect<T>(
         strict,
         stream,
         dialect,
+        secure: session.is_some(),
     };
     // Accepted, the other side may send already: a FIN would say that all of it was taken in.
     let _held = hub.hold().inspect_err(|_| reset(&socket))?;
-    let link = Link::new(hub, &socket, ends, agreed, slot);
+    let link = Link::new(hub, &socket, ends, agreed, slot, session);
     let (connection, start) = start(&link);
     // From here on `stop` ends it as a connection.
     drop(watched);
@@ -169,6 +179,13 @@ fn reach(
     }
 }
 
+/// What was answered, if not no.
+struct Answered {
+    dialect: Dialect,
+    session: Option<Session>,
+    early: Vec<u8>,
+}
+
 /// Sends HELLO and reads the answer.
 fn ask(
     hub: &Hub,
@@ -176,7 +193,7 @@ fn ask(
     addr: SocketAddrV4,
     request: Request,
     deadline: Instant,
-) -> Result<(Dialect, Vec<u8>)> {
+) -> Result<Answered> {
     let failed = |reason: String| Error::Handshake {
         addr: addr.into(),
         reason,
@@ -197,26 +214,102 @@ fn ask(
         strict: request.strict,
         stream,
         lanpeer: true,
+        secure: own_suite(hub, request),
     };
     let header = hello.write().map_err(|error| failed(error.to_string()))?;
     (&*socket)
         .write_all(&header)
         .map_err(|error| failed(error.to_string()))?;
-    let (answer, early) =
-        read_header(socket, deadline, Answer::may_be_whole).map_err(|missing| match missing {
-            NoHeader::Timeout => Error::TimedOut {
-                addr: addr.into(),
-                after: request.timeout,
-            },
-            NoHeader::Closed => failed("it hung up without an answer".to_owned()),
-            NoHeader::Io(error) => failed(error.to_string()),
-        })?;
-    match Answer::parse(&answer).map_err(|error| failed(error.to_string()))? {
-        Answer::Accept { lanpeer: true } => Ok((Dialect::Lanpeer, early)),
-        Answer::Accept { lanpeer: false } => Ok((Dialect::Peerpy, early)),
-        Answer::Deny { reason } => Err(Error::Denied {
+    let (answer, early) = read_header(socket, deadline, Answer::may_be_whole)
+        .map_err(|missing| unanswered(missing, addr, request))?;
+    let parse = |answer: &[u8]| Answer::parse(answer).map_err(|error| failed(error.to_string()));
+    let denied = |reason| Error::Denied {
+        addr: addr.into(),
+        reason,
+    };
+    let (lanpeer, accepted) = match parse(&answer)? {
+        Answer::Accept { lanpeer, secure } => (lanpeer, secure),
+        Answer::Deny { reason } => return Err(denied(reason)),
+    };
+    let session = match (hello.secure, accepted) {
+        (None, None) => None,
+        (Some(_), None) => {
+            // A peerpy has accepted, and would not notice a FIN.
+            reset(socket);
+            return Err(Error::NotSecure { addr: addr.into() });
+        }
+        (Some(offered), Some(suite))
+            if [offered, Suite::ChaCha].contains(&suite)
+                && answer.len() == HEADER_LEN
+                && early.is_empty() =>
+        {
+            let headers = (&header[..], &answer[..]);
+            let proved = prove(hub, socket, suite, headers, deadline);
+            let (session, answer) = proved
+                .map_err(|missing| unanswered(missing, addr, request))?
+                .map_err(|Forged| Error::Forged { addr: addr.into() })?;
+            match parse(&answer)? {
+                Answer::Accept { .. } => Some(session),
+                Answer::Deny { reason } => return Err(denied(reason)),
+            }
+        }
+        _ => {
+            return Err(failed(
+                "it wants an encryption that was not offered".to_owned(),
+            ));
+        }
+    };
+    let dialect = if lanpeer {
+        Dialect::Lanpeer
+    } else {
+        Dialect::Peerpy
+    };
+    Ok(Answered {
+        dialect,
+        session,
+        early,
+    })
+}
+
+/// How this connection is to be encrypted, if at all.
+fn own_suite(hub: &Hub, request: Request) -> Option<Suite> {
+    hub.settings.secrets.own()?;
+    (!request.in_the_clear).then(secure::preferred)
+}
+
+fn unanswered(missing: NoHeader, addr: SocketAddrV4, request: Request) -> Error {
+    let failed = |reason| Error::Handshake {
+        addr: addr.into(),
+        reason,
+    };
+    match missing {
+        NoHeader::Timeout => Error::TimedOut {
             addr: addr.into(),
-            reason,
-        }),
+            after: request.timeout,
+        },
+        NoHeader::Closed => failed("it hung up without an answer".to_owned()),
+        NoHeader::Io(error) => failed(error.to_string()),
     }
+}
+
+/// Proves that this side has the secret, and reads the answer that proves it of the other.
+fn prove(
+    hub: &Hub,
+    mut socket: &TcpStream,
+    suite: Suite,
+    (hello, accept): (&[u8], &[u8]),
+    deadline: Instant,
+) -> std::result::Result<std::result::Result<(Session, Vec<u8>), Forged>, NoHeader> {
+    let Some(secret) = hub.settings.secrets.own() else {
+        return Ok(Err(Forged));
+    };
+    let mut first = [0; MESSAGE];
+    read_full(socket, &mut first, deadline)?;
+    let (second, mut session) = match join(suite, secret, hello, accept, &first) {
+        Ok(joined) => joined,
+        Err(forged) => return Ok(Err(forged)),
+    };
+    socket.write_all(&second).map_err(NoHeader::Io)?;
+    let answer = read_answer(socket, &mut session.opener, deadline)?;
+    Ok(answer.map(|answer| (session, answer)))
 }

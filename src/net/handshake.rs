@@ -8,6 +8,7 @@ use super::reader::SILENCE;
 use super::socket::write_now;
 use crate::error::CloseReason;
 use crate::proto::header::{Answer, HEADER_LEN};
+use crate::secure::Session;
 
 /// Runs a connection's reader.
 pub(crate) type Start = Box<dyn FnOnce(Early) + Send>;
@@ -75,17 +76,53 @@ pub(super) fn read_header(
     found
 }
 
-/// Tells the other side no; says whether that could be written. The program's reasons are checked
-/// before.
-pub(super) fn deny(socket: &TcpStream, reason: &str) -> bool {
+/// Fills `bytes` before the deadline.
+pub(super) fn read_full(
+    mut socket: &TcpStream,
+    bytes: &mut [u8],
+    deadline: Instant,
+) -> std::result::Result<(), NoHeader> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(NoHeader::Timeout);
+        }
+        socket.set_read_timeout(Some(left)).map_err(NoHeader::Io)?;
+        match socket.read(&mut bytes[filled..]) {
+            Ok(0) => return Err(NoHeader::Closed),
+            Ok(n) => filled += n,
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::TimedOut
+                | io::ErrorKind::Interrupted => {}
+                _ => return Err(NoHeader::Io(error)),
+            },
+        }
+    }
+    socket.set_read_timeout(None).map_err(NoHeader::Io)
+}
+
+/// Tells the other side no, through the session if there is one; says whether that could be
+/// written. The program's reasons are checked before.
+pub(super) fn deny(socket: &TcpStream, session: Option<&mut Session>, reason: &str) -> bool {
     let answer = Answer::Deny {
         reason: Some(reason.to_owned()),
     };
-    let written = answer
-        .write()
-        .is_ok_and(|header| write_answer(socket, &header));
+    let written = sealed(&answer, session).is_some_and(|bytes| write_answer(socket, &bytes));
     let _ = socket.shutdown(Shutdown::Write);
     written
+}
+
+/// The bytes of an answer, as a record where there is a session.
+pub(super) fn sealed(answer: &Answer, session: Option<&mut Session>) -> Option<Vec<u8>> {
+    let header = answer.write().ok()?;
+    let Some(session) = session else {
+        return Some(header.to_vec());
+    };
+    let mut record = Vec::new();
+    session.sealer.seal(&header, &[], &mut record).ok()?;
+    Some(record)
 }
 
 /// The socket of a handshake is empty: either it takes a header whole, or it is broken.

@@ -334,7 +334,7 @@ impl Hub {
                     // that all of it was taken in.
                     Side::Asking => reset(&socket),
                     Side::Asked => {
-                        deny(&socket, "stopped");
+                        deny(&socket, None, "stopped");
                         let _ = socket.shutdown(Shutdown::Both);
                     }
                 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
+use super::cipher::{Opening, split};
 use super::hub::{Hub, Slot, next_id};
 use super::inbox::Wake;
 use super::intake::Intake;
@@ -23,6 +24,7 @@ use crate::error::{CloseError, CloseReason};
 use crate::format::{DataType, Dialect};
 use crate::options::StreamSize;
 use crate::proto::frame::Rules;
+use crate::secure::Session;
 
 /// What a handshake agreed on.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,8 @@ pub(crate) struct Agreement {
     pub strict: bool,
     pub stream: Option<StreamSize>,
     pub dialect: Dialect,
+    /// Is it encrypted?
+    pub secure: bool,
 }
 
 pub(crate) struct Link {
@@ -42,6 +46,9 @@ pub(crate) struct Link {
     pub strict: bool,
     pub stream: Option<StreamSize>,
     pub dialect: Dialect,
+    /// Is it encrypted?
+    #[cfg_attr(not(feature = "secure"), allow(dead_code))]
+    pub secure: bool,
     pub hub: Arc<Hub>,
     /// This end of the TCP connection and the other.
     pub(super) ends: (SocketAddrV4, SocketAddrV4),
@@ -51,6 +58,8 @@ pub(crate) struct Link {
     reading: Mutex<Option<Arc<TcpStream>>>,
     /// The way out: the queue, and who may write to the socket.
     pub(super) outbox: Outbox,
+    /// The way in of an encrypted connection, for the reader's thread.
+    pub(super) opening: Option<Mutex<Opening>>,
     /// The size of a stream's messages; 0 until the first message in either direction says it.
     pub(super) stream_size: AtomicUsize,
     /// A peerpy whose own message was the stream's first goes on waiting for a header until its
@@ -154,10 +163,12 @@ impl Link {
         ends: (SocketAddrV4, SocketAddrV4),
         agreed: Agreement,
         slot: Slot,
+        session: Option<Session>,
     ) -> Arc<Link> {
         if agreed.dialect == Dialect::Peerpy {
             reset_if_it_dies(socket);
         }
+        let (sealing, opening) = split(session);
         let stream_size = match agreed.stream {
             Some(StreamSize::Of(size)) => size,
             _ => 0,
@@ -169,10 +180,12 @@ impl Link {
             strict: agreed.strict,
             stream: agreed.stream,
             dialect: agreed.dialect,
+            secure: agreed.secure,
             hub: Arc::clone(hub),
             ends,
             reading: Mutex::new(Some(Arc::clone(socket))),
-            outbox: Outbox::new(Arc::clone(socket)),
+            outbox: Outbox::new(Arc::clone(socket), sealing),
+            opening: opening.map(Mutex::new),
             stream_size: AtomicUsize::new(stream_size),
             headerless: AtomicBool::new(false),
             life: Mutex::default(),
@@ -450,9 +463,8 @@ impl Link {
         let Some(socket) = self.outbox.socket() else {
             return;
         };
-        if self
-            .read_ahead
-            .read(&socket, deadline, self.hub.settings.receive_queue_bytes)
+        let limit = self.hub.settings.receive_queue_bytes;
+        if self.read_ahead.read(self, &socket, deadline, limit)
             && self.end_of_input(&socket).is_ok()
         {
             let clean = acknowledged(&socket, deadline);

@@ -7,6 +7,7 @@
 //! | `ask`, `answer` | the handshake, on the side that asks and on the one that is asked |
 //! | `handshake` | what both need |
 //! | `link` | one connection, whatever its type: its life and its end |
+//! | `cipher` | an encrypted connection's bytes, on their way in and out |
 //! | `reader` | the thread that reads a connection |
 //! | `inbox` | what it hands to the program: a queue, bounded in messages and bytes |
 //! | `intake` | the reader's end of it |
@@ -26,6 +27,7 @@ pub(crate) mod answer;
 pub(crate) mod ask;
 mod batch;
 mod channel;
+mod cipher;
 pub(crate) mod discovery;
 #[cfg(test)]
 mod faults;

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
+use super::cipher::Sealing;
 use super::lock;
+use super::socket::write_now;
 use crate::error::{CloseReason, SendError};
 use crate::format::{DataType, Dialect};
 use crate::proto::header::HEADER_LEN;
@@ -33,6 +35,8 @@ pub(super) struct Queue {
     pub listed: bool,
     /// The flusher will give the buffers' memory back.
     pub grown: bool,
+    /// Of an encrypted connection; the holder of `busy` takes it along.
+    pub sealing: Option<Sealing>,
     /// Bytes that the holder of `busy` is writing.
     pub in_flight: usize,
     /// Someone writes to the socket without holding the lock.
@@ -69,7 +73,12 @@ pub(super) enum Fin {
 
 impl Queue {
     pub fn used(&self) -> usize {
-        self.pending.len() + self.in_flight
+        self.pending.len() + self.in_flight + self.sealed()
+    }
+
+    /// Bytes that are sealed and not yet written: the socket is full.
+    pub fn sealed(&self) -> usize {
+        self.sealing.as_ref().map_or(0, Sealing::left)
     }
 
     /// Someone writes, and looks at `pending` afterwards.
@@ -78,7 +87,19 @@ impl Queue {
     }
 
     pub fn is_idle(&self) -> bool {
-        !self.busy && self.pending.is_empty()
+        !self.busy && !self.has_work()
+    }
+
+    /// Is there something to be written?
+    pub fn has_work(&self) -> bool {
+        !self.pending.is_empty() || self.sealed() > 0
+    }
+
+    fn drop_all(&mut self) {
+        self.pending = Vec::new();
+        if let Some(sealing) = &mut self.sealing {
+            sealing.clear();
+        }
     }
 
     /// A message of this size was counted, and not accepted after all.
@@ -89,13 +110,14 @@ impl Queue {
 }
 
 impl Outbox {
-    pub fn new(socket: Arc<TcpStream>) -> Outbox {
+    pub fn new(socket: Arc<TcpStream>, sealing: Option<Sealing>) -> Outbox {
         let queue = Queue {
             socket: Some(socket),
             pending: Vec::new(),
             spare: Vec::new(),
             listed: false,
             grown: false,
+            sealing,
             in_flight: 0,
             busy: false,
             writer: false,
@@ -164,7 +186,7 @@ impl Outbox {
         let mut queue = lock(&self.queue);
         queue.closed.get_or_insert(reason);
         self.closing.store(true, Ordering::SeqCst);
-        queue.pending = Vec::new();
+        queue.drop_all();
         self.room.notify_all();
         self.work.notify_one();
         queue.socket.take()
@@ -225,10 +247,25 @@ impl Outbox {
         if queue.waiters > 0 {
             self.room.notify_all();
         }
-        if queue.fin == Fin::WhenEmpty && queue.is_idle() {
+        if queue.fin == Fin::WhenEmpty && queue.is_idle() && self.seal_end(queue) {
             queue.fin = Fin::Sent;
             if let Some(socket) = &queue.socket {
                 let _ = socket.shutdown(Shutdown::Write);
+            }
+        }
+    }
+
+    /// The end of an encrypted connection has a record of its own; `false`: it is still to be
+    /// written, as what is queued is.
+    fn seal_end(&self, queue: &mut Queue) -> bool {
+        let (Some(sealing), Some(socket)) = (&mut queue.sealing, &queue.socket) else {
+            return true;
+        };
+        match sealing.end(|records| write_now(socket, records)) {
+            Ok(written) => written,
+            Err(error) => {
+                self.fail(queue, &error);
+                true
             }
         }
     }
@@ -239,7 +276,7 @@ impl Outbox {
         let reason = CloseReason::from_io(error);
         queue.failure.get_or_insert(reason.clone());
         queue.closed.get_or_insert(reason);
-        queue.pending = Vec::new();
+        queue.drop_all();
         if let Some(socket) = &queue.socket {
             let _ = socket.shutdown(Shutdown::Read);
         }

@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::io::{self, Read};
+use std::io;
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -212,11 +212,11 @@ impl Reader {
         let socket = self.link.reading()?;
         self.spin.until(|| is_readable(&socket));
         loop {
-            match (&*socket).read(&mut self.bytes[self.end..]) {
+            match self.link.read(&socket, &mut self.bytes[self.end..]) {
                 Ok(0) => return self.link.end_of_input(&socket).map(|()| 0),
                 Ok(n) => return Ok(n),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(CloseReason::from_io(&error)),
+                Err(error) => return Err(self.link.why_unread(&socket, &error)),
             }
         }
     }
@@ -234,8 +234,7 @@ impl Reader {
         while body.len() < size {
             let want = (size - body.len()).min(body.len().max(reserve));
             body.reserve_exact(want);
-            let read = (&*socket).take(want as u64).read_to_end(&mut body);
-            match read {
+            match self.link.read_onto(&socket, &mut body, want) {
                 Ok(n) if n == want => {}
                 Ok(_) => {
                     return self
@@ -243,7 +242,7 @@ impl Reader {
                         .end_of_input(&socket)
                         .and(Err(CloseReason::Truncated));
                 }
-                Err(error) => return Err(CloseReason::from_io(&error)),
+                Err(error) => return Err(self.link.why_unread(&socket, &error)),
             }
         }
         self.largest = self.largest.max(size);
@@ -301,6 +300,15 @@ impl Link {
             _ => Ok(()),
         }
     }
+
+    /// A read met this.
+    fn why_unread(&self, socket: &TcpStream, error: &io::Error) -> CloseReason {
+        match CloseReason::from_io(error) {
+            // Only what the socket says; its cause may be here.
+            CloseReason::Cut => self.end_of_input(socket).err().unwrap_or(CloseReason::Cut),
+            reason => reason,
+        }
+    }
 }
 
 fn why(error: FrameError) -> CloseReason {
@@ -331,7 +339,7 @@ pub(super) struct ReadAhead {
 
 impl ReadAhead {
     /// Reads until the end of input (`true`), an error, the deadline, or `limit` bytes.
-    pub fn read(&self, socket: &TcpStream, deadline: Instant, limit: usize) -> bool {
+    pub fn read(&self, link: &Link, socket: &TcpStream, deadline: Instant, limit: usize) -> bool {
         self.used.store(true, Ordering::SeqCst);
         let mut state = lock(&self.state);
         let mut chunk = [0; 4096];
@@ -341,7 +349,7 @@ impl ReadAhead {
                 break false;
             }
             let _ = socket.set_read_timeout(Some(left));
-            match (&mut &*socket).read(&mut chunk) {
+            match link.read(socket, &mut chunk) {
                 Ok(0) => break true,
                 Ok(n) => state.0.extend_from_slice(&chunk[..n]),
                 Err(error) => match error.kind() {

@@ -97,7 +97,7 @@ impl Link {
             }
             Burst::note();
         }
-        if written == Some(header_len + payload.len()) {
+        if written == Some(header_len + payload.len()) && !queue.has_work() {
             outbox.settle(&mut queue);
             return Ok(());
         }
@@ -136,7 +136,7 @@ impl Link {
     /// Writes what has gathered, unless someone is at it.
     pub(super) fn hurry(self: &Arc<Link>) {
         let queue = lock(&self.outbox.queue);
-        if !queue.is_held() && !queue.pending.is_empty() {
+        if !queue.is_held() && queue.has_work() {
             self.write_gathered(queue);
         }
     }
@@ -248,11 +248,15 @@ impl Link {
         let Some(socket) = &queue.socket else {
             return Ok(0);
         };
-        let parts = [
-            IoSlice::new(&queue.header[..header_len]),
-            IoSlice::new(payload),
-        ];
-        match write_now(socket, &parts[usize::from(header_len == 0)..]) {
+        let parts = [&queue.header[..header_len], payload];
+        let result = match &mut queue.sealing {
+            None => {
+                let parts = parts.map(IoSlice::new);
+                write_now(socket, &parts[usize::from(header_len == 0)..])
+            }
+            Some(sealing) => sealing.write(parts, |records| write_now(socket, records)),
+        };
+        match result {
             Ok(written) => Ok(written),
             Err(error) if is_pause(&error) => Ok(0),
             Err(error) => {
@@ -280,12 +284,13 @@ impl Link {
         };
         queue.busy = true;
         queue.in_flight = total;
+        let mut sealing = queue.sealing.take();
         drop(queue);
 
         let mut written = 0;
         let mut tried = false;
         let result = loop {
-            if written == total {
+            if written == total && sealing.as_ref().is_none_or(|sealing| sealing.left() == 0) {
                 break Ok(());
             }
             if outbox.closing.load(Ordering::SeqCst) {
@@ -295,13 +300,19 @@ impl Link {
                 break Ok(());
             }
             let parts = [
-                IoSlice::new(&header[written.min(header_len)..header_len]),
-                IoSlice::new(&payload[written.saturating_sub(header_len)..]),
+                &header[written.min(header_len)..header_len],
+                &payload[written.saturating_sub(header_len)..],
             ];
-            let parts = &parts[usize::from(written >= header_len)..];
             let write = if tried { write_slice } else { write_now };
             tried = true;
-            match write(&socket, parts) {
+            let result = match &mut sealing {
+                None => {
+                    let parts = parts.map(IoSlice::new);
+                    write(&socket, &parts[usize::from(written >= header_len)..])
+                }
+                Some(sealing) => sealing.write(parts, |records| write(&socket, records)),
+            };
+            match result {
                 Ok(n) => written += n,
                 Err(error) if is_pause(&error) => {}
                 Err(error) => break Err(error),
@@ -312,6 +323,7 @@ impl Link {
         let mut queue = lock(&outbox.queue);
         queue.busy = false;
         queue.in_flight = 0;
+        queue.sealing = sealing;
         Burst::note();
         if let Err(error) = result {
             queue.take_back(payload.len());

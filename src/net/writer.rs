@@ -24,7 +24,7 @@ impl Link {
     /// After a write outside the lock: others may have queued messages meanwhile.
     pub(super) fn go_on(self: &Arc<Link>, mut queue: MutexGuard<'_, Queue>) {
         self.outbox.settle(&mut queue);
-        if !queue.is_held() && !queue.pending.is_empty() {
+        if !queue.is_held() && queue.has_work() {
             self.see_to(queue);
         }
     }
@@ -32,7 +32,7 @@ impl Link {
     /// Sees to it that what has gathered is written when the sender has gone quiet; or at once, by
     /// the writer thread, where it is much or the end.
     pub(super) fn see_to(self: &Arc<Link>, mut queue: MutexGuard<'_, Queue>) {
-        if queue.pending.len() >= GATHERED || queue.closed.is_some() {
+        if queue.pending.len() >= GATHERED || queue.sealed() > 0 || queue.closed.is_some() {
             return self.wake_writer(queue);
         }
         if !queue.listed {
@@ -55,15 +55,20 @@ impl Link {
         let mut batch = std::mem::take(&mut queue.spare);
         std::mem::swap(&mut batch, &mut queue.pending);
         queue.busy = true;
-        queue.in_flight = batch.len();
+        queue.in_flight = batch.len() + queue.sealed();
+        let mut sealing = queue.sealing.take();
         drop(queue);
 
         let mut written = 0;
         let failure = loop {
-            if written == batch.len() {
-                break None;
-            }
-            match write_now(&socket, &[IoSlice::new(&batch[written..])]) {
+            let rest = &batch[written..];
+            let result = match &mut sealing {
+                None if rest.is_empty() => break None,
+                None => write_now(&socket, &[IoSlice::new(rest)]),
+                Some(sealing) if rest.is_empty() && sealing.left() == 0 => break None,
+                Some(sealing) => sealing.write([rest, &[]], |records| write_now(&socket, records)),
+            };
+            match result {
                 Ok(n) => written += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => break (!is_pause(&error)).then_some(error),
@@ -74,10 +79,12 @@ impl Link {
         let mut queue = lock(&self.outbox.queue);
         queue.busy = false;
         queue.in_flight = 0;
+        queue.sealing = sealing;
         if let Some(error) = failure {
             self.outbox.fail(&mut queue, &error);
         }
-        let is_full = written < batch.len() && queue.socket.is_some() && queue.failure.is_none();
+        let is_left = written < batch.len() || queue.sealed() > 0;
+        let is_full = is_left && queue.socket.is_some() && queue.failure.is_none();
         if is_full {
             batch.drain(..written);
             batch.extend_from_slice(&queue.pending);
@@ -97,7 +104,7 @@ impl Link {
         let mut queue = lock(&self.outbox.queue);
         queue.listed = false;
         let first = !std::mem::replace(&mut queue.grown, true);
-        if !queue.is_held() && !queue.pending.is_empty() {
+        if !queue.is_held() && queue.has_work() {
             self.write_gathered(queue);
         }
         first
@@ -142,7 +149,7 @@ impl Link {
                 self.write_pending(&mut Vec::new());
                 let mut queue = lock(&self.outbox.queue);
                 // Others left theirs to us as long as we were the writer.
-                if queue.busy || queue.pending.is_empty() || queue.socket.is_none() {
+                if queue.busy || !queue.has_work() || queue.socket.is_none() {
                     queue.writer = false;
                     break;
                 }
@@ -154,16 +161,27 @@ impl Link {
     /// left to write, or a thread for it again.
     pub(super) fn write_some(self: &Arc<Link>) -> bool {
         let mut queue = lock(&self.outbox.queue);
-        if !queue.busy && !queue.pending.is_empty() {
-            let write = |socket: &TcpStream| write_now(socket, &[IoSlice::new(&queue.pending)]);
-            match queue.socket.as_deref().map(write) {
+        if !queue.busy && queue.has_work() {
+            let Queue {
+                socket,
+                pending,
+                sealing,
+                ..
+            } = &mut *queue;
+            let write = |socket: &TcpStream| match sealing {
+                None => write_now(socket, &[IoSlice::new(pending)]),
+                Some(sealing) => {
+                    sealing.write([pending, &[]], |records| write_now(socket, records))
+                }
+            };
+            match socket.as_deref().map(write) {
                 Some(Ok(written)) => drop(queue.pending.drain(..written)),
                 Some(Err(error)) if !is_pause(&error) => self.outbox.fail(&mut queue, &error),
                 _ => {}
             }
             self.outbox.settle(&mut queue);
         }
-        let left = queue.socket.is_some() && (queue.busy || !queue.pending.is_empty());
+        let left = queue.socket.is_some() && (queue.busy || queue.has_work());
         queue.writer = left;
         drop(queue);
         if !left {
@@ -188,7 +206,7 @@ impl Link {
                 queue.writer = false;
                 return;
             }
-            if !queue.busy && !queue.pending.is_empty() {
+            if !queue.busy && queue.has_work() {
                 continue;
             }
             queue.parked = true;
@@ -197,7 +215,7 @@ impl Link {
                 .wait_timeout(queue, RETIRE)
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
             queue.parked = false;
-            if timeout.timed_out() && queue.pending.is_empty() {
+            if timeout.timed_out() && !queue.has_work() {
                 queue.writer = false;
                 drop(queue);
                 self.trim_queue();
@@ -210,20 +228,29 @@ impl Link {
     fn write_pending(&self, batch: &mut Vec<u8>) {
         let outbox = &self.outbox;
         let mut queue = lock(&outbox.queue);
-        while !queue.busy && !queue.pending.is_empty() {
+        while !queue.busy && queue.has_work() {
             let Some(socket) = queue.socket.clone() else {
                 return;
             };
             batch.clear();
             std::mem::swap(batch, &mut queue.pending);
             queue.busy = true;
-            queue.in_flight = batch.len();
+            queue.in_flight = batch.len() + queue.sealed();
+            let mut sealing = queue.sealing.take();
             drop(queue);
 
             let mut rest = &batch[..];
             let mut failure = None;
-            while !rest.is_empty() && !self.is_dead() {
-                match write_slice(&socket, &[IoSlice::new(rest)]) {
+            while !self.is_dead() {
+                let result = match &mut sealing {
+                    None if rest.is_empty() => break,
+                    None => write_slice(&socket, &[IoSlice::new(rest)]),
+                    Some(sealing) if rest.is_empty() && sealing.left() == 0 => break,
+                    Some(sealing) => {
+                        sealing.write([rest, &[]], |records| write_slice(&socket, records))
+                    }
+                };
+                match result {
                     Ok(n) => rest = &rest[n..],
                     Err(error) if is_pause(&error) => {}
                     Err(error) => {
@@ -237,6 +264,7 @@ impl Link {
             queue = lock(&outbox.queue);
             queue.busy = false;
             queue.in_flight = 0;
+            queue.sealing = sealing;
             if let Some(error) = failure {
                 outbox.fail(&mut queue, &error);
             }

@@ -30,6 +30,7 @@ pub(crate) enum HeaderError {
     Number { key: &'static str, value: String },
     Address { key: &'static str, value: String },
     DataType(String),
+    Suite(String),
     Unexpected { expected: &'static str, got: String },
 }
 
@@ -54,6 +55,7 @@ impl fmt::Display for HeaderError {
                 write!(f, "{key}=`{}` is not IP:PORT", value.escape_debug())
             }
             Self::DataType(name) => write!(f, "unknown data type `{}`", name.escape_debug()),
+            Self::Suite(name) => write!(f, "unknown secure=`{}`", name.escape_debug()),
             Self::Unexpected { expected, got } => {
                 write!(
                     f,
@@ -161,6 +163,15 @@ impl<'a> Fields<'a> {
     fn is_lanpeer(&self) -> bool {
         self.get("v").is_some_and(|v| !matches!(v, "" | "0"))
     }
+
+    fn suite(&self) -> Result<Option<Suite>, HeaderError> {
+        match self.get("secure") {
+            None => Ok(None),
+            Some("aes") => Ok(Some(Suite::Aes)),
+            Some("chacha") => Ok(Some(Suite::ChaCha)),
+            Some(other) => Err(HeaderError::Suite(other.to_owned())),
+        }
+    }
 }
 
 /// Builds a header; what does not fit into 128 bytes is an error, never cut.
@@ -218,6 +229,24 @@ pub(crate) struct Hello {
     pub stream: Option<Stream>,
     /// The asker understands lanpeer's extensions (`v=1`).
     pub lanpeer: bool,
+    /// The connection is to be encrypted; if with AES, then ChaCha20 would do as well.
+    pub secure: Option<Suite>,
+}
+
+/// How a connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Suite {
+    Aes,
+    ChaCha,
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Suite::Aes => "aes",
+            Suite::ChaCha => "chacha",
+        })
+    }
 }
 
 /// How a stream says its size.
@@ -267,6 +296,7 @@ impl Hello {
             strict,
             stream,
             lanpeer: fields.is_lanpeer(),
+            secure: fields.suite()?,
         })
     }
 
@@ -297,6 +327,9 @@ impl Hello {
             if self.lanpeer {
                 writer = writer.pair("v", "1");
             }
+            if let Some(suite) = self.secure {
+                writer = writer.pair("secure", suite);
+            }
             writer.finish()
         };
         // `peer_name` is what peerpy needs, `address_name` what its manual says.
@@ -307,8 +340,13 @@ impl Hello {
 /// The answer to a HELLO.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    Accept { lanpeer: bool },
-    Deny { reason: Option<String> },
+    Accept {
+        lanpeer: bool,
+        secure: Option<Suite>,
+    },
+    Deny {
+        reason: Option<String>,
+    },
 }
 
 impl Answer {
@@ -317,6 +355,7 @@ impl Answer {
         match fields.word() {
             "ACCEPT" => Ok(Answer::Accept {
                 lanpeer: fields.is_lanpeer(),
+                secure: fields.suite()?,
             }),
             "DENY" => Ok(Answer::Deny {
                 reason: fields.get("reason").map(str::to_owned),
@@ -336,8 +375,16 @@ impl Answer {
 
     pub fn write(&self) -> Result<[u8; HEADER_LEN], HeaderError> {
         match self {
-            Answer::Accept { lanpeer: true } => HeaderWriter::new("ACCEPT").pair("v", "1").finish(),
-            Answer::Accept { lanpeer: false } => HeaderWriter::new("ACCEPT").finish(),
+            Answer::Accept { lanpeer, secure } => {
+                let mut writer = HeaderWriter::new("ACCEPT");
+                if *lanpeer {
+                    writer = writer.pair("v", "1");
+                }
+                if let Some(suite) = secure {
+                    writer = writer.pair("secure", suite);
+                }
+                writer.finish()
+            }
             Answer::Deny {
                 reason: Some(reason),
             } => HeaderWriter::new("DENY").pair("reason", reason).finish(),

@@ -8,6 +8,7 @@
 //! stream       only payloads, all of one size; the first after a DATA header, unless HELLO named the size
 //! keepalive    PING|||…   between messages, from peerpy only; no message
 //! end          TCP's FIN
+//! encrypted    HELLO and ACCEPT with secure=…, two messages of 48 bytes, and then records; see `secure`
 //! discovery    PING IP:PORT|pinger=IP:PORT&…   and   PONG IP:PORT|ponger=IP:PORT&…           UDP, 128 bytes
 //! ```
 //!

@@ -34,10 +34,21 @@ const SETTLED: Duration = Duration::from_millis(400);
 
 /// A builder for tests: patient, so that a busy machine fails none of them.
 pub fn builder() -> PeerBuilder {
-    Peer::builder()
+    secured(Peer::builder())
         .invisible(true)
         .timeout(SOON)
         .close_timeout(SOON)
+}
+
+/// With `LANPEER_TEST_SECURE` set, and the feature, every peer has a secret: then the tests of what
+/// connections do are tests of encrypted ones. Those in which a bare socket plays a peer fail then.
+pub fn secured(builder: PeerBuilder) -> PeerBuilder {
+    #[cfg(feature = "secure")]
+    if std::env::var_os("LANPEER_TEST_SECURE").is_some() {
+        let secret = "008J-4CT4-ANK7-F24S-NAXW-SQFE-ZWEA".parse();
+        return builder.secret(secret.expect("a secret"));
+    }
+    builder
 }
 
 /// A peer on loopback with the settings of [`builder`].

@@ -8,6 +8,7 @@ mod terminal;
 mod camera;
 mod chatroom;
 mod netcat;
+mod secret;
 mod send_file;
 mod sync_worker;
 mod telemetry;

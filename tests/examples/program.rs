@@ -229,6 +229,14 @@ pub fn path_of(name: &str) -> PathBuf {
             "--manifest-path",
             concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
         ]);
+        for (feature, is_on) in [
+            ("pickle", cfg!(feature = "pickle")),
+            ("secure", cfg!(feature = "secure")),
+        ] {
+            if is_on {
+                cargo.args(["--features", feature]);
+            }
+        }
         match profile.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => {}
             Some(name) => {

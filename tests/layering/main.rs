@@ -15,6 +15,7 @@ use tokens::{Kind, is_separator, tokens, without_tests};
 /// The layers, lowest first, and the modules directly below the crate root that belong to each.
 const LAYERS: &[&[&str]] = &[
     &["proto"],
+    &["secure"],
     &["format"],
     &["error", "options", "event", "neighbour"],
     &["net"],

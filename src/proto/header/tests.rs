@@ -13,6 +13,7 @@ fn hello_takes_either_dialect() {
         strict: true,
         stream: None,
         lanpeer: false,
+        secure: None,
     };
     for text in [
         "HELLO|address_name=10.0.0.7:4000&data_type=json&strict=1",
@@ -58,6 +59,10 @@ fn what_is_malformed_is_named() {
         ("HELLO|a=1&&b=2", NoEquals("".into())),
         ("HELLO|a=1&b=2&a=3", Repeated("a".into())),
         ("HELLO|a=1||||x", Stray("x".into())),
+        (
+            "HELLO|peer_name=1.2.3.4:5&data_type=raw&secure=1",
+            Suite("1".into()),
+        ),
         (
             "HELLO|peer_name=nonsense&data_type=raw",
             address("nonsense"),
@@ -105,6 +110,7 @@ fn the_longest_hello_leaves_out_address_name() {
         strict: true,
         stream: Some(Stream::Of(u64::MAX)),
         lanpeer: true,
+        secure: Some(Suite::ChaCha),
     };
     let bytes = longest.write().unwrap();
     assert!(!String::from_utf8_lossy(&bytes).contains("address_name"));
@@ -172,12 +178,20 @@ fn any_stream() -> impl Strategy<Value = Option<Stream>> {
     ]
 }
 
+fn any_suite() -> impl Strategy<Value = Option<Suite>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(Suite::Aes)),
+        Just(Some(Suite::ChaCha))
+    ]
+}
+
 proptest! {
     #[test]
     fn hello_round_trips(ip: u32, port: u16, data_type in any_type(), strict: bool,
-                         stream in any_stream(), lanpeer: bool) {
+                         stream in any_stream(), lanpeer: bool, secure in any_suite()) {
         let addr = SocketAddrV4::new(ip.into(), port);
-        let hello = Hello { addr, data_type, strict, stream, lanpeer };
+        let hello = Hello { addr, data_type, strict, stream, lanpeer, secure };
         prop_assert_eq!(Hello::parse(&hello.write().unwrap()), Ok(hello));
     }
 
@@ -213,13 +227,19 @@ fn no_beginning_of_a_lanpeers_header_may_be_whole() {
             strict: false,
             stream,
             lanpeer: true,
+            secure: None,
         };
         let header = hello.write().unwrap();
         for end in 0..HEADER_LEN {
             assert!(!Hello::may_be_whole(&header[..end]), "{stream:?} at {end}");
         }
     }
-    let accept = Answer::Accept { lanpeer: true }.write().unwrap();
+    let accept = Answer::Accept {
+        lanpeer: true,
+        secure: None,
+    }
+    .write()
+    .unwrap();
     for end in 0..HEADER_LEN {
         // The word alone is the manual's own form. What ends with padding is never taken for whole.
         let manual = &accept[..end] == b"ACCEPT" || &accept[..end] == b"ACCEPT|";

@@ -1,0 +1,438 @@
+//! What the peers of one group share.
+//!
+//! Longer than other files: half of it is the documentation and the tests of one public type.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use log::warn;
+use ring::rand::{SecureRandom, SystemRandom};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::text::{self, SECRET_LEN};
+
+/// The target of log lines.
+const LOG: &str = "lanpeer";
+
+/// A file that is longer than this holds no secret.
+const MAX_FILE: u64 = 4096;
+
+const PASSPHRASE: std::ops::RangeInclusive<usize> = 12..=1024;
+const CONTEXT: std::ops::RangeInclusive<usize> = 8..=64;
+
+/// A secret that some peers share: only they can connect to each other. Needs the feature `secure`.
+///
+/// 128 bits. It is wiped from memory when it is dropped, and `Debug` does not show it. What it
+/// protects, and what it does not, is in `docs/security.md`.
+///
+/// ```
+/// use lanpeer::{Error, Json, Peer, Secret};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let secret: Secret = "008J-4CT4-ANK7-F24S-NAXW-SQFE-ZWEA".parse()?; // write your own: see `random`
+/// let bob = Peer::builder().secret(secret.clone()).bind("127.0.0.1:0")?;
+/// let alice = Peer::builder().secret(secret).bind("127.0.0.1:0")?;
+/// let stranger = Peer::bind("127.0.0.1:0")?;
+/// # let taker = bob.clone();
+/// # let taking = std::thread::spawn(move || taker.accept::<Json<String>>());
+/// let denied = stranger.connect::<Json<String>>(bob.local_addr());
+/// assert!(matches!(denied, Err(Error::Denied { reason: Some(word), .. }) if word == "secret"));
+/// let to_bob = alice.connect::<Json<String>>(bob.local_addr())?;
+/// assert!(to_bob.is_secure());
+/// # taking.join().unwrap()?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Secret(
+    // In one place, of which moves make no copies.
+    Box<[u8; SECRET_LEN]>,
+);
+
+impl Secret {
+    /// A new secret, from the system's random numbers.
+    ///
+    /// ```
+    /// use lanpeer::Secret;
+    ///
+    /// let secret = Secret::random()?;
+    /// println!("keep this to yourselves: {}", secret.reveal());
+    /// assert_ne!(secret.reveal(), Secret::random()?.reveal());
+    /// # Ok::<(), lanpeer::SecretError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SecretError::System`]: the system has no random numbers.
+    pub fn random() -> Result<Secret, SecretError> {
+        let mut secret = Secret(Box::default());
+        let filled = SystemRandom::new().fill(&mut secret.0[..]);
+        filled.map_err(|_| SecretError::System("random numbers"))?;
+        Ok(secret)
+    }
+
+    /// The secret as text, for a config file or to be read out: seven groups of four letters and
+    /// digits, the last two of them a check. `parse` reads it, in either case, with or without
+    /// hyphens and spaces; `O` is read as 0, `I` and `L` as 1. One or two wrong characters are
+    /// always noticed.
+    ///
+    /// ```
+    /// use lanpeer::{Secret, SecretError};
+    ///
+    /// let secret: Secret = "008j 4ct4 ank7 f24s naxw sqfe zwea".parse()?;
+    /// assert_eq!(secret.reveal(), "008J-4CT4-ANK7-F24S-NAXW-SQFE-ZWEA");
+    /// let wrong = "008J-4CT4-ANK7-F24S-NAXV-SQFE-ZWEA".parse::<Secret>();
+    /// assert!(matches!(wrong, Err(SecretError::Check)));
+    /// # Ok::<(), SecretError>(())
+    /// ```
+    pub fn reveal(&self) -> String {
+        text::write(&self.0)
+    }
+
+    /// The secret in a file: its text, alone but for empty lines and lines that begin with `#`.
+    ///
+    /// Where other users can read the file, that is a `warn` line in the log.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("lanpeer-doc-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// use lanpeer::Secret;
+    ///
+    /// let secret = Secret::random()?;
+    /// secret.save(&path)?; // once, on one machine; then copy the file
+    /// assert_eq!(Secret::from_file(&path)?.reveal(), secret.reveal());
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SecretError::File`], or what `parse` finds wrong with the text.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Secret, SecretError> {
+        let path = path.as_ref();
+        let failed = |source| SecretError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(failed)?;
+        if is_open_to_others(&file).map_err(failed)? {
+            let path = path.display();
+            warn!(target: LOG, "other users can read the secret in {path}: chmod 600 {path}");
+        }
+        // Reserved, so that it never grows and leaves a copy behind.
+        let mut text = Zeroizing::new(String::with_capacity(MAX_FILE as usize + 1));
+        let read = file.take(MAX_FILE + 1).read_to_string(&mut text);
+        if read.map_err(failed)? as u64 > MAX_FILE {
+            return Err(failed(io::ErrorKind::InvalidData.into()));
+        }
+        let is_content = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with('#');
+        let mut lines = text.lines().filter(is_content);
+        match (lines.next(), lines.next()) {
+            (line, None) => line.unwrap_or_default().parse(),
+            _ => Err(failed(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
+    /// Writes the secret to a new file that only this user can read (on Unix; elsewhere with the
+    /// folder's permissions).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("lanpeer-save-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// use lanpeer::{Secret, SecretError};
+    ///
+    /// Secret::random()?.save(&path)?;
+    /// let again = Secret::random()?.save(&path); // never over another
+    /// assert!(matches!(again, Err(SecretError::File { .. })));
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SecretError::File`]: it exists already, or can not be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), SecretError> {
+        let path = path.as_ref();
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let text = Zeroizing::new(self.reveal());
+        let write = || {
+            let mut file = options.open(path)?;
+            file.write_all(text.as_bytes())?;
+            file.write_all(b"\n")
+        };
+        write().map_err(|source| SecretError::File {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// The secret in an environment variable. Other programs of the same user can read those.
+    ///
+    /// ```
+    /// use lanpeer::{Secret, SecretError};
+    ///
+    /// match Secret::from_env("MY_LAB_SECRET") {
+    ///     Err(SecretError::Env { name }) => assert_eq!(name, "MY_LAB_SECRET"), // it is not set
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SecretError::Env`], or what `parse` finds wrong with the text.
+    pub fn from_env(name: &str) -> Result<Secret, SecretError> {
+        let text = std::env::var(name).map_err(|_| SecretError::Env {
+            name: name.to_owned(),
+        })?;
+        Zeroizing::new(text).parse()
+    }
+
+    /// A secret made of words that people remember, which is weaker than a
+    /// [`random`](Secret::random) one: who pretends to be a peer that another connects to can try
+    /// guesses at leisure. Argon2id makes each guess cost 64 MiB of memory and about a fifth of a
+    /// second; so does each call of this. Six words drawn by lot from a list of thousands are
+    /// enough; a sentence from a book is not.
+    ///
+    /// `passphrase` has 12 to 1,024 bytes. `context` has 8 to 64 bytes and need not be secret: the
+    /// name of the installation, say, so that two that have chosen the same words still differ.
+    /// Both are taken byte by byte.
+    ///
+    /// ```
+    /// use lanpeer::Secret;
+    ///
+    /// # fn main() -> Result<(), lanpeer::SecretError> {
+    /// # if cfg!(debug_assertions) {
+    /// #     assert!(Secret::from_passphrase("short", "example lab, hall 3").is_err());
+    /// #     return Ok(()); // it is slow on purpose, and slower without optimization
+    /// # }
+    /// let words = "correct horse battery staple and so on";
+    /// let secret = Secret::from_passphrase(words, "example lab, hall 3")?;
+    /// assert_ne!(secret.reveal(), Secret::from_passphrase(words, "example lab, hall 4")?.reveal());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SecretError::Passphrase`]: too short or too long. [`SecretError::System`]: no memory.
+    pub fn from_passphrase(passphrase: &str, context: &str) -> Result<Secret, SecretError> {
+        if !PASSPHRASE.contains(&passphrase.len()) {
+            let reason = "a passphrase has 12 to 1,024 bytes";
+            return Err(SecretError::Passphrase { reason });
+        }
+        if !CONTEXT.contains(&context.len()) {
+            let reason = "the context of a passphrase has 8 to 64 bytes";
+            return Err(SecretError::Passphrase { reason });
+        }
+        // The second recommended option of RFC 9106, section 4.
+        let mut secret = Secret(Box::default());
+        let params = Params::new(64 << 10, 3, 4, Some(SECRET_LEN));
+        params
+            .map(|params| Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+            .and_then(|argon2| {
+                let (words, salt) = (passphrase.as_bytes(), context.as_bytes());
+                argon2.hash_password_into(words, salt, &mut secret.0[..])
+            })
+            .map_err(|_| SecretError::System("memory for Argon2id"))?;
+        Ok(secret)
+    }
+
+    /// What Noise takes: 32 bytes.
+    pub(super) fn psk(&self) -> Zeroizing<[u8; 32]> {
+        let mut psk = Zeroizing::new(*b"................lanpeer secret 1");
+        psk[..SECRET_LEN].copy_from_slice(&self.0[..]);
+        psk
+    }
+}
+
+impl FromStr for Secret {
+    type Err = SecretError;
+
+    fn from_str(text: &str) -> Result<Secret, SecretError> {
+        let mut secret = Secret(Box::default());
+        text::read(text, &mut secret.0)?;
+        Ok(secret)
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(unix)]
+fn is_open_to_others(file: &File) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(file.metadata()?.mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open_to_others(_: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Why there is no [`Secret`]. Never says what stood in its place.
+///
+/// ```
+/// use lanpeer::{Secret, SecretError};
+///
+/// let error = "not a secret".parse::<Secret>().unwrap_err();
+/// assert!(matches!(error, SecretError::Length { characters: 10 }));
+/// assert_eq!(error.to_string(), "10 characters: a secret has 28, in seven groups of four");
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SecretError {
+    /// A secret has 28 characters, hyphens and spaces not counted.
+    Length {
+        /// How many there were.
+        characters: usize,
+    },
+    /// A character that no secret has.
+    Character {
+        /// How many characters stand before it.
+        position: usize,
+    },
+    /// The check does not fit: a typing error.
+    Check,
+    /// The file can not be read or written, or holds something else than one secret.
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The environment variable is not set, or is no text.
+    Env {
+        /// Its name.
+        name: String,
+    },
+    /// A passphrase or its context is too short or too long.
+    Passphrase {
+        /// Which, and what its length may be.
+        reason: &'static str,
+    },
+    /// The system has none of what is needed.
+    System(&'static str),
+}
+
+impl fmt::Display for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SecretError::Length { characters } => {
+                write!(
+                    f,
+                    "{characters} characters: a secret has 28, in seven groups of four"
+                )
+            }
+            SecretError::Character { position } => {
+                write!(f, "character {} is none that a secret has", position + 1)
+            }
+            SecretError::Check => f.write_str("a typing error: the secret's check does not fit"),
+            SecretError::File { path, source } if source.kind() == io::ErrorKind::InvalidData => {
+                write!(f, "{} holds something else than one secret", path.display())
+            }
+            SecretError::File { path, source } => write!(f, "{}: {source}", path.display()),
+            SecretError::Env { name } => {
+                write!(
+                    f,
+                    "the environment variable {name} is not set, or is no text"
+                )
+            }
+            SecretError::Passphrase { reason } => f.write_str(reason),
+            SecretError::System(what) => write!(f, "the system has no {what}"),
+        }
+    }
+}
+
+impl std::error::Error for SecretError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            SecretError::File { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_and_errors_show_nothing_of_it() {
+        let secret = Secret::random().unwrap();
+        assert_eq!(format!("{secret:?} {secret:#?}"), "Secret(..) Secret(..)");
+        let mut wrong = secret.reveal();
+        wrong.replace_range(0..1, if wrong.starts_with('7') { "8" } else { "7" });
+        let error = wrong.parse::<Secret>().unwrap_err();
+        for shown in [format!("{error}"), format!("{error:?}")] {
+            assert!(!shown.contains(&wrong[5..9]), "{shown}");
+        }
+    }
+
+    #[test]
+    fn passphrases_have_their_limits() {
+        for (passphrase, context) in [
+            ("eleven byte", "12345678"),
+            ("twelve bytes", "1234567"),
+            (&*"x".repeat(1025), "12345678"),
+            ("twelve bytes", &*"x".repeat(65)),
+        ] {
+            let made = Secret::from_passphrase(passphrase, context);
+            assert!(matches!(made, Err(SecretError::Passphrase { .. })));
+        }
+    }
+
+    /// Checked against argon2-cffi 25.1, `hash_secret_raw(…, 3, 65536, 4, 16, Type.ID)`.
+    #[test]
+    fn a_passphrase_is_what_others_make_of_it() {
+        let secret = Secret::from_passphrase("twelve bytes", "12345678").unwrap();
+        assert_eq!(secret.reveal(), "8AYJ-KPNN-MR7H-RHWY-YSYT-YC4N-BCFK");
+    }
+
+    #[test]
+    fn files() {
+        let name = format!("lanpeer-secret-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let text = "008J-4CT4-ANK7-F24S-NAXW-SQFE-ZWEA";
+        let read = |content: &str| {
+            std::fs::write(&path, content).unwrap();
+            Secret::from_file(&path)
+        };
+        let noted = format!("# of the lab\n\n  {text}  \n# the end\n");
+        assert_eq!(read(&noted).unwrap().reveal(), text);
+        let twice = read(&format!("{text}\n{text}\n")).unwrap_err();
+        assert!(matches!(twice, SecretError::File { .. }), "{twice:?}");
+        let none = read("# nothing\n").unwrap_err();
+        assert!(matches!(none, SecretError::Length { characters: 0 }));
+        let large = read(&"#\n".repeat(4096)).unwrap_err();
+        assert!(matches!(large, SecretError::File { .. }), "{large:?}");
+        assert!(!format!("{twice} {large}").contains("008J"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(
+            Secret::from_file(&path),
+            Err(SecretError::File { .. })
+        ));
+
+        let secret: Secret = text.parse().unwrap();
+        secret.save(&path).unwrap();
+        assert!(!is_open_to_others(&File::open(&path).unwrap()).unwrap());
+        assert_eq!(Secret::from_file(&path).unwrap().reveal(), text);
+        #[cfg(unix)]
+        {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+            std::fs::set_permissions(&path, mode).unwrap();
+            assert!(is_open_to_others(&File::open(&path).unwrap()).unwrap());
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,38 @@
+//! The feature `secure`: connections that only those can make who hold the same secret.
+#![cfg(feature = "secure")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod proxy;
+
+mod rules;
+mod talk;
+mod tampering;
+
+use common::{DEADLINE, builder, spawn};
+use lanpeer::{Connection, Format, Peer, PeerBuilder, Secret};
+
+/// Of every test that needs one.
+pub fn secret() -> Secret {
+    "008J-4CT4-ANK7-F24S-NAXW-SQFE-ZWEA"
+        .parse()
+        .expect("a secret")
+}
+
+/// Settings of a peer that has the secret; nothing is overdue on a busy machine.
+pub fn secured() -> PeerBuilder {
+    builder().timeout(DEADLINE).secret(secret())
+}
+
+/// On a free port of loopback.
+pub fn bind(builder: PeerBuilder) -> Peer {
+    builder.bind("127.0.0.1:0").expect("a free port")
+}
+
+/// Her end and his end of a connection.
+pub fn connect<F: Format + 'static>(alice: &Peer, bob: &Peer) -> (Connection<F>, Connection<F>) {
+    let taker = bob.clone();
+    let taking = spawn(move || taker.accept::<F>().expect("accepted"));
+    let to_bob = alice.connect::<F>(bob.local_addr()).expect("connected");
+    (to_bob, taking.wait("accept"))
+}
