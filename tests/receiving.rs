@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lanpeer::crossbeam_channel::{Select, never, select};
-use lanpeer::{Bytes, CloseReason, Connection, RecvTimeoutError, SendError, TryRecvError};
+use lanpeer::{Bytes, CloseReason, Connection, Event, RecvTimeoutError, SendError, TryRecvError};
 use peers::*;
 
 /// What the kernel's buffers of one connection on loopback may hold, generously.
@@ -622,5 +622,46 @@ fn spinning_changes_nothing_but_the_time() {
         assert!(spent <= Duration::from_millis(100), "{spent:?} in 300 ms");
         to_bob.close().unwrap();
         assert_eq!(echo.finish(), Some(CloseReason::ClosedThere));
+    });
+}
+
+/// The reader may wait for room while the connection is killed and the channel asked for.
+#[test]
+fn a_channel_asked_for_after_an_abort_holds_nobody_up() {
+    test(|| {
+        for _ in 0..20 {
+            let (_alice, bob, to_bob, to_alice) =
+                pair_of::<Bytes>(builder(), builder().receive_queue_bytes(10_000));
+            for number in 0..20 {
+                to_bob.send(&numbered(number, 2_000)).unwrap();
+            }
+            eventually("a full queue", || {
+                to_alice.stats().receive_queue_messages >= 4
+            });
+            to_alice.abort();
+            let messages = to_alice.receiver();
+            let ended = |event: &Event| matches!(event, Event::Closed { .. });
+            let events = bob.events();
+            let end = std::iter::from_fn(|| events.recv_timeout(SOON).ok()).find(ended);
+            assert!(end.is_some(), "the reader has not ended");
+            assert_eq!(messages.iter().count(), 4);
+        }
+    });
+}
+
+#[test]
+fn spinning_ends_at_the_deadline() {
+    test(|| {
+        let spinning = || builder().spin(Duration::from_millis(10));
+        let (_alice, _bob, _to_bob, to_alice) = pair_of::<Bytes>(spinning(), spinning());
+        let waits = (0..20).map(|_| {
+            let begin = Instant::now();
+            let none = to_alice.recv_timeout(Duration::from_micros(100));
+            assert_eq!(none, Err(RecvTimeoutError::Timeout));
+            begin.elapsed()
+        });
+        // The quickest: a busy machine makes the others late.
+        let quickest = waits.min().unwrap();
+        assert!(quickest < Duration::from_millis(10), "{quickest:?}");
     });
 }

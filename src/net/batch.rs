@@ -84,6 +84,9 @@ impl<T> Batch<T> {
         if self.items.is_empty() {
             return swap(self, other);
         }
+        if other.items.is_empty() {
+            return;
+        }
         self.plain.drain(..take(&mut self.read));
         self.plain
             .extend_from_slice(&other.plain[take(&mut other.read)..]);

@@ -72,6 +72,10 @@ impl<T> ChannelIntake<T> {
             if abandoned.load(Ordering::SeqCst) {
                 return Ok(false);
             }
+            // Killed before this channel was made, nobody dropped its kill switch.
+            if link.is_dead() {
+                return Err(killed(link));
+            }
             match self.killed.recv_timeout(pause) {
                 Err(RecvTimeoutError::Disconnected) => return Err(killed(link)),
                 _ => pause = (pause * 2).min(LOOK_MAX),

@@ -135,7 +135,7 @@ impl<T: Send + 'static> Inbox<T> {
                 spun = true;
                 drop(arrived);
                 let news = || self.shared.handed_over.load(Ordering::Acquire) != seen;
-                self.shared.spin.until(news);
+                self.shared.spin.until(deadline, news);
                 continue;
             }
             arrived.waiters += 1;

@@ -138,6 +138,8 @@ impl<T: Send + 'static> Intake<T> {
             self.abandoned = true;
         } else {
             arrived.batch.append(&mut self.fresh);
+            // It may have changed places with one that has grown.
+            self.fresh.trim();
             self.waiting = arrived.before + arrived.batch.amount();
             let waiters = arrived.waiters;
             self.shared.handed_over.fetch_add(1, Ordering::Release);

@@ -146,7 +146,7 @@ pub struct Stats {
     pub messages_sent: u64,
     /// Their payloads, in bytes.
     pub bytes_sent: u64,
-    /// Messages read and decoded, whether or not the program has taken them yet.
+    /// Messages read, whether or not the program has taken them yet.
     pub messages_received: u64,
     /// Their payloads, in bytes.
     pub bytes_received: u64,

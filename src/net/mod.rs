@@ -52,7 +52,7 @@ pub(crate) use socket::resolve;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The target of log lines, which is not to change when a module does. `docs/manual/logging.md`
+/// The target of log lines, which is not to change when a module does. `docs/logging.md`
 /// lists every line.
 const LOG: &str = "lanpeer";
 

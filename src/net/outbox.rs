@@ -16,7 +16,7 @@ use crate::proto::header::HEADER_LEN;
 
 pub(super) struct Outbox {
     pub queue: Mutex<Queue>,
-    /// No more messages are accepted: one that is being written waits for nothing more.
+    /// A close or a kill has come: a message that is being written waits for nothing more.
     pub closing: AtomicBool,
     /// Signalled when bytes have left the queue, or it has ended.
     pub room: Condvar,

@@ -53,16 +53,16 @@ impl Pulse {
         }
     }
 
-    /// Something is being sent. Costs a load while the thread is awake.
+    /// Something was written. Costs a load while the thread is awake.
     #[inline]
-    pub fn note_send(&self, hub: &Arc<Hub>) {
+    pub fn note_write(&self, hub: &Arc<Hub>) {
         if self.keepalive.is_some() && !self.sent.load(Ordering::Relaxed) {
-            self.note_first_send(hub);
+            self.note_first_write(hub);
         }
     }
 
     #[cold]
-    fn note_first_send(&self, hub: &Arc<Hub>) {
+    fn note_first_write(&self, hub: &Arc<Hub>) {
         if !self.sent.swap(true, Ordering::SeqCst) {
             self.wake(hub, |_| ());
         }

@@ -1,5 +1,5 @@
 //! The thread that reads one connection: bytes from the socket, through the decoder, to the
-//! program's channel or handler.
+//! program's receive queue or handler.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -210,7 +210,7 @@ impl Reader {
         take.pause(&self.link)?;
         Burst::end();
         let socket = self.link.reading()?;
-        self.spin.until(|| is_readable(&socket));
+        self.spin.until(None, || is_readable(&socket));
         loop {
             match self.link.read(&socket, &mut self.bytes[self.end..]) {
                 Ok(0) => return self.link.end_of_input(&socket).map(|()| 0),

@@ -77,7 +77,6 @@ impl Link {
         burst: Option<Burst>,
     ) -> Result<(), SendError> {
         self.check(&message)?;
-        self.hub.pulse.note_send(&self.hub);
         let payload = message.payload;
         let outbox = &self.outbox;
         let mut queue = self.admit(payload.len() + HEADER_LEN, wait)?;
@@ -99,6 +98,8 @@ impl Link {
         }
         if written == Some(header_len + payload.len()) && !queue.has_work() {
             outbox.settle(&mut queue);
+            drop(queue);
+            self.note_write();
             return Ok(());
         }
         let is_full = written.is_some();
@@ -114,12 +115,19 @@ impl Link {
             // Whoever holds the socket looks at the queue afterwards.
         } else if is_full {
             self.wake_writer(queue);
+            self.note_write();
         } else if queue.pending.len() >= GATHERED {
             self.write_gathered(queue);
         } else if !queue.listed {
             self.see_to(queue);
         }
         Ok(())
+    }
+
+    /// Something was written, so that it may stay unacknowledged: told afterwards, or the pulse
+    /// could look in between, see nothing, and go to sleep.
+    pub(super) fn note_write(&self) {
+        self.hub.pulse.note_write(&self.hub);
     }
 
     /// Waits until everything accepted so far is handed to the system.
@@ -313,7 +321,10 @@ impl Link {
                 Some(sealing) => sealing.write(parts, |records| write(&socket, records)),
             };
             match result {
-                Ok(n) => written += n,
+                Ok(n) => {
+                    written += n;
+                    self.note_write();
+                }
                 Err(error) if is_pause(&error) => {}
                 Err(error) => break Err(error),
             }

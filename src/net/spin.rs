@@ -32,15 +32,15 @@ impl Spin {
         !self.time.is_zero()
     }
 
-    /// Looks until `found`, or for the time asked for.
+    /// Looks until `found`, or for the time asked for, and not beyond the deadline.
     #[inline]
-    pub fn until(&self, found: impl FnMut() -> bool) {
+    pub fn until(&self, deadline: Option<Instant>, found: impl FnMut() -> bool) {
         if self.is_on() {
-            self.look(found);
+            self.look(deadline, found);
         }
     }
 
-    fn look(&self, mut found: impl FnMut() -> bool) {
+    fn look(&self, deadline: Option<Instant>, mut found: impl FnMut() -> bool) {
         let vain = self.vain.load(Ordering::Relaxed);
         if vain >= TRIES {
             let next = if vain == TRIES + REST {
@@ -53,7 +53,8 @@ impl Spin {
         }
         let begun = Instant::now();
         while !found() {
-            if begun.elapsed() >= self.time {
+            let now = Instant::now();
+            if now - begun >= self.time || deadline.is_some_and(|deadline| now >= deadline) {
                 self.vain.store(vain + 1, Ordering::Relaxed);
                 return;
             }
@@ -72,7 +73,7 @@ mod tests {
         let spin = Spin::new(Duration::from_nanos(1));
         let looked = |found: bool| {
             let mut looks = 0;
-            spin.until(|| {
+            spin.until(None, || {
                 looks += 1;
                 found
             });
@@ -94,6 +95,6 @@ mod tests {
 
     #[test]
     fn without_a_time_it_never_looks() {
-        Spin::new(Duration::ZERO).until(|| unreachable!());
+        Spin::new(Duration::ZERO).until(None, || unreachable!());
     }
 }

@@ -69,7 +69,10 @@ impl Link {
                 Some(sealing) => sealing.write([rest, &[]], |records| write_now(&socket, records)),
             };
             match result {
-                Ok(n) => written += n,
+                Ok(n) => {
+                    written += n;
+                    self.note_write();
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => break (!is_pause(&error)).then_some(error),
             }
@@ -251,7 +254,10 @@ impl Link {
                     }
                 };
                 match result {
-                    Ok(n) => rest = &rest[n..],
+                    Ok(n) => {
+                        rest = &rest[n..];
+                        self.note_write();
+                    }
                     Err(error) if is_pause(&error) => {}
                     Err(error) => {
                         failure = Some(error);

@@ -45,7 +45,7 @@ mod watch;
 
 pub use search::{DiscoverOptions, Neighbours, discover};
 
-/// The target of log lines; `docs/manual/logging.md` lists every one.
+/// The target of log lines; `docs/logging.md` lists every one.
 const LOG: &str = "lanpeer::discovery";
 
 /// The UDP port of discovery, unless a program chooses another.
