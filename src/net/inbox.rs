@@ -8,11 +8,10 @@
 //! [`Inbox::channel`] turns the queue into a crossbeam channel, for programs that `select!`.
 
 use std::mem::{swap, take};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 
 use super::batch::{Amount, Batch, Make};
 use super::channel::{ChannelIntake, KillSwitch, open};
@@ -20,6 +19,9 @@ use super::intake::Intake;
 use super::lock;
 use super::sender::Burst;
 use super::spin::Spin;
+use super::sync::{
+    AtomicBool, AtomicUsize, Condvar, Instant, Mutex, MutexGuard, OnceLock, Ordering, Receiver,
+};
 
 /// The program's end of the queue.
 pub(crate) struct Inbox<T> {

@@ -290,10 +290,12 @@ impl Link {
             return self.reset_in_background(reason);
         }
         let deadline = Instant::now() + self.hub.settings.close_timeout;
-        self.begin_close(reason);
+        // First, so that there is a thread which can write what is queued.
         if !lock(&self.life).ended {
             self.hub.pulse.kill_at(deadline, self);
         }
+        self.outbox.desert();
+        self.begin_close(reason);
     }
 
     /// Begins an end without FIN and returns at once: what is queued is still delivered, then the
@@ -304,14 +306,15 @@ impl Link {
         if lock(&self.life).ended {
             return;
         }
-        let link = Arc::clone(self);
-        let finish = move || link.drain_and_reset(deadline, reason);
-        if self
-            .hub
-            .spawn(format!("lanpeer-c-{}", self.id), finish)
-            .is_err()
+        let (link, why) = (Arc::clone(self), reason.clone());
+        let finish = move || link.drain_and_reset(deadline, why);
+        let name = format!("lanpeer-c-{}", self.id);
+        if self.hub.spawn(name, finish).is_err()
+            && !self.hub.pulse.kill_at(deadline, self)
+            // At whose deadline it is killed.
+            && !self.hub.is_stopped()
         {
-            self.hub.pulse.kill_at(deadline, self);
+            self.kill(reason);
         }
     }
 
@@ -324,13 +327,13 @@ impl Link {
         life.closing.clone().unwrap_or(CloseReason::ClosedHere)
     }
 
-    fn begin_close(self: &Arc<Link>, reason: CloseReason) {
-        self.begin(&reason, self.dialect);
+    fn begin_close(self: &Arc<Link>, reason: CloseReason) -> bool {
+        self.begin(&reason, self.dialect)
     }
 
     /// Accepts no more messages. A FIN follows what is queued, unless the end is to be as peerpy
-    /// needs it.
-    fn begin(self: &Arc<Link>, reason: &CloseReason, dialect: Dialect) {
+    /// needs it. `false`: there is no thread to write what is queued.
+    fn begin(self: &Arc<Link>, reason: &CloseReason, dialect: Dialect) -> bool {
         let reason = {
             let mut life = lock(&self.life);
             if let Some(reason) = &life.reason {
@@ -340,13 +343,15 @@ impl Link {
             }
         };
         self.outbox.finish(reason, dialect);
-        self.hurry();
+        self.hurry()
     }
 
     /// Closes gracefully and waits for the other side, for at most `close_timeout`.
     pub fn close(self: &Arc<Link>) -> Result<(), CloseError> {
         let deadline = Instant::now() + self.hub.settings.close_timeout;
-        self.begin_close(CloseReason::ClosedHere);
+        if !self.begin_close(CloseReason::ClosedHere) {
+            let _ = self.drain(Some(deadline));
+        }
         let here = self.on_reader_thread();
         match self.dialect {
             Dialect::Peerpy => self.drain_and_reset(deadline, CloseReason::ClosedHere),

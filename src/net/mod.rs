@@ -20,6 +20,7 @@
 //! | `pulse` | the thread that notices dead remotes and overdue closes |
 //! | `discovery` | the responder thread, searches and watches |
 //! | `spin` | looking for a moment before waiting, where the program asked for it |
+//! | `sync` | the types that threads wait with and share, which a model checker replaces |
 //! | `faults` | for tests: threads that can not be started |
 //! | `socket` | socket options, and what the system knows about a connection |
 
@@ -44,6 +45,7 @@ pub(crate) mod reader;
 mod sender;
 mod socket;
 mod spin;
+mod sync;
 mod writer;
 
 pub(crate) use listener::listen;
