@@ -106,12 +106,17 @@ fn run(end: End, select: bool) {
     for taker in taking {
         taker.join().expect("a receiver");
     }
+    let mut inbox = Some(inbox);
     if end == End::Abandon {
-        inbox.abandon();
-        drop(inbox);
+        inbox.take().expect("the last handle").abandon();
     }
     let read = reading.join().expect("the reader");
     let mut taken = story.taken.lock().unwrap().clone();
+    if let Some(inbox) = inbox {
+        while let Ok(item) = inbox.recv(None) {
+            taken.push(usize::from(item[0]));
+        }
+    }
     if takers == 1 {
         assert!(taken.is_sorted(), "out of order: {taken:?}");
     }
@@ -160,10 +165,11 @@ impl Story {
 /// Receives until the end, in whichever way.
 fn take(inbox: &Arc<Inbox<Item>>, story: &Arc<Story>, end: End, limit: usize) -> JoinHandle<()> {
     let (inbox, story) = (Arc::clone(inbox), Arc::clone(story));
-    let enough = if end == End::Abandon {
-        up_to(4)
-    } else {
-        usize::MAX
+    let enough = match end {
+        End::Input => usize::MAX,
+        End::Kill if one_in(2) => usize::MAX,
+        // From then on the reader waits for room.
+        End::Kill | End::Abandon => up_to(4),
     };
     thread::spawn(move || {
         let mut last = None;
