@@ -103,6 +103,11 @@ impl<T: Send + 'static> Intake<T> {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.fresh.memory()
+    }
+
     fn note(&mut self, size: usize) {
         self.weight += 1 + size / BATCH_SHARE;
         if self.weight >= BATCH || self.is_old() {
