@@ -2,7 +2,8 @@
 //!
 //! | file | |
 //! | --- | --- |
-//! | `hub` | what a peer's threads share: settings, open connections, events, the threads themselves |
+//! | `hub` | what a peer's threads share: settings, open connections, events |
+//! | `threads` | the threads, and waiting for their end |
 //! | `listener` | the thread that accepts, and nothing else |
 //! | `ask`, `answer` | the handshake, on the side that asks and on the one that is asked |
 //! | `handshake` | what both need |
@@ -46,6 +47,7 @@ mod sender;
 mod socket;
 mod spin;
 mod sync;
+mod threads;
 mod writer;
 
 pub(crate) use listener::listen;

@@ -106,6 +106,8 @@ fn run(end: End, refused: Vec<&'static str>) {
             assert_eq!(link.outbox.numbers().2, 0, "bytes are left after a flush");
         }
         link.close();
+        // The last handle's drop.
+        link.close_in_background(CloseReason::ClosedHere);
     }
     if let Some(ending) = ending {
         ending.join().expect("the end");
