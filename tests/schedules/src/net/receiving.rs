@@ -95,16 +95,22 @@ fn run(end: End, select: bool) {
     let taking: Vec<_> = (0..takers)
         .map(|_| take(&inbox, &story, end, limit.0))
         .collect();
-    if select {
-        dawdle();
-        inbox.channel();
-    }
+    let selecting = select.then(|| {
+        let inbox = Arc::clone(&inbox);
+        thread::spawn(move || {
+            dawdle();
+            inbox.channel();
+        })
+    });
     if end == End::Kill {
         dawdle();
         link.kill(CloseReason::Aborted);
     }
     for taker in taking {
         taker.join().expect("a receiver");
+    }
+    if let Some(selecting) = selecting {
+        selecting.join().expect("a thread that selects");
     }
     let mut inbox = Some(inbox);
     if end == End::Abandon {
