@@ -48,7 +48,7 @@ const SCENARIOS: [(&str, fn()); 8] = [
 ];
 
 /// Schedules of each scenario, where no time is given.
-const SCHEDULES: usize = 5_000;
+const SCHEDULES: usize = 15_000;
 
 /// So many at a time.
 const BATCH: usize = 500;
