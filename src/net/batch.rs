@@ -105,6 +105,11 @@ impl<T> Batch<T> {
         }
     }
 
+    #[cfg(test)]
+    pub fn memory(&self) -> usize {
+        self.items.capacity() * size_of::<(Option<T>, usize)>() + self.plain.capacity()
+    }
+
     pub fn amount(&self) -> Amount {
         Amount {
             messages: self.items.len(),

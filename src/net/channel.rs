@@ -7,12 +7,12 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use crossbeam_channel::RecvTimeoutError;
 
 use super::link::Link;
+use super::sync::{AtomicBool, Ordering, Receiver, Sender, bounded, select};
 use crate::error::CloseReason;
 
 const LOOK_MIN: Duration = Duration::from_millis(1);

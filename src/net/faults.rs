@@ -102,9 +102,14 @@ mod tests {
 
     /// Messages until the connection is full.
     fn fill(connection: &Connection<Bytes>) -> usize {
+        fill_from(connection, 0)
+    }
+
+    /// The same, from this number on; says the next one.
+    fn fill_from(connection: &Connection<Bytes>, first: usize) -> usize {
         let connection = connection.clone();
         soon("try_send never waits", move || {
-            let (mut count, mut full) = (0, 0);
+            let (mut count, mut full) = (first, 0);
             // Full so often in a row that nothing moves any more.
             while full < 400 {
                 match connection.try_send(&message(count)) {
@@ -236,6 +241,98 @@ mod tests {
         fill(&to_bob);
         soon("stop", move || alice.stop());
         assert_eq!(to_bob.close_reason(), Some(CloseReason::Stopped));
+    }
+
+    const NO_THREADS: &[&str] = &["lanpeer-w", "lanpeer-flush", "lanpeer-pulse"];
+
+    /// Only who may wait does the work of threads that are not to be had.
+    #[test]
+    fn without_any_thread_try_send_does_not_wait() {
+        let (alice, bob) = without_writers(NO_THREADS);
+        let (to_bob, to_alice) = link(&alice, &bob);
+        let count = fill(&to_bob);
+        let flushing = to_bob.clone();
+        let flushing = thread::spawn(move || flushing.flush());
+        take(&to_alice, 0..count);
+        assert_eq!(soon("flush", move || flushing.join()).unwrap(), Ok(()));
+        assert_eq!(to_bob.stats().send_queue_bytes, 0);
+        let again = fill(&to_bob);
+        let closing = to_bob.clone();
+        let closing = thread::spawn(move || closing.close());
+        take(&to_alice, 0..again);
+        assert_eq!(soon("close", move || closing.join()).unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn without_any_thread_a_send_waits_until_its_deadline() {
+        let (alice, bob) = without_writers(NO_THREADS);
+        let (to_bob, to_alice) = link(&alice, &bob);
+        let count = fill(&to_bob);
+        let sending = to_bob.clone();
+        let timed = soon("send_timeout", move || {
+            let time = Duration::from_millis(20);
+            let sent = (0..20).map(|more| sending.send_timeout(&message(count + more), time));
+            sent.filter(Result::is_ok).count()
+        });
+        let flushing = to_bob.clone();
+        let flushing = thread::spawn(move || flushing.flush());
+        take(&to_alice, 0..count + timed);
+        assert_eq!(soon("flush", move || flushing.join()).unwrap(), Ok(()));
+    }
+
+    /// What can not be written without waiting ends the connection.
+    #[test]
+    fn without_any_thread_a_dropped_handle_does_not_wait() {
+        let (alice, bob) = without_writers(NO_THREADS);
+        let (to_bob, to_alice) = link(&alice, &bob);
+        let count = fill(&to_bob);
+        soon("a drop", move || drop(to_bob));
+        until("no connection is left", || alice.connections().is_empty());
+        let taken = to_alice.iter().count();
+        assert!(taken <= count, "{taken} of {count}");
+        assert_eq!(to_alice.close_reason(), Some(CloseReason::Reset));
+    }
+
+    #[test]
+    fn without_any_thread_stop_is_bounded() {
+        let alice = bind(builder().close_timeout(Duration::from_millis(50)));
+        refuse(&alice, NO_THREADS);
+        let bob = bind(builder().receive_queue(2));
+        let (to_bob, _to_alice) = link(&alice, &bob);
+        fill(&to_bob);
+        soon("stop", move || alice.stop());
+        assert_eq!(to_bob.close_reason(), Some(CloseReason::Stopped));
+    }
+
+    /// One connection that is full does not keep the flusher from the others.
+    #[test]
+    fn without_a_writer_or_a_pulse_the_flusher_serves_all() {
+        let names = &["lanpeer-w", "lanpeer-pulse"];
+        let (alice, slow) = without_writers(names);
+        let quick = bind(builder());
+        let (to_slow, from_alice) = link(&alice, &slow);
+        let (to_quick, to_alice) = link(&alice, &quick);
+        // In a burst, so that the flusher is there.
+        to_slow.try_send(&message(0)).unwrap();
+        until("a message for the flusher", || {
+            to_quick.try_send(b"a").unwrap();
+            to_quick.try_send(b"b").unwrap();
+            to_quick.stats().send_queue_bytes > 0
+        });
+        let count = fill_from(&to_slow, 1);
+        // Bursts, and the flusher writes their last messages.
+        for number in 0..100 {
+            for _ in 0..3 {
+                to_quick.send(&message(number)).unwrap();
+            }
+            for _ in 0..3 {
+                let large = |message: &Vec<u8>| message.len() == SIZE;
+                let mut received = std::iter::from_fn(|| to_alice.recv_timeout(SOON).ok());
+                assert!(received.find(large).expect("a message") == message(number));
+            }
+        }
+        // It comes back to the slow one by itself.
+        take(&from_alice, 0..count);
     }
 
     #[test]

@@ -4,15 +4,19 @@
 //! It writes at once when a burst begins, and from then on every [`TICK`] what has come meanwhile: so
 //! a burst over many connections costs its sender no wake-ups, and no message waits longer.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use super::hub::Hub;
 use super::link::Link;
 use super::lock;
+use super::sync::{Condvar, Mutex};
 
 /// Systems make about twice that of it.
 const TICK: Duration = Duration::from_micros(50);
+
+/// What a full socket did not take is tried again after this time.
+const TRY_AGAIN: Duration = Duration::from_millis(5);
 
 /// Without a burst the thread ends after this time.
 const RETIRE: Duration = Duration::from_secs(1);
@@ -30,6 +34,8 @@ struct State {
     running: bool,
     /// It waits for the next burst.
     parked: bool,
+    /// There is a full socket in `due`.
+    full: bool,
     stopped: bool,
 }
 
@@ -49,6 +55,22 @@ impl Flusher {
             state.running = true;
         }
         state.due.push(Arc::clone(link));
+        if state.parked {
+            state.parked = false;
+            drop(state);
+            self.wake.notify_one();
+        }
+        true
+    }
+
+    /// For a full socket without a thread that waits for it. `false`: there is no flusher now.
+    pub fn try_again(&self, link: &Arc<Link>) -> bool {
+        let mut state = lock(&self.state);
+        if state.stopped || !state.running {
+            return false;
+        }
+        state.due.push(Arc::clone(link));
+        state.full = true;
         if state.parked {
             state.parked = false;
             drop(state);
@@ -89,8 +111,13 @@ fn run(hub: &Arc<Hub>) {
             state.running = false;
             return;
         }
-        state.parked = idle;
-        let time = if idle { RETIRE } else { TICK };
+        let full = std::mem::take(&mut state.full);
+        state.parked = idle || full;
+        let time = match () {
+            () if idle => RETIRE,
+            () if full => TRY_AGAIN,
+            () => TICK,
+        };
         let waited = flusher.wake.wait_timeout(state, time);
         let timeout;
         (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);

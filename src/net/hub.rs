@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::io;
 use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{JoinHandle, ThreadId};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -20,6 +18,7 @@ use super::link::Link;
 use super::lock;
 use super::pulse::Pulse;
 use super::socket::reset;
+use super::threads::Threads;
 use crate::error::{CloseReason, Error, Result, without_quotes};
 use crate::event::Event;
 use crate::options::Settings;
@@ -56,8 +55,7 @@ pub(crate) struct Hub {
     /// the threads that read them.
     sockets: Mutex<HashMap<u64, (Arc<TcpStream>, Side)>>,
 
-    threads: Mutex<Threads>,
-    thread_ended: Condvar,
+    pub(super) threads: Threads,
 
     events: Mutex<Option<Sender<Event>>>,
     event_receiver: Receiver<Event>,
@@ -69,20 +67,6 @@ struct Links {
     open: HashMap<u64, Arc<Link>>,
     /// The same as a list, made when it is asked for and something changed.
     list: Option<Arc<[Arc<Link>]>>,
-}
-
-#[derive(Default)]
-struct Threads {
-    running: HashMap<ThreadId, JoinHandle<()>>,
-    /// Calls of the program that are to be over before `stop` returns.
-    held: usize,
-    /// The last that ended, for the next one to join: until then its stack is kept.
-    ended: Option<JoinHandle<()>>,
-}
-
-thread_local! {
-    /// Which hub the current thread works for.
-    static WORKS_FOR: std::cell::Cell<*const ()> = const { std::cell::Cell::new(std::ptr::null()) };
 }
 
 /// Numbers for connections and sockets, unique in the process.
@@ -107,8 +91,7 @@ impl Hub {
             links: Mutex::default(),
             slots: AtomicUsize::new(0),
             sockets: Mutex::default(),
-            threads: Mutex::default(),
-            thread_ended: Condvar::new(),
+            threads: Threads::default(),
             events: Mutex::new(Some(events)),
             event_receiver,
             events_dropped: AtomicU64::new(0),
@@ -129,59 +112,6 @@ impl Hub {
     /// Waits, or until the peer is stopped.
     pub fn pause(&self, time: Duration) {
         let _ = self.stopping.recv_timeout(time);
-    }
-
-    // Threads
-
-    /// Starts a thread that `stop` waits for. Names are cut by Linux at 15 bytes.
-    pub fn spawn(
-        self: &Arc<Hub>,
-        name: String,
-        work: impl FnOnce() + Send + 'static,
-    ) -> io::Result<()> {
-        #[cfg(test)]
-        super::faults::before_thread(self.local_addr, &name)?;
-        let hub = Arc::clone(self);
-        let mut threads = lock(&self.threads);
-        let handle = std::thread::Builder::new().name(name).spawn(move || {
-            WORKS_FOR.set(Arc::as_ptr(&hub).cast());
-            let _ended = Ended(hub);
-            work();
-        })?;
-        threads.running.insert(handle.thread().id(), handle);
-        Ok(())
-    }
-
-    /// Until this is dropped, `stop` waits as for a thread.
-    pub(super) fn hold(self: &Arc<Hub>) -> Result<Held> {
-        let mut threads = lock(&self.threads);
-        self.check_running()?;
-        threads.held += 1;
-        Ok(Held(Arc::clone(self)))
-    }
-
-    fn on_own_thread(&self) -> bool {
-        WORKS_FOR.get() == (self as *const Hub).cast()
-    }
-
-    fn wait_for_threads(&self, deadline: Instant) -> bool {
-        let mut threads = lock(&self.threads);
-        while !threads.running.is_empty() || threads.held > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            threads = match self.thread_ended.wait_timeout(threads, left) {
-                Ok((guard, _)) => guard,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
-        let last = threads.ended.take();
-        drop(threads);
-        if let Some(last) = last {
-            let _ = last.join();
-        }
-        true
     }
 
     // Events
@@ -375,7 +305,7 @@ impl Hub {
                     target: LOG,
                     "{}: {} threads did not end: does a handler not return?",
                     self.local_addr,
-                    lock(&self.threads).running.len()
+                    self.threads_running()
                 );
             }
         }
@@ -393,33 +323,6 @@ pub(crate) enum Side {
     Asking,
     /// The other: it waits for our answer.
     Asked,
-}
-
-/// Marks the end of a thread, also of one that panics.
-struct Ended(Arc<Hub>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let before = {
-            let mut threads = lock(&self.0.threads);
-            let own = threads.running.remove(&std::thread::current().id());
-            std::mem::replace(&mut threads.ended, own)
-        };
-        self.0.thread_ended.notify_all();
-        if let Some(before) = before {
-            let _ = before.join();
-        }
-    }
-}
-
-/// See [`Hub::hold`].
-pub(super) struct Held(Arc<Hub>);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        lock(&self.0.threads).held -= 1;
-        self.0.thread_ended.notify_all();
-    }
 }
 
 /// One of `max_connections`.

@@ -8,11 +8,10 @@
 //! [`Inbox::channel`] turns the queue into a crossbeam channel, for programs that `select!`.
 
 use std::mem::{swap, take};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 
 use super::batch::{Amount, Batch, Make};
 use super::channel::{ChannelIntake, KillSwitch, open};
@@ -20,6 +19,9 @@ use super::intake::Intake;
 use super::lock;
 use super::sender::Burst;
 use super::spin::Spin;
+use super::sync::{
+    AtomicBool, AtomicUsize, Condvar, Instant, Mutex, MutexGuard, OnceLock, Ordering, Receiver,
+};
 
 /// The program's end of the queue.
 pub(crate) struct Inbox<T> {
@@ -262,5 +264,122 @@ impl<T: Send> Wake for Shared<T> {
         drop(lock(&self.kill_switch).take());
         let _guard = lock(&self.taking);
         self.room.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::super::hub::Hub;
+    use super::super::link::{Agreement, Link};
+    use super::super::socket::ends;
+    use super::*;
+    use crate::format::{DataType, Dialect};
+    use crate::options::Settings;
+
+    const BURST: usize = 20_000;
+    /// What each of the three batches may keep.
+    const KEPT: usize = 300 << 10;
+
+    struct Queue {
+        link: Arc<Link>,
+        intake: Intake<Vec<u8>>,
+        inbox: Inbox<Vec<u8>>,
+    }
+
+    impl Queue {
+        fn new() -> Queue {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let addr = listener.local_addr().unwrap();
+            let socket = Arc::new(TcpStream::connect(addr).unwrap());
+            let ends = ends(&socket).unwrap();
+            let hub = Hub::new(Settings::default(), ends.0, Box::new(Err));
+            let agreed = Agreement {
+                peer_addr: ends.1,
+                data_type: DataType::Bytes,
+                strict: true,
+                stream: None,
+                dialect: Dialect::Lanpeer,
+                secure: false,
+            };
+            let link = Link::new(&hub, &socket, ends, agreed, hub.slot().unwrap(), None);
+            let make: fn(&[u8]) -> Vec<u8> = <[u8]>::to_vec;
+            let (intake, inbox) = inbox(usize::MAX, usize::MAX, Some(make), Duration::ZERO);
+            Queue {
+                link,
+                intake,
+                inbox,
+            }
+        }
+
+        fn push(&mut self, count: usize) {
+            for _ in 0..count {
+                self.intake.push_plain(&self.link, &[7; 100]).unwrap();
+            }
+            self.intake.hand_over();
+        }
+
+        /// These, of which there are enough.
+        fn take(&self, count: usize) {
+            for _ in 0..count {
+                assert_eq!(self.inbox.try_recv(), Ok(vec![7; 100]));
+            }
+        }
+
+        /// Memory of what the program takes from, what has arrived, and what the reader has.
+        fn memory(&self) -> [usize; 3] {
+            let (taking, arrived) = (lock(&self.inbox.shared.taking), &self.inbox.shared.arrived);
+            let arrived = lock(arrived).batch.memory();
+            [taking.batch.memory(), arrived, self.intake.memory()]
+        }
+    }
+
+    #[test]
+    fn a_burst_leaves_no_memory_behind() {
+        let mut queue = Queue::new();
+        queue.push(BURST);
+        assert!(queue.memory()[1] > 2_000_000);
+        queue.take(BURST);
+        assert_eq!(queue.inbox.try_recv(), Err(TryRecvError::Empty));
+        assert!(
+            queue.memory().iter().all(|kept| *kept <= KEPT),
+            "{:?}",
+            queue.memory()
+        );
+    }
+
+    /// The burst's memory is where the next messages will arrive.
+    #[test]
+    fn a_burst_with_something_behind_it_leaves_none_either() {
+        let mut queue = Queue::new();
+        queue.push(BURST);
+        queue.take(BURST);
+        queue.push(1);
+        queue.take(1);
+        assert!(queue.memory()[1] > 2_000_000);
+        assert_eq!(queue.inbox.try_recv(), Err(TryRecvError::Empty));
+        assert!(
+            queue.memory().iter().all(|kept| *kept <= KEPT),
+            "{:?}",
+            queue.memory()
+        );
+    }
+
+    /// It changes places with what the reader has.
+    #[test]
+    fn the_reader_keeps_no_memory_of_a_burst() {
+        let mut queue = Queue::new();
+        queue.push(BURST);
+        queue.take(BURST);
+        queue.push(1);
+        queue.take(1);
+        queue.push(1);
+        assert!(
+            queue.memory().iter().all(|kept| *kept <= KEPT),
+            "{:?}",
+            queue.memory()
+        );
+        queue.take(1);
     }
 }

@@ -2,14 +2,14 @@
 
 use std::mem::{size_of, take};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::batch::{Amount, Batch};
 use super::channel::ChannelIntake;
 use super::inbox::{Shared, Wake};
 use super::link::Link;
 use super::lock;
+use super::sync::{Instant, Ordering};
 use crate::error::CloseReason;
 
 /// Up to this size, plain bytes wait side by side in one buffer, and become a message of their own
@@ -101,6 +101,11 @@ impl<T: Send + 'static> Intake<T> {
             self.note(size);
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.fresh.memory()
     }
 
     fn note(&mut self, size: usize) {

@@ -2,7 +2,8 @@
 //!
 //! | file | |
 //! | --- | --- |
-//! | `hub` | what a peer's threads share: settings, open connections, events, the threads themselves |
+//! | `hub` | what a peer's threads share: settings, open connections, events |
+//! | `threads` | the threads, and waiting for their end |
 //! | `listener` | the thread that accepts, and nothing else |
 //! | `ask`, `answer` | the handshake, on the side that asks and on the one that is asked |
 //! | `handshake` | what both need |
@@ -20,6 +21,7 @@
 //! | `pulse` | the thread that notices dead remotes and overdue closes |
 //! | `discovery` | the responder thread, searches and watches |
 //! | `spin` | looking for a moment before waiting, where the program asked for it |
+//! | `sync` | the types that threads wait with and share, which a model checker replaces |
 //! | `faults` | for tests: threads that can not be started |
 //! | `socket` | socket options, and what the system knows about a connection |
 
@@ -44,6 +46,8 @@ pub(crate) mod reader;
 mod sender;
 mod socket;
 mod spin;
+mod sync;
+mod threads;
 mod writer;
 
 pub(crate) use listener::listen;

@@ -2,15 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Instant;
+use std::net::Shutdown;
+use std::sync::Arc;
 
 use super::cipher::Sealing;
 use super::lock;
 use super::socket::write_now;
-use crate::error::{CloseReason, SendError};
+use super::sync::{AtomicBool, Condvar, Instant, Mutex, MutexGuard, Ordering, TcpStream};
+use crate::error::CloseReason;
 use crate::format::{DataType, Dialect};
 use crate::proto::header::HEADER_LEN;
 
@@ -31,7 +30,7 @@ pub(super) struct Queue {
     pub pending: Vec<u8>,
     /// An empty buffer that changes places with `pending`.
     pub spare: Vec<u8>,
-    /// The flusher will look at `pending`.
+    /// The flusher will look at `pending`, or its list is just being told.
     pub listed: bool,
     /// The flusher will give the buffers' memory back.
     pub grown: bool,
@@ -52,6 +51,8 @@ pub(super) struct Queue {
     pub waiters: usize,
     /// No more messages are accepted, for this reason.
     pub closed: Option<CloseReason>,
+    /// Nobody waits for the close that has begun: what no thread can write ends the connection.
+    pub deserted: bool,
     /// What a write met.
     pub failure: Option<CloseReason>,
     pub fin: Fin,
@@ -95,6 +96,11 @@ impl Queue {
         !self.pending.is_empty() || self.sealed() > 0
     }
 
+    /// Nobody will write what is pending: no thread was to be had.
+    pub fn is_left(&self) -> bool {
+        !self.is_held() && !self.listed && self.has_work() && self.socket.is_some()
+    }
+
     fn drop_all(&mut self) {
         self.pending = Vec::new();
         if let Some(sealing) = &mut self.sealing {
@@ -126,6 +132,7 @@ impl Outbox {
             next_ticket: 0,
             waiters: 0,
             closed: None,
+            deserted: false,
             failure: None,
             fin: Fin::No,
             header: [0; HEADER_LEN],
@@ -181,6 +188,11 @@ impl Outbox {
         self.work.notify_one();
     }
 
+    /// A close has begun for which nobody waits.
+    pub fn desert(&self) {
+        lock(&self.queue).deserted = true;
+    }
+
     /// The connection is over: drops what is queued, and lets go of the socket.
     pub fn give_up(&self, reason: CloseReason) -> Option<Arc<TcpStream>> {
         let mut queue = lock(&self.queue);
@@ -190,28 +202,6 @@ impl Outbox {
         self.room.notify_all();
         self.work.notify_one();
         queue.socket.take()
-    }
-
-    /// Waits until everything accepted is handed to the system. `Err`: it never will be, or not
-    /// before the deadline.
-    pub fn wait_until_empty(&self, deadline: Option<Instant>) -> Result<(), SendError> {
-        let mut queue = lock(&self.queue);
-        loop {
-            if let Some(failure) = &queue.failure {
-                return Err(SendError::Closed(failure.clone()));
-            }
-            if queue.socket.is_none() {
-                return Err(SendError::Closed(
-                    queue.closed.clone().unwrap_or(CloseReason::ClosedHere),
-                ));
-            }
-            if queue.is_idle() {
-                return Ok(());
-            }
-            queue = self
-                .wait_for_room(queue, deadline)
-                .ok_or(SendError::Timeout)?;
-        }
     }
 
     /// `None`: the deadline has passed.

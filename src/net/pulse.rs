@@ -10,14 +10,14 @@
 //! connections in /proc is asked instead, which tells the two apart.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::hub::Hub;
 use super::link::Link;
 use super::lock;
 use super::socket::{has_kernel_table, kernel_table};
+use super::sync::{AtomicBool, Condvar, Instant, Mutex, Ordering};
 use crate::error::CloseReason;
 
 pub(super) struct Pulse {
@@ -68,8 +68,8 @@ impl Pulse {
         }
     }
 
-    /// Ends `link` at `deadline`, unless it ends before.
-    pub fn kill_at(&self, deadline: Instant, link: &Arc<Link>) {
+    /// Ends `link` at `deadline`, unless it ends before. `false`: there is no thread for that.
+    pub fn kill_at(&self, deadline: Instant, link: &Arc<Link>) -> bool {
         self.wake(&link.hub, |state| {
             if state.closes.len() == state.closes.capacity() {
                 state
@@ -77,7 +77,7 @@ impl Pulse {
                     .retain(|(_, link)| link.upgrade().is_some_and(|link| !link.is_dead()));
             }
             state.closes.push((deadline, Arc::downgrade(link)));
-        });
+        })
     }
 
     /// Writes for `link` until it has a thread of its own, or nothing to write. `false`: there is no

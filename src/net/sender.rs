@@ -9,14 +9,14 @@
 
 use std::cell::Cell;
 use std::io::IoSlice;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::link::Link;
 use super::lock;
 use super::outbox::Queue;
 use super::socket::{is_pause, write_now, write_slice};
+use super::sync::{Instant, MutexGuard, Ordering};
 use crate::error::{CloseReason, SendError};
 use crate::format::Encoded;
 use crate::proto::header::{HEADER_LEN, data_header};
@@ -111,17 +111,32 @@ impl Link {
         queue
             .pending
             .extend_from_slice(&payload[written.saturating_sub(header_len)..]);
+        // Whoever holds the socket looks at the queue afterwards.
+        let mut is_left = false;
         if queue.is_held() {
-            // Whoever holds the socket looks at the queue afterwards.
         } else if is_full {
-            self.wake_writer(queue);
+            is_left = !self.wake_writer(queue);
             self.note_write();
         } else if queue.pending.len() >= GATHERED {
-            self.write_gathered(queue);
+            is_left = !self.write_gathered(queue);
         } else if !queue.listed {
-            self.see_to(queue);
+            is_left = !self.see_to(queue);
+        }
+        if is_left {
+            self.stay(wait);
         }
         Ok(())
+    }
+
+    /// A message was accepted, and no thread is to be had that would write it: this one does, as
+    /// long as it may wait.
+    #[cold]
+    fn stay(self: &Arc<Link>, wait: Wait) {
+        let _ = match wait {
+            Wait::No => Ok(()),
+            Wait::Until(deadline) => self.wait_until_empty(Some(deadline)),
+            Wait::Forever => self.wait_until_empty(None),
+        };
     }
 
     /// Something was written, so that it may stay unacknowledged: told afterwards, or the pulse
@@ -138,15 +153,14 @@ impl Link {
     /// The same; `Err`: it never will be, or not before the deadline.
     pub(super) fn drain(self: &Arc<Link>, deadline: Option<Instant>) -> Result<(), SendError> {
         self.hurry();
-        self.outbox.wait_until_empty(deadline)
+        self.wait_until_empty(deadline)
     }
 
-    /// Writes what has gathered, unless someone is at it.
-    pub(super) fn hurry(self: &Arc<Link>) {
+    /// Writes what has gathered, unless someone is at it, and never waits. `false`: nobody will
+    /// write the rest.
+    pub(super) fn hurry(self: &Arc<Link>) -> bool {
         let queue = lock(&self.outbox.queue);
-        if !queue.is_held() && queue.has_work() {
-            self.write_gathered(queue);
-        }
+        queue.is_held() || !queue.has_work() || self.write_gathered(queue)
     }
 
     fn check(&self, message: &Encoded<'_>) -> Result<(), SendError> {
@@ -182,6 +196,7 @@ impl Link {
         let limit = self.hub.settings.send_queue;
         let mut queue = lock(&self.outbox.queue);
         let mut ticket = None;
+        let mut tried = false;
         let result = loop {
             if let Some(reason) = &queue.closed {
                 break Err(SendError::Closed(reason.clone()));
@@ -190,7 +205,8 @@ impl Link {
             if turn && (queue.used() == 0 || queue.used() + total <= limit) {
                 break Ok(());
             }
-            if turn && !queue.is_held() && queue.socket.is_some() {
+            if turn && !tried && !queue.is_held() && queue.socket.is_some() {
+                tried = true;
                 self.write_gathered(queue);
                 queue = lock(&self.outbox.queue);
                 continue;
@@ -209,7 +225,7 @@ impl Link {
                 queue.line.push_back(own);
                 ticket = Some(own);
             }
-            queue = match self.outbox.wait_for_room(queue, deadline) {
+            queue = match self.wait_for_room(queue, deadline) {
                 Some(queue) => queue,
                 None => lock(&self.outbox.queue),
             };
@@ -365,7 +381,9 @@ impl Link {
             rest.extend_from_slice(&queue.pending);
             queue.pending = rest;
         }
-        self.go_on(queue);
+        if !self.go_on(queue) {
+            self.stay(wait);
+        }
         Ok(())
     }
 

@@ -4,9 +4,9 @@
 //! looks takes its core from others, and is in vain where nothing comes soon. So it lets others run
 //! between two looks, and gives way for a while when several times in a row nothing came.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::yield_now;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use super::sync::{AtomicU32, Instant, Ordering, yield_now};
 
 /// So often in vain,
 const TRIES: u32 = 4;

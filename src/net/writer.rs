@@ -2,8 +2,7 @@
 //! the connection's writer thread, which waits for the socket.
 
 use std::io::{self, IoSlice};
-use std::net::TcpStream;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::trace;
@@ -13,6 +12,8 @@ use super::lock;
 use super::outbox::{Fin, Queue};
 use super::sender::GATHERED;
 use super::socket::{is_pause, write_now, write_slice};
+use super::sync::{Instant, MutexGuard, TcpStream};
+use crate::error::{CloseReason, SendError};
 
 /// A writer thread without work ends after this time.
 const RETIRE: Duration = Duration::from_secs(1);
@@ -21,17 +22,16 @@ const RETIRE: Duration = Duration::from_secs(1);
 const KEEP: usize = 4 << 10;
 
 impl Link {
-    /// After a write outside the lock: others may have queued messages meanwhile.
-    pub(super) fn go_on(self: &Arc<Link>, mut queue: MutexGuard<'_, Queue>) {
+    /// After a write outside the lock: others may have queued messages meanwhile. For this and the
+    /// following, `false` is [`Queue::is_left`].
+    pub(super) fn go_on(self: &Arc<Link>, mut queue: MutexGuard<'_, Queue>) -> bool {
         self.outbox.settle(&mut queue);
-        if !queue.is_held() && queue.has_work() {
-            self.see_to(queue);
-        }
+        queue.is_held() || !queue.has_work() || self.see_to(queue)
     }
 
     /// Sees to it that what has gathered is written when the sender has gone quiet; or at once, by
     /// the writer thread, where it is much or the end.
-    pub(super) fn see_to(self: &Arc<Link>, mut queue: MutexGuard<'_, Queue>) {
+    pub(super) fn see_to(self: &Arc<Link>, mut queue: MutexGuard<'_, Queue>) -> bool {
         if queue.pending.len() >= GATHERED || queue.sealed() > 0 || queue.closed.is_some() {
             return self.wake_writer(queue);
         }
@@ -41,16 +41,26 @@ impl Link {
             if !self.hub.flusher.add(self) {
                 let mut queue = lock(&self.outbox.queue);
                 queue.listed = false;
-                self.wake_writer(queue);
+                return self.wake_writer(queue);
             }
         }
+        true
     }
 
     /// Writes what has gathered, as far as the socket takes it at once. The writer thread gets the
     /// rest.
-    pub(super) fn write_gathered(self: &Arc<Link>, mut queue: MutexGuard<'_, Queue>) {
+    pub(super) fn write_gathered(self: &Arc<Link>, queue: MutexGuard<'_, Queue>) -> bool {
+        self.write_batch(queue, write_now)
+    }
+
+    /// The same, with another first write.
+    fn write_batch(
+        self: &Arc<Link>,
+        mut queue: MutexGuard<'_, Queue>,
+        mut write: fn(&TcpStream, &[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> bool {
         let Some(socket) = queue.socket.clone() else {
-            return;
+            return true;
         };
         let mut batch = std::mem::take(&mut queue.spare);
         std::mem::swap(&mut batch, &mut queue.pending);
@@ -64,13 +74,14 @@ impl Link {
             let rest = &batch[written..];
             let result = match &mut sealing {
                 None if rest.is_empty() => break None,
-                None => write_now(&socket, &[IoSlice::new(rest)]),
+                None => write(&socket, &[IoSlice::new(rest)]),
                 Some(sealing) if rest.is_empty() && sealing.left() == 0 => break None,
-                Some(sealing) => sealing.write([rest, &[]], |records| write_now(&socket, records)),
+                Some(sealing) => sealing.write([rest, &[]], |records| write(&socket, records)),
             };
             match result {
                 Ok(n) => {
                     written += n;
+                    write = write_now;
                     self.note_write();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -96,9 +107,9 @@ impl Link {
         batch.clear();
         queue.spare = batch;
         if is_full {
-            self.wake_writer(queue);
+            self.wake_writer(queue)
         } else {
-            self.go_on(queue);
+            self.go_on(queue)
         }
     }
 
@@ -123,16 +134,57 @@ impl Link {
         }
     }
 
+    /// Waits until bytes have left the queue; where nobody else writes them, this thread does.
+    /// `None`: the deadline has passed.
+    pub(super) fn wait_for_room<'a>(
+        self: &'a Arc<Link>,
+        queue: MutexGuard<'a, Queue>,
+        deadline: Option<Instant>,
+    ) -> Option<MutexGuard<'a, Queue>> {
+        if !queue.is_left() {
+            return self.outbox.wait_for_room(queue, deadline);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return None;
+        }
+        self.write_batch(queue, write_slice);
+        Some(lock(&self.outbox.queue))
+    }
+
+    /// Waits until everything accepted is handed to the system. `Err`: it never will be, or not
+    /// before the deadline.
+    pub(super) fn wait_until_empty(
+        self: &Arc<Link>,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        let mut queue = lock(&self.outbox.queue);
+        loop {
+            if let Some(failure) = &queue.failure {
+                return Err(SendError::Closed(failure.clone()));
+            }
+            if queue.socket.is_none() {
+                let reason = queue.closed.clone();
+                return Err(SendError::Closed(reason.unwrap_or(CloseReason::ClosedHere)));
+            }
+            if queue.is_idle() {
+                return Ok(());
+            }
+            queue = self
+                .wait_for_room(queue, deadline)
+                .ok_or(SendError::Timeout)?;
+        }
+    }
+
     /// Has the writer thread write what is pending.
-    pub(super) fn wake_writer(self: &Arc<Link>, mut queue: MutexGuard<'_, Queue>) {
+    pub(super) fn wake_writer(self: &Arc<Link>, mut queue: MutexGuard<'_, Queue>) -> bool {
         if queue.is_held() {
-            return;
+            return true;
         }
         if queue.writer {
             queue.parked = false;
             drop(queue);
             self.outbox.work.notify_one();
-            return;
+            return true;
         }
         queue.writer = true;
         drop(queue);
@@ -144,19 +196,36 @@ impl Link {
             // The system has no thread for us. Then one that is there writes what the socket takes.
             let (id, peer_addr) = (self.id, self.peer_addr);
             trace!(target: super::LOG, "connection {id} with {peer_addr}: no writer thread: {error}");
-            if cfg!(unix) && self.hub.pulse.write_for(self) {
-                return;
+            return cfg!(unix) && self.hub.pulse.write_for(self) || self.leave();
+        }
+        true
+    }
+
+    /// There is no thread to write what is pending, and this one may not wait: the flusher tries
+    /// again and again, if it runs, or else those who wait for room do. With neither, it is written
+    /// at the next call, and where none is to come, the connection ends.
+    fn leave(self: &Arc<Link>) -> bool {
+        let mut queue = lock(&self.outbox.queue);
+        queue.writer = false;
+        let listed = std::mem::replace(&mut queue.listed, true);
+        drop(queue);
+        if listed || cfg!(unix) && self.hub.flusher.try_again(self) {
+            return true;
+        }
+        let mut queue = lock(&self.outbox.queue);
+        queue.listed = false;
+        // They waited because this one was at it.
+        if queue.waiters > 0 {
+            self.outbox.room.notify_all();
+        }
+        let reason = queue.closed.clone().filter(|_| queue.deserted);
+        match reason.filter(|_| queue.is_left()) {
+            Some(reason) => {
+                drop(queue);
+                self.kill(reason);
+                true
             }
-            // There is none: the caller does the work, and waits for the socket.
-            loop {
-                self.write_pending(&mut Vec::new());
-                let mut queue = lock(&self.outbox.queue);
-                // Others left theirs to us as long as we were the writer.
-                if queue.busy || !queue.has_work() || queue.socket.is_none() {
-                    queue.writer = false;
-                    break;
-                }
-            }
+            None => !queue.is_left(),
         }
     }
 

@@ -31,15 +31,25 @@ impl Case {
     fn all(fault: Fault) -> impl Iterator<Item = Case> {
         let ways = [Way::Forth, Way::Back];
         let of = move |kind: Kind, way| {
-            (0..=kind.total()).map(move |at| Case {
+            let case = move |at| Case {
                 kind,
                 way,
                 at,
                 fault,
-            })
+            };
+            (0..=kind.total()).map(case).filter(Case::is_chosen)
         };
         let of_kind = move |kind: Kind| ways.into_iter().flat_map(move |way| of(kind, way));
         Kind::ALL.into_iter().flat_map(of_kind)
+    }
+
+    /// All of them take half a minute: with `LANPEER_EVERY_BYTE` set they are tried, as `.ci/run` does,
+    /// else those around the end of a header or a message, and one in five of the others.
+    fn is_chosen(&self) -> bool {
+        let ends = self.kind.ends();
+        let near = ends.into_iter().any(|end| end.abs_diff(self.at) <= 2);
+        let first = near || self.at % 5 == 0;
+        first || std::env::var_os("LANPEER_EVERY_BYTE").is_some()
     }
 
     fn plan(&self) -> Plan {

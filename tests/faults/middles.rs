@@ -257,7 +257,10 @@ fn a_close_into_silence_can_be_aborted() {
 fn a_stop_into_silence_is_bounded() {
     test(|| {
         let short = Duration::from_millis(100);
-        let world = World::new(|b| small_queue(b).close_timeout(short), |b| b);
+        let world = World::new(
+            |b| small_queue(b).close_timeout(short),
+            |b| b.close_timeout(short),
+        );
         let (_passage, to_bob, to_alice) = world.link(Plan::fault(Way::Forth, PART, Fault::Stall));
         fill(&to_bob, 0, SIZE);
         world.alice.stop();

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `networks` | the interfaces of this host, and which of our addresses leads to whom |
 //! | `search` | asks, on the caller's thread, and yields who answers |
+//! | `stranger` | a search by a program that is no peer |
 //! | `responder` | the thread that answers, gives signs of life, and keeps watch |
 //! | `answers` | who is to be answered, and when: the rate is bounded |
 //! | `pace` | when it gives signs of life: the traffic is bounded, however many peers there are |
@@ -41,9 +42,11 @@ mod pace;
 mod responder;
 mod roster;
 mod search;
+mod stranger;
 mod watch;
 
-pub use search::{DiscoverOptions, Neighbours, discover};
+pub use search::Neighbours;
+pub use stranger::{DiscoverOptions, discover};
 
 /// The target of log lines; `docs/logging.md` lists every one.
 const LOG: &str = "lanpeer::discovery";

@@ -1,0 +1,116 @@
+//! The threads of a peer: each is known from its start to its end, so that `stop` can wait for all.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{JoinHandle, ThreadId};
+use std::time::Instant;
+
+use super::hub::Hub;
+use super::lock;
+use crate::error::Result;
+
+#[derive(Default)]
+pub(super) struct Threads {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    running: HashMap<ThreadId, JoinHandle<()>>,
+    /// Calls of the program that are to be over before `stop` returns.
+    held: usize,
+    /// The last that ended, for the next one to join: until then its stack is kept.
+    ended: Option<JoinHandle<()>>,
+}
+
+thread_local! {
+    /// Which hub the current thread works for.
+    static WORKS_FOR: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
+}
+
+impl Hub {
+    /// Starts a thread that `stop` waits for. Names are cut by Linux at 15 bytes.
+    pub fn spawn(
+        self: &Arc<Hub>,
+        name: String,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        #[cfg(test)]
+        super::faults::before_thread(self.local_addr, &name)?;
+        let hub = Arc::clone(self);
+        let mut threads = lock(&self.threads.state);
+        let handle = std::thread::Builder::new().name(name).spawn(move || {
+            WORKS_FOR.set(Arc::as_ptr(&hub).cast());
+            let _ended = Ended(hub);
+            work();
+        })?;
+        threads.running.insert(handle.thread().id(), handle);
+        Ok(())
+    }
+
+    /// Until this is dropped, `stop` waits as for a thread.
+    pub(super) fn hold(self: &Arc<Hub>) -> Result<Held> {
+        let mut threads = lock(&self.threads.state);
+        self.check_running()?;
+        threads.held += 1;
+        Ok(Held(Arc::clone(self)))
+    }
+
+    pub(super) fn on_own_thread(&self) -> bool {
+        WORKS_FOR.get() == (self as *const Hub).cast()
+    }
+
+    pub(super) fn wait_for_threads(&self, deadline: Instant) -> bool {
+        let mut threads = lock(&self.threads.state);
+        while !threads.running.is_empty() || threads.held > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            threads = match self.threads.ended.wait_timeout(threads, left) {
+                Ok((guard, _)) => guard,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+        let last = threads.ended.take();
+        drop(threads);
+        if let Some(last) = last {
+            let _ = last.join();
+        }
+        true
+    }
+
+    pub(super) fn threads_running(&self) -> usize {
+        lock(&self.threads.state).running.len()
+    }
+}
+
+/// Marks the end of a thread, also of one that panics.
+struct Ended(Arc<Hub>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let before = {
+            let mut threads = lock(&self.0.threads.state);
+            let own = threads.running.remove(&std::thread::current().id());
+            std::mem::replace(&mut threads.ended, own)
+        };
+        self.0.threads.ended.notify_all();
+        if let Some(before) = before {
+            let _ = before.join();
+        }
+    }
+}
+
+/// See [`Hub::hold`].
+pub(super) struct Held(Arc<Hub>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        lock(&self.0.threads.state).held -= 1;
+        self.0.threads.ended.notify_all();
+    }
+}
