@@ -19,7 +19,7 @@ use crate::proto::frame::{FrameError, Rules};
 use crate::proto::header::{Answer, HEADER_LEN, HeaderError, Hello, Stream, reachable};
 
 /// What must happen happens within this time, also on a loaded machine.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// So large may a message be that the peers here take.
 const MAX_SIZE: usize = 100_000;

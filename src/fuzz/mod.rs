@@ -7,7 +7,10 @@
 //! | `frames` | messages do not depend on how their bytes are cut, and stay within the limits |
 //! | `datagrams` | the same for discovery |
 //! | `payloads` | JSON, MessagePack and pickles: what is decoded can be encoded, and is then the same |
+//! | `sealed` | the feature `secure`: what someone on the way touched is refused, and the rest is understood |
+//! | `secrets` | secrets as text, and in files: what a second, plainer reading says |
 //! | `conversations` | whole connections over loopback end in time, with the reason that is due |
+//! | `tampered` | so do encrypted ones with someone on the way, and nothing that he touched is believed |
 //!
 //! Nothing here needs a crate that the library itself does not: a program that is fuzzed is built
 //! with `cfg(fuzzing)` too, and so are its dependencies.
@@ -18,6 +21,12 @@ mod frames;
 mod headers;
 mod payloads;
 mod plan;
+#[cfg(feature = "secure")]
+mod sealed;
+#[cfg(feature = "secure")]
+mod secrets;
+#[cfg(feature = "secure")]
+mod tampered;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -29,6 +38,12 @@ pub use headers::headers;
 #[cfg(feature = "pickle")]
 pub use payloads::pickle;
 pub use payloads::{json, raw};
+#[cfg(feature = "secure")]
+pub use sealed::{handshake, records};
+#[cfg(feature = "secure")]
+pub use secrets::secrets;
+#[cfg(feature = "secure")]
+pub use tampered::tampered;
 
 /// Text for logs and terminals is bounded, and holds nothing that a remote could steer them with.
 fn is_clean(text: &impl std::fmt::Display) {

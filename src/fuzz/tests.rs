@@ -181,3 +181,27 @@ fn asked() {
 fn asking() {
     run("asking", "wire", super::asking, 100);
 }
+
+#[cfg(feature = "secure")]
+#[test]
+fn handshake() {
+    run("handshake", "wire", super::handshake, 1500);
+}
+
+#[cfg(feature = "secure")]
+#[test]
+fn records() {
+    run("records", "wire", super::records, 3000);
+}
+
+#[cfg(feature = "secure")]
+#[test]
+fn secrets() {
+    run("secrets", "secrets", super::secrets, 6000);
+}
+
+#[cfg(feature = "secure")]
+#[test]
+fn tampered() {
+    run("tampered", "wire", super::tampered, 300);
+}

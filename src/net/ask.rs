@@ -239,7 +239,8 @@ fn ask(
             return Err(Error::NotSecure { addr: addr.into() });
         }
         (Some(offered), Some(suite))
-            if [offered, Suite::ChaCha].contains(&suite)
+            if lanpeer
+                && [offered, Suite::ChaCha].contains(&suite)
                 && answer.len() == HEADER_LEN
                 && early.is_empty() =>
         {

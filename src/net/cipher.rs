@@ -22,7 +22,7 @@ const BUFFER_MIN: usize = 2 << 10;
 const BUFFER_MAX: usize = 2 * (PREFIX + TAG + MAX_PLAIN);
 
 /// The way out. Whoever may write to the socket has it.
-pub(super) struct Sealing {
+pub(crate) struct Sealing {
     sealer: Sealer,
     /// Records; those before `written` are written.
     records: Vec<u8>,
@@ -100,7 +100,7 @@ impl Sealing {
 }
 
 /// The way in.
-pub(super) struct Opening {
+pub(crate) struct Opening {
     opener: Opener,
     bytes: Vec<u8>,
     /// Opened and not yet taken.
@@ -124,7 +124,7 @@ impl Opening {
 
     /// As a socket's `read`; 0 is the other side's word that it has finished. The end of input
     /// without that is `UnexpectedEof`, and a record that does not open `InvalidData`.
-    pub fn read(&mut self, mut socket: &TcpStream, out: &mut [u8]) -> io::Result<usize> {
+    pub fn read(&mut self, mut socket: impl Read, out: &mut [u8]) -> io::Result<usize> {
         loop {
             if !self.plain.is_empty() {
                 let n = self.plain.len().min(out.len());

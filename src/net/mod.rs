@@ -29,7 +29,7 @@ pub(crate) mod answer;
 pub(crate) mod ask;
 mod batch;
 mod channel;
-mod cipher;
+pub(crate) mod cipher;
 pub(crate) mod discovery;
 #[cfg(test)]
 mod faults;

@@ -121,9 +121,18 @@ impl Secret {
             let path = path.display();
             warn!(target: LOG, "other users can read the secret in {path}: chmod 600 {path}");
         }
+        Secret::from_content(file, path)
+    }
+
+    /// The file's path is for the errors.
+    pub(crate) fn from_content(content: impl Read, path: &Path) -> Result<Secret, SecretError> {
+        let failed = |source| SecretError::File {
+            path: path.to_owned(),
+            source,
+        };
         // Reserved, so that it never grows and leaves a copy behind.
         let mut text = Zeroizing::new(String::with_capacity(MAX_FILE as usize + 1));
-        let read = file.take(MAX_FILE + 1).read_to_string(&mut text);
+        let read = content.take(MAX_FILE + 1).read_to_string(&mut text);
         if read.map_err(failed)? as u64 > MAX_FILE {
             return Err(failed(io::ErrorKind::InvalidData.into()));
         }
@@ -272,7 +281,9 @@ impl fmt::Debug for Secret {
 #[cfg(unix)]
 fn is_open_to_others(file: &File) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
-    Ok(file.metadata()?.mode() & 0o077 != 0)
+    let metadata = file.metadata()?;
+    // A directory's name by mistake: nobody is to be told to change its permissions.
+    Ok(metadata.is_file() && metadata.mode() & 0o077 != 0)
 }
 
 #[cfg(not(unix))]
@@ -426,6 +437,8 @@ mod tests {
         let secret: Secret = text.parse().unwrap();
         secret.save(&path).unwrap();
         assert!(!is_open_to_others(&File::open(&path).unwrap()).unwrap());
+        #[cfg(unix)]
+        assert!(!is_open_to_others(&File::open("/").unwrap()).unwrap());
         assert_eq!(Secret::from_file(&path).unwrap().reveal(), text);
         #[cfg(unix)]
         {

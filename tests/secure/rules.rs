@@ -140,6 +140,20 @@ fn one_who_answers_in_the_clear_is_left() {
 }
 
 #[test]
+fn records_are_spoken_with_lanpeers_only() {
+    // Another one's connections end in another way, which would pass for a cut.
+    let listener = WireListener::bind();
+    let (alice, addr) = (bind(secured()), listener.addr());
+    let asking = spawn(move || alice.connect::<Bytes>(addr).map(drop));
+    let mut wire = listener.accept();
+    wire.fields();
+    wire.write(&header("ACCEPT|secure=chacha"));
+    wire.write(&[1; 48]);
+    let result = asking.wait("connect");
+    assert!(matches!(result, Err(Error::Handshake { .. })), "{result:?}");
+}
+
+#[test]
 fn one_who_only_pretends_is_found_out() {
     // He says that he encrypts, and has not the secret: nothing but noise can follow.
     let suites = ["aes", "chacha"];
