@@ -45,7 +45,9 @@ impl Peer {
         item: &(impl Encode<F> + ?Sized),
     ) -> Result<Broadcast, SendError> {
         let mut report = Broadcast::default();
-        self.try_all(item, |link, _, result| report.add(link, result))?;
+        self.try_all(item, &mut report, |report, link, _, error| {
+            report.failed.push((link.peer_addr, error));
+        })?;
         Ok(report)
     }
 
@@ -81,16 +83,18 @@ impl Peer {
         let deadline = Instant::now().checked_add(timeout);
         let mut report = Broadcast::default();
         let mut full: Vec<(Arc<Link>, Arc<Copy>)> = Vec::new();
-        self.try_all(item, |link, message, result| match (message, result) {
-            (Some(message), Err(SendError::Full)) => {
-                let same = full.last().filter(|(_, copy)| copy.dialect == link.dialect);
-                let copy = match same {
-                    Some((_, copy)) => Arc::clone(copy),
-                    None => Arc::new(Copy::of(link.dialect, message)),
-                };
-                full.push((Arc::clone(link), copy));
+        self.try_all(item, &mut report, |report, link, message, error| {
+            match (message, error) {
+                (Some(message), SendError::Full) => {
+                    let same = full.last().filter(|(_, copy)| copy.dialect == link.dialect);
+                    let copy = match same {
+                        Some((_, copy)) => Arc::clone(copy),
+                        None => Arc::new(Copy::of(link.dialect, message)),
+                    };
+                    full.push((Arc::clone(link), copy));
+                }
+                (_, error) => report.failed.push((link.peer_addr, error)),
             }
-            (_, result) => report.add(link, result),
         })?;
         while !full.is_empty() {
             let now = Instant::now();
@@ -112,16 +116,18 @@ impl Peer {
         Ok(report)
     }
 
-    /// Encodes once for each dialect that occurs, and sends to all who have room. Where only one
-    /// dialect has no form for the value, those who speak it are told so; `Err`: nobody got it.
+    /// Encodes once for each dialect that occurs, and sends to all who have room; `failed_at` gets the
+    /// others. Where only one dialect has no form for the value, those who speak it are told so; `Err`: nobody got it.
     fn try_all<F: Format>(
         &self,
         item: &(impl Encode<F> + ?Sized),
-        mut told: impl FnMut(&Arc<Link>, Option<Encoded<'_>>, Result<(), SendError>),
+        report: &mut Broadcast,
+        mut failed_at: impl FnMut(&mut Broadcast, &Arc<Link>, Option<Encoded<'_>>, SendError),
     ) -> Result<(), SendError> {
         // One broadcast is no burst, however many it goes to: its messages need not be gathered.
         let burst = Burst::now();
         let links = self.hub().links();
+        report.sent.reserve(links.len());
         let data_type = item.data_type();
         let to = |dialect| {
             let of_type =
@@ -137,11 +143,10 @@ impl Peer {
             }
             let result = with_encoded(item, dialect, |message| {
                 for link in to(dialect) {
-                    told(
-                        link,
-                        Some(message),
-                        link.send(message, Wait::No, Some(burst)),
-                    );
+                    match link.send(message, Wait::No, Some(burst)) {
+                        Ok(()) => report.sent.push(link.peer_addr),
+                        Err(error) => failed_at(report, link, Some(message), error),
+                    }
                 }
                 Ok::<_, EncodeError>(())
             });
@@ -153,7 +158,7 @@ impl Peer {
         match failed {
             Some((_, error)) if !encoded => Err(error.into()),
             Some((dialect, error)) => {
-                to(dialect).for_each(|link| told(link, None, Err(error.clone().into())));
+                to(dialect).for_each(|link| failed_at(report, link, None, error.clone().into()));
                 Ok(())
             }
             None => Ok(()),

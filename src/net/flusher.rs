@@ -1,8 +1,9 @@
 //! The thread that writes what bursts have gathered when their senders go quiet. One per peer, however
 //! many connections it has: started when it is first needed, asleep while there is no burst.
 //!
-//! It writes at once when a burst begins, and from then on every [`TICK`] what has come meanwhile: so
-//! a burst over many connections costs its sender no wake-ups, and no message waits longer.
+//! It writes at once when a burst begins. From then on it looks every [`TICK`]: what has gathered on
+//! a connection is written when nothing has come since the last look, or when it gets old. So a burst
+//! over many connections costs its sender no wake-ups, and few writes.
 
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -10,10 +11,13 @@ use std::time::Duration;
 use super::hub::Hub;
 use super::link::Link;
 use super::lock;
-use super::sync::{Condvar, Mutex};
+use super::sync::{Condvar, Instant, Mutex};
 
 /// Systems make about twice that of it.
 const TICK: Duration = Duration::from_micros(50);
+
+/// In a burst that goes on, nothing waits much longer.
+const OLD: Duration = Duration::from_micros(500);
 
 /// What a full socket did not take is tried again after this time.
 const TRY_AGAIN: Duration = Duration::from_millis(5);
@@ -34,9 +38,47 @@ struct State {
     running: bool,
     /// It waits for the next burst.
     parked: bool,
-    /// There is a full socket in `due`.
-    full: bool,
+    /// Full sockets without a thread that waits for them.
+    full: Vec<Arc<Link>>,
     stopped: bool,
+}
+
+/// A connection in a burst, as it was seen last.
+struct Burst {
+    link: Arc<Link>,
+    /// `None`: it has just begun.
+    seen: Option<Numbers>,
+    /// When it was last written, or first seen.
+    since: Instant,
+}
+
+/// How many messages were accepted for a connection, and how often what gathered was written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Numbers {
+    pub messages: u64,
+    pub writes: u64,
+}
+
+impl Burst {
+    /// Says whether the burst goes on.
+    fn look(&mut self, now: Instant, grown: &mut Vec<Weak<Link>>) -> bool {
+        let old = now.duration_since(self.since) >= OLD;
+        let (numbers, first) = self.link.flush_listed(self.seen, old);
+        if first {
+            if grown.len() == grown.capacity() {
+                grown.retain(|link| link.strong_count() > 0);
+            }
+            grown.push(Arc::downgrade(&self.link));
+        }
+        if self.seen.is_none_or(|seen| seen.writes != numbers.writes) {
+            self.since = now;
+        }
+        let goes_on = self
+            .seen
+            .is_none_or(|seen| seen.messages != numbers.messages);
+        self.seen = Some(numbers);
+        goes_on
+    }
 }
 
 impl Flusher {
@@ -69,8 +111,7 @@ impl Flusher {
         if state.stopped || !state.running {
             return false;
         }
-        state.due.push(Arc::clone(link));
-        state.full = true;
+        state.full.push(Arc::clone(link));
         if state.parked {
             state.parked = false;
             drop(state);
@@ -88,41 +129,46 @@ impl Flusher {
 
 fn run(hub: &Arc<Hub>) {
     let flusher = &hub.flusher;
-    let mut due = Vec::new();
+    let mut bursts: Vec<Burst> = Vec::new();
     // Whose buffers have grown.
     let mut grown: Vec<Weak<Link>> = Vec::new();
+    let mut tried = Instant::now();
     let mut state = lock(&flusher.state);
     loop {
-        std::mem::swap(&mut due, &mut state.due);
-        let idle = due.is_empty();
-        if !idle {
+        if !state.full.is_empty() && Instant::now().duration_since(tried) >= TRY_AGAIN {
+            let State { due, full, .. } = &mut *state;
+            due.append(full);
+            tried = Instant::now();
+        }
+        if !state.due.is_empty() || !bursts.is_empty() {
+            let due = std::mem::take(&mut state.due);
             drop(state);
-            for link in due.drain(..) {
-                if link.flush_listed() {
-                    if grown.len() == grown.capacity() {
-                        grown.retain(|link| link.strong_count() > 0);
-                    }
-                    grown.push(Arc::downgrade(&link));
-                }
-            }
+            let now = Instant::now();
+            bursts.extend(due.into_iter().map(|link| Burst {
+                link,
+                seen: None,
+                since: now,
+            }));
+            bursts.retain_mut(|burst| burst.look(now, &mut grown));
             state = lock(&flusher.state);
         }
-        if state.stopped && state.due.is_empty() {
+        let parked = bursts.is_empty() && state.due.is_empty();
+        let idle = parked && state.full.is_empty();
+        if state.stopped && idle {
             state.running = false;
             return;
         }
-        let full = std::mem::take(&mut state.full);
-        state.parked = idle || full;
+        state.parked = parked;
         let time = match () {
             () if idle => RETIRE,
-            () if full => TRY_AGAIN,
+            () if parked => TRY_AGAIN,
             () => TICK,
         };
         let waited = flusher.wake.wait_timeout(state, time);
         let timeout;
         (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         state.parked = false;
-        if idle && timeout.timed_out() && state.due.is_empty() {
+        if idle && timeout.timed_out() && state.due.is_empty() && state.full.is_empty() {
             state.running = false;
             drop(state);
             for link in grown.iter().filter_map(Weak::upgrade) {

@@ -61,6 +61,8 @@ pub(super) struct Queue {
     pub header_of: Option<(usize, DataType)>,
     pub messages: u64,
     pub bytes: u64,
+    /// How often what had gathered was written.
+    pub writes: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,6 +141,7 @@ impl Outbox {
             header_of: None,
             messages: 0,
             bytes: 0,
+            writes: 0,
         };
         Outbox {
             queue: Mutex::new(queue),

@@ -29,7 +29,7 @@ const LARGE: usize = 64 << 10;
 const BURST: Duration = Duration::from_micros(10);
 
 /// So many bytes of a burst make a write of their own.
-pub(super) const GATHERED: usize = 64 << 10;
+pub(super) const GATHERED: usize = 128 << 10;
 
 /// How long a send may wait for room in the queue.
 #[derive(Clone, Copy, Debug)]
@@ -104,13 +104,12 @@ impl Link {
         }
         let is_full = written.is_some();
         let written = written.unwrap_or(0);
-        let header = queue.header;
-        queue
-            .pending
-            .extend_from_slice(&header[written.min(header_len)..header_len]);
-        queue
-            .pending
-            .extend_from_slice(&payload[written.saturating_sub(header_len)..]);
+        let Queue {
+            pending, header, ..
+        } = &mut *queue;
+        pending.reserve(header_len + payload.len() - written);
+        pending.extend_from_slice(&header[written.min(header_len)..header_len]);
+        pending.extend_from_slice(&payload[written.saturating_sub(header_len)..]);
         // Whoever holds the socket looks at the queue afterwards.
         let mut is_left = false;
         if queue.is_held() {
@@ -194,7 +193,22 @@ impl Link {
         wait: Wait,
     ) -> Result<MutexGuard<'_, Queue>, SendError> {
         let limit = self.hub.settings.send_queue;
-        let mut queue = lock(&self.outbox.queue);
+        let queue = lock(&self.outbox.queue);
+        let fits = queue.line.is_empty() && queue.used() + total <= limit;
+        if fits && queue.closed.is_none() {
+            return Ok(queue);
+        }
+        self.wait_in_line(queue, total, wait)
+    }
+
+    #[cold]
+    fn wait_in_line<'a>(
+        self: &'a Arc<Link>,
+        mut queue: MutexGuard<'a, Queue>,
+        total: usize,
+        wait: Wait,
+    ) -> Result<MutexGuard<'a, Queue>, SendError> {
+        let limit = self.hub.settings.send_queue;
         let mut ticket = None;
         let mut tried = false;
         let result = loop {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use log::trace;
 
+use super::flusher::Numbers;
 use super::link::Link;
 use super::lock;
 use super::outbox::{Fin, Queue};
@@ -64,6 +65,7 @@ impl Link {
         };
         let mut batch = std::mem::take(&mut queue.spare);
         std::mem::swap(&mut batch, &mut queue.pending);
+        queue.writes += 1;
         queue.busy = true;
         queue.in_flight = batch.len() + queue.sealed();
         let mut sealing = queue.sealing.take();
@@ -113,15 +115,26 @@ impl Link {
         }
     }
 
-    /// The flusher's turn. Says whether it is the first one since memory was given back.
-    pub(super) fn flush_listed(self: &Arc<Link>) -> bool {
+    /// The flusher's turn, in a burst that was last seen like this. Writes what has gathered if that
+    /// is all for now, or `old`. Says how it is now, and whether this is the first time since memory
+    /// was given back.
+    pub(super) fn flush_listed(
+        self: &Arc<Link>,
+        seen: Option<Numbers>,
+        old: bool,
+    ) -> (Numbers, bool) {
         let mut queue = lock(&self.outbox.queue);
-        queue.listed = false;
+        let numbers = Numbers {
+            messages: queue.messages,
+            writes: queue.writes,
+        };
+        let over = seen.is_some_and(|seen| seen.messages == numbers.messages);
+        queue.listed = !over;
         let first = !std::mem::replace(&mut queue.grown, true);
-        if !queue.is_held() && queue.has_work() {
+        if (over || old || seen.is_none()) && !queue.is_held() && queue.has_work() {
             self.write_gathered(queue);
         }
-        first
+        (numbers, first)
     }
 
     /// Gives memory back that a burst has taken.
