@@ -174,7 +174,7 @@ def message():
     # Up Bob's side.
     d.box(530, 328, 410, 52, GREY, ["the system's receive buffer", "full: TCP tells Alice's system to wait"])
     d.line(735, 328, 735, 308)
-    d.box(530, 222, 410, 84, GREEN, ["reader: header, size, payload, decode",
+    d.box(530, 222, 410, 84, GREEN, ["reader, or a recv that waits: header, size, decode",
                                      "the size is checked before memory is reserved;",
                                      "not well formed, or no such value:", "the connection ends with the reason"])
     d.line(640, 222, 640, 182)

@@ -2,7 +2,6 @@
 //!
 //! A long file for the examples in its docs; the code is the smaller part.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -11,13 +10,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
 
 use crate::error::{CloseError, CloseReason, SendError};
-use crate::format::{DataType, Encode, Format, Payload, Reading, with_encoded};
+use crate::format::{DataType, Encode, Format, with_encoded};
 use crate::net::Wait;
 use crate::net::handshake::Start;
 use crate::net::inbox::{Inbox, inbox};
 use crate::net::intake::Intake;
 use crate::net::link::{Link, Stats};
-use crate::net::reader::{Reader, Take};
+use crate::net::source::{run_handler, run_queue};
 use crate::options::StreamSize;
 
 /// An open connection to another peer, over which messages of the format `F` go both ways.
@@ -123,9 +122,8 @@ impl<F: Format> Connection<F> {
     /// A connection whose messages wait for `recv`, and what its reader thread runs.
     pub(crate) fn with_queue(link: &Arc<Link>) -> (Connection<F>, Start) {
         let (connection, intake) = Connection::new(link, false);
-        let reading = reading(link);
         let link = Arc::clone(link);
-        let start = move |early| Reader::new(link, early).run(Queued::<F> { intake, reading });
+        let start = move |early| run_queue::<F>(&link, early, intake);
         (connection, Box::new(start))
     }
 
@@ -136,14 +134,14 @@ impl<F: Format> Connection<F> {
     ) -> (Connection<F>, Start) {
         link.set_handled();
         let (connection, intake) = Connection::new(link, true);
-        let handled = Handled {
-            connection: connection.clone(),
-            handler,
-            reading: reading(link),
-            _intake: intake,
-        };
+        // Nothing goes through the queue; its end tells `recv` of the connection's.
+        let handled = (connection.clone(), handler, intake);
         let link = Arc::clone(link);
-        let start = move |early| Reader::new(link, early).run(handled);
+        let start = move |early| {
+            run_handler::<F, _>(&link, early, handled, |(connection, handler, _), item| {
+                handler(connection, item)
+            })
+        };
         (connection, Box::new(start))
     }
 
@@ -183,9 +181,11 @@ impl<F: Format> Connection<F> {
     /// `Ok` means accepted: the message will be delivered, in order, or the connection ends with a
     /// [`close_reason`](Connection::close_reason) that says otherwise. A message on an idle
     /// connection is written to the socket at once. Messages that follow each other closely, within
-    /// 10 µs, gather for one write, for at most about 0.1 ms; they, and what the socket does not take, wait in
-    /// a queue of [`send_queue`](crate::PeerBuilder::send_queue) bytes, 1 MiB by default. While that is full, `send` waits: for ever if the other side takes nothing, until
-    /// `close`, `abort`, `stop` or the end of the connection.
+    /// 10 µs, gather for one write: until the thread has sent nothing for about 0.1 ms, until 128 KiB
+    /// have come, or for about 0.5 ms. They, and what the socket does not take, wait in a queue of
+    /// [`send_queue`](crate::PeerBuilder::send_queue) bytes, 1 MiB by default. While that is full,
+    /// `send` waits: for ever if the other side takes nothing, until `close`, `abort`, `stop` or the
+    /// end of the connection.
     ///
     /// Takes the item by reference, or what the item can be borrowed as; see
     /// [`Encode`](crate::Encode).
@@ -306,6 +306,9 @@ impl<F: Format> Connection<F> {
     ///
     /// Each message goes to one of those who receive on this connection. Messages that arrived
     /// before the end are returned before the error. With a handler it only waits for the end.
+    ///
+    /// A thread that waits here reads from the socket itself, so that nothing stands between the two:
+    /// what decodes the message, a `Deserialize` of yours for one, then runs on it.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -597,82 +600,6 @@ impl<F: Format> Connection<F> {
     /// ```
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.link().close_reason()
-    }
-}
-
-/// Passes messages on to whoever receives.
-struct Queued<F: Format> {
-    intake: Intake<F::Item>,
-    reading: Reading,
-}
-
-impl<F: Format> Queued<F> {
-    fn check(&self, link: &Arc<Link>) -> Result<(), CloseReason> {
-        if self.intake.is_abandoned() {
-            return Err(link.discard());
-        }
-        Ok(())
-    }
-}
-
-impl<F: Format> Take for Queued<F> {
-    fn message(
-        &mut self,
-        link: &Arc<Link>,
-        data_type: DataType,
-        payload: Payload<'_>,
-    ) -> Result<(), CloseReason> {
-        self.check(link)?;
-        if let (Some(_), Cow::Borrowed(payload)) = (F::PLAIN, &payload) {
-            self.intake.push_plain(link, payload)?;
-        } else {
-            let (item, size) = decode::<F>(data_type, self.reading, payload)?;
-            self.intake.push(link, item, size)?;
-        }
-        self.check(link)
-    }
-
-    fn pause(&mut self, link: &Arc<Link>) -> Result<(), CloseReason> {
-        self.intake.hand_over();
-        self.check(link)
-    }
-}
-
-/// Passes messages to the program's handler.
-struct Handled<F: Format, H> {
-    connection: Connection<F>,
-    handler: H,
-    reading: Reading,
-    /// Nothing goes through it; its end tells `recv` of the connection's.
-    _intake: Intake<F::Item>,
-}
-
-impl<F: Format, H: FnMut(&Connection<F>, F::Item)> Take for Handled<F, H> {
-    fn message(
-        &mut self,
-        _: &Arc<Link>,
-        data_type: DataType,
-        payload: Payload<'_>,
-    ) -> Result<(), CloseReason> {
-        let (item, _) = decode::<F>(data_type, self.reading, payload)?;
-        (self.handler)(&self.connection, item);
-        Ok(())
-    }
-}
-
-fn decode<F: Format>(
-    data_type: DataType,
-    reading: Reading,
-    payload: Payload<'_>,
-) -> Result<(F::Item, usize), CloseReason> {
-    let decoded = F::decode(data_type, reading, payload);
-    decoded.map_err(|error| CloseReason::Malformed(error.to_string()))
-}
-
-fn reading(link: &Link) -> Reading {
-    Reading {
-        dialect: link.dialect,
-        limits: link.hub.settings.pickle,
     }
 }
 

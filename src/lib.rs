@@ -121,7 +121,7 @@
 //! [`Peer::offers`] and [`Peer::events`] are crossbeam receivers, for
 //! [`select!`](crossbeam_channel::select). Or no thread at all: with
 //! [`accept_with`](Offer::accept_with) and [`connect_with`](Peer::connect_with) a handler runs on the
-//! connection's own thread, which has the lowest latency.
+//! connection's own thread, as soon as a message is there.
 //! [`Peer::broadcast`] sends to all and says who did not get it.
 //!
 //! ```
@@ -144,7 +144,7 @@
 //!      ▼                                             ▲                ▲
 //!   encode, header                              receive queue         │
 //!      │        └─ others wait: send queue           ▲                │
-//!      │ alone, or large      ▼                      └── reader: header, size, decode
+//!      │ alone, or large      ▼                      └── reader, or a recv that waits: decode
 //!      │         sender, flusher or writer                     ▲
 //!      ▼                      ▼                                │
 //!   the system's send buffer ─────────── TCP ───── the system's receive buffer

@@ -37,6 +37,7 @@ impl<T: DeserializeOwned + Send + 'static> Format for Json<T> {
     type Item = T;
     const DATA_TYPE: Option<DataType> = Some(DataType::Json);
 
+    #[inline]
     fn decode(
         data_type: DataType,
         reading: Reading,
@@ -73,6 +74,7 @@ pub(super) fn encode<Q: Serialize + ?Sized>(
     Ok(())
 }
 
+#[inline]
 pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
     // Nearly every message is exactly the wrapper around a value. If what stands between its ends
     // is one whole value then the text was valid JSON with `data` as its only key.
@@ -84,6 +86,11 @@ pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeErr
             return Ok(value);
         }
     }
+    decode_slowly(payload)
+}
+
+#[cold]
+fn decode_slowly<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
     serde_json::from_slice(payload)
         .map(|Wrapped(value)| value)
         .map_err(|error| DecodeError::new(DataType::Json, error))

@@ -299,6 +299,7 @@ impl std::error::Error for DecodeError {}
 
 /// Decodes a payload of any data type into one serde type: what a message of another type than the
 /// connection's becomes where the connection is not strict.
+#[inline]
 fn decode_any<T: serde::de::DeserializeOwned>(
     data_type: DataType,
     reading: Reading,

@@ -65,6 +65,7 @@ impl<T: DeserializeOwned + Send + 'static> Format for Raw<T> {
     type Item = T;
     const DATA_TYPE: Option<DataType> = Some(DataType::Raw);
 
+    #[inline]
     fn decode(
         data_type: DataType,
         reading: Reading,
@@ -104,6 +105,7 @@ where
         .map_err(|error| EncodeError::new(DataType::Raw, error))
 }
 
+#[inline]
 pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(payload);
     // The default, 1,024, is more than a thread's stack holds.

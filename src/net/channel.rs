@@ -74,19 +74,19 @@ impl<T> ChannelIntake<T> {
             }
             // Killed before this channel was made, nobody dropped its kill switch.
             if link.is_dead() {
-                return Err(killed(link));
+                return Err(link.why_dead());
             }
             match self.killed.recv_timeout(pause) {
-                Err(RecvTimeoutError::Disconnected) => return Err(killed(link)),
+                Err(RecvTimeoutError::Disconnected) => return Err(link.why_dead()),
                 _ => pause = (pause * 2).min(LOOK_MAX),
             }
         }
         if link.is_dead() {
-            return Err(killed(link));
+            return Err(link.why_dead());
         }
         let sent = select! {
             send(self.sender, item) -> sent => sent.is_ok(),
-            recv(self.killed) -> _ => return Err(killed(link)),
+            recv(self.killed) -> _ => return Err(link.why_dead()),
         };
         self.note(size);
         Ok(sent)
@@ -114,8 +114,4 @@ impl<T> ChannelIntake<T> {
             self.bytes -= self.sizes.pop_front().unwrap_or(0);
         }
     }
-}
-
-fn killed(link: &Link) -> CloseReason {
-    link.close_reason().unwrap_or(CloseReason::Aborted)
 }

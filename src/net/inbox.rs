@@ -5,6 +5,8 @@
 //! and then one message after the other from it. So the two threads meet once for each batch, not
 //! for each message, and a program that waits is woken no later for a lone message.
 //!
+//! A program that waits may read for itself instead, without another thread: see `seat`.
+//!
 //! [`Inbox::channel`] turns the queue into a crossbeam channel, for programs that `select!`.
 
 use std::mem::{swap, take};
@@ -17,6 +19,8 @@ use super::batch::{Amount, Batch, Make};
 use super::channel::{ChannelIntake, KillSwitch, open};
 use super::intake::Intake;
 use super::lock;
+use super::reader::unless_it_panics;
+use super::seat::{Awaiting, Seat, Source, Taken};
 use super::sender::Burst;
 use super::spin::Spin;
 use super::sync::{
@@ -39,6 +43,8 @@ pub(super) struct Shared<T> {
     pub arrived: Mutex<Arrived<T>>,
     /// Counts what was handed over, for those who look without a lock.
     pub handed_over: AtomicUsize,
+    /// Who waits for it.
+    pub awaiting: Awaiting,
     pub spin: Spin,
     /// With `taking`: the reader's wait for room is over.
     pub room: Condvar,
@@ -53,6 +59,7 @@ pub(super) struct Taking<T> {
     pub batch: Batch<T>,
     /// The reader waits until fewer messages than this are left; 0 while it does not wait.
     pub wanted: usize,
+    pub seat: Seat<T>,
 }
 
 pub(super) struct Arrived<T> {
@@ -82,6 +89,7 @@ pub(crate) fn inbox<T: Send + 'static>(
         taking: Mutex::new(Taking {
             batch: Batch::default(),
             wanted: 0,
+            seat: Seat::default(),
         }),
         arrived: Mutex::new(Arrived {
             batch: Batch::default(),
@@ -92,6 +100,7 @@ pub(crate) fn inbox<T: Send + 'static>(
             channel: None,
         }),
         handed_over: AtomicUsize::new(0),
+        awaiting: Awaiting::default(),
         spin: Spin::new(spin),
         room: Condvar::new(),
         news: Condvar::new(),
@@ -103,9 +112,22 @@ pub(crate) fn inbox<T: Send + 'static>(
     (intake, Inbox { shared, channel })
 }
 
+/// How the program's own thread reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// However long a message takes.
+    Wait,
+    /// What is there already; then it waits for the reader thread to bring more,
+    AndLeave,
+    /// or for nothing.
+    WhatIsThere,
+}
+
 /// What taking came to.
 enum Look<'a, T> {
     Item(T),
+    /// There is nothing, and the program may read.
+    Source(Box<dyn Source<T>>),
     Nothing(MutexGuard<'a, Arrived<T>>),
     Ended,
     Selected,
@@ -115,6 +137,10 @@ impl<T: Send + 'static> Inbox<T> {
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         match self.shared.look() {
             Look::Item(item) => Ok(item),
+            Look::Source(source) => {
+                let item = self.shared.read(source, Read::WhatIsThere);
+                item.ok_or(TryRecvError::Empty)
+            }
             Look::Nothing(_) => Err(TryRecvError::Empty),
             Look::Ended => Err(TryRecvError::Disconnected),
             Look::Selected => self.channel().try_recv(),
@@ -123,15 +149,30 @@ impl<T: Send + 'static> Inbox<T> {
 
     /// Waits for a message until the deadline.
     pub fn recv(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
+        let read = match deadline {
+            None => Read::Wait,
+            Some(_) => Read::AndLeave,
+        };
+        let mut awaits = None;
         let mut spun = false;
         loop {
             let seen = self.shared.handed_over.load(Ordering::Acquire);
             let mut arrived = match self.shared.look() {
                 Look::Item(item) => return Ok(item),
+                Look::Source(source) => match self.shared.read(source, read) {
+                    Some(item) => return Ok(item),
+                    None => continue,
+                },
                 Look::Nothing(arrived) => arrived,
                 Look::Ended => return Err(RecvTimeoutError::Disconnected),
                 Look::Selected => break,
             };
+            if awaits.is_none() {
+                // Whoever sees this wakes us; who did not has left something to be found.
+                drop(arrived);
+                awaits = Some(self.shared.awaiting.count(deadline.is_none()));
+                continue;
+            }
             Burst::end();
             if !spun && self.shared.spin.is_on() {
                 spun = true;
@@ -156,6 +197,7 @@ impl<T: Send + 'static> Inbox<T> {
             };
             arrived.waiters -= 1;
         }
+        drop(awaits);
         match deadline {
             None => {
                 let received = self.channel().recv();
@@ -185,11 +227,13 @@ impl<T: Send + 'static> Inbox<T> {
         let mut arrived = lock(&shared.arrived);
         shared.abandoned.store(true, Ordering::SeqCst);
         let dropped = (take(&mut taking.batch), take(&mut arrived.batch));
+        let begun = taking.seat.is_begun();
         drop((taking, arrived));
         shared.room.notify_one();
         let (old, new) = &dropped;
         // The items go last, without a lock: their drop is the program's code.
-        (old.amount() + new.amount()).messages + self.channel.get().map_or(0, Receiver::len) > 0
+        let queued = (old.amount() + new.amount()).messages;
+        begun || queued + self.channel.get().map_or(0, Receiver::len) > 0
     }
 }
 
@@ -198,6 +242,13 @@ impl<T: Send + 'static> Shared<T> {
         let mut taking = lock(&self.taking);
         if let Some(item) = taking.take(self) {
             return Look::Item(item);
+        }
+        if let Some(item) = taking.seat.take_plain() {
+            return Look::Item(item);
+        }
+        if let Some(source) = taking.seat.take() {
+            taking.batch.trim();
+            return Look::Source(source);
         }
         let mut arrived = lock(&self.arrived);
         swap(&mut taking.batch, &mut arrived.batch);
@@ -214,6 +265,29 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
+    /// The program reads for itself: the next message, or none.
+    fn read(&self, mut source: Box<dyn Source<T>>, read: Read) -> Option<T> {
+        let taken = unless_it_panics(|| source.take(read == Read::Wait));
+        let begun = source.is_begun();
+        let mut taking = lock(&self.taking);
+        let seat = &mut taking.seat;
+        let (item, mut wake) = match taken {
+            Ok(Taken::Message(item)) => (Some(item), seat.put_back(source)),
+            Ok(Taken::Nothing) => (None, seat.put_back(source)),
+            Ok(Taken::End) => (None, seat.finish(Ok(()))),
+            Err(reason) => (None, seat.finish(Err(reason))),
+        };
+        if self.awaiting.is_any() || (item.is_none() && (begun || read == Read::AndLeave)) {
+            // Others wait for the queue, or this thread is about to.
+            wake |= seat.recall();
+        }
+        drop(taking);
+        if wake {
+            self.room.notify_one();
+        }
+        item
+    }
+
     fn select(&self) -> Receiver<T> {
         let mut taking = lock(&self.taking);
         let mut arrived = lock(&self.arrived);
@@ -225,6 +299,7 @@ impl<T: Send + 'static> Shared<T> {
             intake.push_at_once(item, size);
         }
         arrived.selected = true;
+        taking.seat.recall();
         if !arrived.ended {
             arrived.channel = Some(intake);
             *lock(&self.kill_switch) = Some(kill_switch);
@@ -255,11 +330,20 @@ impl<T> Taking<T> {
 
 /// Wakes the reader of an inbox, for whatever type of messages.
 pub(super) trait Wake: Send + Sync {
+    /// The reader thread is to read for itself, if it does not.
+    fn recall(&self);
+
     /// A reader that waits for room looks again whether its connection is dead.
     fn wake(&self);
 }
 
 impl<T: Send> Wake for Shared<T> {
+    fn recall(&self) {
+        if lock(&self.taking).seat.recall() {
+            self.room.notify_one();
+        }
+    }
+
     fn wake(&self) {
         drop(lock(&self.kill_switch).take());
         let _guard = lock(&self.taking);

@@ -9,6 +9,7 @@ use super::channel::ChannelIntake;
 use super::inbox::{Shared, Wake};
 use super::link::Link;
 use super::lock;
+use super::seat::{Back, Look, Source};
 use super::sync::{Instant, Ordering};
 use crate::error::CloseReason;
 
@@ -155,6 +156,48 @@ impl<T: Send + 'static> Intake<T> {
         }
     }
 
+    /// Does the program wait, by one thread that may as well read for itself?
+    pub fn is_awaited(&self) -> bool {
+        self.channel.is_none() && self.shared.awaiting.is_one_patient()
+    }
+
+    /// Nothing is left to be decoded: leaves the source to the program until it is wanted back.
+    pub fn lend(&mut self, link: &Link, source: Box<dyn Source<T>>) -> Back<T> {
+        let shared = Arc::clone(&self.shared);
+        let mut taking = lock(&shared.taking);
+        let mut arrived = lock(&shared.arrived);
+        if arrived.selected || shared.is_abandoned() {
+            return Back::Source(source);
+        }
+        // Whoever finds the source has no other place to look.
+        taking.batch.append(&mut arrived.batch);
+        arrived.batch.trim();
+        arrived.before = taking.batch.amount();
+        self.waiting = arrived.before;
+        shared.handed_over.fetch_add(1, Ordering::Release);
+        drop(arrived);
+        taking.seat.lend(source);
+        shared.news.notify_all();
+        loop {
+            let over = link.is_dead() || shared.is_abandoned();
+            let pause = match taking.seat.look(over) {
+                Look::Back(back) => return back,
+                Look::Pause(pause) => pause,
+            };
+            taking = match pause {
+                None => shared.room.wait(taking).unwrap_or_else(|p| p.into_inner()),
+                Some(pause) => {
+                    let waited = shared.room.wait_timeout(taking, pause);
+                    let (mut taking, timeout) = waited.unwrap_or_else(|p| p.into_inner());
+                    if timeout.timed_out() {
+                        taking.seat.tick();
+                    }
+                    taking
+                }
+            };
+        }
+    }
+
     /// Waits until the queue has room for a message of `size` bytes, unless that may be abandoned
     /// or is a channel by now.
     fn make_room(&mut self, link: &Link, size: usize) -> Result<(), CloseReason> {
@@ -181,7 +224,7 @@ impl<T: Send + 'static> Intake<T> {
                 break;
             }
             if link.is_dead() {
-                return Err(link.close_reason().unwrap_or(CloseReason::Aborted));
+                return Err(link.why_dead());
             }
             taking.batch.append(&mut arrived.batch);
             let amount = taking.batch.amount();

@@ -91,6 +91,7 @@ pub(crate) struct Link {
 
 impl Received {
     /// Before the message is passed on, so that whoever has it finds it counted.
+    #[inline]
     pub fn count(&self, size: usize) {
         let messages = self.messages.load(Ordering::Relaxed) + 1;
         self.messages.store(messages, Ordering::Relaxed);
@@ -205,7 +206,7 @@ impl Link {
     /// The socket, for one read; `Err`: the connection was ended.
     pub(super) fn reading(&self) -> Result<Arc<TcpStream>, CloseReason> {
         let socket = lock(&self.reading).clone();
-        socket.ok_or_else(|| self.close_reason().unwrap_or(CloseReason::Aborted))
+        socket.ok_or_else(|| self.why_dead())
     }
 
     pub(super) fn rules(&self) -> Rules {
@@ -218,6 +219,7 @@ impl Link {
         }
     }
 
+    #[inline]
     pub(super) fn known_stream_size(&self) -> Option<usize> {
         match self.stream_size.load(Ordering::SeqCst) {
             0 => None,
@@ -237,12 +239,18 @@ impl Link {
         self.handled.store(true, Ordering::SeqCst);
     }
 
+    #[inline]
     pub(super) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
     }
 
     pub fn close_reason(&self) -> Option<CloseReason> {
         lock(&self.life).reason.clone()
+    }
+
+    /// The reason of a dead connection.
+    pub(super) fn why_dead(&self) -> CloseReason {
+        self.close_reason().unwrap_or(CloseReason::Aborted)
     }
 
     /// Whom to wake at the end.

@@ -9,9 +9,11 @@
 //! | `handshake` | what both need |
 //! | `link` | one connection, whatever its type: its life and its end |
 //! | `cipher` | an encrypted connection's bytes, on their way in and out |
-//! | `reader` | the thread that reads a connection |
+//! | `reader` | a connection's bytes, to messages |
+//! | `source` | what becomes of them: the reader thread, with a queue or a handler |
 //! | `inbox` | what it hands to the program: a queue, bounded in messages and bytes |
 //! | `intake` | the reader's end of it |
+//! | `seat` | who reads: the reader thread, or the program while it waits |
 //! | `batch` | messages that change hands together |
 //! | `channel` | the same as a crossbeam channel, for programs that `select!` |
 //! | `outbox` | the send queue, and who may write to the socket |
@@ -42,9 +44,11 @@ pub(crate) mod link;
 mod listener;
 mod outbox;
 mod pulse;
-pub(crate) mod reader;
+mod reader;
+mod seat;
 mod sender;
 mod socket;
+pub(crate) mod source;
 mod spin;
 mod sync;
 mod threads;

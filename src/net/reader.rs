@@ -1,5 +1,4 @@
-//! The thread that reads one connection: bytes from the socket, through the decoder, to the
-//! program's receive queue or handler.
+//! Reads one connection: bytes from the socket, through the decoder, to messages.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -22,7 +21,7 @@ use crate::options::StreamSize;
 use crate::proto::frame::{Decoder, FrameError, Step};
 
 /// The buffer begins with this size and doubles while reads fill it.
-const BUFFER_MIN: usize = 2 << 10;
+const BUFFER_MIN: usize = 512;
 const BUFFER_MAX: usize = 256 << 10;
 
 /// From this payload size on a message is read straight into its own memory.
@@ -35,21 +34,21 @@ const RESERVE: usize = 64 << 10;
 /// What counts as silence where bytes alone do not tell whether more belongs to them.
 pub(super) const SILENCE: Duration = Duration::from_millis(100);
 
-/// Where messages go.
-pub(crate) trait Take {
-    /// `Err` ends the connection.
-    fn message(
-        &mut self,
-        link: &Arc<Link>,
-        data_type: DataType,
-        payload: Payload<'_>,
-    ) -> Result<(), CloseReason>;
+/// What a reader may have to wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Any bytes.
+    Some,
+    /// All of a large message, which may take many reads.
+    All,
+}
 
-    /// The reader is about to wait for the socket.
-    fn pause(&mut self, link: &Arc<Link>) -> Result<(), CloseReason> {
-        let _ = link;
-        Ok(())
-    }
+pub(super) enum Next<'a> {
+    Message(DataType, Payload<'a>),
+    /// The other side's FIN came, between two messages.
+    End,
+    /// It would have to wait, and was not to.
+    Wait,
 }
 
 pub(crate) struct Reader {
@@ -59,6 +58,8 @@ pub(crate) struct Reader {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// What the decoder has said, and what could not be done yet.
+    step: Option<Step>,
     /// The size of the largest message so far.
     largest: usize,
     spin: Spin,
@@ -80,45 +81,29 @@ impl Reader {
             bytes,
             start: 0,
             end,
+            step: None,
             largest: 0,
             spin,
         }
     }
 
-    /// Reads until the connection ends, on the current thread, and ends it.
-    pub fn run(mut self, mut take: impl Take) {
-        let _ = self.link.reader.set(std::thread::current().id());
-        // The program's code runs in `take`: its handler, or the `Deserialize` of its type.
-        let result = catch_unwind(AssertUnwindSafe(|| self.read(&mut take)))
-            .unwrap_or_else(|panic| Err(CloseReason::HandlerPanicked(text_of(&*panic))));
-        let Reader { link, bytes, .. } = self;
-        drop(bytes);
-        match result {
-            Ok(()) => {
-                link.remote_finished();
-                // Ends the program's `recv` now: no further message will come.
-                let_go(take);
-                link.answer_fin(Instant::now() + link.hub.settings.close_timeout);
-            }
-            Err(reason) => {
-                link.kill(reason);
-                let_go(take);
-            }
-        }
-        link.end();
-    }
-
-    /// `Ok`: the other side's FIN came, between two messages.
-    fn read(&mut self, take: &mut impl Take) -> Result<(), CloseReason> {
+    /// The next message. `may_wait` is asked before each wait for the socket; after a no, it goes on
+    /// where it was when it is called again.
+    pub fn next(
+        &mut self,
+        mut may_wait: impl FnMut(Need) -> Result<bool, CloseReason>,
+    ) -> Result<Next<'_>, CloseReason> {
+        self.use_read_ahead();
         loop {
-            if self.link.is_dead() {
-                return Err(self.link.close_reason().unwrap_or(CloseReason::Aborted));
-            }
             let input = &self.bytes[self.start..self.end];
-            let step = self
-                .decoder
-                .next(input, self.link.known_stream_size())
-                .map_err(why)?;
+            let step = match self.step.take() {
+                Some(step) => step,
+                None => {
+                    let stream_size = self.link.known_stream_size();
+                    self.decoder.next(input, stream_size).map_err(why)?
+                }
+            };
+            let unread = self.end - self.start;
             match step {
                 Step::Skip(n) => {
                     self.start += n;
@@ -135,38 +120,56 @@ impl Reader {
                     if self.link.stream.is_some() {
                         self.agree(size)?;
                     }
-                    if size >= LARGE {
-                        self.start += skip;
-                        let body = self.read_large(size, take)?;
-                        self.link.received.count(size);
-                        take.message(&self.link, data_type, Cow::Owned(body))?;
-                    } else {
-                        while self.end - self.start < skip + size {
-                            if !self.fill(skip + size, take)? {
+                    if unread < skip + size {
+                        let large = size >= LARGE;
+                        if !may_wait(if large { Need::All } else { Need::Some })? {
+                            self.step = Some(step);
+                            return Ok(Next::Wait);
+                        }
+                        if !large {
+                            if !self.fill(skip + size)? {
                                 return Err(CloseReason::Truncated);
                             }
+                            self.step = Some(step);
+                            continue;
                         }
-                        let body = self.start + skip;
-                        self.start = body + size;
-                        self.link.received.count(size);
-                        let payload = Cow::Borrowed(&self.bytes[body..body + size]);
-                        take.message(&self.link, data_type, payload)?;
                     }
-                    self.use_read_ahead();
+                    self.start += skip;
+                    let payload = if size >= LARGE {
+                        Cow::Owned(self.read_large(size)?)
+                    } else {
+                        let body = self.start;
+                        self.start += size;
+                        Cow::Borrowed(&self.bytes[body..body + size])
+                    };
+                    self.link.received.count(size);
+                    return Ok(Next::Message(data_type, payload));
                 }
                 Step::Need(n) => {
-                    let empty = self.start == self.end;
-                    if !self.fill(n, take)? {
-                        return if empty {
-                            Ok(())
-                        } else {
-                            Err(CloseReason::Truncated)
+                    if !may_wait(Need::Some)? {
+                        return Ok(Next::Wait);
+                    }
+                    if !self.fill(n)? {
+                        return match unread {
+                            0 => Ok(Next::End),
+                            _ => Err(CloseReason::Truncated),
                         };
                     }
                 }
-                Step::Ambiguous => self.wait_for_silence(take)?,
+                Step::Ambiguous => {
+                    if !may_wait(Need::All)? {
+                        return Ok(Next::Wait);
+                    }
+                    self.wait_for_silence()?;
+                }
             }
         }
+    }
+
+    /// Are there bytes that have been read, and are no message yet?
+    #[inline]
+    pub fn is_begun(&self) -> bool {
+        self.start < self.end || self.step.is_some()
     }
 
     /// All messages of a stream have one size, whichever side says it first.
@@ -185,7 +188,7 @@ impl Reader {
     }
 
     /// Reads once, waiting; there will be room for `need` unread bytes. `false`: end of input.
-    fn fill(&mut self, need: usize, take: &mut impl Take) -> Result<bool, CloseReason> {
+    fn fill(&mut self, need: usize) -> Result<bool, CloseReason> {
         let unread = self.end - self.start;
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -197,7 +200,7 @@ impl Reader {
             let grown = (size * 2).clamp(BUFFER_MIN, BUFFER_MAX).max(need);
             self.bytes.resize(grown, 0);
         }
-        let read = self.read_once(take)?;
+        let read = self.read_once()?;
         self.end += read;
         if self.end == self.bytes.len() && read > 0 && self.end < BUFFER_MAX {
             // It filled the buffer: there is probably more than it holds.
@@ -206,8 +209,7 @@ impl Reader {
         Ok(read > 0)
     }
 
-    fn read_once(&mut self, take: &mut impl Take) -> Result<usize, CloseReason> {
-        take.pause(&self.link)?;
+    fn read_once(&mut self) -> Result<usize, CloseReason> {
         Burst::end();
         let socket = self.link.reading()?;
         self.spin.until(None, || is_readable(&socket));
@@ -222,8 +224,7 @@ impl Reader {
     }
 
     /// Memory follows what has arrived: never more than twice that, or what [`RESERVE`] says.
-    fn read_large(&mut self, size: usize, take: &mut impl Take) -> Result<Vec<u8>, CloseReason> {
-        take.pause(&self.link)?;
+    fn read_large(&mut self, size: usize) -> Result<Vec<u8>, CloseReason> {
         Burst::end();
         let reserve = self.largest.max(RESERVE);
         let mut body = Vec::with_capacity(size.min(reserve));
@@ -250,10 +251,10 @@ impl Reader {
     }
 
     /// A short frame from a peerpy that begins like a keepalive: only what follows can tell.
-    fn wait_for_silence(&mut self, take: &mut impl Take) -> Result<(), CloseReason> {
+    fn wait_for_silence(&mut self) -> Result<(), CloseReason> {
         let socket = self.link.reading()?;
         let _ = socket.set_read_timeout(Some(SILENCE));
-        let filled = self.fill(self.end - self.start + 1, take);
+        let filled = self.fill(self.end - self.start + 1);
         let _ = socket.set_read_timeout(None);
         match filled {
             Ok(true) => Ok(()),
@@ -273,7 +274,11 @@ impl Reader {
     }
 
     /// Goes on with what a `close` inside the handler has read.
+    #[inline]
     fn use_read_ahead(&mut self) {
+        if !self.link.read_ahead.is_used() {
+            return;
+        }
         if let Some(ahead) = self.link.read_ahead.take() {
             let mut bytes = self.bytes[self.start..self.end].to_vec();
             bytes.extend_from_slice(&ahead);
@@ -319,9 +324,42 @@ fn why(error: FrameError) -> CloseReason {
     }
 }
 
+/// What a thread does that reads a connection: `read` until it ends, and then end it. `way` is where
+/// the messages go.
+pub(super) fn run<W>(
+    link: &Arc<Link>,
+    mut way: W,
+    read: impl FnOnce(&mut W) -> Result<(), CloseReason>,
+) {
+    let _ = link.reader.set(std::thread::current().id());
+    let result = unless_it_panics(|| read(&mut way));
+    match result {
+        Ok(()) => {
+            link.remote_finished();
+            // Ends the program's `recv` now: no further message will come.
+            let_go(way);
+            link.answer_fin(Instant::now() + link.hub.settings.close_timeout);
+        }
+        Err(reason) => {
+            link.kill(reason);
+            let_go(way);
+        }
+    }
+    link.end();
+}
+
+/// `run` calls the program's code: its handler, or the `Deserialize` of its type.
+#[inline]
+pub(super) fn unless_it_panics<T>(
+    run: impl FnOnce() -> Result<T, CloseReason>,
+) -> Result<T, CloseReason> {
+    let result = catch_unwind(AssertUnwindSafe(run));
+    result.unwrap_or_else(|panic| Err(CloseReason::HandlerPanicked(text_of(&*panic))))
+}
+
 /// Drops the handler; what it owns is the program's, and may panic.
-fn let_go<T>(take: T) {
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(take)));
+fn let_go<T>(way: T) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(way)));
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> String {
@@ -362,6 +400,11 @@ impl ReadAhead {
         };
         let _ = socket.set_read_timeout(None);
         ended
+    }
+
+    #[inline]
+    fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 
     fn take(&self) -> Option<Vec<u8>> {

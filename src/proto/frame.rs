@@ -111,6 +111,7 @@ impl Decoder {
 
     /// What do the unread bytes begin with? `stream_size` is the size of the stream's messages
     /// as far as it is known by now, by a message in either direction.
+    #[inline]
     pub fn next(&mut self, input: &[u8], stream_size: Option<usize>) -> Result<Step, FrameError> {
         if !self.rules.streaming {
             return self.message(input);
@@ -126,6 +127,7 @@ impl Decoder {
         self.as_frame = true;
     }
 
+    #[inline]
     fn message(&mut self, input: &[u8]) -> Result<Step, FrameError> {
         let Some(header) = input.first_chunk::<HEADER_LEN>() else {
             return Ok(Step::Need(HEADER_LEN));

@@ -86,6 +86,10 @@ impl Link {
             }
         };
         self.outbox.finish(reason, dialect);
+        // The other side's end is to be read, whether or not the program receives.
+        if let Some(waker) = self.waker.get() {
+            waker.recall();
+        }
         self.hurry()
     }
 

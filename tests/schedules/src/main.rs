@@ -34,13 +34,18 @@ mod options {
 #[path = "../../../src/proto/mod.rs"]
 mod proto;
 
-use net::{noticing, receiving, sending};
+use net::{lending, noticing, receiving, sending};
 
-const SCENARIOS: [(&str, fn()); 8] = [
+const SCENARIOS: [(&str, fn()); 13] = [
     ("received", receiving::to_the_end),
     ("received, killed", receiving::killed),
     ("received, abandoned", receiving::abandoned),
     ("received, selected", receiving::selected),
+    ("lent", lending::to_the_end),
+    ("lent, killed", lending::killed),
+    ("lent, left alone", lending::left_alone),
+    ("lent, abandoned", lending::abandoned),
+    ("lent, selected", lending::selected),
     ("sent, closed", sending::closed),
     ("sent, killed", sending::killed),
     ("sent without threads", sending::without_threads),

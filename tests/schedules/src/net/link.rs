@@ -67,6 +67,10 @@ impl Link {
         lock(&self.reason).clone()
     }
 
+    pub fn why_dead(&self) -> CloseReason {
+        self.close_reason().unwrap_or(CloseReason::Aborted)
+    }
+
     /// Returns at once.
     pub fn close_in_background(self: &Arc<Link>, reason: CloseReason) {
         self.outbox.desert();

@@ -14,6 +14,8 @@ mod intake;
 mod outbox;
 #[path = "../../../../src/net/pulse.rs"]
 mod pulse;
+#[path = "../../../../src/net/seat.rs"]
+mod seat;
 #[path = "../../../../src/net/sender.rs"]
 mod sender;
 #[path = "../../../../src/net/spin.rs"]
@@ -24,9 +26,11 @@ mod writer;
 mod cipher;
 mod hub;
 mod link;
+mod reader;
 mod socket;
 pub(crate) mod sync;
 
+pub(crate) mod lending;
 pub(crate) mod noticing;
 pub(crate) mod receiving;
 pub(crate) mod sending;

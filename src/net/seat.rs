@@ -1,0 +1,199 @@
+//! Who reads a connection whose messages are queued.
+//!
+//! Its reader thread does, and puts what it has decoded into the queue. But while the program waits
+//! for a message, the way through another thread only costs time. So the reader thread, when it would
+//! wait for the socket while the program waits for it, leaves the source of messages on the seat: the
+//! program's thread takes it from there, reads for itself, and puts it back with each message. When
+//! the program has not come back for a moment, the reader thread takes the source from the seat and
+//! goes on, so that the connection is read whatever the program does.
+
+use std::time::Duration;
+
+use super::intake::Intake;
+use super::sync::{AtomicUsize, Ordering};
+use crate::error::CloseReason;
+
+/// After this time to twice as much the reader thread takes the source back from a program that does
+/// not come.
+const TICK: Duration = Duration::from_millis(2);
+
+/// Where messages come from. One thread has it at a time: the connection's reader thread, or one of
+/// the program's that waits for a message.
+pub(crate) trait Source<T>: Send {
+    /// For the program: the next message. `wait`: however long that takes.
+    fn take(&mut self, wait: bool) -> Result<Taken<T>, CloseReason>;
+
+    /// The same; only a message that is here and runs no code of the program's to be decoded.
+    fn take_plain(&mut self) -> Option<T>;
+
+    /// For the reader thread: passes messages on until they end, or until it would wait while the
+    /// program does.
+    fn feed(&mut self, intake: &mut Intake<T>) -> Result<Fed, CloseReason>;
+
+    /// Has a part of a message been read, or more?
+    fn is_begun(&self) -> bool;
+}
+
+pub(crate) enum Taken<T> {
+    Message(T),
+    /// The other side's FIN came.
+    End,
+    /// It would have to wait.
+    Nothing,
+}
+
+pub(crate) enum Fed {
+    End,
+    /// The program waits, and may as well read for itself.
+    Awaited,
+}
+
+/// The lock around it is that of the messages which the program takes.
+pub(super) struct Seat<T> {
+    source: Option<Box<dyn Source<T>>>,
+    /// The program has used it since the last tick,
+    used: bool,
+    /// or not between the last two.
+    idle: bool,
+    /// The reader thread waits for the program to come back with it, and looks at no clock.
+    asleep: bool,
+    /// The reader thread is to have it as soon as it is here.
+    recalled: bool,
+    /// What the program found at the end of the messages.
+    end: Option<Result<(), CloseReason>>,
+}
+
+impl<T> Default for Seat<T> {
+    fn default() -> Seat<T> {
+        Seat {
+            source: None,
+            used: false,
+            idle: false,
+            asleep: false,
+            recalled: false,
+            end: None,
+        }
+    }
+}
+
+/// How the reader thread gets it back.
+pub(crate) enum Back<T> {
+    Source(Box<dyn Source<T>>),
+    End(Result<(), CloseReason>),
+}
+
+/// What the reader thread finds.
+pub(super) enum Look<T> {
+    Back(Back<T>),
+    /// It is to wait; `None`: until it is woken.
+    Pause(Option<Duration>),
+}
+
+impl<T> Seat<T> {
+    // The reader thread
+
+    pub fn lend(&mut self, source: Box<dyn Source<T>>) {
+        self.source = Some(source);
+        (self.used, self.idle) = (true, false);
+        self.recalled = false;
+    }
+
+    /// `over`: the program is not to read any more.
+    pub fn look(&mut self, over: bool) -> Look<T> {
+        self.asleep = false;
+        if let Some(end) = self.end.take() {
+            return Look::Back(Back::End(end));
+        }
+        self.recalled |= over || (self.idle && self.source.is_some());
+        if let Some(source) = self.source.take_if(|_| self.recalled) {
+            return Look::Back(Back::Source(source));
+        }
+        self.asleep = self.idle;
+        Look::Pause((!self.asleep).then_some(TICK))
+    }
+
+    /// [`TICK`] has passed.
+    pub fn tick(&mut self) {
+        self.idle = !std::mem::take(&mut self.used);
+    }
+
+    // The program
+
+    pub fn take(&mut self) -> Option<Box<dyn Source<T>>> {
+        self.source.take_if(|_| !self.recalled)
+    }
+
+    /// A message that is here already, and needs no decoding.
+    #[inline]
+    pub fn take_plain(&mut self) -> Option<T> {
+        let source = self.source.as_mut().filter(|_| !self.recalled)?;
+        (self.used, self.idle) = (true, false);
+        source.take_plain()
+    }
+
+    /// Says whether the reader thread is to be woken.
+    pub fn put_back(&mut self, source: Box<dyn Source<T>>) -> bool {
+        self.source = Some(source);
+        (self.used, self.idle) = (true, false);
+        self.asleep || self.recalled
+    }
+
+    /// The same: yes.
+    pub fn finish(&mut self, end: Result<(), CloseReason>) -> bool {
+        self.end = Some(end);
+        true
+    }
+
+    /// The reader thread is to read. Says whether it is to be woken.
+    pub fn recall(&mut self) -> bool {
+        self.recalled = true;
+        self.source.is_some()
+    }
+
+    /// Is there something of a message, or more, that nobody will take?
+    pub fn is_begun(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is_begun())
+    }
+}
+
+/// Threads of the program that wait for messages, counted before they look for the last time.
+#[derive(Default)]
+pub(super) struct Awaiting {
+    /// However long it takes.
+    patient: AtomicUsize,
+    all: AtomicUsize,
+}
+
+impl Awaiting {
+    /// One that waits however long it takes, and no others: they share the work better when there is
+    /// a queue.
+    #[inline]
+    pub fn is_one_patient(&self) -> bool {
+        self.all.load(Ordering::SeqCst) == 1 && self.patient.load(Ordering::SeqCst) == 1
+    }
+
+    #[inline]
+    pub fn is_any(&self) -> bool {
+        self.all.load(Ordering::SeqCst) > 0
+    }
+
+    /// Until its drop.
+    pub fn count(&self, patient: bool) -> Awaits<'_> {
+        let patient = patient.then_some(&self.patient);
+        let counters = [Some(&self.all), patient];
+        for counter in counters.into_iter().flatten() {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+        Awaits(counters)
+    }
+}
+
+pub(super) struct Awaits<'a>([Option<&'a AtomicUsize>; 2]);
+
+impl Drop for Awaits<'_> {
+    fn drop(&mut self) {
+        for counter in self.0.into_iter().flatten() {
+            counter.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Where a connection's messages come from, and the two ways to the program: a thread that feeds the
+//! receive queue, or one that calls the program's handler.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::handshake::Early;
+use super::intake::Intake;
+use super::link::Link;
+use super::reader::{Need, Next, Reader, run};
+use super::seat::{Back, Fed, Source, Taken};
+use super::socket::is_readable;
+use crate::error::CloseReason;
+use crate::format::{DataType, Format, Payload, Reading};
+
+/// The connection's socket.
+struct Socket<F: Format> {
+    link: Arc<Link>,
+    reader: Reader,
+    reading: Reading,
+    /// To be told when there is time for it.
+    failure: Option<CloseReason>,
+    format: PhantomData<fn() -> F>,
+}
+
+impl<F: Format> Source<F::Item> for Socket<F> {
+    fn take(&mut self, wait: bool) -> Result<Taken<F::Item>, CloseReason> {
+        self.check()?;
+        let link = &self.link;
+        let may_wait = |need| Ok(wait || (need == Need::Some && has_bytes(link)));
+        Ok(match self.reader.next(may_wait)? {
+            Next::Message(data_type, payload) => {
+                Taken::Message(decode::<F>(data_type, self.reading, payload)?.0)
+            }
+            Next::End => Taken::End,
+            Next::Wait => Taken::Nothing,
+        })
+    }
+
+    fn take_plain(&mut self) -> Option<F::Item> {
+        let make = F::PLAIN?;
+        if self.failure.is_some() {
+            return None;
+        }
+        match self.reader.next(|_| Ok(false)) {
+            Ok(Next::Message(_, payload)) => Some(make(&payload)),
+            Ok(_) => None,
+            Err(reason) => {
+                self.failure = Some(reason);
+                None
+            }
+        }
+    }
+
+    fn feed(&mut self, intake: &mut Intake<F::Item>) -> Result<Fed, CloseReason> {
+        self.check()?;
+        let link = &self.link;
+        loop {
+            if intake.is_abandoned() {
+                return Err(link.discard());
+            }
+            let next = self.reader.next(|_| {
+                intake.hand_over();
+                if intake.is_abandoned() {
+                    return Err(link.discard());
+                }
+                // A dead connection's end is found here.
+                Ok(link.is_dead() || !intake.is_awaited())
+            });
+            match next? {
+                Next::Message(_, Payload::Borrowed(payload)) if F::PLAIN.is_some() => {
+                    intake.push_plain(&**link, payload)?;
+                }
+                Next::Message(data_type, payload) => {
+                    let (item, size) = decode::<F>(data_type, self.reading, payload)?;
+                    intake.push(&**link, item, size)?;
+                }
+                Next::End => return Ok(Fed::End),
+                Next::Wait => return Ok(Fed::Awaited),
+            }
+        }
+    }
+
+    fn is_begun(&self) -> bool {
+        self.reader.is_begun()
+    }
+}
+
+impl<F: Format> Socket<F> {
+    fn check(&mut self) -> Result<(), CloseReason> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Reads until the connection ends, on the current thread, and ends it. Messages go to the queue.
+pub(crate) fn run_queue<F: Format>(link: &Arc<Link>, early: Early, intake: Intake<F::Item>) {
+    let mut source: Box<dyn Source<F::Item>> = Box::new(Socket::<F> {
+        link: Arc::clone(link),
+        reader: Reader::new(Arc::clone(link), early),
+        reading: reading(link),
+        failure: None,
+        format: PhantomData,
+    });
+    run(link, intake, |intake| {
+        loop {
+            match source.feed(intake)? {
+                Fed::End => return Ok(()),
+                Fed::Awaited => match intake.lend(&**link, source) {
+                    Back::Source(back) => source = back,
+                    Back::End(end) => return end,
+                },
+            }
+        }
+    });
+}
+
+/// The same; messages go to `handle`, with what it needs. That is dropped before the other side's
+/// end is answered.
+pub(crate) fn run_handler<F: Format, H>(
+    link: &Arc<Link>,
+    early: Early,
+    handler: H,
+    mut handle: impl FnMut(&mut H, F::Item),
+) {
+    let mut reader = Reader::new(Arc::clone(link), early);
+    let reading = reading(link);
+    run(link, handler, |handler| {
+        loop {
+            if link.is_dead() {
+                return Err(link.why_dead());
+            }
+            match reader.next(|_| Ok(true))? {
+                Next::Message(data_type, payload) => {
+                    handle(handler, decode::<F>(data_type, reading, payload)?.0);
+                }
+                Next::End | Next::Wait => return Ok(()),
+            }
+        }
+    });
+}
+
+fn reading(link: &Link) -> Reading {
+    Reading {
+        dialect: link.dialect,
+        limits: link.hub.settings.pickle,
+    }
+}
+
+/// Would one read return at once? No where that can not be told, or one read may not be enough.
+fn has_bytes(link: &Link) -> bool {
+    let told = cfg!(unix) && link.opening.is_none();
+    told && link.reading().is_ok_and(|socket| is_readable(&socket))
+}
+
+#[inline]
+fn decode<F: Format>(
+    data_type: DataType,
+    reading: Reading,
+    payload: Payload<'_>,
+) -> Result<(F::Item, usize), CloseReason> {
+    if let (Some(make), Payload::Borrowed(payload)) = (F::PLAIN, &payload) {
+        return Ok((make(payload), payload.len()));
+    }
+    let decoded = F::decode(data_type, reading, payload);
+    decoded.map_err(|error| CloseReason::Malformed(error.to_string()))
+}
