@@ -1,5 +1,6 @@
 //! The limit: the best simple blocking program that we know over a bare `TcpStream`, with headers
-//! of the same size. It knows the size of each message beforehand, and never looks at a header.
+//! as lanpeer's: the size of a message, in decimal digits, and padding. It reads them as it must to
+//! find the messages, and checks nothing.
 
 use std::hint::black_box;
 use std::io::{IoSlice, Read, Write};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::program::{Blob, Form, JsonText, MessagePack, Program, RECEIVERS, Reading, What};
 
 pub const HEADER: usize = 128;
+const BEFORE_SIZE: &str = "DATA|data_size=";
 /// Writes and reads are gathered up to this.
 const BUFFER: usize = 256 << 10;
 
@@ -91,7 +93,6 @@ impl Program for Limit {
 fn one_way<F: Form>(item: F::Item, receivers: usize, count: usize) -> Duration {
     let mut one = Vec::new();
     F::encode(&item, &mut one);
-    let size = one.len();
     let ready = Arc::new(Barrier::new(receivers + 2));
     let mut sockets = Vec::new();
     let mut readers = Vec::new();
@@ -101,16 +102,18 @@ fn one_way<F: Form>(item: F::Item, receivers: usize, count: usize) -> Duration {
         let ready = Arc::clone(&ready);
         readers.push(thread::spawn(move || {
             ready.wait();
-            read_all::<F>(other, size, count);
+            read_all::<F>(other, count);
         }));
     }
     let ready_too = Arc::clone(&ready);
     let sender = thread::spawn(move || {
         ready_too.wait();
-        if size >= BUFFER {
+        if one.len() >= BUFFER {
             write_each(&mut sockets, &one, count);
+        } else if receivers == 1 {
+            write_one::<F>(&mut sockets[0], &item, count);
         } else {
-            write_gathered::<F>(&mut sockets, &item, size, count);
+            write_gathered::<F>(&mut sockets, &item, count);
         }
     });
     ready.wait();
@@ -123,29 +126,77 @@ fn one_way<F: Form>(item: F::Item, receivers: usize, count: usize) -> Duration {
     time
 }
 
-/// Each socket has a buffer of its own, as where some connections get more than the broadcasts.
-fn write_gathered<F: Form>(sockets: &mut [TcpStream], item: &F::Item, size: usize, count: usize) {
-    let header = [b'|'; HEADER];
+/// The header of the last message: most are as large as the one before.
+struct Header {
+    size: usize,
+    text: [u8; HEADER],
+}
+
+impl Header {
+    fn new() -> Header {
+        Header {
+            size: usize::MAX,
+            text: [b'|'; HEADER],
+        }
+    }
+
+    fn of(&mut self, size: usize) -> &[u8; HEADER] {
+        if self.size != size {
+            self.size = size;
+            self.text = [b'|'; HEADER];
+            write!(&mut self.text[..], "{BEFORE_SIZE}{size}&data_type=bytes").expect("room");
+        }
+        &self.text
+    }
+}
+
+/// The size that a header says.
+fn size_in(header: &[u8]) -> usize {
+    let digits = header["DATA|".len()..]
+        .iter()
+        .take_while(|byte| **byte != b'|');
+    let digits = digits.take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |size, digit| size * 10 + usize::from(digit - b'0'))
+}
+
+/// Encoded where it is written from.
+fn write_one<F: Form>(socket: &mut TcpStream, item: &F::Item, count: usize) {
+    let mut header = Header::new();
+    let mut buffer = Vec::with_capacity(BUFFER + BUFFER / 4);
+    for _ in 0..count {
+        let begin = buffer.len();
+        buffer.extend_from_slice(&header.text);
+        F::encode(black_box(item), &mut buffer);
+        let size = buffer.len() - begin - HEADER;
+        if size != header.size {
+            buffer[begin..begin + HEADER].copy_from_slice(header.of(size));
+        }
+        if buffer.len() >= BUFFER {
+            socket.write_all(&buffer).expect("written");
+            buffer.clear();
+        }
+    }
+    socket.write_all(&buffer).expect("written");
+}
+
+/// Encoded once. Each socket has a buffer of its own, as where some get more than the broadcasts.
+fn write_gathered<F: Form>(sockets: &mut [TcpStream], item: &F::Item, count: usize) {
+    let mut header = Header::new();
     let mut buffers: Vec<_> = sockets
         .iter_mut()
-        .map(|socket| (socket, Vec::with_capacity(BUFFER)))
+        .map(|socket| (socket, Vec::with_capacity(BUFFER + BUFFER / 4)))
         .collect();
     let mut payload = Vec::new();
     for _ in 0..count {
-        if buffers.len() > 1 {
-            payload.clear();
-            F::encode(black_box(item), &mut payload);
-        }
+        payload.clear();
+        F::encode(black_box(item), &mut payload);
+        let header = header.of(payload.len());
         for (socket, buffer) in &mut buffers {
-            if buffer.len() + HEADER + size > BUFFER {
+            buffer.extend_from_slice(header);
+            buffer.extend_from_slice(&payload);
+            if buffer.len() >= BUFFER {
                 socket.write_all(buffer).expect("written");
                 buffer.clear();
-            }
-            buffer.extend_from_slice(&header);
-            if payload.is_empty() {
-                F::encode(black_box(item), buffer);
-            } else {
-                buffer.extend_from_slice(&payload);
             }
         }
     }
@@ -156,10 +207,11 @@ fn write_gathered<F: Form>(sockets: &mut [TcpStream], item: &F::Item, size: usiz
 
 /// Large messages: the payload is written from where it is.
 fn write_each(sockets: &mut [TcpStream], payload: &[u8], count: usize) {
-    let header = [b'|'; HEADER];
+    let mut header = Header::new();
+    let header = header.of(payload.len());
     for _ in 0..count {
         for socket in &mut *sockets {
-            let both = [IoSlice::new(&header), IoSlice::new(payload)];
+            let both = [IoSlice::new(header), IoSlice::new(payload)];
             let written = socket.write_vectored(&both).expect("written");
             let rest = written.checked_sub(HEADER).expect("more than the header");
             socket.write_all(&payload[rest..]).expect("written");
@@ -167,20 +219,30 @@ fn write_each(sockets: &mut [TcpStream], payload: &[u8], count: usize) {
     }
 }
 
-fn read_all<F: Form>(mut socket: TcpStream, size: usize, count: usize) {
-    let whole = HEADER + size;
-    let mut buffer = vec![0; BUFFER.max(whole)];
-    let (mut have, mut seen) = (0, 0);
-    while seen < count {
-        have += socket.read(&mut buffer[have..]).expect("read");
-        let mut messages = buffer[..have].chunks_exact(whole);
-        for message in &mut messages {
-            F::consume(&message[HEADER..]);
+fn read_all<F: Form>(mut socket: TcpStream, count: usize) {
+    let mut buffer = vec![0; BUFFER];
+    let (mut begin, mut end, mut seen) = (0, 0, 0);
+    loop {
+        let mut whole = HEADER;
+        while end - begin >= whole {
+            whole = HEADER + size_in(&buffer[begin..begin + HEADER]);
+            if end - begin < whole {
+                break;
+            }
+            F::consume(&buffer[begin + HEADER..begin + whole]);
+            begin += whole;
+            whole = HEADER;
             seen += 1;
         }
-        let rest = messages.remainder().len();
-        buffer.copy_within(have - rest..have, 0);
-        have = rest;
+        if seen == count {
+            return;
+        }
+        buffer.copy_within(begin..end, 0);
+        (begin, end) = (0, end - begin);
+        if whole > buffer.len() {
+            buffer.resize(whole, 0);
+        }
+        end += socket.read(&mut buffer[end..]).expect("read");
     }
 }
 
