@@ -152,9 +152,7 @@ impl Header {
 
 /// The size that a header says.
 fn size_in(header: &[u8]) -> usize {
-    let digits = header["DATA|".len()..]
-        .iter()
-        .take_while(|byte| **byte != b'|');
+    let digits = header[BEFORE_SIZE.len()..].iter();
     let digits = digits.take_while(|byte| byte.is_ascii_digit());
     digits.fold(0, |size, digit| size * 10 + usize::from(digit - b'0'))
 }
@@ -242,7 +240,9 @@ fn read_all<F: Form>(mut socket: TcpStream, count: usize) {
         if whole > buffer.len() {
             buffer.resize(whole, 0);
         }
-        end += socket.read(&mut buffer[end..]).expect("read");
+        let read = socket.read(&mut buffer[end..]).expect("read");
+        assert!(read > 0, "more messages were announced");
+        end += read;
     }
 }
 
