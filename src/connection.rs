@@ -89,7 +89,7 @@ struct Handle<F: Format> {
 impl<F: Format> Drop for Handle<F> {
     fn drop(&mut self) {
         if !self.handled {
-            if self.inbox.abandon() {
+            if self.inbox.abandon() || self.link.has_unread() {
                 // What nobody will take was not taken in: no FIN may say so.
                 self.link.reset_in_background(CloseReason::ClosedHere);
             } else {
@@ -308,7 +308,8 @@ impl<F: Format> Connection<F> {
     /// before the end are returned before the error. With a handler it only waits for the end.
     ///
     /// A thread that waits here reads from the socket itself, so that nothing stands between the two:
-    /// what decodes the message, a `Deserialize` of yours for one, then runs on it.
+    /// what decodes the message, a `Deserialize` of yours for one, then runs on it; and so it may for
+    /// the other calls that receive.
     ///
     /// ```
     /// # use lanpeer::*;

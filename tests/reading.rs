@@ -194,6 +194,98 @@ fn a_channel_that_is_asked_for_meanwhile_gets_what_comes() {
     });
 }
 
+/// The library takes in what comes, as far as its queue goes: the other side's `close` does not wait
+/// for a program that is busy with each message.
+#[test]
+fn a_slow_program_is_read_ahead_for() {
+    test(|| {
+        const COUNT: u64 = 2_000;
+        let (_alice, _bob, to_bob, to_alice) = pair::<Bytes>();
+        let slow = Call::start("a slow program", move || {
+            for number in 0..COUNT {
+                assert_eq!(number_of(&to_alice.recv().expect("a message")), number);
+                thread::sleep(Duration::from_millis(1));
+            }
+            to_alice.recv().is_err()
+        });
+        slow.wait_until_blocked();
+        for number in 0..COUNT {
+            to_bob.send(&numbered(number, 1_000)).unwrap();
+        }
+        let begun = Instant::now();
+        to_bob.close().unwrap();
+        // All of it takes the program more than two seconds.
+        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert!(slow.finish());
+    });
+}
+
+/// A message that comes between two looks is found by one of the next.
+fn is_found_by_looking(builder: impl Fn() -> lanpeer::PeerBuilder) {
+    let (_alice, _bob, to_bob, to_alice) = pair_of::<Bytes>(builder(), builder());
+    for number in 0..20 {
+        let call = Call::start("recv", {
+            let to_alice = to_alice.clone();
+            move || to_alice.recv()
+        });
+        call.wait_until_blocked();
+        to_bob.send(&numbered(2 * number, 10)).unwrap();
+        assert_eq!(number_of(&call.finish().unwrap()), 2 * number);
+        assert_eq!(to_alice.try_recv(), Err(TryRecvError::Empty));
+        to_bob.send(&numbered(2 * number + 1, 10)).unwrap();
+        let begun = Instant::now();
+        let found = std::iter::repeat_with(|| to_alice.try_recv()).find(|found| {
+            assert!(begun.elapsed() < SOON, "never found");
+            found.is_ok()
+        });
+        assert_eq!(number_of(&found.unwrap().unwrap()), 2 * number + 1);
+    }
+}
+
+#[test]
+fn what_comes_is_found_by_looking() {
+    test(|| is_found_by_looking(builder));
+}
+
+#[cfg(feature = "secure")]
+#[test]
+fn what_comes_encrypted_is_found_by_looking() {
+    use lanpeer::Secret;
+
+    test(|| {
+        let secret = Secret::random().unwrap();
+        is_found_by_looking(|| builder().secret(secret.clone()));
+    });
+}
+
+/// Headers that announce no message are skipped; they hold nobody who does not wait.
+#[test]
+fn a_flood_of_nothing_holds_no_look_up() {
+    test(|| {
+        let bob = peer();
+        let mut remote = raw_offer(&bob);
+        let to_remote = bob.accept::<Bytes>().unwrap();
+        let call = Call::start("recv", {
+            let to_remote = to_remote.clone();
+            move || to_remote.recv()
+        });
+        call.wait_until_blocked();
+        let first = [header(2).as_bytes(), b"hi"].concat();
+        remote.write_all(&first).unwrap();
+        assert_eq!(call.finish(), Ok(b"hi".to_vec()));
+        // Until the other end is dropped.
+        let flood = Call::start("a flood", move || {
+            let nothing = format!("{:|<128}", "NOTHING").repeat(512);
+            while remote.write_all(nothing.as_bytes()).is_ok() {}
+        });
+        for _ in 0..1_000 {
+            assert_eq!(to_remote.try_recv(), Err(TryRecvError::Empty));
+        }
+        to_remote.abort();
+        flood.finish();
+    });
+}
+
 struct Panics;
 
 impl<'de> Deserialize<'de> for Panics {

@@ -13,6 +13,13 @@ pub(super) struct Amount {
     pub bytes: usize,
 }
 
+impl Amount {
+    /// One message.
+    pub fn one(bytes: usize) -> Amount {
+        Amount { messages: 1, bytes }
+    }
+}
+
 impl std::ops::Add for Amount {
     type Output = Amount;
 

@@ -159,10 +159,14 @@ impl<T: Send + 'static> Inbox<T> {
             let seen = self.shared.handed_over.load(Ordering::Acquire);
             let mut arrived = match self.shared.look() {
                 Look::Item(item) => return Ok(item),
-                Look::Source(source) => match self.shared.read(source, read) {
-                    Some(item) => return Ok(item),
-                    None => continue,
-                },
+                Look::Source(source) => {
+                    // This one is not among the others that wait.
+                    awaits = None;
+                    match self.shared.read(source, read) {
+                        Some(item) => return Ok(item),
+                        None => continue,
+                    }
+                }
                 Look::Nothing(arrived) => arrived,
                 Look::Ended => return Err(RecvTimeoutError::Disconnected),
                 Look::Selected => break,
@@ -227,13 +231,13 @@ impl<T: Send + 'static> Inbox<T> {
         let mut arrived = lock(&shared.arrived);
         shared.abandoned.store(true, Ordering::SeqCst);
         let dropped = (take(&mut taking.batch), take(&mut arrived.batch));
-        let begun = taking.seat.is_begun();
+        let unread = taking.seat.has_unread();
         drop((taking, arrived));
         shared.room.notify_one();
         let (old, new) = &dropped;
         // The items go last, without a lock: their drop is the program's code.
         let queued = (old.amount() + new.amount()).messages;
-        begun || queued + self.channel.get().map_or(0, Receiver::len) > 0
+        unread || queued + self.channel.get().map_or(0, Receiver::len) > 0
     }
 }
 
@@ -272,8 +276,8 @@ impl<T: Send + 'static> Shared<T> {
         let mut taking = lock(&self.taking);
         let seat = &mut taking.seat;
         let (item, mut wake) = match taken {
-            Ok(Taken::Message(item)) => (Some(item), seat.put_back(source)),
-            Ok(Taken::Nothing) => (None, seat.put_back(source)),
+            Ok(Taken::Message(item, size)) => (Some(item), seat.put_back(source, size)),
+            Ok(Taken::Nothing) => (None, seat.put_back(source, 0)),
             Ok(Taken::End) => (None, seat.finish(Ok(()))),
             Err(reason) => (None, seat.finish(Err(reason))),
         };
@@ -305,6 +309,7 @@ impl<T: Send + 'static> Shared<T> {
             *lock(&self.kill_switch) = Some(kill_switch);
         }
         drop((taking, arrived));
+        self.handed_over.fetch_add(1, Ordering::Release);
         self.news.notify_all();
         self.room.notify_one();
         receiver

@@ -166,7 +166,12 @@ impl<T: Send + 'static> Intake<T> {
         let shared = Arc::clone(&self.shared);
         let mut taking = lock(&shared.taking);
         let mut arrived = lock(&shared.arrived);
-        if arrived.selected || shared.is_abandoned() {
+        if let Some(channel) = arrived.channel.take() {
+            self.channel = Some(channel);
+            return Back::Source(source);
+        }
+        if shared.is_abandoned() {
+            self.abandoned = true;
             return Back::Source(source);
         }
         // Whoever finds the source has no other place to look.
@@ -179,7 +184,7 @@ impl<T: Send + 'static> Intake<T> {
         taking.seat.lend(source);
         shared.news.notify_all();
         loop {
-            let over = link.is_dead() || shared.is_abandoned();
+            let over = link.is_ending() || shared.is_abandoned();
             let pause = match taking.seat.look(over) {
                 Look::Back(back) => return back,
                 Look::Pause(pause) => pause,

@@ -20,7 +20,7 @@ use super::intake::Intake;
 use super::lock;
 use super::outbox::Outbox;
 use super::reader::ReadAhead;
-use super::socket::reset_if_it_dies;
+use super::socket::{has_unread, reset_if_it_dies};
 use crate::error::CloseReason;
 use crate::format::{DataType, Dialect};
 use crate::options::StreamSize;
@@ -242,6 +242,17 @@ impl Link {
     #[inline]
     pub(super) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
+    }
+
+    /// Has something come that was not read? No where that can not be told from an end.
+    pub fn has_unread(&self) -> bool {
+        let told = cfg!(unix) && self.opening.is_none();
+        told && self.reading().is_ok_and(|socket| has_unread(&socket))
+    }
+
+    /// Is it dead, or has a close begun?
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_dead() || self.outbox.closing.load(Ordering::SeqCst)
     }
 
     pub fn close_reason(&self) -> Option<CloseReason> {

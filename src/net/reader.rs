@@ -354,7 +354,12 @@ pub(super) fn unless_it_panics<T>(
     run: impl FnOnce() -> Result<T, CloseReason>,
 ) -> Result<T, CloseReason> {
     let result = catch_unwind(AssertUnwindSafe(run));
-    result.unwrap_or_else(|panic| Err(CloseReason::HandlerPanicked(text_of(&*panic))))
+    result.unwrap_or_else(|panic| {
+        let text = text_of(&*panic);
+        // It is the program's too.
+        let_go(panic);
+        Err(CloseReason::HandlerPanicked(text))
+    })
 }
 
 /// Drops the handler; what it owns is the program's, and may panic.

@@ -9,13 +9,20 @@
 
 use std::time::Duration;
 
+use super::batch::Amount;
 use super::intake::Intake;
 use super::sync::{AtomicUsize, Ordering};
 use crate::error::CloseReason;
 
 /// After this time to twice as much the reader thread takes the source back from a program that does
-/// not come.
+/// not come, or leaves something behind that it takes too slowly.
 const TICK: Duration = Duration::from_millis(2);
+
+/// A program that takes so many messages in that time, or so many bytes, needs no one to read ahead.
+const FAST: Amount = Amount {
+    messages: 64,
+    bytes: 1 << 20,
+};
 
 /// Where messages come from. One thread has it at a time: the connection's reader thread, or one of
 /// the program's that waits for a message.
@@ -24,7 +31,7 @@ pub(crate) trait Source<T>: Send {
     fn take(&mut self, wait: bool) -> Result<Taken<T>, CloseReason>;
 
     /// The same; only a message that is here and runs no code of the program's to be decoded.
-    fn take_plain(&mut self) -> Option<T>;
+    fn take_plain(&mut self) -> Option<(T, usize)>;
 
     /// For the reader thread: passes messages on until they end, or until it would wait while the
     /// program does.
@@ -32,10 +39,14 @@ pub(crate) trait Source<T>: Send {
 
     /// Has a part of a message been read, or more?
     fn is_begun(&self) -> bool;
+
+    /// Has more come than was taken?
+    fn has_unread(&self) -> bool;
 }
 
 pub(crate) enum Taken<T> {
-    Message(T),
+    /// And how large it was, in bytes.
+    Message(T, usize),
     /// The other side's FIN came.
     End,
     /// It would have to wait.
@@ -51,10 +62,12 @@ pub(crate) enum Fed {
 /// The lock around it is that of the messages which the program takes.
 pub(super) struct Seat<T> {
     source: Option<Box<dyn Source<T>>>,
-    /// The program has used it since the last tick,
-    used: bool,
-    /// or not between the last two.
+    /// What the program has taken since the last tick.
+    taken: Amount,
+    /// It has taken nothing between the last two.
     idle: bool,
+    /// It was slow then, and left something.
+    behind: bool,
     /// The reader thread waits for the program to come back with it, and looks at no clock.
     asleep: bool,
     /// The reader thread is to have it as soon as it is here.
@@ -67,8 +80,9 @@ impl<T> Default for Seat<T> {
     fn default() -> Seat<T> {
         Seat {
             source: None,
-            used: false,
+            taken: Amount::default(),
             idle: false,
+            behind: false,
             asleep: false,
             recalled: false,
             end: None,
@@ -94,7 +108,8 @@ impl<T> Seat<T> {
 
     pub fn lend(&mut self, source: Box<dyn Source<T>>) {
         self.source = Some(source);
-        (self.used, self.idle) = (true, false);
+        self.note(0);
+        self.behind = false;
         self.recalled = false;
     }
 
@@ -114,7 +129,14 @@ impl<T> Seat<T> {
 
     /// [`TICK`] has passed.
     pub fn tick(&mut self) {
-        self.idle = !std::mem::take(&mut self.used);
+        let taken = std::mem::take(&mut self.taken);
+        self.idle = taken.messages == 0;
+        let fast = taken.messages >= FAST.messages || taken.bytes >= FAST.bytes;
+        let source = self.source.as_ref().filter(|_| !fast && !self.idle);
+        let left = source.is_some_and(|source| source.has_unread());
+        // Once, it may have come just now.
+        self.recalled |= left && self.behind;
+        self.behind = left;
     }
 
     // The program
@@ -127,14 +149,20 @@ impl<T> Seat<T> {
     #[inline]
     pub fn take_plain(&mut self) -> Option<T> {
         let source = self.source.as_mut().filter(|_| !self.recalled)?;
-        (self.used, self.idle) = (true, false);
-        source.take_plain()
+        let (item, size) = source.take_plain()?;
+        self.note(size);
+        Some(item)
+    }
+
+    fn note(&mut self, size: usize) {
+        self.taken = self.taken + Amount::one(size);
+        self.idle = false;
     }
 
     /// Says whether the reader thread is to be woken.
-    pub fn put_back(&mut self, source: Box<dyn Source<T>>) -> bool {
+    pub fn put_back(&mut self, source: Box<dyn Source<T>>, size: usize) -> bool {
         self.source = Some(source);
-        (self.used, self.idle) = (true, false);
+        self.note(size);
         self.asleep || self.recalled
     }
 
@@ -150,9 +178,10 @@ impl<T> Seat<T> {
         self.source.is_some()
     }
 
-    /// Is there something of a message, or more, that nobody will take?
-    pub fn is_begun(&self) -> bool {
-        self.source.as_ref().is_some_and(|source| source.is_begun())
+    /// Has something come that nobody will take?
+    pub fn has_unread(&self) -> bool {
+        let source = self.source.as_ref();
+        source.is_some_and(|source| source.has_unread())
     }
 }
 

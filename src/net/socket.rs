@@ -116,6 +116,21 @@ pub(super) fn is_readable(stream: &TcpStream) -> bool {
     }
 }
 
+/// Has something come that was not read, other than an end? `true` where that can not be told.
+pub(super) fn has_unread(stream: &TcpStream) -> bool {
+    #[cfg(unix)]
+    {
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        let seen = SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit()], flags);
+        matches!(seen, Ok(n) if n > 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = stream;
+        true
+    }
+}
+
 /// Has the other side hung up? Looks without waiting; `false` where that can not be told.
 pub(super) fn has_hung_up(stream: &TcpStream) -> bool {
     #[cfg(unix)]

@@ -2,6 +2,7 @@
 //! receive queue, or one that calls the program's handler.
 
 use std::marker::PhantomData;
+use std::mem::take;
 use std::sync::Arc;
 
 use super::handshake::Early;
@@ -27,23 +28,27 @@ impl<F: Format> Source<F::Item> for Socket<F> {
     fn take(&mut self, wait: bool) -> Result<Taken<F::Item>, CloseReason> {
         self.check()?;
         let link = &self.link;
-        let may_wait = |need| Ok(wait || (need == Need::Some && has_bytes(link)));
+        // One read, and no more: what is no message could come without end.
+        let mut once = true;
+        let may_wait =
+            |need| Ok(wait || (take(&mut once) && need == Need::Some && has_bytes(link)));
         Ok(match self.reader.next(may_wait)? {
             Next::Message(data_type, payload) => {
-                Taken::Message(decode::<F>(data_type, self.reading, payload)?.0)
+                let (item, size) = decode::<F>(data_type, self.reading, payload)?;
+                Taken::Message(item, size)
             }
             Next::End => Taken::End,
             Next::Wait => Taken::Nothing,
         })
     }
 
-    fn take_plain(&mut self) -> Option<F::Item> {
+    fn take_plain(&mut self) -> Option<(F::Item, usize)> {
         let make = F::PLAIN?;
         if self.failure.is_some() {
             return None;
         }
         match self.reader.next(|_| Ok(false)) {
-            Ok(Next::Message(_, payload)) => Some(make(&payload)),
+            Ok(Next::Message(_, payload)) => Some((make(&payload), payload.len())),
             Ok(_) => None,
             Err(reason) => {
                 self.failure = Some(reason);
@@ -64,8 +69,7 @@ impl<F: Format> Source<F::Item> for Socket<F> {
                 if intake.is_abandoned() {
                     return Err(link.discard());
                 }
-                // A dead connection's end is found here.
-                Ok(link.is_dead() || !intake.is_awaited())
+                Ok(!is_lendable(link) || !intake.is_awaited())
             });
             match next? {
                 Next::Message(_, Payload::Borrowed(payload)) if F::PLAIN.is_some() => {
@@ -83,6 +87,10 @@ impl<F: Format> Source<F::Item> for Socket<F> {
 
     fn is_begun(&self) -> bool {
         self.reader.is_begun()
+    }
+
+    fn has_unread(&self) -> bool {
+        self.reader.is_begun() || self.link.has_unread()
     }
 }
 
@@ -146,10 +154,15 @@ fn reading(link: &Link) -> Reading {
     }
 }
 
-/// Would one read return at once? No where that can not be told, or one read may not be enough.
+/// May the program read? Not where it could not see whether a read would wait, nor at the end, which
+/// the reader thread is to find.
+fn is_lendable(link: &Link) -> bool {
+    cfg!(unix) && link.opening.is_none() && !link.is_ending()
+}
+
+/// Would one read return at once?
 fn has_bytes(link: &Link) -> bool {
-    let told = cfg!(unix) && link.opening.is_none();
-    told && link.reading().is_ok_and(|socket| is_readable(&socket))
+    link.reading().is_ok_and(|socket| is_readable(&socket))
 }
 
 #[inline]

@@ -125,15 +125,15 @@ impl Source<Item> for Numbers {
             state.arrived > self.read || state.fin || state.shut
         };
         Ok(match self.next(|| Ok(wait || readable))? {
-            Next::Number(number) => Taken::Message(vec![number as u8]),
+            Next::Number(number) => Taken::Message(vec![number as u8], 1),
             Next::Fin => Taken::End,
             Next::Wait => Taken::Nothing,
         })
     }
 
-    fn take_plain(&mut self) -> Option<Item> {
+    fn take_plain(&mut self) -> Option<(Item, usize)> {
         match self.next(|| Ok(false)) {
-            Ok(Next::Number(number)) => Some(vec![number as u8]),
+            Ok(Next::Number(number)) => Some((vec![number as u8], 1)),
             _ => None,
         }
     }
@@ -149,7 +149,7 @@ impl Source<Item> for Numbers {
                 if intake.is_abandoned() {
                     return Err(CloseReason::ClosedHere);
                 }
-                Ok(link.is_dead() || !intake.is_awaited())
+                Ok(link.is_ending() || !intake.is_awaited())
             });
             match next? {
                 Next::Number(number) => intake.push(&link, vec![number as u8], 1)?,
@@ -161,6 +161,10 @@ impl Source<Item> for Numbers {
 
     fn is_begun(&self) -> bool {
         self.next < self.read
+    }
+
+    fn has_unread(&self) -> bool {
+        self.is_begun() || lock(&self.socket.state).arrived > self.read
     }
 }
 

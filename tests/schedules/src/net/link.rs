@@ -67,6 +67,10 @@ impl Link {
         lock(&self.reason).clone()
     }
 
+    pub fn is_ending(&self) -> bool {
+        self.is_dead() || self.outbox.closing.load(Ordering::SeqCst)
+    }
+
     pub fn why_dead(&self) -> CloseReason {
         self.close_reason().unwrap_or(CloseReason::Aborted)
     }
