@@ -99,6 +99,9 @@ impl Sealing {
     }
 }
 
+/// The size of the record that ends a direction. It is the only one without a payload.
+pub(super) const LAST_RECORD: usize = PREFIX + TAG;
+
 /// The way in.
 pub(crate) struct Opening {
     opener: Opener,
@@ -159,6 +162,11 @@ impl Opening {
         }
     }
 
+    /// Has something been read and not taken yet, other than the last record?
+    fn has_more(&self) -> bool {
+        !self.plain.is_empty() || ![0, LAST_RECORD].contains(&self.sealed.len())
+    }
+
     /// Opens the next record, if it is there; else makes room for it.
     fn open(&mut self) -> Result<bool, Forged> {
         let bytes = &self.bytes[self.sealed.clone()];
@@ -213,6 +221,15 @@ pub(super) fn read_answer(
 }
 
 impl Link {
+    /// Does an encrypted connection hold something of a message? Not while someone reads it.
+    pub(super) fn holds_records(&self) -> bool {
+        let opening = self
+            .opening
+            .as_ref()
+            .and_then(|opening| opening.try_lock().ok());
+        opening.is_some_and(|opening| opening.has_more())
+    }
+
     /// Reads what the other side has sent, once; 0: it has finished.
     pub(super) fn read(&self, mut socket: &TcpStream, out: &mut [u8]) -> io::Result<usize> {
         match &self.opening {

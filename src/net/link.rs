@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::ThreadId;
 
-use super::cipher::{Opening, split};
+use super::cipher::{LAST_RECORD, Opening, split};
 use super::hub::{Hub, Slot, next_id};
 use super::inbox::Wake;
 use super::intake::Intake;
@@ -244,10 +244,13 @@ impl Link {
         self.dead.load(Ordering::SeqCst)
     }
 
-    /// Has something come that was not read? No where that can not be told from an end.
+    /// Has something come that was not read, other than an end? No where that can not be told.
     pub fn has_unread(&self) -> bool {
-        let told = cfg!(unix) && self.opening.is_none();
-        told && self.reading().is_ok_and(|socket| has_unread(&socket))
+        let mut last = None;
+        if self.opening.is_some() {
+            last = Some(LAST_RECORD);
+        }
+        self.holds_records() || self.reading().is_ok_and(|socket| has_unread(&socket, last))
     }
 
     /// Is it dead, or has a close begun?

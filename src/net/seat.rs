@@ -37,7 +37,7 @@ pub(crate) trait Source<T>: Send {
     /// program does.
     fn feed(&mut self, intake: &mut Intake<T>) -> Result<Fed, CloseReason>;
 
-    /// Has a part of a message been read, or more?
+    /// Has a part of a message been read, or more? Yes where that can not be told.
     fn is_begun(&self) -> bool;
 
     /// Has more come than was taken?

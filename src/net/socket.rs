@@ -116,18 +116,20 @@ pub(super) fn is_readable(stream: &TcpStream) -> bool {
     }
 }
 
-/// Has something come that was not read, other than an end? `true` where that can not be told.
-pub(super) fn has_unread(stream: &TcpStream) -> bool {
+/// Has something come that was not read, other than an end, or so many bytes that are one? `false`
+/// where that can not be told.
+pub(super) fn has_unread(stream: &TcpStream, end: Option<usize>) -> bool {
     #[cfg(unix)]
     {
         let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        let seen = SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit()], flags);
-        matches!(seen, Ok(n) if n > 0)
+        let mut bytes = [MaybeUninit::uninit(); 32];
+        let seen = SockRef::from(stream).recv_with_flags(&mut bytes, flags);
+        matches!(seen, Ok(n) if n > 0 && Some(n) != end)
     }
     #[cfg(not(unix))]
     {
-        let _ = stream;
-        true
+        let _ = (stream, end);
+        false
     }
 }
 

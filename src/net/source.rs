@@ -86,7 +86,7 @@ impl<F: Format> Source<F::Item> for Socket<F> {
     }
 
     fn is_begun(&self) -> bool {
-        self.reader.is_begun()
+        self.reader.is_begun() || self.link.opening.is_some()
     }
 
     fn has_unread(&self) -> bool {
@@ -157,12 +157,12 @@ fn reading(link: &Link) -> Reading {
 /// May the program read? Not where it could not see whether a read would wait, nor at the end, which
 /// the reader thread is to find.
 fn is_lendable(link: &Link) -> bool {
-    cfg!(unix) && link.opening.is_none() && !link.is_ending()
+    cfg!(unix) && !link.is_ending()
 }
 
-/// Would one read return at once?
+/// Would one read return at once? A record is more than one.
 fn has_bytes(link: &Link) -> bool {
-    link.reading().is_ok_and(|socket| is_readable(&socket))
+    link.opening.is_none() && link.reading().is_ok_and(|socket| is_readable(&socket))
 }
 
 #[inline]
