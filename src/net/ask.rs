@@ -148,6 +148,8 @@ fn reach(
         let socket = Arc::new(TcpStream::from(socket));
         // `stop` shuts it down, which also ends a connect that waits.
         let watched = hub.watch(&socket, Side::Asking)?;
+        // It counts in milliseconds and rounds down.
+        let left = left + Duration::from_millis(1);
         match SockRef::from(&*socket).connect_timeout(&addr.into(), left) {
             Ok(()) => {
                 let here = socket
