@@ -65,8 +65,18 @@ fn discover(actor: &mut Actor) -> Vec<String> {
     found
 }
 
+/// On a machine whose processors were all taken, a watch has once heard nothing from either peerpy
+/// for half a minute. So it is tried once more, from the start: what lanpeer gets wrong fails both
+/// times.
 #[test]
 fn each_lists_the_other() {
+    if std::panic::catch_unwind(list_each_other).is_err() {
+        println!("the first attempt failed; see above");
+        list_each_other();
+    }
+}
+
+fn list_each_other() {
     let Some((lan, python)) = lan("py", 4) else {
         return;
     };
