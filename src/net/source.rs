@@ -73,11 +73,11 @@ impl<F: Format> Source<F::Item> for Socket<F> {
             });
             match next? {
                 Next::Message(_, Payload::Borrowed(payload)) if F::PLAIN.is_some() => {
-                    intake.push_plain(&**link, payload)?;
+                    intake.push_plain(link, payload)?;
                 }
                 Next::Message(data_type, payload) => {
                     let (item, size) = decode::<F>(data_type, self.reading, payload)?;
-                    intake.push(&**link, item, size)?;
+                    intake.push(link, item, size)?;
                 }
                 Next::End => return Ok(Fed::End),
                 Next::Wait => return Ok(Fed::Awaited),
@@ -113,7 +113,7 @@ pub(crate) fn run_queue<F: Format>(link: &Arc<Link>, early: Early, intake: Intak
         loop {
             match source.feed(intake)? {
                 Fed::End => return Ok(()),
-                Fed::Awaited => match intake.lend(&**link, source) {
+                Fed::Awaited => match intake.lend(link, source) {
                     Back::Source(back) => source = back,
                     Back::End(end) => return end,
                 },
