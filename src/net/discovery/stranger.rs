@@ -25,7 +25,7 @@ use crate::error::Result;
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if nothing could be sent on any network.
+/// [`Error::Io`](crate::Error::Io) if nothing could be sent on any network.
 pub fn discover(time: Duration) -> Result<Neighbours> {
     DiscoverOptions::new().discover(time)
 }
@@ -153,7 +153,7 @@ impl DiscoverOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if nothing could be sent on any network, and [`Error::InvalidOption`] if the
+    /// [`Error::Io`](crate::Error::Io) if nothing could be sent on any network, and [`Error::InvalidOption`](crate::Error::InvalidOption) if the
     /// port is 0.
     pub fn discover(&self, time: Duration) -> Result<Neighbours> {
         check_port(self.port)?;
