@@ -10,7 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lanpeer::{Bytes, CloseReason, Connection, Json, Peer, RecvTimeoutError, TryRecvError};
+use lanpeer::{
+    Bytes, CloseReason, Connection, DataType, Json, Peer, Raw, RecvError, RecvTimeoutError,
+    TryRecvError,
+};
 use peers::*;
 use serde::{Deserialize, Deserializer};
 
@@ -142,6 +145,31 @@ fn a_drop_with_messages_unread_is_no_polite_end() {
 
 fn header(size: usize) -> String {
     format!("{:|<128}", format!("DATA|data_size={size}&data_type=bytes"))
+}
+
+/// What is not all one value is none.
+#[test]
+fn a_value_that_something_follows_is_not_received() {
+    test(|| {
+        let bob = peer();
+        let mut remote = raw_offer_of(&bob, DataType::Raw);
+        let to_remote = bob.accept::<Raw<u8>>().unwrap();
+        remote.read_exact(&mut [0; 128]).unwrap();
+        let call = Call::start("recv", {
+            let to_remote = to_remote.clone();
+            move || (to_remote.recv(), to_remote.recv())
+        });
+        call.wait_until_blocked();
+        let header = |size| format!("{:|<128}", format!("DATA|data_size={size}&data_type=raw"));
+        let messages = [header(1).as_bytes(), &[5], header(2).as_bytes(), &[6, 7]].concat();
+        remote.write_all(&messages).unwrap();
+        assert_eq!(call.finish(), (Ok(5), Err(RecvError)));
+        let reason = to_remote.close_reason();
+        assert!(
+            matches!(&reason, Some(CloseReason::Malformed(what)) if what.contains("left over")),
+            "{reason:?}"
+        );
+    });
 }
 
 /// Half a large message is no message, and nobody waits for the rest who did not want to.

@@ -1,7 +1,7 @@
 //! `bytes`: payloads as they are.
 
 use super::{
-    DataType, DecodeError, Decoded, Dialect, Encode, EncodeError, Encoded, Format, Payload, Reading,
+    DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, Payload, Reading,
 };
 
 /// Messages are bytes as they are; the item is `Vec<u8>`.
@@ -34,9 +34,11 @@ impl Format for Bytes {
         _: DataType,
         _: Reading,
         payload: Payload<'_>,
-    ) -> Result<Decoded<Vec<u8>>, DecodeError> {
+        item: &mut Option<Vec<u8>>,
+    ) -> Result<usize, DecodeError> {
         let size = payload.len();
-        Ok((payload.into_owned(), size))
+        *item = Some(payload.into_owned());
+        Ok(size)
     }
 }
 

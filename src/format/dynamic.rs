@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    DataType, DecodeError, Decoded, Dialect, Encode, EncodeError, Encoded, Format, Limits, Payload,
-    Reading, decode_any, json, raw,
+    DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, Limits, Payload, Reading,
+    decode_any, json, raw,
 };
 
 /// For programs that take whatever comes; the item is a [`Message`].
@@ -194,7 +194,10 @@ impl Message {
     /// # Errors
     /// The payload is not valid for its data type, or not a `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        decode_any(self.data_type, self.reading, &self.payload).map(|(value, _)| value)
+        let mut value = None;
+        decode_any(self.data_type, self.reading, &self.payload, &mut value)?;
+        // Decoded, it is there.
+        value.ok_or_else(|| DecodeError::new(self.data_type, "no value"))
     }
 }
 
@@ -206,14 +209,15 @@ impl Format for Dynamic {
         data_type: DataType,
         reading: Reading,
         payload: Payload<'_>,
-    ) -> Result<Decoded<Message>, DecodeError> {
+        item: &mut Option<Message>,
+    ) -> Result<usize, DecodeError> {
         let size = payload.len();
-        let message = Message {
+        *item = Some(Message {
             data_type,
             reading,
             payload: payload.into_owned(),
-        };
-        Ok((message, size))
+        });
+        Ok(size)
     }
 }
 

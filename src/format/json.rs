@@ -8,8 +8,8 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    DataType, DecodeError, Decoded, Dialect, Encode, EncodeError, Encoded, Format, Payload,
-    Reading, decode_any,
+    DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, Payload, Reading,
+    decode_any,
 };
 
 /// Messages are JSON; the item is any serde type.
@@ -42,8 +42,9 @@ impl<T: DeserializeOwned + Send + 'static> Format for Json<T> {
         data_type: DataType,
         reading: Reading,
         payload: Payload<'_>,
-    ) -> Result<Decoded<T>, DecodeError> {
-        decode_any(data_type, reading, &payload)
+        item: &mut Option<T>,
+    ) -> Result<usize, DecodeError> {
+        decode_any(data_type, reading, &payload, item)
     }
 }
 
@@ -75,7 +76,10 @@ pub(super) fn encode<Q: Serialize + ?Sized>(
 }
 
 #[inline]
-pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
+pub(super) fn decode_into<T: DeserializeOwned>(
+    payload: &[u8],
+    item: &mut Option<T>,
+) -> Result<(), DecodeError> {
     // Nearly every message is exactly the wrapper around a value. If what stands between its ends
     // is one whole value then the text was valid JSON with `data` as its only key.
     if let Some(value) = payload
@@ -83,10 +87,12 @@ pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeErr
         .and_then(|rest| rest.strip_suffix(b"}"))
     {
         if let Ok(value) = serde_json::from_slice(value) {
-            return Ok(value);
+            *item = Some(value);
+            return Ok(());
         }
     }
-    decode_slowly(payload)
+    *item = Some(decode_slowly(payload)?);
+    Ok(())
 }
 
 #[cold]
@@ -132,6 +138,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::{Value, json};
+
+    fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
+        let mut value = None;
+        decode_into(payload, &mut value)?;
+        Ok(value.expect("it is there"))
+    }
 
     fn try_decode(text: &str) -> Result<Value, String> {
         decode::<Value>(text.as_bytes()).map_err(|error| error.to_string())

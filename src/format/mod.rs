@@ -65,11 +65,6 @@ pub struct Reading {
     pub(crate) limits: Limits,
 }
 
-/// An item, and how large it counts in the receive queue, in bytes: its payload, or what a pickle
-/// that repeats values became.
-#[doc(hidden)]
-pub type Decoded<T> = (T, usize);
-
 /// Makes an item of a payload that needs no decoding.
 #[doc(hidden)]
 pub type Plain<T> = fn(&[u8]) -> T;
@@ -121,12 +116,16 @@ pub trait Format: sealed::Sealed + Sized + 'static {
     #[doc(hidden)]
     const PLAIN: Option<Plain<Self::Item>> = None;
 
+    /// Puts the item into its place, because to move it from hand to hand takes longer than to decode
+    /// some. Says how large it counts in the receive queue, in bytes: as its payload, or as what a
+    /// pickle that repeats values became.
     #[doc(hidden)]
     fn decode(
         data_type: DataType,
         reading: Reading,
         payload: Payload<'_>,
-    ) -> Result<Decoded<Self::Item>, DecodeError>;
+        item: &mut Option<Self::Item>,
+    ) -> Result<usize, DecodeError>;
 }
 
 /// What can be sent as a message of the format `F`: the item, or what it can be borrowed as.
@@ -304,20 +303,25 @@ fn decode_any<T: serde::de::DeserializeOwned>(
     data_type: DataType,
     reading: Reading,
     payload: &[u8],
-) -> Result<Decoded<T>, DecodeError> {
-    let value = match (data_type, reading.dialect) {
-        (DataType::Json, _) => json::decode(payload)?,
-        (DataType::Raw, Dialect::Lanpeer) => raw::decode(payload)?,
-        (DataType::Raw, Dialect::Peerpy) => return pickle::decode(payload, reading.limits),
-        (DataType::Bytes, _) => plain::decode(payload)?,
-    };
-    Ok((value, payload.len()))
+    item: &mut Option<T>,
+) -> Result<usize, DecodeError> {
+    match (data_type, reading.dialect) {
+        (DataType::Json, _) => json::decode_into(payload, item)?,
+        (DataType::Raw, Dialect::Lanpeer) => raw::decode_into(payload, item)?,
+        (DataType::Raw, Dialect::Peerpy) => {
+            let (value, size) = pickle::decode(payload, reading.limits)?;
+            *item = Some(value);
+            return Ok(size);
+        }
+        (DataType::Bytes, _) => *item = Some(plain::decode(payload)?),
+    }
+    Ok(payload.len())
 }
 
 /// In place of the feature: says that it is missing.
 #[cfg(not(feature = "pickle"))]
 mod pickle {
-    use super::{DataType, DecodeError, Decoded, EncodeError, Limits};
+    use super::{DataType, DecodeError, EncodeError, Limits};
 
     const MISSING: &str = "the other side is not a lanpeer, so that raw is a pickle: \
         this needs lanpeer's feature `pickle`";
@@ -326,7 +330,7 @@ mod pickle {
         Err(EncodeError::new(DataType::Raw, MISSING))
     }
 
-    pub fn decode<T>(_: &[u8], _: Limits) -> Result<Decoded<T>, DecodeError> {
+    pub fn decode<T>(_: &[u8], _: Limits) -> Result<(T, usize), DecodeError> {
         Err(DecodeError::new(DataType::Raw, MISSING))
     }
 }

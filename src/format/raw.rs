@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DataType, DecodeError, Decoded, Dialect, Encode, EncodeError, Encoded, Format, MAX_DEPTH,
-    Payload, Reading, decode_any, pickle,
+    DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, MAX_DEPTH, Payload,
+    Reading, decode_any, pickle,
 };
 
 /// Messages are `raw`: MessagePack between two lanpeers; the item is any serde type.
@@ -70,8 +70,9 @@ impl<T: DeserializeOwned + Send + 'static> Format for Raw<T> {
         data_type: DataType,
         reading: Reading,
         payload: Payload<'_>,
-    ) -> Result<Decoded<T>, DecodeError> {
-        decode_any(data_type, reading, &payload)
+        item: &mut Option<T>,
+    ) -> Result<usize, DecodeError> {
+        decode_any(data_type, reading, &payload, item)
     }
 }
 
@@ -106,16 +107,21 @@ where
 }
 
 #[inline]
-pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
+pub(super) fn decode_into<T: DeserializeOwned>(
+    payload: &[u8],
+    item: &mut Option<T>,
+) -> Result<(), DecodeError> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(payload);
     // The default, 1,024, is more than a thread's stack holds.
     deserializer.set_max_depth(MAX_DEPTH);
-    let value = T::deserialize(&mut deserializer)
-        .map_err(|error| DecodeError::new(DataType::Raw, error))?;
+    match T::deserialize(&mut deserializer) {
+        Ok(value) => *item = Some(value),
+        Err(error) => return Err(DecodeError::new(DataType::Raw, error)),
+    }
     // The crate does not say what it left over. But the next value begins with a marker, and only
     // at the end can none be read; `bool` reads no further than one value's marker and data.
     match bool::deserialize(&mut deserializer) {
-        Err(RmpError::InvalidMarkerRead(_)) => Ok(value),
+        Err(RmpError::InvalidMarkerRead(_)) => Ok(()),
         _ => Err(DecodeError::new(
             DataType::Raw,
             "bytes left over after the value",
@@ -131,6 +137,12 @@ mod tests {
     use proptest::prelude::*;
     use serde::de::IgnoredAny;
     use serde_json::Value;
+
+    fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
+        let mut value = None;
+        decode_into(payload, &mut value)?;
+        Ok(value.expect("it is there"))
+    }
 
     #[test]
     fn left_over_bytes_are_malformed() {

@@ -54,9 +54,9 @@ pub fn json(data: &[u8]) {
 
     // On a connection that is not strict, bytes become what can hold them.
     let reading = any.reading;
-    let bytes = Json::<Vec<u8>>::decode(DataType::Bytes, reading, data.into());
+    let bytes = decode_as::<Json<Vec<u8>>>(DataType::Bytes, reading, data);
     assert_eq!(bytes.expect("bytes are bytes"), (data.to_vec(), data.len()));
-    let text = Json::<String>::decode(DataType::Bytes, reading, data.into());
+    let text = decode_as::<Json<String>>(DataType::Bytes, reading, data);
     assert_eq!(
         text.ok().map(|(text, _)| text),
         String::from_utf8(data.to_vec()).ok()
@@ -235,5 +235,11 @@ impl<'a> Payload<'a> {
 
 fn decode<F: Format>(reading: Reading, payload: &[u8]) -> Found<F> {
     let data_type = F::DATA_TYPE.expect("it has one");
-    F::decode(data_type, reading, Cow::Borrowed(payload))
+    decode_as::<F>(data_type, reading, payload)
+}
+
+fn decode_as<F: Format>(data_type: DataType, reading: Reading, payload: &[u8]) -> Found<F> {
+    let mut item = None;
+    let size = F::decode(data_type, reading, Cow::Borrowed(payload), &mut item)?;
+    Ok((item.expect("it was decoded"), size))
 }

@@ -138,7 +138,8 @@ impl<T: Send + 'static> Inbox<T> {
         match self.shared.look() {
             Look::Item(item) => Ok(item),
             Look::Source(source) => {
-                let item = self.shared.read(source, Read::WhatIsThere);
+                let mut item = None;
+                self.shared.read(source, Read::WhatIsThere, &mut item);
                 item.ok_or(TryRecvError::Empty)
             }
             Look::Nothing(_) => Err(TryRecvError::Empty),
@@ -162,7 +163,9 @@ impl<T: Send + 'static> Inbox<T> {
                 Look::Source(source) => {
                     // This one is not among the others that wait.
                     awaits = None;
-                    match self.shared.read(source, read) {
+                    let mut item = None;
+                    self.shared.read(source, read, &mut item);
+                    match item {
                         Some(item) => return Ok(item),
                         None => continue,
                     }
@@ -247,8 +250,10 @@ impl<T: Send + 'static> Shared<T> {
         if let Some(item) = taking.take(self) {
             return Look::Item(item);
         }
-        if let Some(item) = taking.seat.take_plain() {
-            return Look::Item(item);
+        if self.make.is_some() {
+            if let Some(item) = taking.seat.take_plain() {
+                return Look::Item(item);
+            }
         }
         if let Some(source) = taking.seat.take() {
             taking.batch.trim();
@@ -269,19 +274,19 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
-    /// The program reads for itself: the next message, or none.
-    fn read(&self, mut source: Box<dyn Source<T>>, read: Read) -> Option<T> {
-        let taken = unless_it_panics(|| source.take(read == Read::Wait));
-        let begun = source.is_begun();
+    /// The program reads for itself: puts the next message into `item`, if there is one.
+    fn read(&self, mut source: Box<dyn Source<T>>, read: Read, item: &mut Option<T>) {
+        let taken = unless_it_panics(|| source.take(read == Read::Wait, item));
+        let wanted = item.is_none() && (read == Read::AndLeave || source.is_begun());
         let mut taking = lock(&self.taking);
         let seat = &mut taking.seat;
-        let (item, mut wake) = match taken {
-            Ok(Taken::Message(item, size)) => (Some(item), seat.put_back(source, size)),
-            Ok(Taken::Nothing) => (None, seat.put_back(source, 0)),
-            Ok(Taken::End) => (None, seat.finish(Ok(()))),
-            Err(reason) => (None, seat.finish(Err(reason))),
+        let mut wake = match taken {
+            Ok(Taken::Message(size)) => seat.put_back(source, size),
+            Ok(Taken::Nothing) => seat.put_back(source, 0),
+            Ok(Taken::End) => seat.finish(Ok(())),
+            Err(reason) => seat.finish(Err(reason)),
         };
-        if self.awaiting.is_any() || (item.is_none() && (begun || read == Read::AndLeave)) {
+        if wanted || self.awaiting.is_any() {
             // Others wait for the queue, or this thread is about to.
             wake |= seat.recall();
         }
@@ -289,7 +294,6 @@ impl<T: Send + 'static> Shared<T> {
         if wake {
             self.room.notify_one();
         }
-        item
     }
 
     fn select(&self) -> Receiver<T> {

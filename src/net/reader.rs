@@ -4,6 +4,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::io;
 use std::net::TcpStream;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,6 +20,7 @@ use crate::error::CloseReason;
 use crate::format::{DataType, Payload};
 use crate::options::StreamSize;
 use crate::proto::frame::{Decoder, FrameError, Step};
+use crate::proto::header::HEADER_LEN;
 
 /// The buffer begins with this size and doubles while reads fill it.
 const BUFFER_MIN: usize = 512;
@@ -89,11 +91,42 @@ impl Reader {
 
     /// The next message. `may_wait` is asked before each wait for the socket; after a no, it goes on
     /// where it was when it is called again.
+    #[inline]
     pub fn next(
+        &mut self,
+        may_wait: impl FnMut(Need) -> Result<bool, CloseReason>,
+    ) -> Result<Next<'_>, CloseReason> {
+        if self.link.read_ahead.is_used() {
+            self.use_read_ahead();
+        }
+        match self.at_hand() {
+            Some((body, data_type)) => {
+                let payload = Cow::Borrowed(&self.bytes[body]);
+                Ok(Next::Message(data_type, payload))
+            }
+            None => self.look_for_next(may_wait),
+        }
+    }
+
+    /// A small message that is whole in the buffer and has the header of the one before: most are.
+    #[inline]
+    fn at_hand(&mut self) -> Option<(Range<usize>, DataType)> {
+        let unread = &self.bytes[self.start..self.end];
+        let (size, data_type) = self.decoder.same_again(unread)?;
+        let whole = size < LARGE && HEADER_LEN + size <= unread.len();
+        if !whole || self.step.is_some() {
+            return None;
+        }
+        let body = self.start + HEADER_LEN;
+        self.start = body + size;
+        self.link.received.count(size);
+        Some((body..self.start, data_type))
+    }
+
+    fn look_for_next(
         &mut self,
         mut may_wait: impl FnMut(Need) -> Result<bool, CloseReason>,
     ) -> Result<Next<'_>, CloseReason> {
-        self.use_read_ahead();
         loop {
             let input = &self.bytes[self.start..self.end];
             let step = match self.step.take() {
@@ -274,11 +307,8 @@ impl Reader {
     }
 
     /// Goes on with what a `close` inside the handler has read.
-    #[inline]
+    #[cold]
     fn use_read_ahead(&mut self) {
-        if !self.link.read_ahead.is_used() {
-            return;
-        }
         if let Some(ahead) = self.link.read_ahead.take() {
             let mut bytes = self.bytes[self.start..self.end].to_vec();
             bytes.extend_from_slice(&ahead);

@@ -27,8 +27,8 @@ const FAST: Amount = Amount {
 /// Where messages come from. One thread has it at a time: the connection's reader thread, or one of
 /// the program's that waits for a message.
 pub(crate) trait Source<T>: Send {
-    /// For the program: the next message. `wait`: however long that takes.
-    fn take(&mut self, wait: bool) -> Result<Taken<T>, CloseReason>;
+    /// For the program: puts the next message into `item`. `wait`: however long that takes.
+    fn take(&mut self, wait: bool, item: &mut Option<T>) -> Result<Taken, CloseReason>;
 
     /// The same; only a message that is here and runs no code of the program's to be decoded.
     fn take_plain(&mut self) -> Option<(T, usize)>;
@@ -44,9 +44,9 @@ pub(crate) trait Source<T>: Send {
     fn has_unread(&self) -> bool;
 }
 
-pub(crate) enum Taken<T> {
-    /// And how large it was, in bytes.
-    Message(T, usize),
+pub(crate) enum Taken {
+    /// How large it was, in bytes.
+    Message(usize),
     /// The other side's FIN came.
     End,
     /// It would have to wait.

@@ -25,7 +25,7 @@ struct Socket<F: Format> {
 }
 
 impl<F: Format> Source<F::Item> for Socket<F> {
-    fn take(&mut self, wait: bool) -> Result<Taken<F::Item>, CloseReason> {
+    fn take(&mut self, wait: bool, item: &mut Option<F::Item>) -> Result<Taken, CloseReason> {
         self.check()?;
         let link = &self.link;
         // One read, and no more: what is no message could come without end.
@@ -34,8 +34,7 @@ impl<F: Format> Source<F::Item> for Socket<F> {
             |need| Ok(wait || (take(&mut once) && need == Need::Some && has_bytes(link)));
         Ok(match self.reader.next(may_wait)? {
             Next::Message(data_type, payload) => {
-                let (item, size) = decode::<F>(data_type, self.reading, payload)?;
-                Taken::Message(item, size)
+                Taken::Message(decode::<F>(data_type, self.reading, payload, item)?)
             }
             Next::End => Taken::End,
             Next::Wait => Taken::Nothing,
@@ -60,6 +59,7 @@ impl<F: Format> Source<F::Item> for Socket<F> {
     fn feed(&mut self, intake: &mut Intake<F::Item>) -> Result<Fed, CloseReason> {
         self.check()?;
         let link = &self.link;
+        let mut item = None;
         loop {
             if intake.is_abandoned() {
                 return Err(link.discard());
@@ -76,8 +76,10 @@ impl<F: Format> Source<F::Item> for Socket<F> {
                     intake.push_plain(link, payload)?;
                 }
                 Next::Message(data_type, payload) => {
-                    let (item, size) = decode::<F>(data_type, self.reading, payload)?;
-                    intake.push(link, item, size)?;
+                    let size = decode::<F>(data_type, self.reading, payload, &mut item)?;
+                    if let Some(item) = item.take() {
+                        intake.push(link, item, size)?;
+                    }
                 }
                 Next::End => return Ok(Fed::End),
                 Next::Wait => return Ok(Fed::Awaited),
@@ -133,13 +135,17 @@ pub(crate) fn run_handler<F: Format, H>(
     let mut reader = Reader::new(Arc::clone(link), early);
     let reading = reading(link);
     run(link, handler, |handler| {
+        let mut item = None;
         loop {
             if link.is_dead() {
                 return Err(link.why_dead());
             }
             match reader.next(|_| Ok(true))? {
                 Next::Message(data_type, payload) => {
-                    handle(handler, decode::<F>(data_type, reading, payload)?.0);
+                    decode::<F>(data_type, reading, payload, &mut item)?;
+                    if let Some(item) = item.take() {
+                        handle(handler, item);
+                    }
                 }
                 Next::End | Next::Wait => return Ok(()),
             }
@@ -165,15 +171,21 @@ fn has_bytes(link: &Link) -> bool {
     link.opening.is_none() && link.reading().is_ok_and(|socket| is_readable(&socket))
 }
 
+/// Into `item`; says how large it is.
 #[inline]
 fn decode<F: Format>(
     data_type: DataType,
     reading: Reading,
     payload: Payload<'_>,
-) -> Result<(F::Item, usize), CloseReason> {
+    item: &mut Option<F::Item>,
+) -> Result<usize, CloseReason> {
     if let (Some(make), Payload::Borrowed(payload)) = (F::PLAIN, &payload) {
-        return Ok((make(payload), payload.len()));
+        *item = Some(make(payload));
+        return Ok(payload.len());
     }
-    let decoded = F::decode(data_type, reading, payload);
-    decoded.map_err(|error| CloseReason::Malformed(error.to_string()))
+    F::decode(data_type, reading, payload, item).map_err(|error| {
+        // It may have been followed by what does not belong to it.
+        *item = None;
+        CloseReason::Malformed(error.to_string())
+    })
 }

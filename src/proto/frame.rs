@@ -80,7 +80,7 @@ pub(crate) struct Decoder {
     rules: Rules,
     /// The last DATA header and what it meant: equal messages cost a comparison, not a parse.
     last: [u8; HEADER_LEN],
-    last_step: Option<Step>,
+    meaning: Option<(usize, DataType)>,
     stream: StreamState,
     as_frame: bool,
 }
@@ -103,7 +103,7 @@ impl Decoder {
         Decoder {
             rules,
             last: [0; HEADER_LEN],
-            last_step: None,
+            meaning: None,
             stream,
             as_frame: false,
         }
@@ -111,7 +111,6 @@ impl Decoder {
 
     /// What do the unread bytes begin with? `stream_size` is the size of the stream's messages
     /// as far as it is known by now, by a message in either direction.
-    #[inline]
     pub fn next(&mut self, input: &[u8], stream_size: Option<usize>) -> Result<Step, FrameError> {
         if !self.rules.streaming {
             return self.message(input);
@@ -122,38 +121,47 @@ impl Decoder {
         }
     }
 
+    /// The size and the type of the message that the unread bytes begin with, where that can be told
+    /// in an instant: its header is that of the message before it. Both sides are lanpeers then.
+    #[inline]
+    pub fn same_again(&self, input: &[u8]) -> Option<(usize, DataType)> {
+        self.known(input.first_chunk()?)
+            .filter(|_| self.rules.lanpeer)
+    }
+
+    #[inline]
+    fn known(&self, header: &[u8; HEADER_LEN]) -> Option<(usize, DataType)> {
+        self.meaning.filter(|_| *header == self.last)
+    }
+
     /// The answer to [`Step::Ambiguous`] when silence followed.
     pub fn take_as_frame(&mut self) {
         self.as_frame = true;
     }
 
-    #[inline]
     fn message(&mut self, input: &[u8]) -> Result<Step, FrameError> {
         let Some(header) = input.first_chunk::<HEADER_LEN>() else {
             return Ok(Step::Need(HEADER_LEN));
         };
-        if self.last_step.is_none() || *header != self.last {
-            let step = match Between::parse(header)? {
+        let (size, data_type) = match self.known(header) {
+            Some(known) => known,
+            None => match Between::parse(header)? {
                 Between::Other => return Ok(Step::Skip(HEADER_LEN)),
-                Between::Data { size, data_type } => Step::Message {
-                    skip: HEADER_LEN,
-                    size: self.admit(size, data_type)?,
-                    data_type,
-                },
-            };
-            self.last = *header;
-            self.last_step = Some(step);
+                Between::Data { size, data_type } => {
+                    let meaning = (self.admit(size, data_type)?, data_type);
+                    self.last = *header;
+                    *self.meaning.insert(meaning)
+                }
+            },
+        };
+        if !self.rules.lanpeer && size > 0 {
+            return Ok(self.after_header(&input[HEADER_LEN..], size, data_type));
         }
-        match self.last_step {
-            Some(Step::Message {
-                skip,
-                size,
-                data_type,
-            }) if !self.rules.lanpeer && size > 0 => {
-                Ok(self.after_header(&input[skip..], size, data_type))
-            }
-            step => Ok(step.unwrap_or(Step::Need(HEADER_LEN))),
-        }
+        Ok(Step::Message {
+            skip: HEADER_LEN,
+            size,
+            data_type,
+        })
     }
 
     /// peerpy sends header and payload one after the other, and its keepalives from another thread:

@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lanpeer::crossbeam_channel::{Receiver, bounded};
-use lanpeer::{Bytes, ConnectOptions, Connection, Format, Peer, PeerBuilder, SendError};
+use lanpeer::{Bytes, ConnectOptions, Connection, DataType, Format, Peer, PeerBuilder, SendError};
 
 /// Much more than any single step needs, also on a machine that is busy with
 /// other things. Reached only by a test that fails.
@@ -105,9 +105,13 @@ pub fn link_as<A: Format + 'static, B: Format + 'static>(
 /// A socket that has made an offer of `bytes` to `bob`, and does nothing more.
 /// For remotes that behave as no real peer would.
 pub fn raw_offer(bob: &Peer) -> TcpStream {
+    raw_offer_of(bob, DataType::Bytes)
+}
+
+pub fn raw_offer_of(bob: &Peer, data_type: DataType) -> TcpStream {
     let mut socket = TcpStream::connect(bob.local_addr()).expect("connected");
     let own = socket.local_addr().expect("an address");
-    let hello = format!("HELLO|peer_name={own}&data_type=bytes&strict=1&v=1");
+    let hello = format!("HELLO|peer_name={own}&data_type={data_type}&strict=1&v=1");
     socket
         .write_all(format!("{hello:|<128}").as_bytes())
         .expect("written");

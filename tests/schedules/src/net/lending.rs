@@ -119,13 +119,16 @@ impl Numbers {
 }
 
 impl Source<Item> for Numbers {
-    fn take(&mut self, wait: bool) -> Result<Taken<Item>, CloseReason> {
+    fn take(&mut self, wait: bool, item: &mut Option<Item>) -> Result<Taken, CloseReason> {
         let readable = {
             let state = lock(&self.socket.state);
             state.arrived > self.read || state.fin || state.shut
         };
         Ok(match self.next(|| Ok(wait || readable))? {
-            Next::Number(number) => Taken::Message(vec![number as u8], 1),
+            Next::Number(number) => {
+                *item = Some(vec![number as u8]);
+                Taken::Message(1)
+            }
             Next::Fin => Taken::End,
             Next::Wait => Taken::Nothing,
         })
