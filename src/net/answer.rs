@@ -1,19 +1,20 @@
 //! The side that is asked: reads HELLO, waits for the program's word, answers.
 
-use std::io;
+use std::convert::Infallible;
+use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Sender, select};
 
 use super::handshake::{
-    Early, NoHeader, Start, deny, linger, read_full, read_header, sealed, write_answer,
+    Early, NoHeader, Seen, Start, deny, linger, read_full, read_header, sealed, write_answer,
 };
 use super::hub::{Hub, MAX_HANDSHAKES, Side, Slot, Watched, next_id};
 use super::link::{Agreement, Link};
 use super::lock;
-use super::socket::{ends, has_hung_up, prepare};
+use super::socket::{ends, has_arrived, has_hung_up, prepare};
 use crate::error::{CloseReason, Error, Result};
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::options::StreamSize;
@@ -22,7 +23,8 @@ use crate::proto::header::{is_reason, reachable};
 use crate::secure::handshake::{Asked as Prover, MESSAGE};
 use crate::secure::{self, Session};
 
-/// Takes an accepted socket: a thread of its own reads the HELLO.
+/// Takes an accepted socket, never waiting. Its HELLO is here already, most times: then its offer can
+/// be made. All others get a thread that reads it.
 pub(super) fn receive(hub: &Arc<Hub>, socket: TcpStream, remote: SocketAddrV4) {
     let socket = Arc::new(socket);
     let failed = |reason| hub.handshake_failed(remote, reason);
@@ -33,16 +35,84 @@ pub(super) fn receive(hub: &Arc<Hub>, socket: TcpStream, remote: SocketAddrV4) {
     let Ok(watched) = hub.watch(&socket, Side::Asked) else {
         return;
     };
-    let (own_hub, own) = (Arc::clone(hub), Arc::clone(&socket));
-    let work = move || answer(&own_hub, own, remote, watched);
-    if let Err(error) = hub.spawn(format!("lanpeer-r-{}", next_id()), work) {
-        deny(&socket, None, "busy");
-        failed(format!("no thread for it: {error}"));
+    let begun = match read_at_once(&socket) {
+        Ok(begun) => begun,
+        // The system tells it once, so that a thread would not meet it.
+        Err(error) => return failed(error.to_string()),
+    };
+    let name = format!("lanpeer-r-{}", next_id());
+    let own_hub = Arc::clone(hub);
+    let (started, pending) = match examine_at_once(hub, &socket, &begun, remote) {
+        Some((agreed, slot)) => {
+            let (pending, undecided) = offer(hub, &socket, agreed, None, slot, watched);
+            let work = move || undecided.wait(&own_hub, remote, Vec::new());
+            (hub.spawn(name, work), Some(pending))
+        }
+        None => {
+            let own = Arc::clone(&socket);
+            let work = move || {
+                if let Some((undecided, early)) = examine(&own_hub, own, &begun, remote, watched) {
+                    undecided.wait(&own_hub, remote, early);
+                }
+            };
+            (hub.spawn(name, work), None)
+        }
+    };
+    match (started, pending) {
+        (Ok(()), Some(pending)) => deliver(hub, pending),
+        (Ok(()), None) => {}
+        (Err(error), pending) => {
+            if let Some(pending) = pending {
+                pending.forget();
+            }
+            deny(&socket, None, "busy");
+            failed(format!("no thread for it: {error}"));
+        }
     }
 }
 
-/// A new connection's reader thread: the handshake, the program's word, and then its reader.
-fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched: Watched) {
+/// A header that is here whole, or else nothing.
+fn read_at_once(mut socket: &TcpStream) -> io::Result<Vec<u8>> {
+    let mut header = Vec::new();
+    if has_arrived::<HEADER_LEN>(socket)? {
+        header.resize(HEADER_LEN, 0);
+        socket.read_exact(&mut header)?;
+    }
+    Ok(header)
+}
+
+/// What a client wants whose HELLO is here, if nothing is to be refused and nothing to be proved.
+fn examine_at_once(
+    hub: &Arc<Hub>,
+    socket: &TcpStream,
+    begun: &[u8],
+    remote: SocketAddrV4,
+) -> Option<(Agreement, Slot)> {
+    // One with a newline has an end of its own.
+    let whole = begun.len() == HEADER_LEN && !begun.contains(&b'\n');
+    if !whole || hub.settings.secrets.own().is_some() {
+        return None;
+    }
+    let hello = Hello::parse(begun).ok()?;
+    if hello.secure.is_some() {
+        return None;
+    }
+    let agreed = agree(hub, &hello, remote).ok()?;
+    prepare(socket, hub.settings.keepalive).ok()?;
+    Some((agreed, hub.slot().ok()?))
+}
+
+/// Reads HELLO, of which `begun` was read already, has the other side prove what it must, and makes
+/// its offer. Returns also what came early. A function of its own, so that a connection need not keep
+/// the memory of the stack that it takes.
+#[inline(never)]
+fn examine(
+    hub: &Arc<Hub>,
+    socket: Arc<TcpStream>,
+    begun: &[u8],
+    remote: SocketAddrV4,
+    watched: Watched,
+) -> Option<(Undecided, Vec<u8>)> {
     let deadline = Instant::now() + hub.settings.timeout;
     let fail = |Unanswerable { reason, word }| {
         hub.handshake_failed(remote, reason);
@@ -50,8 +120,9 @@ fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched:
             deny(&socket, None, word);
             linger(&socket);
         }
+        None
     };
-    let (hello, header, early) = match read_hello(hub, &socket, deadline) {
+    let (hello, header, early) = match read_hello(hub, &socket, begun, deadline) {
         Ok(read) => read,
         Err(unanswerable) => return fail(unanswerable),
     };
@@ -60,6 +131,7 @@ fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched:
         deny(&socket, session, word);
         hub.denied(peer_addr, word);
         linger(&socket);
+        None
     };
     // First of all: who has not the secret learns nothing else.
     let has_secret = hub.settings.secrets.own().is_some();
@@ -76,70 +148,143 @@ fn answer(hub: &Arc<Hub>, socket: Arc<TcpStream>, remote: SocketAddrV4, watched:
             Err(unanswerable) => return fail(unanswerable),
         },
     };
+    let mut agreed = match agree(hub, &hello, remote) {
+        Ok(agreed) => agreed,
+        Err(word) => return refuse(session.as_mut(), word),
+    };
+    agreed.secure = session.is_some();
+    let Ok(slot) = hub.slot() else {
+        return refuse(session.as_mut(), "busy");
+    };
+    let (pending, undecided) = offer(hub, &socket, agreed, session, slot, watched);
+    deliver(hub, pending);
+    Some((undecided, early))
+}
+
+/// What is agreed on if the program accepts; or a word why it will not be asked.
+fn agree(hub: &Hub, hello: &Hello, remote: SocketAddrV4) -> Result<Agreement, &'static str> {
+    let peer_addr = reachable(hello.addr, *remote.ip());
     let dialect = if hello.lanpeer {
         Dialect::Lanpeer
     } else {
         Dialect::Peerpy
     };
-    let stream = match hello.stream.map(|stream| stream_size(stream, hub)) {
-        None => None,
-        Some(Ok(stream)) => Some(stream),
-        Some(Err(word)) => return refuse(session.as_mut(), word),
-    };
+    let stream = hello.stream.map(|stream| stream_size(stream, hub));
+    let stream = stream.transpose()?;
     if hello.data_type == DataType::Raw && dialect == Dialect::Peerpy && !HAS_PICKLE {
-        return refuse(session.as_mut(), "unsupported");
+        return Err("unsupported");
     }
     if peer_addr == hub.local_addr {
-        return refuse(session.as_mut(), "self");
+        return Err("self");
     }
-    let Ok(slot) = hub.slot() else {
-        return refuse(session.as_mut(), "busy");
-    };
-    let agreed = Agreement {
+    Ok(Agreement {
         peer_addr,
         data_type: hello.data_type,
         strict: hello.strict,
         stream,
         dialect,
-        secure: session.is_some(),
-    };
-    let (decided, decision) = crossbeam_channel::bounded(1);
+        secure: false,
+    })
+}
+
+/// An offer for the program, and what the reader thread needs until it is decided.
+fn offer(
+    hub: &Arc<Hub>,
+    socket: &Arc<TcpStream>,
+    agreed: Agreement,
+    session: Option<Session>,
+    slot: Slot,
+    watched: Watched,
+) -> (Pending, Undecided) {
     let shared = Arc::new(Mutex::new(Decision::Waiting(Asked {
         hub: Arc::clone(hub),
-        socket: Arc::clone(&socket),
+        socket: Arc::clone(socket),
         session,
         slot,
         watched,
+        awaited: None,
     })));
     let pending = Pending {
         shared: Arc::clone(&shared),
         agreed,
-        forbidden: has_secret && !agreed.secure,
-        _decided: decided,
+        forbidden: hub.settings.secrets.own().is_some() && !agreed.secure,
     };
+    let undecided = Undecided {
+        socket: Arc::clone(socket),
+        shared,
+    };
+    (pending, undecided)
+}
+
+fn deliver(hub: &Hub, pending: Pending) {
     if let Err(pending) = hub.deliver(pending) {
         pending.deny("busy");
     }
-    let failure = wait_for_decision(hub, &socket, &shared, &decision, early.is_empty());
-    let decision = std::mem::replace(&mut *lock(&shared), Decision::Over);
-    match decision {
-        Decision::Accepted(start) => {
-            // The connection alone decides from here on how long its socket lives.
-            drop(socket);
-            start(Early {
-                bytes: early,
-                failure,
-            });
+}
+
+/// An offer, for its reader thread.
+struct Undecided {
+    socket: Arc<TcpStream>,
+    shared: Arc<Mutex<Decision>>,
+}
+
+impl Undecided {
+    /// Waits for the program's word, and if it accepts, runs the connection's reader.
+    fn wait(self, hub: &Hub, remote: SocketAddrV4, early: Vec<u8>) {
+        let seen = self.wait_for_decision(hub, early.is_empty());
+        let decision = std::mem::replace(&mut *lock(&self.shared), Decision::Over);
+        match decision {
+            Decision::Accepted(start) => {
+                // The connection alone decides from here on how long its socket lives.
+                drop(self);
+                start(Early { bytes: early, seen });
+            }
+            Decision::Denied => linger(&self.socket),
+            Decision::Waiting(_) | Decision::Over => {
+                let reason = if hub.is_stopped() {
+                    "the peer was stopped"
+                } else {
+                    "it hung up before it had an answer"
+                };
+                hub.handshake_failed(remote, reason.to_owned());
+            }
         }
-        Decision::Denied => linger(&socket),
-        Decision::Waiting(_) | Decision::Over => {
-            let reason = if hub.is_stopped() {
-                "the peer was stopped"
-            } else {
-                "it hung up before it had an answer"
+    }
+
+    /// Waits until the program has decided, the other side has hung up, or the peer is stopped.
+    ///
+    /// Most of that waiting is a blocked look at the socket: it ends when data comes, which is when
+    /// the other side has its ACCEPT and sends, or at the end of input. So an accepted connection
+    /// needs no wake-up between its threads.
+    #[inline(never)]
+    fn wait_for_decision(&self, hub: &Hub, nothing_early: bool) -> Seen {
+        if nothing_early {
+            let seen = loop {
+                match self.socket.peek(&mut [0]) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    seen => break seen,
+                }
             };
-            hub.handshake_failed(remote, reason.to_owned());
+            match seen {
+                Ok(0) => return Seen::End,
+                Ok(_) => {}
+                Err(error) => return Seen::Failure(CloseReason::from_io(&error)),
+            }
         }
+        let decision = match &mut *lock(&self.shared) {
+            Decision::Waiting(asked) => {
+                let (awaited, decision) = crossbeam_channel::bounded(0);
+                asked.awaited = Some(awaited);
+                decision
+            }
+            _ => return Seen::Nothing,
+        };
+        // It speaks before it is asked to. The end of input would now be hidden behind its data.
+        select! {
+            recv(decision) -> _ => {}
+            recv(hub.stopping) -> _ => {}
+        }
+        Seen::Nothing
     }
 }
 
@@ -154,12 +299,13 @@ struct Unanswerable {
 fn read_hello(
     hub: &Hub,
     socket: &TcpStream,
+    begun: &[u8],
     deadline: Instant,
 ) -> Result<(Hello, Vec<u8>, Vec<u8>), Unanswerable> {
     let silent = |reason: String| Unanswerable { reason, word: None };
     let timeout = hub.settings.timeout;
     prepare(socket, hub.settings.keepalive).map_err(|error| silent(error.to_string()))?;
-    let header = read_header(socket, deadline, Hello::may_be_whole);
+    let header = read_header(socket, begun, deadline, Hello::may_be_whole);
     let (header, early) = header.map_err(|missing| {
         silent(match missing {
             NoHeader::Timeout => format!("no HELLO within {timeout:?}"),
@@ -227,41 +373,6 @@ fn stream_size(stream: Stream, hub: &Hub) -> std::result::Result<StreamSize, &'s
     }
 }
 
-/// Waits until the program has decided, the other side has hung up, or the peer is stopped.
-///
-/// Most of that waiting is a blocked look at the socket: it ends when data comes, which is when the
-/// other side has its ACCEPT and sends, or at the end of input. So an accepted connection needs no
-/// wake-up between its threads.
-fn wait_for_decision(
-    hub: &Hub,
-    socket: &TcpStream,
-    shared: &Mutex<Decision>,
-    decision: &Receiver<()>,
-    nothing_early: bool,
-) -> Option<CloseReason> {
-    if nothing_early {
-        let seen = loop {
-            match socket.peek(&mut [0]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                seen => break seen,
-            }
-        };
-        match seen {
-            Ok(0) => return None,
-            Ok(_) => {}
-            Err(error) => return Some(CloseReason::from_io(&error)),
-        }
-    }
-    if matches!(*lock(shared), Decision::Waiting(_)) {
-        // It speaks before it is asked to. The end of input would now be hidden behind its data.
-        select! {
-            recv(decision) -> _ => {}
-            recv(hub.stopping) -> _ => {}
-        }
-    }
-    None
-}
-
 enum Decision {
     Waiting(Asked),
     Accepted(Start),
@@ -277,6 +388,8 @@ struct Asked {
     session: Option<Session>,
     slot: Slot,
     watched: Watched,
+    /// Its drop tells the reader thread that there is a decision, where that waits for nothing else.
+    awaited: Option<Sender<Infallible>>,
 }
 
 /// An offer that waits for the program's word. Dropped without one, it is denied.
@@ -285,8 +398,6 @@ pub(crate) struct Pending {
     pub agreed: Agreement,
     /// It is in the clear, and this peer has a secret: the program must allow it.
     pub forbidden: bool,
-    /// Its drop tells the reader thread that there is a decision.
-    _decided: Sender<()>,
 }
 
 impl Pending {
@@ -314,6 +425,8 @@ impl Pending {
             mut session,
             slot,
             watched,
+            // Until the decision is there.
+            awaited: _awaited,
         } = asked;
         // From here on it is not for `stop` to deny it.
         drop(watched);
@@ -346,6 +459,12 @@ impl Pending {
         })?;
         *decision = Decision::Accepted(start);
         Ok(connection)
+    }
+
+    /// As if it had never been.
+    fn forget(self) {
+        let asked = std::mem::replace(&mut *lock(&self.shared), Decision::Over);
+        drop(asked);
     }
 
     /// Answers DENY, if that still makes a difference.

@@ -1,7 +1,7 @@
 //! The side that asks: opens the TCP connection, sends HELLO, reads the answer.
 
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::LOG;
 use super::cipher::read_answer;
-use super::handshake::{Early, NoHeader, Start, read_full, read_header};
-use super::hub::{Hub, Side, Watched};
+use super::handshake::{Early, NoHeader, Seen, Start, read_full, read_header};
+use super::hub::{Hub, Side, Watched, next_id};
 use super::link::{Agreement, Link};
 use super::socket::{ends, prepare, reset};
 use crate::error::{CloseReason, Error, Result};
@@ -56,26 +56,32 @@ fn try_connect<T>(
     let slot = hub.slot()?;
     let deadline = Instant::now() + request.timeout;
     let reached = reach(hub, addrs, request.timeout, deadline);
-    let (socket, addr, watched) = match reached {
+    let Reached {
+        socket,
+        addr,
+        ends,
+        watched,
+    } = match reached {
         Err(_) if hub.is_stopped() => return Err(Error::Stopped),
         reached => reached?,
     };
     let io = |context| move |source| Error::Io { context, source };
-    prepare(&socket, hub.settings.keepalive).map_err(io("the socket's options"))?;
-    // Now: whoever accepts may reset the connection at once, and then it has no ends any more.
-    let ends = ends(&socket).map_err(|source| Error::Connect {
-        addr: addr.into(),
-        source,
-    })?;
-    let result = ask(hub, &socket, addr, request, deadline);
+    let _held = hub.hold().inspect_err(|_| reset(&socket))?;
+    let hello = greet(hub, &socket, addr, *ends.0.ip(), request);
+    let hello = hello.map_err(|error| hub.check_running().err().unwrap_or(error))?;
+    // It starts while the other side thinks.
+    let reader = hub
+        .spawn_waiting(format!("lanpeer-r-{}", next_id()))
+        .map_err(|source| {
+            reset(&socket);
+            io("the reader thread")(source)
+        })?;
+    let answered = read_answers(hub, &socket, addr, request, hello, deadline);
     let Answered {
         dialect,
         session,
         early: bytes,
-    } = match result {
-        Err(_) if hub.is_stopped() => return Err(Error::Stopped),
-        result => result?,
-    };
+    } = answered.map_err(|error| hub.check_running().err().unwrap_or(error))?;
     if request.data_type == DataType::Raw && dialect == Dialect::Peerpy && !HAS_PICKLE {
         // It has accepted, and would not notice a FIN.
         reset(&socket);
@@ -86,7 +92,7 @@ fn try_connect<T>(
     }
     let early = Early {
         bytes,
-        failure: None,
+        seen: Seen::Nothing,
     };
     let Request {
         data_type,
@@ -102,32 +108,33 @@ fn try_connect<T>(
         dialect,
         secure: session.is_some(),
     };
-    // Accepted, the other side may send already: a FIN would say that all of it was taken in.
-    let _held = hub.hold().inspect_err(|_| reset(&socket))?;
     let link = Link::new(hub, &socket, ends, agreed, slot, session);
     let (connection, start) = start(&link);
     // From here on `stop` ends it as a connection.
     drop(watched);
+    // Accepted, the other side may send already: a FIN would say that all of it was taken in.
     hub.enter(&link)
         .inspect_err(|_| link.kill(CloseReason::Stopped))?;
-    if let Err(source) = hub.spawn(format!("lanpeer-r-{}", link.id), move || start(early)) {
-        link.kill(CloseReason::Aborted);
-        link.end();
-        return Err(Error::Io {
-            context: "the reader thread",
-            source,
-        });
-    }
+    reader.run(Box::new(move || start(early)));
     Ok(connection)
 }
 
-/// Opens the TCP connection.
+/// A TCP connection.
+struct Reached {
+    socket: Arc<TcpStream>,
+    addr: SocketAddrV4,
+    /// Seen at once: whoever accepts may reset it, and then it has none any more.
+    ends: (SocketAddrV4, SocketAddrV4),
+    watched: Watched,
+}
+
+/// Opens it.
 fn reach(
     hub: &Arc<Hub>,
     addrs: &[SocketAddrV4],
     timeout: Duration,
     deadline: Instant,
-) -> Result<(Arc<TcpStream>, SocketAddrV4, Watched)> {
+) -> Result<Reached> {
     let own = hub.local_addr;
     let mut failure = None;
     for &addr in addrs {
@@ -146,19 +153,27 @@ fn reach(
             source,
         })?;
         let socket = Arc::new(TcpStream::from(socket));
+        prepare(&socket, hub.settings.keepalive).map_err(|source| Error::Io {
+            context: "the socket's options",
+            source,
+        })?;
         // `stop` shuts it down, which also ends a connect that waits.
         let watched = hub.watch(&socket, Side::Asking)?;
         // It counts in milliseconds and rounds down.
         let left = left + Duration::from_millis(1);
-        match SockRef::from(&*socket).connect_timeout(&addr.into(), left) {
-            Ok(()) => {
-                let here = socket
-                    .local_addr()
-                    .is_ok_and(|here| here.ip() == *addr.ip());
+        let connected = SockRef::from(&*socket).connect_timeout(&addr.into(), left);
+        match connected.and_then(|()| ends(&socket)) {
+            Ok(ends) => {
+                let here = ends.0.ip() == addr.ip();
                 if here && addr.port() == own.port() && own.ip().is_unspecified() {
                     return Err(Error::SelfConnection { addr: addr.into() });
                 }
-                return Ok((socket, addr, watched));
+                return Ok(Reached {
+                    socket,
+                    addr,
+                    ends,
+                    watched,
+                });
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
             Err(source) => {
@@ -188,23 +203,17 @@ struct Answered {
     early: Vec<u8>,
 }
 
-/// Sends HELLO and reads the answer.
-fn ask(
+/// Sends HELLO; returns what it said, and its bytes.
+fn greet(
     hub: &Hub,
-    socket: &TcpStream,
+    mut socket: &TcpStream,
     addr: SocketAddrV4,
+    source: Ipv4Addr,
     request: Request,
-    deadline: Instant,
-) -> Result<Answered> {
+) -> Result<(Hello, [u8; HEADER_LEN])> {
     let failed = |reason: String| Error::Handshake {
         addr: addr.into(),
         reason,
-    };
-    let source = socket
-        .local_addr()
-        .map_err(|error| failed(error.to_string()))?;
-    let IpAddr::V4(source) = source.ip() else {
-        return Err(failed("not IPv4".to_owned()));
     };
     let stream = request.stream.map(|stream| match stream {
         StreamSize::FromFirst => Stream::FromFirst,
@@ -219,10 +228,26 @@ fn ask(
         secure: own_suite(hub, request),
     };
     let header = hello.write().map_err(|error| failed(error.to_string()))?;
-    (&*socket)
+    socket
         .write_all(&header)
         .map_err(|error| failed(error.to_string()))?;
-    let (answer, early) = read_header(socket, deadline, Answer::may_be_whole)
+    Ok((hello, header))
+}
+
+/// Reads the answer to it.
+fn read_answers(
+    hub: &Hub,
+    socket: &TcpStream,
+    addr: SocketAddrV4,
+    request: Request,
+    (hello, header): (Hello, [u8; HEADER_LEN]),
+    deadline: Instant,
+) -> Result<Answered> {
+    let failed = |reason: String| Error::Handshake {
+        addr: addr.into(),
+        reason,
+    };
+    let (answer, early) = read_header(socket, &[], deadline, Answer::may_be_whole)
         .map_err(|missing| unanswered(missing, addr, request))?;
     let parse = |answer: &[u8]| Answer::parse(answer).map_err(|error| failed(error.to_string()));
     let denied = |reason| Error::Denied {

@@ -17,8 +17,16 @@ pub(crate) type Start = Box<dyn FnOnce(Early) + Send>;
 pub(crate) struct Early {
     /// What came behind a header that was ended by a newline.
     pub bytes: Vec<u8>,
+    /// What else has come.
+    pub seen: Seen,
+}
+
+pub(crate) enum Seen {
+    Nothing,
+    /// The end of input; maybe not the connection's.
+    End,
     /// The system tells an error once: what a look at the socket met, the reader will not meet.
-    pub failure: Option<CloseReason>,
+    Failure(CloseReason),
 }
 
 /// Why no header came.
@@ -30,15 +38,27 @@ pub(super) enum NoHeader {
 
 /// Reads one header before the deadline: 128 bytes, or fewer ended by a newline or by silence.
 /// peerpy takes what one `recv` returns, and people type headers into `nc`. Also returns the bytes
-/// that follow a newline. `whole` says whether what came before a silence can be all.
+/// that follow a newline. At most a header is `begun` already. `whole` says whether what came before
+/// a silence can be all.
 pub(super) fn read_header(
     socket: &TcpStream,
+    begun: &[u8],
     deadline: Instant,
     whole: impl Fn(&[u8]) -> bool,
 ) -> std::result::Result<(Vec<u8>, Vec<u8>), NoHeader> {
     let mut bytes = [0; HEADER_LEN];
-    let mut len = 0;
+    bytes[..begun.len()].copy_from_slice(begun);
+    let (mut looked, mut len) = (0, begun.len());
     let found = loop {
+        if let Some(newline) = bytes[looked..len].iter().position(|b| *b == b'\n') {
+            let end = looked + newline;
+            let header = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
+            break Ok((header.to_vec(), bytes[end + 1..len].to_vec()));
+        }
+        if len == HEADER_LEN {
+            break Ok((bytes.to_vec(), Vec::new()));
+        }
+        looked = len;
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break Err(NoHeader::Timeout);
@@ -47,18 +67,7 @@ pub(super) fn read_header(
         socket.set_read_timeout(Some(wait)).map_err(NoHeader::Io)?;
         match (&*socket).read(&mut bytes[len..]) {
             Ok(0) => break Err(NoHeader::Closed),
-            Ok(n) => {
-                let newline = bytes[len..len + n].iter().position(|b| *b == b'\n');
-                len += n;
-                if let Some(newline) = newline {
-                    let end = len - n + newline;
-                    let header = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
-                    break Ok((header.to_vec(), bytes[end + 1..len].to_vec()));
-                }
-                if len == HEADER_LEN {
-                    break Ok((bytes.to_vec(), Vec::new()));
-                }
-            }
+            Ok(n) => len += n,
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                     // Behind the first padding there is more to come.

@@ -1,5 +1,5 @@
-//! The thread that accepts connections, and nothing else: each gets a thread of its own at once,
-//! so that no client can delay another.
+//! The thread that accepts connections. It waits for none of them: each gets a thread of its own at
+//! once, so that no client can delay another.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

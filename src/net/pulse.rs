@@ -37,6 +37,8 @@ struct State {
     closes: Vec<(Instant, Weak<Link>)>,
     /// Connections with something to write and no thread for it.
     unwritten: Vec<Weak<Link>>,
+    /// Until when the thread sleeps, if it does and nobody wakes it.
+    until: Option<Instant>,
 }
 
 /// What a socket did not take is tried again after this time.
@@ -64,7 +66,7 @@ impl Pulse {
     #[cold]
     fn note_first_write(&self, hub: &Arc<Hub>) {
         if !self.sent.swap(true, Ordering::SeqCst) {
-            self.wake(hub, |_| ());
+            self.wake(hub, |_| true);
         }
     }
 
@@ -77,6 +79,7 @@ impl Pulse {
                     .retain(|(_, link)| link.upgrade().is_some_and(|link| !link.is_dead()));
             }
             state.closes.push((deadline, Arc::downgrade(link)));
+            state.until.is_none_or(|until| deadline < until)
         })
     }
 
@@ -87,6 +90,7 @@ impl Pulse {
             if state.running {
                 state.unwritten.push(Arc::downgrade(link));
             }
+            true
         })
     }
 
@@ -98,8 +102,8 @@ impl Pulse {
         self.wake.notify_one();
     }
 
-    /// `false`: there is no thread to wake.
-    fn wake(&self, hub: &Arc<Hub>, change: impl FnOnce(&mut State)) -> bool {
+    /// `change` says whether the thread is to look now. `false`: there is none.
+    fn wake(&self, hub: &Arc<Hub>, change: impl FnOnce(&mut State) -> bool) -> bool {
         let mut state = lock(&self.state);
         if state.stopped {
             return false;
@@ -112,8 +116,9 @@ impl Pulse {
                 .is_ok();
             self.sent.fetch_and(state.running, Ordering::SeqCst);
         }
-        change(&mut state);
-        self.wake.notify_one();
+        if change(&mut state) {
+            self.wake.notify_one();
+        }
         state.running
     }
 }
@@ -171,6 +176,7 @@ fn run(hub: &Arc<Hub>) {
             .chain(look_at)
             .chain((!state.unwritten.is_empty()).then_some(write_at))
             .min();
+        state.until = next;
         state = match next {
             Some(next) => match pulse
                 .wake

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::handshake::Early;
+use super::handshake::{Early, Seen};
 use super::link::Link;
 use super::lock;
 use super::sender::Burst;
@@ -72,9 +72,9 @@ impl Reader {
         let named = matches!(link.stream, Some(StreamSize::Of(_)));
         let decoder = Decoder::new(link.rules(), named);
         let spin = Spin::new(link.hub.settings.spin);
-        let Early { bytes, failure } = early;
+        let Early { bytes, seen } = early;
         let end = bytes.len();
-        if let Some(failure) = failure {
+        if let Seen::Failure(failure) = seen {
             link.read_ahead.fail(failure);
         }
         Reader {

@@ -116,6 +116,24 @@ pub(super) fn is_readable(stream: &TcpStream) -> bool {
     }
 }
 
+/// Are so many bytes there? Looks without waiting; `false` where that can not be told.
+pub(super) fn has_arrived<const N: usize>(stream: &TcpStream) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        let mut bytes = [MaybeUninit::uninit(); N];
+        match SockRef::from(stream).recv_with_flags(&mut bytes, flags) {
+            Err(error) if !is_pause(&error) => Err(error),
+            seen => Ok(seen.is_ok_and(|n| n == N)),
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = stream;
+        Ok(false)
+    }
+}
+
 /// Has something come that was not read, other than an end, or so many bytes that are one? `false`
 /// where that can not be told.
 pub(super) fn has_unread(stream: &TcpStream, end: Option<usize>) -> bool {

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::mem::take;
 use std::sync::Arc;
 
-use super::handshake::Early;
+use super::handshake::{Early, Seen};
 use super::intake::Intake;
 use super::link::Link;
 use super::reader::{Need, Next, Reader, run};
@@ -21,6 +21,8 @@ struct Socket<F: Format> {
     reading: Reading,
     /// To be told when there is time for it.
     failure: Option<CloseReason>,
+    /// Its end has come already: the program has nothing to read.
+    ended: bool,
     format: PhantomData<fn() -> F>,
 }
 
@@ -59,6 +61,7 @@ impl<F: Format> Source<F::Item> for Socket<F> {
     fn feed(&mut self, intake: &mut Intake<F::Item>) -> Result<Fed, CloseReason> {
         self.check()?;
         let link = &self.link;
+        let ended = self.ended;
         let mut item = None;
         loop {
             if intake.is_abandoned() {
@@ -69,7 +72,7 @@ impl<F: Format> Source<F::Item> for Socket<F> {
                 if intake.is_abandoned() {
                     return Err(link.discard());
                 }
-                Ok(!is_lendable(link) || !intake.is_awaited())
+                Ok(ended || !is_lendable(link) || !intake.is_awaited())
             });
             match next? {
                 Next::Message(_, Payload::Borrowed(payload)) if F::PLAIN.is_some() => {
@@ -104,8 +107,10 @@ impl<F: Format> Socket<F> {
 
 /// Reads until the connection ends, on the current thread, and ends it. Messages go to the queue.
 pub(crate) fn run_queue<F: Format>(link: &Arc<Link>, early: Early, intake: Intake<F::Item>) {
+    let ended = matches!(early.seen, Seen::End);
     let mut source: Box<dyn Source<F::Item>> = Box::new(Socket::<F> {
         link: Arc::clone(link),
+        ended,
         reader: Reader::new(Arc::clone(link), early),
         reading: reading(link),
         failure: None,

@@ -51,6 +51,18 @@ impl Hub {
         Ok(())
     }
 
+    /// Starts a thread that waits for its work.
+    pub(super) fn spawn_waiting(self: &Arc<Hub>, name: String) -> io::Result<Waiting> {
+        let shared = Arc::new((Mutex::new(Work::Awaited), Condvar::new()));
+        let own = Arc::clone(&shared);
+        self.spawn(name, move || {
+            if let Some(work) = work(own) {
+                work();
+            }
+        })?;
+        Ok(Waiting { shared })
+    }
+
     /// Until this is dropped, `stop` waits as for a thread.
     pub(super) fn hold(self: &Arc<Hub>) -> Result<Held> {
         let mut threads = lock(&self.threads.state);
@@ -85,6 +97,49 @@ impl Hub {
 
     pub(super) fn threads_running(&self) -> usize {
         lock(&self.threads.state).running.len()
+    }
+}
+
+/// A thread that waits for its work, and ends if this is dropped instead.
+pub(super) struct Waiting {
+    shared: Arc<(Mutex<Work>, Condvar)>,
+}
+
+enum Work {
+    Awaited,
+    Given(Box<dyn FnOnce() + Send>),
+    Over,
+}
+
+impl Waiting {
+    pub fn run(self, work: Box<dyn FnOnce() + Send>) {
+        *lock(&self.shared.0) = Work::Given(work);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let (work, given) = &*self.shared;
+        let mut work = lock(work);
+        if matches!(*work, Work::Awaited) {
+            *work = Work::Over;
+        }
+        drop(work);
+        given.notify_one();
+    }
+}
+
+/// Waits for it.
+fn work(shared: Arc<(Mutex<Work>, Condvar)>) -> Option<Box<dyn FnOnce() + Send>> {
+    let (work, given) = &*shared;
+    let mut work = lock(work);
+    loop {
+        match std::mem::replace(&mut *work, Work::Over) {
+            Work::Given(work) => return Some(work),
+            Work::Over => return None,
+            Work::Awaited => *work = Work::Awaited,
+        }
+        work = given.wait(work).unwrap_or_else(|p| p.into_inner());
     }
 }
 
