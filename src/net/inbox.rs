@@ -344,6 +344,10 @@ pub(super) trait Wake: Send + Sync {
 
     /// A reader that waits for room looks again whether its connection is dead.
     fn wake(&self);
+
+    /// For the pulse: does the program read for itself, and does it come back? Says whether to look
+    /// again.
+    fn tick(&self) -> bool;
 }
 
 impl<T: Send> Wake for Shared<T> {
@@ -357,6 +361,14 @@ impl<T: Send> Wake for Shared<T> {
         drop(lock(&self.kill_switch).take());
         let _guard = lock(&self.taking);
         self.room.notify_one();
+    }
+
+    fn tick(&self) -> bool {
+        let seen = lock(&self.taking).seat.tick();
+        if seen.wake {
+            self.room.notify_one();
+        }
+        seen.goes_on
     }
 }
 

@@ -9,7 +9,7 @@ use super::channel::ChannelIntake;
 use super::inbox::{Shared, Wake};
 use super::link::Link;
 use super::lock;
-use super::seat::{Back, Look, Source};
+use super::seat::{Back, Source};
 use super::sync::{Instant, Ordering};
 use crate::error::CloseReason;
 
@@ -45,6 +45,8 @@ pub(crate) struct Intake<T> {
     channel: Option<ChannelIntake<T>>,
     /// Nobody can receive any more.
     abandoned: bool,
+    /// There is no thread to notice when the program does not come back with the source.
+    unlendable: bool,
 }
 
 impl<T: Send + 'static> Intake<T> {
@@ -57,6 +59,7 @@ impl<T: Send + 'static> Intake<T> {
             waiting: Amount::default(),
             channel: None,
             abandoned: false,
+            unlendable: false,
         }
     }
 
@@ -158,7 +161,7 @@ impl<T: Send + 'static> Intake<T> {
 
     /// Does the program wait, by one thread that may as well read for itself?
     pub fn is_awaited(&self) -> bool {
-        self.channel.is_none() && self.shared.awaiting.is_one_patient()
+        self.channel.is_none() && !self.unlendable && self.shared.awaiting.is_one_patient()
     }
 
     /// Nothing is left to be decoded: leaves the source to the program until it is wanted back.
@@ -181,25 +184,18 @@ impl<T: Send + 'static> Intake<T> {
         self.waiting = arrived.before;
         shared.handed_over.fetch_add(1, Ordering::Release);
         drop(arrived);
-        taking.seat.lend(source);
+        let lent = taking.seat.lend(source);
         shared.news.notify_all();
+        if let Err(source) = lent {
+            self.unlendable = true;
+            return Back::Source(source);
+        }
         loop {
             let over = link.is_ending() || shared.is_abandoned();
-            let pause = match taking.seat.look(over) {
-                Look::Back(back) => return back,
-                Look::Pause(pause) => pause,
-            };
-            taking = match pause {
-                None => shared.room.wait(taking).unwrap_or_else(|p| p.into_inner()),
-                Some(pause) => {
-                    let waited = shared.room.wait_timeout(taking, pause);
-                    let (mut taking, timeout) = waited.unwrap_or_else(|p| p.into_inner());
-                    if timeout.timed_out() {
-                        taking.seat.tick();
-                    }
-                    taking
-                }
-            };
+            if let Some(back) = taking.seat.look(over) {
+                return back;
+            }
+            taking = shared.room.wait(taking).unwrap_or_else(|p| p.into_inner());
         }
     }
 

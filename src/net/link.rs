@@ -272,6 +272,11 @@ impl Link {
         let _ = self.waker.set(intake.waker());
     }
 
+    /// See [`Wake::tick`].
+    pub(super) fn tick(&self) -> bool {
+        self.waker.get().is_some_and(|waker| waker.tick())
+    }
+
     /// How to ask for the length of the receive queue, which only the typed handle knows.
     pub fn set_queue_len(&self, len: impl Fn() -> usize + Send + Sync + 'static) {
         let _ = self.queue_len.set(Box::new(len));

@@ -1,7 +1,8 @@
 //! The thread that notices what nobody else waits for: remotes that died while data was on its way
-//! to them, and closes that the other side never answers. One per peer, started when it is first
-//! needed, asleep while nothing is outstanding. Where the system has no thread for a connection's
-//! writer, this one does its work meanwhile.
+//! to them, closes that the other side never answers, and programs that have read a connection and
+//! do not come back. One per peer, started when it is first needed, asleep while nothing is
+//! outstanding. Where the system has no thread for a connection's writer, this one does its work
+//! meanwhile.
 //!
 //! The system's keepalive notices a dead remote only while nothing is unacknowledged; then its
 //! retransmissions take over, for a quarter of an hour. Its user timeout would end those in time,
@@ -16,6 +17,7 @@ use std::time::Duration;
 use super::hub::Hub;
 use super::link::Link;
 use super::lock;
+use super::seat::TICK;
 use super::socket::{has_kernel_table, kernel_table};
 use super::sync::{AtomicBool, Condvar, Instant, Mutex, Ordering};
 use crate::error::CloseReason;
@@ -37,6 +39,9 @@ struct State {
     closes: Vec<(Instant, Weak<Link>)>,
     /// Connections with something to write and no thread for it.
     unwritten: Vec<Weak<Link>>,
+    /// Connections that their programs read, and when to look at them.
+    seats: Vec<Weak<Link>>,
+    tick_at: Option<Instant>,
     /// Until when the thread sleeps, if it does and nobody wakes it.
     until: Option<Instant>,
 }
@@ -94,6 +99,19 @@ impl Pulse {
         })
     }
 
+    /// Looks from time to time how the program comes along that reads `link`. `false`: there is no
+    /// thread for that.
+    pub fn watch(&self, link: &Arc<Link>) -> bool {
+        self.wake(&link.hub, |state| {
+            if !state.running {
+                return false;
+            }
+            state.seats.push(Arc::downgrade(link));
+            let tick_at = *state.tick_at.get_or_insert_with(|| Instant::now() + TICK);
+            state.until.is_none_or(|until| tick_at < until)
+        })
+    }
+
     /// From now on it only finishes what it writes.
     pub fn stop(&self) {
         let mut state = lock(&self.state);
@@ -145,6 +163,18 @@ fn run(hub: &Arc<Hub>) {
             state.unwritten.append(&mut links);
             continue;
         }
+        if state.tick_at.is_some_and(|time| time <= now) {
+            let mut links = std::mem::take(&mut state.seats);
+            state.tick_at = None;
+            drop(state);
+            links.retain(|link| link.upgrade().is_some_and(|link| link.tick()));
+            state = lock(&pulse.state);
+            state.seats.append(&mut links);
+            if !state.seats.is_empty() {
+                state.tick_at.get_or_insert(now + TICK);
+            }
+            continue;
+        }
         let (overdue, open): (Vec<_>, Vec<_>) = std::mem::take(&mut state.closes)
             .into_iter()
             .partition(|(deadline, _)| *deadline <= now);
@@ -174,6 +204,7 @@ fn run(hub: &Arc<Hub>) {
             .iter()
             .map(|(deadline, _)| *deadline)
             .chain(look_at)
+            .chain(state.tick_at)
             .chain((!state.unwritten.is_empty()).then_some(write_at))
             .min();
         state.until = next;

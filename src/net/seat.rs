@@ -4,8 +4,8 @@
 //! for a message, the way through another thread only costs time. So the reader thread, when it would
 //! wait for the socket while the program waits for it, leaves the source of messages on the seat: the
 //! program's thread takes it from there, reads for itself, and puts it back with each message. When
-//! the program has not come back for a moment, the reader thread takes the source from the seat and
-//! goes on, so that the connection is read whatever the program does.
+//! the program has not come back for a moment, which the pulse notices, the reader thread takes the
+//! source from the seat and goes on, so that the connection is read whatever the program does.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::error::CloseReason;
 
 /// After this time to twice as much the reader thread takes the source back from a program that does
 /// not come, or leaves something behind that it takes too slowly.
-const TICK: Duration = Duration::from_millis(2);
+pub(super) const TICK: Duration = Duration::from_millis(2);
 
 /// A program that takes so many messages in that time, or so many bytes, needs no one to read ahead.
 const FAST: Amount = Amount {
@@ -42,6 +42,9 @@ pub(crate) trait Source<T>: Send {
 
     /// Has more come than was taken?
     fn has_unread(&self) -> bool;
+
+    /// Has the pulse look at the seat, again and again. `false`: there is no such thread.
+    fn watch(&self) -> bool;
 }
 
 pub(crate) enum Taken {
@@ -62,14 +65,14 @@ pub(crate) enum Fed {
 /// The lock around it is that of the messages which the program takes.
 pub(super) struct Seat<T> {
     source: Option<Box<dyn Source<T>>>,
-    /// What the program has taken since the last tick.
+    /// The reader thread waits to have it back.
+    lent: bool,
+    /// The pulse comes to look. It does whenever the source is here.
+    watched: bool,
+    /// What the program has taken since its last look.
     taken: Amount,
-    /// It has taken nothing between the last two.
-    idle: bool,
     /// It was slow then, and left something.
     behind: bool,
-    /// The reader thread waits for the program to come back with it, and looks at no clock.
-    asleep: bool,
     /// The reader thread is to have it as soon as it is here.
     recalled: bool,
     /// What the program found at the end of the messages.
@@ -80,10 +83,10 @@ impl<T> Default for Seat<T> {
     fn default() -> Seat<T> {
         Seat {
             source: None,
+            lent: false,
+            watched: false,
             taken: Amount::default(),
-            idle: false,
             behind: false,
-            asleep: false,
             recalled: false,
             end: None,
         }
@@ -96,47 +99,61 @@ pub(crate) enum Back<T> {
     End(Result<(), CloseReason>),
 }
 
-/// What the reader thread finds.
-pub(super) enum Look<T> {
-    Back(Back<T>),
-    /// It is to wait; `None`: until it is woken.
-    Pause(Option<Duration>),
+/// What came of a look of the pulse.
+pub(super) struct Seen {
+    /// The reader thread is to be woken.
+    pub wake: bool,
+    /// It is to look again.
+    pub goes_on: bool,
 }
 
 impl<T> Seat<T> {
     // The reader thread
 
-    pub fn lend(&mut self, source: Box<dyn Source<T>>) {
+    /// `Err`: nobody would notice that the program does not come.
+    pub fn lend(&mut self, source: Box<dyn Source<T>>) -> Result<(), Box<dyn Source<T>>> {
+        if !self.watched && !source.watch() {
+            return Err(source);
+        }
+        self.watched = true;
+        self.lent = true;
         self.source = Some(source);
         self.note(0);
         self.behind = false;
         self.recalled = false;
+        Ok(())
     }
 
-    /// `over`: the program is not to read any more.
-    pub fn look(&mut self, over: bool) -> Look<T> {
-        self.asleep = false;
-        if let Some(end) = self.end.take() {
-            return Look::Back(Back::End(end));
-        }
-        self.recalled |= over || (self.idle && self.source.is_some());
-        if let Some(source) = self.source.take_if(|_| self.recalled) {
-            return Look::Back(Back::Source(source));
-        }
-        self.asleep = self.idle;
-        Look::Pause((!self.asleep).then_some(TICK))
+    /// `over`: the program is not to read any more. `None`: it is to wait until it is woken.
+    pub fn look(&mut self, over: bool) -> Option<Back<T>> {
+        self.recalled |= over;
+        let back = match self.end.take() {
+            Some(end) => Back::End(end),
+            None => Back::Source(self.source.take_if(|_| self.recalled)?),
+        };
+        self.lent = false;
+        Some(back)
     }
+
+    // The pulse
 
     /// [`TICK`] has passed.
-    pub fn tick(&mut self) {
+    pub fn tick(&mut self) -> Seen {
         let taken = std::mem::take(&mut self.taken);
-        self.idle = taken.messages == 0;
+        let idle = taken.messages == 0;
         let fast = taken.messages >= FAST.messages || taken.bytes >= FAST.bytes;
-        let source = self.source.as_ref().filter(|_| !fast && !self.idle);
+        let source = self.source.as_ref().filter(|_| !fast && !idle);
         let left = source.is_some_and(|source| source.has_unread());
         // Once, it may have come just now.
         self.recalled |= left && self.behind;
         self.behind = left;
+        self.recalled |= idle && self.source.is_some();
+        // While the program waits with it, there is nothing to be seen.
+        self.watched = self.lent && !idle && !self.recalled;
+        Seen {
+            wake: self.recalled && self.source.is_some(),
+            goes_on: self.watched,
+        }
     }
 
     // The program
@@ -156,14 +173,17 @@ impl<T> Seat<T> {
 
     fn note(&mut self, size: usize) {
         self.taken = self.taken + Amount::one(size);
-        self.idle = false;
     }
 
     /// Says whether the reader thread is to be woken.
     pub fn put_back(&mut self, source: Box<dyn Source<T>>, size: usize) -> bool {
+        if !self.watched && !self.recalled {
+            self.watched = source.watch();
+            self.recalled = !self.watched;
+        }
         self.source = Some(source);
         self.note(size);
-        self.asleep || self.recalled
+        self.recalled
     }
 
     /// The same: yes.

@@ -97,6 +97,10 @@ impl<F: Format> Source<F::Item> for Socket<F> {
     fn has_unread(&self) -> bool {
         self.reader.is_begun() || self.link.has_unread()
     }
+
+    fn watch(&self) -> bool {
+        self.link.hub.pulse.watch(&self.link)
+    }
 }
 
 impl<F: Format> Socket<F> {

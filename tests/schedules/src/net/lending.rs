@@ -169,12 +169,22 @@ impl Source<Item> for Numbers {
     fn has_unread(&self) -> bool {
         self.is_begun() || lock(&self.socket.state).arrived > self.read
     }
+
+    fn watch(&self) -> bool {
+        self.link.hub.pulse.watch(&self.link)
+    }
 }
 
 fn run(end: End, select: bool) {
     let count = 3 + up_to(6);
     let spin = Duration::from_micros(if one_in(2) { 0 } else { 30 });
-    let hub = Hub::new(1000, None, Vec::new());
+    // There may be nobody to notice that a program does not come back.
+    let refused = if one_in(4) {
+        vec!["lanpeer-pulse"]
+    } else {
+        Vec::new()
+    };
+    let hub = Hub::new(1000, None, refused);
     let link = Link::new(&hub, TcpStream(Wire::new(1)), None);
     let limit = match end {
         End::Alone => count,

@@ -103,6 +103,10 @@ impl Link {
         }
     }
 
+    pub fn tick(&self) -> bool {
+        self.waker.get().is_some_and(|waker| waker.tick())
+    }
+
     /// After both FINs.
     pub fn end(&self) {
         let reason = lock(&self.reason)
