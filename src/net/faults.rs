@@ -335,6 +335,38 @@ mod tests {
         take(&from_alice, 0..count);
     }
 
+    /// Nobody would notice that it does not come back: so it does not read for itself.
+    #[test]
+    fn without_a_pulse_a_program_that_waits_gets_what_the_reader_reads() {
+        let (alice, bob) = (bind(builder()), bind(builder()));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        order(&bob, move |name| {
+            if name != "lanpeer-pulse" {
+                return Ok(());
+            }
+            count.fetch_add(1, Ordering::SeqCst);
+            Err(no_thread())
+        });
+        let (to_bob, to_alice) = link(&alice, &bob);
+        let taken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&taken);
+        let taking = thread::spawn(move || {
+            for message in &to_alice {
+                assert_eq!(message, [7]);
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        for sent in 1..=100 {
+            to_bob.send(&[7]).unwrap();
+            until("it is taken", || taken.load(Ordering::SeqCst) == sent);
+        }
+        // Once when it could have been lent, and not again and again.
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert_eq!(to_bob.close(), Ok(()));
+        taking.join().unwrap();
+    }
+
     #[test]
     fn without_a_reader_thread_connect_fails_and_leaves_nothing() {
         let (alice, bob) = (bind(builder().max_connections(1)), bind(builder()));
