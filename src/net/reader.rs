@@ -64,6 +64,8 @@ pub(crate) struct Reader {
     step: Option<Step>,
     /// The size of the largest message so far.
     largest: usize,
+    /// The last one was large: so may be the next, and what the buffer took of it would be copied.
+    after_large: bool,
     spin: Spin,
 }
 
@@ -85,6 +87,7 @@ impl Reader {
             end,
             step: None,
             largest: 0,
+            after_large: false,
             spin,
         }
     }
@@ -140,6 +143,7 @@ impl Reader {
             match step {
                 Step::Skip(n) => {
                     self.start += n;
+                    self.after_large = false;
                     if self.link.received.messages.load(Ordering::Relaxed) > 0 {
                         // Only peerpy's keepalive is skipped in a stream.
                         self.link.headerless.store(true, Ordering::SeqCst);
@@ -153,8 +157,9 @@ impl Reader {
                     if self.link.stream.is_some() {
                         self.agree(size)?;
                     }
+                    let large = size >= LARGE;
+                    self.after_large = large;
                     if unread < skip + size {
-                        let large = size >= LARGE;
                         if !may_wait(if large { Need::All } else { Need::Some })? {
                             self.step = Some(step);
                             return Ok(Next::Wait);
@@ -168,7 +173,7 @@ impl Reader {
                         }
                     }
                     self.start += skip;
-                    let payload = if size >= LARGE {
+                    let payload = if large {
                         Cow::Owned(self.read_large(size)?)
                     } else {
                         let body = self.start;
@@ -233,7 +238,12 @@ impl Reader {
             let grown = (size * 2).clamp(BUFFER_MIN, BUFFER_MAX).max(need);
             self.bytes.resize(grown, 0);
         }
-        let read = self.read_once()?;
+        let end = if self.after_large {
+            need
+        } else {
+            self.bytes.len()
+        };
+        let read = self.read_once(end)?;
         self.end += read;
         if self.end == self.bytes.len() && read > 0 && self.end < BUFFER_MAX {
             // It filled the buffer: there is probably more than it holds.
@@ -242,12 +252,13 @@ impl Reader {
         Ok(read > 0)
     }
 
-    fn read_once(&mut self) -> Result<usize, CloseReason> {
+    /// Up to this place in the buffer.
+    fn read_once(&mut self, end: usize) -> Result<usize, CloseReason> {
         Burst::end();
         let socket = self.link.reading()?;
         self.spin.until(None, || is_readable(&socket));
         loop {
-            match self.link.read(&socket, &mut self.bytes[self.end..]) {
+            match self.link.read(&socket, &mut self.bytes[self.end..end]) {
                 Ok(0) => return self.link.end_of_input(&socket).map(|()| 0),
                 Ok(n) => return Ok(n),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
