@@ -2,7 +2,7 @@
 //! once, so that no client can delay another.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,18 +36,24 @@ pub(crate) fn listen(
     let hub = Arc::clone(hub);
     let listener = Arc::downgrade(&listener);
     Ok(move || {
-        let Some(listener) = listener.upgrade() else {
-            return;
-        };
-        // On Linux this alone ends a blocked `accept`; it needs no file descriptor.
-        let _ = SockRef::from(&*listener).shutdown(std::net::Shutdown::Both);
-        // Elsewhere a connection to oneself does.
-        let mut addr = hub.local_addr;
+        if let Some(listener) = listener.upgrade() {
+            end_accept(&listener, hub.local_addr);
+        }
+    })
+}
+
+/// Ends a blocked `accept`.
+fn end_accept(listener: &TcpListener, mut addr: SocketAddrV4) {
+    // Needs no file descriptor.
+    let _ = SockRef::from(listener).shutdown(std::net::Shutdown::Both);
+    // On Linux that is enough, and gives the port to whoever asks for one: a connection could meet
+    // a stranger.
+    if cfg!(not(any(target_os = "linux", target_os = "android"))) {
         if addr.ip().is_unspecified() {
             addr.set_ip(Ipv4Addr::LOCALHOST);
         }
         let _ = TcpStream::connect_timeout(&addr.into(), Duration::from_millis(200));
-    })
+    }
 }
 
 /// Best effort: Linux gives at most what net.core.somaxconn says, and some systems only what was
@@ -97,6 +103,37 @@ fn is_transient(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_os = "linux")]
+    use socket2::{Domain, Socket, Type};
+
+    /// The one that is stopped, and another that has got its port meanwhile.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn who_has_the_port_next_hears_nothing_of_it() {
+        let bind = |port| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_reuse_port(true).unwrap();
+            let addr = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+            socket.bind(&addr.into()).unwrap();
+            socket.listen(1).unwrap();
+            TcpListener::from(socket)
+        };
+        let stopped = bind(0);
+        let addr = stopped.local_addr().unwrap();
+        let SocketAddr::V4(v4) = addr else {
+            panic!("{addr}")
+        };
+        let next = bind(addr.port());
+        let accepting = std::thread::spawn({
+            let stopped = stopped.try_clone().unwrap();
+            move || stopped.accept().map(|_| ())
+        });
+        end_accept(&stopped, v4);
+        assert!(accepting.join().unwrap().is_err());
+        next.set_nonblocking(true).unwrap();
+        let heard = next.accept().map(|_| ()).map_err(|error| error.kind());
+        assert_eq!(heard, Err(io::ErrorKind::WouldBlock));
+    }
 
     #[test]
     #[cfg(target_os = "linux")]
