@@ -1,9 +1,9 @@
 //! Runs a program: its peers and threads, until all of them have ended.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -50,8 +50,23 @@ struct Running {
 /// Beyond this a call hangs.
 pub const HANGS: Duration = Duration::from_secs(60);
 
+/// A port of a program's own address: that of a peer that was stopped may be the next one's at once,
+/// and who still asks for the first would be a stranger to the second.
+fn own_addr() -> (Ipv4Addr, u16) {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let own = NEXT.fetch_add(1, Ordering::SeqCst) % 0xffff;
+    let [_, _, high, low] = own.to_be_bytes();
+    let ip = match cfg!(target_os = "linux") {
+        true => Ipv4Addr::new(127, 77, high, low),
+        // Has no other.
+        false => Ipv4Addr::LOCALHOST,
+    };
+    (ip, 0)
+}
+
 /// Runs it; `Err` tells who hangs where.
 pub fn run(program: Program) -> (Arc<Stage>, Result<(), String>) {
+    let addr = own_addr();
     let peers: Vec<Peer> = program
         .peers
         .iter()
@@ -64,7 +79,7 @@ pub fn run(program: Program) -> (Arc<Stage>, Result<(), String>) {
                 .receive_queue(plan.receive_queue)
                 .receive_queue_bytes(plan.receive_queue_bytes)
                 .max_connections(plan.max_connections)
-                .bind("127.0.0.1:0")
+                .bind(addr)
                 .expect("a free port on loopback")
         })
         .collect();
