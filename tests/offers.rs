@@ -4,13 +4,13 @@
 #[path = "common/peers.rs"]
 mod peers;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use lanpeer::{
-    Bytes, CloseReason, ConnectOptions, Connection, DataType, Dynamic, Error, Format, Json, Offer,
-    Peer, Raw, StreamSize,
+    Bytes, CloseReason, ConnectOptions, Connection, DataType, Dynamic, Error, Event, Format, Json,
+    Offer, Peer, Raw, StreamSize,
 };
 use peers::*;
 
@@ -259,6 +259,38 @@ fn many_may_connect_at_once() {
         numbers.sort();
         assert_eq!(numbers, (0..PEERS as u64).collect::<Vec<_>>());
     });
+}
+
+/// What came early hides nothing here: it was read behind the HELLO.
+#[test]
+fn an_offer_that_is_withdrawn_behind_early_data_gives_its_place_back() {
+    for accepts in [true, false] {
+        test(move || {
+            let (alice, bob) = (peer(), bind(builder().max_connections(1)));
+            let mut client = TcpStream::connect(bob.local_addr()).unwrap();
+            let hello = "HELLO|peer_name=127.0.0.1:40000&data_type=bytes&strict=1&v=1";
+            client
+                .write_all(format!("{hello}\nearly").as_bytes())
+                .unwrap();
+            let offer = offer(&bob);
+            drop(client);
+            if accepts {
+                let accepted = offer.accept::<Bytes>().map(|_| "accepted");
+                assert!(matches!(accepted, Err(Error::Withdrawn)), "{accepted:?}");
+            } else {
+                drop(offer);
+            }
+            let event = bob.events().recv_timeout(SOON).expect("an event");
+            assert!(matches!(event, Event::HandshakeFailed { .. }), "{event:?}");
+            eventually("a free place", || {
+                let calling = connecting::<Bytes>(&ConnectOptions::new(), &alice, &bob);
+                let offer = bob.offers().recv_timeout(Duration::from_millis(200));
+                let accepted = offer.ok().and_then(|offer| offer.accept::<Bytes>().ok());
+                let _ = calling.finish();
+                accepted.is_some()
+            });
+        });
+    }
 }
 
 #[test]

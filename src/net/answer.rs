@@ -381,6 +381,20 @@ enum Decision {
     Over,
 }
 
+impl Decision {
+    /// What is still undecided. One whose other side has hung up is over: nobody will decide it any
+    /// more, and its reader thread may see nothing of the end.
+    fn take(&mut self) -> Option<Asked> {
+        match std::mem::replace(self, Decision::Over) {
+            Decision::Waiting(asked) => Some(asked).filter(|asked| !has_hung_up(&asked.socket)),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+}
+
 /// What an undecided offer holds.
 struct Asked {
     hub: Arc<Hub>,
@@ -412,13 +426,7 @@ impl Pending {
     /// Answers ACCEPT. `start` makes, for the new connection, what its reader thread will run.
     pub fn accept<T>(self, start: impl FnOnce(&Arc<Link>) -> (T, Start)) -> Result<T> {
         let mut decision = lock(&self.shared);
-        let asked = match std::mem::replace(&mut *decision, Decision::Over) {
-            Decision::Waiting(asked) if !has_hung_up(&asked.socket) => asked,
-            other => {
-                *decision = other;
-                return Err(Error::Withdrawn);
-            }
-        };
+        let asked = decision.take().ok_or(Error::Withdrawn)?;
         let Asked {
             hub,
             socket,
@@ -470,13 +478,10 @@ impl Pending {
     /// Answers DENY, if that still makes a difference.
     pub fn deny(&self, reason: &str) -> bool {
         let mut decision = lock(&self.shared);
-        let mut asked = match std::mem::replace(&mut *decision, Decision::Denied) {
-            Decision::Waiting(asked) if !has_hung_up(&asked.socket) => asked,
-            other => {
-                *decision = other;
-                return false;
-            }
+        let Some(mut asked) = decision.take() else {
+            return false;
         };
+        *decision = Decision::Denied;
         let told = deny(&asked.socket, asked.session.as_mut(), reason);
         // Wakes the reader thread, which looks at the socket.
         let _ = asked.socket.shutdown(Shutdown::Read);
