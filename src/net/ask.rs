@@ -115,6 +115,8 @@ fn try_connect<T>(
     // Accepted, the other side may send already: a FIN would say that all of it was taken in.
     hub.enter(&link)
         .inspect_err(|_| link.kill(CloseReason::Stopped))?;
+    #[cfg(test)]
+    let _ = super::faults::before_thread(hub.local_addr, "entered");
     reader.run(Box::new(move || start(early)));
     Ok(connection)
 }

@@ -13,7 +13,8 @@ type Order = Arc<dyn Fn(&str) -> io::Result<()> + Send + Sync>;
 /// For the peers that listen at these addresses; the last order of each counts.
 static ORDERS: Mutex<Vec<(SocketAddr, Order)>> = Mutex::new(Vec::new());
 
-/// Called where a peer starts a thread.
+/// Called where a peer starts a thread, and where it has `entered` a connection whose reader thread
+/// waits.
 pub(super) fn before_thread(peer: SocketAddrV4, name: &str) -> io::Result<()> {
     let orders = lock(&ORDERS);
     let of_peer = orders.iter().rev().find(|(addr, _)| *addr == peer.into());
@@ -414,15 +415,15 @@ mod tests {
         (addr, accepting)
     }
 
-    /// `stop` goes through the connections and counts the threads; one that is entered but has no
-    /// thread yet must not outlive it.
+    /// `stop` goes through the connections and counts the threads; one that is entered but whose
+    /// reader does not run yet must not outlive it.
     #[test]
-    fn a_stop_before_the_reader_thread_starts_ends_the_connection() {
+    fn a_stop_before_the_reader_runs_ends_the_connection() {
         let alice = bind(builder().close_timeout(Duration::from_millis(50)));
         let stops = Arc::new(AtomicUsize::new(0));
         let (own, count) = (alice.clone(), Arc::clone(&stops));
         order(&alice, move |name| {
-            if name.starts_with("lanpeer-r") {
+            if name == "entered" {
                 count.fetch_add(1, Ordering::SeqCst);
                 own.stop();
             }
@@ -435,11 +436,10 @@ mod tests {
         });
         assert_eq!(stops.load(Ordering::SeqCst), 1);
         let _remote = accepting.join().unwrap();
-        if let Ok(connection) = connected {
-            let waiting = connection.clone();
-            assert!(soon("recv", move || waiting.recv()).is_err());
-            assert_eq!(connection.close_reason(), Some(CloseReason::Stopped));
-        }
+        let connection = connected.unwrap();
+        let waiting = connection.clone();
+        assert!(soon("recv", move || waiting.recv()).is_err());
+        assert_eq!(connection.close_reason(), Some(CloseReason::Stopped));
         until("no connection is left", || alice.connections().is_empty());
     }
 }

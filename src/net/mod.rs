@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `hub` | what a peer's threads share: settings, open connections, events |
 //! | `threads` | the threads, and waiting for their end |
-//! | `listener` | the thread that accepts, and nothing else |
+//! | `listener` | the thread that accepts, and waits for nothing else |
 //! | `ask`, `answer` | the handshake, on the side that asks and on the one that is asked |
 //! | `handshake` | what both need |
 //! | `link` | one connection, whatever its type: its life and its end |
