@@ -225,10 +225,11 @@ def threads():
 
     d.box(20, 240, 200, 56, BLUE, ["accept, incoming, offers", "an Offer: accept or deny"])
     d.box(250, 240, 220, 56, SAND, ["offers", "waiting for the program's word"])
-    d.box(500, 240, 240, 56, GREEN, ["listener", "accepts, starts a reader; no more"])
+    d.box(500, 240, 240, 56, GREEN, ["listener", "accepts, starts a reader,", "waits for no client"])
     d.box(770, 240, 190, 56, GREY, ["listening socket"])
     d.line(770, 268, 742, 268)
     d.line(250, 268, 222, 268)
+    d.line(500, 268, 472, 268)
 
     d.line(20, 324, 960, 324, tip=False, dashed=True, soft=True)
     d.text(20, 348, "once per connection", soft=True, size=12)
@@ -256,7 +257,7 @@ def threads():
     d.text(488, 588, "nothing queued and the socket takes it: written at once", "middle", soft=True,
            size=11)
     d.box(250, 616, 220, 62, SAND, ["send queue", "1 MiB, or one larger message"])
-    d.box(500, 616, 240, 62, GREEN, ["sender, flusher or writer", "64 KiB gathered; sender gone quiet;", "or the socket was full"],
+    d.box(500, 616, 240, 62, GREEN, ["sender, flusher or writer", "128 KiB gathered; sender gone quiet;", "or the socket was full"],
           dashed=True)
     d.line(222, 647, 248, 647)
     d.line(472, 647, 498, 647)

@@ -23,8 +23,8 @@ use crate::proto::header::{is_reason, reachable};
 use crate::secure::handshake::{Asked as Prover, MESSAGE};
 use crate::secure::{self, Session};
 
-/// Takes an accepted socket, never waiting. Its HELLO is here already, most times: then its offer can
-/// be made. All others get a thread that reads it.
+/// Takes an accepted socket, never waiting. Where its HELLO is here already, its offer can be made. All
+/// others get a thread that reads it.
 pub(super) fn receive(hub: &Arc<Hub>, socket: TcpStream, remote: SocketAddrV4) {
     let socket = Arc::new(socket);
     let failed = |reason| hub.handshake_failed(remote, reason);
@@ -51,7 +51,7 @@ pub(super) fn receive(hub: &Arc<Hub>, socket: TcpStream, remote: SocketAddrV4) {
         None => {
             let own = Arc::clone(&socket);
             let work = move || {
-                if let Some((undecided, early)) = examine(&own_hub, own, &begun, remote, watched) {
+                if let Some((undecided, early)) = examine(&own_hub, own, begun, remote, watched) {
                     undecided.wait(&own_hub, remote, early);
                 }
             };
@@ -109,7 +109,7 @@ fn examine_at_once(
 fn examine(
     hub: &Arc<Hub>,
     socket: Arc<TcpStream>,
-    begun: &[u8],
+    begun: Vec<u8>,
     remote: SocketAddrV4,
     watched: Watched,
 ) -> Option<(Undecided, Vec<u8>)> {
@@ -122,7 +122,7 @@ fn examine(
         }
         None
     };
-    let (hello, header, early) = match read_hello(hub, &socket, begun, deadline) {
+    let (hello, header, early) = match read_hello(hub, &socket, &begun, deadline) {
         Ok(read) => read,
         Err(unanswerable) => return fail(unanswerable),
     };

@@ -26,8 +26,8 @@ use crate::options::Settings;
 /// Events that wait for the program; the next ones are counted and dropped.
 const EVENTS: usize = 256;
 
-/// Connections whose handshake is under way at one time. Each costs a thread for at most the
-/// timeout.
+/// Connections whose handshake is under way at one time, or whose offer is undecided. Each costs a
+/// thread.
 pub(super) const MAX_HANDSHAKES: usize = 1024;
 
 /// Hands an offer to the program; gives it back where nobody can take it.

@@ -56,7 +56,7 @@ impl Hub {
         let shared = Arc::new((Mutex::new(Work::Awaited), Condvar::new()));
         let own = Arc::clone(&shared);
         self.spawn(name, move || {
-            if let Some(work) = work(own) {
+            if let Some(work) = wait_for_work(own) {
                 work();
             }
         })?;
@@ -129,8 +129,8 @@ impl Drop for Waiting {
     }
 }
 
-/// Waits for it.
-fn work(shared: Arc<(Mutex<Work>, Condvar)>) -> Option<Box<dyn FnOnce() + Send>> {
+/// `None`: there will be none.
+fn wait_for_work(shared: Arc<(Mutex<Work>, Condvar)>) -> Option<Box<dyn FnOnce() + Send>> {
     let (work, given) = &*shared;
     let mut work = lock(work);
     loop {
