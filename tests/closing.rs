@@ -349,6 +349,33 @@ fn a_reset_within_a_message_is_a_reset_also_where_a_send_meets_it_first() {
     });
 }
 
+#[test]
+fn close_tells_a_reset_from_a_fin_also_where_a_reader_that_spins_sees_it_first() {
+    test(|| {
+        let bob = bind(builder().spin(Duration::from_millis(10)));
+        for handled in [false, true] {
+            let mut socket = raw_offer(&bob);
+            let offer = bob.incoming().next().unwrap();
+            let to_socket = match handled {
+                false => offer.accept::<Bytes>().unwrap(),
+                true => offer.accept_with::<Bytes>(|_, _| {}).unwrap(),
+            };
+            socket.read_exact(&mut [0; 128]).unwrap();
+            let closing = Call::start("a close", move || to_socket.close());
+            assert_eq!(socket.read(&mut [0; 1]).unwrap(), 0, "Bob's FIN is there");
+            // It is awake, and looks for more, when the reset comes.
+            let header = format!("{:|<128}", "DATA|data_size=1&data_type=bytes");
+            socket.write_all(format!("{header}x").as_bytes()).unwrap();
+            SockRef::from(&socket)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+            drop(socket);
+            let closed = closing.finish();
+            assert_eq!(closed, Err(CloseError::Incomplete(CloseReason::Reset)));
+        }
+    });
+}
+
 // ----------------------------------------------------------------- dropping
 
 #[test]

@@ -376,12 +376,8 @@ impl<T: Send> Wake for Shared<T> {
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
-    use super::super::hub::Hub;
-    use super::super::link::{Agreement, Link};
-    use super::super::socket::ends;
+    use super::super::link::Link;
     use super::*;
-    use crate::format::{DataType, Dialect};
-    use crate::options::Settings;
 
     const BURST: usize = 20_000;
     /// What each of the three batches may keep.
@@ -397,18 +393,7 @@ mod tests {
         fn new() -> Queue {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let addr = listener.local_addr().unwrap();
-            let socket = Arc::new(TcpStream::connect(addr).unwrap());
-            let ends = ends(&socket).unwrap();
-            let hub = Hub::new(Settings::default(), ends.0, Box::new(Err));
-            let agreed = Agreement {
-                peer_addr: ends.1,
-                data_type: DataType::Bytes,
-                strict: true,
-                stream: None,
-                dialect: Dialect::Lanpeer,
-                secure: false,
-            };
-            let link = Link::new(&hub, &socket, ends, agreed, hub.slot().unwrap(), None);
+            let link = Link::without_threads(TcpStream::connect(addr).unwrap());
             let make: fn(&[u8]) -> Vec<u8> = <[u8]>::to_vec;
             let (intake, inbox) = inbox(usize::MAX, usize::MAX, Some(make), Duration::ZERO);
             Queue {

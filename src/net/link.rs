@@ -7,20 +7,21 @@
 //! let go.
 
 mod end;
+mod look;
 
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::ThreadId;
 
-use super::cipher::{LAST_RECORD, Opening, split};
+use super::cipher::{Opening, split};
 use super::hub::{Hub, Slot, next_id};
 use super::inbox::Wake;
 use super::intake::Intake;
 use super::lock;
 use super::outbox::Outbox;
 use super::reader::ReadAhead;
-use super::socket::{has_unread, reset_if_it_dies};
+use super::socket::reset_if_it_dies;
 use crate::error::CloseReason;
 use crate::format::{DataType, Dialect};
 use crate::options::StreamSize;
@@ -54,6 +55,8 @@ pub(crate) struct Link {
     /// This end of the TCP connection and the other.
     pub(super) ends: (SocketAddrV4, SocketAddrV4),
 
+    /// The error that a look at the socket met.
+    met: Mutex<Option<CloseReason>>,
     /// For the reader, which holds it only while it reads; taken away by `kill`, so that a handler
     /// that does not return keeps no aborted connection open.
     reading: Mutex<Option<Arc<TcpStream>>>,
@@ -185,6 +188,7 @@ impl Link {
             secure: agreed.secure,
             hub: Arc::clone(hub),
             ends,
+            met: Mutex::default(),
             reading: Mutex::new(Some(Arc::clone(socket))),
             outbox: Outbox::new(Arc::clone(socket), sealing),
             opening: opening.map(Mutex::new),
@@ -244,15 +248,6 @@ impl Link {
         self.dead.load(Ordering::SeqCst)
     }
 
-    /// Has something come that was not read, other than an end? No where that can not be told.
-    pub fn has_unread(&self) -> bool {
-        let mut last = None;
-        if self.opening.is_some() {
-            last = Some(LAST_RECORD);
-        }
-        self.holds_records() || self.reading().is_ok_and(|socket| has_unread(&socket, last))
-    }
-
     /// Is it dead, or has a close begun?
     pub(super) fn is_ending(&self) -> bool {
         self.is_dead() || self.outbox.closing.load(Ordering::SeqCst)
@@ -292,5 +287,22 @@ impl Link {
             send_queue_bytes,
             receive_queue_messages: self.queue_len.get().map_or(0, |len| len()),
         }
+    }
+
+    /// Of two lanpeers, before anything was sent.
+    #[cfg(test)]
+    pub(super) fn without_threads(socket: TcpStream) -> Arc<Link> {
+        let socket = Arc::new(socket);
+        let ends = super::socket::ends(&socket).unwrap();
+        let hub = Hub::new(Default::default(), ends.0, Box::new(Err));
+        let agreed = Agreement {
+            peer_addr: ends.1,
+            data_type: DataType::Bytes,
+            strict: true,
+            stream: None,
+            dialect: Dialect::Lanpeer,
+            secure: false,
+        };
+        Link::new(&hub, &socket, ends, agreed, hub.slot().unwrap(), None)
     }
 }

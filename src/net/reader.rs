@@ -14,7 +14,7 @@ use super::handshake::{Early, Seen};
 use super::link::Link;
 use super::lock;
 use super::sender::Burst;
-use super::socket::{is_over, is_readable};
+use super::socket::is_over;
 use super::spin::Spin;
 use crate::error::CloseReason;
 use crate::format::{DataType, Payload};
@@ -77,7 +77,7 @@ impl Reader {
         let Early { bytes, seen } = early;
         let end = bytes.len();
         if let Seen::Failure(failure) = seen {
-            link.read_ahead.fail(failure);
+            link.has_met(failure);
         }
         Reader {
             link,
@@ -256,7 +256,7 @@ impl Reader {
     fn read_once(&mut self, end: usize) -> Result<usize, CloseReason> {
         Burst::end();
         let socket = self.link.reading()?;
-        self.spin.until(None, || is_readable(&socket));
+        self.spin.until(None, || self.link.is_readable(&socket));
         loop {
             match self.link.read(&socket, &mut self.bytes[self.end..end]) {
                 Ok(0) => return self.link.end_of_input(&socket).map(|()| 0),
@@ -332,7 +332,7 @@ impl Reader {
 impl Link {
     /// The socket says "end of input": because the other side sent FIN (`Ok`), or because of us.
     pub(super) fn end_of_input(&self, socket: &TcpStream) -> Result<(), CloseReason> {
-        if let Some(error) = self.read_ahead.error() {
+        if let Some(error) = self.read_ahead.error().or_else(|| self.met()) {
             return Err(error);
         }
         // The error that the writer met was the end; the reader sees only its shadow.
@@ -458,10 +458,6 @@ impl ReadAhead {
             self.used.store(false, Ordering::Relaxed);
             std::mem::take(&mut lock(&self.state).0)
         })
-    }
-
-    fn fail(&self, reason: CloseReason) {
-        lock(&self.state).1 = Some(reason);
     }
 
     fn error(&self) -> Option<CloseReason> {

@@ -101,28 +101,19 @@ pub(super) fn is_pause(error: &io::Error) -> bool {
     matches!(error.kind(), WouldBlock | Interrupted) || (cfg!(windows) && error.kind() == TimedOut)
 }
 
-/// Can something be read, or an end? Looks without waiting; `true` where that can not be told.
-pub(super) fn is_readable(stream: &TcpStream) -> bool {
-    #[cfg(unix)]
-    {
-        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        let seen = SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit()], flags);
-        !matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = stream;
-        true
-    }
+/// What is there, up to N bytes, without waiting and without taking it; 0 is an end. The system tells
+/// an error only once, also to this: see [`Link::look`](super::link::Link::look).
+#[cfg(unix)]
+pub(super) fn peek<const N: usize>(stream: &TcpStream) -> io::Result<usize> {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit(); N], flags)
 }
 
 /// Are so many bytes there? Looks without waiting; `false` where that can not be told.
 pub(super) fn has_arrived<const N: usize>(stream: &TcpStream) -> io::Result<bool> {
     #[cfg(unix)]
     {
-        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        let mut bytes = [MaybeUninit::uninit(); N];
-        match SockRef::from(stream).recv_with_flags(&mut bytes, flags) {
+        match peek::<N>(stream) {
             Err(error) if !is_pause(&error) => Err(error),
             seen => Ok(seen.is_ok_and(|n| n == N)),
         }
@@ -134,30 +125,11 @@ pub(super) fn has_arrived<const N: usize>(stream: &TcpStream) -> io::Result<bool
     }
 }
 
-/// Has something come that was not read, other than an end, or so many bytes that are one? `false`
-/// where that can not be told.
-pub(super) fn has_unread(stream: &TcpStream, end: Option<usize>) -> bool {
-    #[cfg(unix)]
-    {
-        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        let mut bytes = [MaybeUninit::uninit(); 32];
-        let seen = SockRef::from(stream).recv_with_flags(&mut bytes, flags);
-        matches!(seen, Ok(n) if n > 0 && Some(n) != end)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (stream, end);
-        false
-    }
-}
-
 /// Has the other side hung up? Looks without waiting; `false` where that can not be told.
 pub(super) fn has_hung_up(stream: &TcpStream) -> bool {
     #[cfg(unix)]
     {
-        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        let seen = SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit()], flags);
-        match seen {
+        match peek::<1>(stream) {
             Ok(n) => n == 0,
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         }

@@ -10,7 +10,6 @@ use super::intake::Intake;
 use super::link::Link;
 use super::reader::{Need, Next, Reader, run};
 use super::seat::{Back, Fed, Source, Taken};
-use super::socket::is_readable;
 use crate::error::CloseReason;
 use crate::format::{DataType, Format, Payload, Reading};
 
@@ -177,7 +176,7 @@ fn is_lendable(link: &Link) -> bool {
 
 /// Would one read return at once? A record is more than one.
 fn has_bytes(link: &Link) -> bool {
-    link.opening.is_none() && link.reading().is_ok_and(|socket| is_readable(&socket))
+    link.opening.is_none() && link.reading().is_ok_and(|socket| link.is_readable(&socket))
 }
 
 /// Into `item`; says how large it is.

@@ -8,7 +8,7 @@ use super::Link;
 use crate::error::{CloseError, CloseReason};
 use crate::format::Dialect;
 use crate::net::lock;
-use crate::net::socket::{acknowledged, kernel_table, reset};
+use crate::net::socket::{kernel_table, reset};
 
 impl Link {
     /// Ends the connection at once: resets it, and wakes everyone who is blocked on it.
@@ -203,7 +203,7 @@ impl Link {
                 let _ = sent && self.taken_by_kernel(deadline);
                 false
             }
-            Dialect::Lanpeer => sent && acknowledged(&socket, deadline),
+            Dialect::Lanpeer => sent && self.is_acknowledged(&socket, deadline),
             Dialect::Peerpy => sent && self.taken_by_kernel(deadline),
         };
         lock(&self.life).clean |= clean && !self.is_dead();
@@ -219,7 +219,7 @@ impl Link {
         if self.read_ahead.read(self, &socket, deadline, limit)
             && self.end_of_input(&socket).is_ok()
         {
-            let clean = acknowledged(&socket, deadline);
+            let clean = self.is_acknowledged(&socket, deadline);
             lock(&self.life).clean |= clean;
         }
     }
