@@ -78,6 +78,7 @@ pub fn run(program: Program) -> (Arc<Stage>, Result<(), String>) {
                 .send_queue(plan.send_queue)
                 .receive_queue(plan.receive_queue)
                 .receive_queue_bytes(plan.receive_queue_bytes)
+                .spin(plan.spin)
                 .max_connections(plan.max_connections)
                 .bind(addr)
                 .expect("a free port on loopback")

@@ -44,6 +44,7 @@ pub struct PeerPlan {
     pub send_queue: usize,
     pub receive_queue: usize,
     pub receive_queue_bytes: usize,
+    pub spin: Duration,
     pub close_timeout: Duration,
     pub max_connections: usize,
     pub accepting: Accepting,

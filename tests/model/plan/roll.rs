@@ -76,6 +76,11 @@ impl PeerPlan {
             send_queue: dice.pick(&[1, 200, 1000, 16 << 10, 1 << 20]),
             receive_queue: dice.pick(&[1, 2, 5, 64, 1024]),
             receive_queue_bytes: dice.pick(&[1, 300, 4096, 16 << 20, 16 << 20]),
+            spin: if dice.chance(25) {
+                Duration::from_micros(dice.pick(&[20, 200, 2000]))
+            } else {
+                Duration::ZERO
+            },
             close_timeout: if hazards.lazy {
                 millis(dice.pick(&[40, 100, 250]))
             } else {
