@@ -97,7 +97,13 @@ fn what_was_told_is_no_silent_loss() {
         (Reason, reason::CLOSED_THERE),
     ];
     assert_eq!(lost(&both, &reset).told_receiver, 2);
+    // Its relay died with it, and said FIN.
+    let aborted = [(End, end::ERROR), (Flags, RELAYED), (Field::Killed, 1)];
+    assert_eq!(lost(&aborted, &closed).told_sender, 2);
     // And nobody:
+    for not_both in [&aborted[..2], &[aborted[0], aborted[2]]] {
+        assert_eq!(lost(not_both, &closed).silent, 2);
+    }
     assert_eq!(lost(&[(End, end::ACKNOWLEDGED)], &reset).silent, 2);
     for told in [end::ACKNOWLEDGED, end::ERROR, end::DROPPED] {
         assert_eq!(

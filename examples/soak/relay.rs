@@ -2,8 +2,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -29,8 +29,26 @@ pub fn start(ip: Ipv4Addr, to: SocketAddr, bytes: i64) -> std::io::Result<Socket
     Ok(addr)
 }
 
+struct End {
+    socket: TcpStream,
+    /// Locked while something is written: the system tells an error of a socket once, to the read or
+    /// the write that comes first, and a read that comes second finds what looks like a polite end.
+    writing: Mutex<()>,
+}
+
+impl End {
+    fn new(socket: TcpStream) -> Arc<End> {
+        let writing = Mutex::default();
+        Arc::new(End { socket, writing })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 fn pass_on(asker: TcpStream, asked: TcpStream, bytes: i64) {
-    let ways = [Arc::new(asker), Arc::new(asked)];
+    let ways = [End::new(asker), End::new(asked)];
     let left = Arc::new(AtomicI64::new(bytes));
     let (there, back) = (ways.clone(), left.clone());
     let thread = thread::Builder::new().name("relay-back".to_owned());
@@ -41,14 +59,19 @@ fn pass_on(asker: TcpStream, asked: TcpStream, bytes: i64) {
     }
 }
 
-fn copy(from: &TcpStream, to: &TcpStream, left: &AtomicI64) {
+/// `left`: how many bytes may still pass.
+fn copy(from: &End, to: &End, left: &AtomicI64) {
     let mut bytes = [0; 16 << 10];
     loop {
-        let read = match (&*from).read(&mut bytes) {
-            Ok(0) if left.load(Ordering::SeqCst) > 0 => {
-                // A polite end: the other direction goes on.
-                let _ = to.shutdown(Shutdown::Write);
-                return;
+        let read = match (&from.socket).read(&mut bytes) {
+            Ok(0) => {
+                drop(from.lock());
+                if left.load(Ordering::SeqCst) > 0 {
+                    // A polite end: the other direction goes on.
+                    let _ = to.socket.shutdown(Shutdown::Write);
+                    return;
+                }
+                0
             }
             Ok(read) => read,
             Err(_) => 0,
@@ -61,8 +84,8 @@ fn copy(from: &TcpStream, to: &TcpStream, left: &AtomicI64) {
             // send a polite end first.
             left.store(0, Ordering::SeqCst);
             for end in [from, to] {
-                let _ = SockRef::from(end).set_linger(Some(Duration::ZERO));
-                let _ = end.shutdown(Shutdown::Read);
+                let _ = SockRef::from(&end.socket).set_linger(Some(Duration::ZERO));
+                let _ = end.socket.shutdown(Shutdown::Read);
             }
             return;
         }
@@ -70,14 +93,18 @@ fn copy(from: &TcpStream, to: &TcpStream, left: &AtomicI64) {
 }
 
 /// Also looks whether the other direction was cut meanwhile.
-fn write(mut to: &TcpStream, mut bytes: &[u8], left: &AtomicI64) -> bool {
-    let _ = to.set_write_timeout(Some(Duration::from_millis(50)));
+fn write(to: &End, mut bytes: &[u8], left: &AtomicI64) -> bool {
+    let _ = to.socket.set_write_timeout(Some(Duration::from_millis(50)));
     while !bytes.is_empty() {
-        match to.write(bytes) {
+        let _writing = to.lock();
+        match (&to.socket).write(bytes) {
             Ok(written) => bytes = &bytes[written..],
             Err(error)
                 if error.kind() == ErrorKind::WouldBlock && left.load(Ordering::SeqCst) > 0 => {}
-            Err(_) => return false,
+            Err(_) => {
+                left.store(0, Ordering::SeqCst);
+                return false;
+            }
         }
     }
     true

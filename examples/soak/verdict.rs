@@ -123,12 +123,17 @@ impl Verdict {
         let both_closed = from.get(Field::Flags) & BACKWARDS != 0
             || from.get(Field::Reason) == reason::CLOSED_THERE
             || [reason::STOPPED, reason::NEVER_BEGAN].contains(&to.get(Field::Reason));
+        // A relay lives in the process that asked.
+        let relay_died =
+            relayed && from.get(Field::Flags) & BACKWARDS == 0 && from.get(Field::Killed) == 1;
         let count = &mut self.lost;
         let (sender, receiver) = (from.get(Field::End), to.get(Field::Reason));
         let count = match (sender, receiver) {
             (0, _) => &mut count.with_sender,
             // A dropped handle closes in the background, for as long as the process lives.
             (end::DROPPED, _) if from.get(Field::Killed) == 1 => &mut count.with_sender,
+            // The relay of one that was killed died with it, and its system said FIN for it.
+            (end::ERROR, reason::CLOSED_THERE) if relay_died => &mut count.told_sender,
             (_, reason::CLOSED_THERE) => &mut count.silent,
             (end::ERROR, _) => &mut count.told_sender,
             (_, 0) => &mut count.with_receiver,
