@@ -100,7 +100,13 @@ fn what_was_told_is_no_silent_loss() {
     // Its relay died with it, and said FIN.
     let aborted = [(End, end::ERROR), (Flags, RELAYED), (Field::Killed, 1)];
     assert_eq!(lost(&aborted, &closed).told_sender, 2);
+    // The receiver had closed, and aborted then.
+    let after = [(End, end::ACKNOWLEDGED), (Reason, reason::CLOSED_THERE)];
+    for aborted in [reason::ABORTED, reason::STOPPED_AND_ABORTED] {
+        assert_eq!(lost(&after, &[(Reason, aborted)]).left, 2);
+    }
     // And nobody:
+    assert_eq!(lost(&after, &[(Reason, reason::STOPPED)]).silent, 2);
     for not_both in [&aborted[..2], &[aborted[0], aborted[2]]] {
         assert_eq!(lost(not_both, &closed).silent, 2);
     }

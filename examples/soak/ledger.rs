@@ -59,6 +59,8 @@ pub mod reason {
     pub const DROPPED: u64 = 8;
     /// The connection had ended before its first message.
     pub const NEVER_BEGAN: u64 = 9;
+    /// Both: the FIN of the stop was out, perhaps, when the program aborted.
+    pub const STOPPED_AND_ABORTED: u64 = 10;
 }
 
 /// A process by its place and by how often there was one before it.

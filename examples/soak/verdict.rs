@@ -122,7 +122,12 @@ impl Verdict {
         let relayed = from.get(Field::Flags) & RELAYED != 0;
         let both_closed = from.get(Field::Flags) & BACKWARDS != 0
             || from.get(Field::Reason) == reason::CLOSED_THERE
-            || [reason::STOPPED, reason::NEVER_BEGAN].contains(&to.get(Field::Reason));
+            || [
+                reason::STOPPED,
+                reason::STOPPED_AND_ABORTED,
+                reason::NEVER_BEGAN,
+            ]
+            .contains(&to.get(Field::Reason));
         // A relay lives in the process that asked.
         let relay_died =
             relayed && from.get(Field::Flags) & BACKWARDS == 0 && from.get(Field::Killed) == 1;
@@ -138,7 +143,10 @@ impl Verdict {
             (end::ERROR, _) => &mut count.told_sender,
             (_, 0) => &mut count.with_receiver,
             (_, reason::DROPPED) => &mut count.left,
-            (_, reason::ABORTED) if from.get(Field::Reason) == reason::CLOSED_THERE => {
+            // It had closed before.
+            (_, reason::ABORTED | reason::STOPPED_AND_ABORTED)
+                if from.get(Field::Reason) == reason::CLOSED_THERE =>
+            {
                 &mut count.left
             }
             (end::DROPPED, _) => &mut count.told_receiver,

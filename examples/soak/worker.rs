@@ -303,6 +303,9 @@ impl Session<'_> {
                     break match conn.close_reason() {
                         Some(CloseReason::ClosedThere) => reason::CLOSED_THERE,
                         // Its FIN is out, whatever came first.
+                        Some(CloseReason::Aborted) if self.stopping.load(Ordering::SeqCst) => {
+                            reason::STOPPED_AND_ABORTED
+                        }
                         _ if self.stopping.load(Ordering::SeqCst) => reason::STOPPED,
                         Some(CloseReason::ClosedHere) => reason::CLOSED_HERE,
                         Some(CloseReason::Stopped) => reason::STOPPED,
