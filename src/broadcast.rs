@@ -126,7 +126,7 @@ impl Peer {
     ) -> Result<(), SendError> {
         // One broadcast is no burst, however many it goes to: its messages need not be gathered.
         let burst = Burst::now();
-        let links = self.hub().links();
+        let links = self.endpoint().links();
         report.sent.reserve(links.len());
         let data_type = item.data_type();
         let to = |dialect| {

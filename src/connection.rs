@@ -13,10 +13,10 @@ use crate::error::{CloseError, CloseReason, SendError};
 use crate::format::{DataType, Encode, Format, with_encoded};
 use crate::net::Wait;
 use crate::net::handshake::Start;
-use crate::net::inbox::{Inbox, inbox};
-use crate::net::intake::Intake;
+use crate::net::link::pump::{run_handler, run_queue};
 use crate::net::link::{Link, Stats};
-use crate::net::source::{run_handler, run_queue};
+use crate::net::recv::consumer::{Consumer, inbox};
+use crate::net::recv::producer::Producer;
 use crate::options::StreamSize;
 
 /// An open connection to another peer, over which messages of the format `F` go both ways.
@@ -81,7 +81,7 @@ pub struct Connection<F: Format> {
 
 struct Handle<F: Format> {
     link: Arc<Link>,
-    inbox: Inbox<F::Item>,
+    inbox: Consumer<F::Item>,
     /// The handler's thread keeps the connection; dropping handles does not end it.
     handled: bool,
 }
@@ -121,9 +121,9 @@ impl<F: Format> fmt::Debug for Connection<F> {
 impl<F: Format> Connection<F> {
     /// A connection whose messages wait for `recv`, and what its reader thread runs.
     pub(crate) fn with_queue(link: &Arc<Link>) -> (Connection<F>, Start) {
-        let (connection, intake) = Connection::new(link, false);
+        let (connection, producer) = Connection::new(link, false);
         let link = Arc::clone(link);
-        let start = move |early| run_queue::<F>(&link, early, intake);
+        let start = move |early| run_queue::<F>(&link, early, producer);
         (connection, Box::new(start))
     }
 
@@ -133,9 +133,9 @@ impl<F: Format> Connection<F> {
         handler: impl FnMut(&Connection<F>, F::Item) + Send + 'static,
     ) -> (Connection<F>, Start) {
         link.set_handled();
-        let (connection, intake) = Connection::new(link, true);
+        let (connection, producer) = Connection::new(link, true);
         // Nothing goes through the queue; its end tells `recv` of the connection's.
-        let handled = (connection.clone(), handler, intake);
+        let handled = (connection.clone(), handler, producer);
         let link = Arc::clone(link);
         let start = move |early| {
             run_handler::<F, _>(&link, early, handled, |(connection, handler, _), item| {
@@ -145,15 +145,15 @@ impl<F: Format> Connection<F> {
         (connection, Box::new(start))
     }
 
-    fn new(link: &Arc<Link>, handled: bool) -> (Connection<F>, Intake<F::Item>) {
-        let settings = &link.hub.settings;
-        let (intake, inbox) = inbox(
+    fn new(link: &Arc<Link>, handled: bool) -> (Connection<F>, Producer<F::Item>) {
+        let settings = &link.endpoint.settings;
+        let (producer, inbox) = inbox(
             settings.receive_queue,
             settings.receive_queue_bytes,
             F::PLAIN,
             settings.spin,
         );
-        link.set_intake(&intake);
+        link.set_producer(&producer);
         let handle = Arc::new(Handle {
             link: Arc::clone(link),
             inbox,
@@ -162,7 +162,7 @@ impl<F: Format> Connection<F> {
         // Weak: the drop of the last handle is to be seen.
         let weak: Weak<Handle<F>> = Arc::downgrade(&handle);
         link.set_queue_len(move || weak.upgrade().map_or(0, |handle| handle.inbox.len()));
-        (Connection { handle }, intake)
+        (Connection { handle }, producer)
     }
 
     fn link(&self) -> &Arc<Link> {

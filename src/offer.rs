@@ -8,8 +8,8 @@ use crossbeam_channel::Receiver;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::format::{DataType, Format};
-use crate::net::answer::{Pending, check_reason};
 use crate::net::handshake::Start;
+use crate::net::handshake::server::{Pending, check_reason};
 use crate::net::link::Link;
 use crate::options::StreamSize;
 

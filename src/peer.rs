@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::format::{DataType, Format};
 use crate::info::ConnectionInfo;
-use crate::net::ask::{self, Request};
 use crate::net::discovery::Discovery;
+use crate::net::endpoint::Endpoint;
 use crate::net::handshake::Start;
-use crate::net::hub::Hub;
+use crate::net::handshake::client::{self, Request};
 use crate::net::link::Link;
 use crate::net::{listen, resolve};
 use crate::offer::{Incoming, Offer};
@@ -59,7 +59,7 @@ pub struct Peer {
 
 /// Shared by the handles of a peer, and by nothing else: its drop stops the peer.
 struct Inner {
-    hub: Arc<Hub>,
+    endpoint: Arc<Endpoint>,
     offers: Receiver<Offer>,
     discovery: Discovery,
     wake_listener: Box<dyn Fn() + Send + Sync>,
@@ -69,7 +69,7 @@ impl Inner {
     fn stop(&self) {
         // First, so that nobody is sent here any more.
         self.discovery.stop();
-        self.hub.stop(&*self.wake_listener);
+        self.endpoint.stop(&*self.wake_listener);
     }
 }
 
@@ -128,11 +128,11 @@ impl Peer {
     /// # Ok::<(), lanpeer::Error>(())
     /// ```
     pub fn local_addr(&self) -> SocketAddr {
-        self.inner.hub.local_addr.into()
+        self.inner.endpoint.local_addr.into()
     }
 
-    pub(crate) fn hub(&self) -> &Arc<Hub> {
-        &self.inner.hub
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.inner.endpoint
     }
 
     pub(crate) fn discovery(&self) -> &Discovery {
@@ -328,7 +328,7 @@ impl Peer {
     /// ```
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         self.inner
-            .hub
+            .endpoint
             .links()
             .iter()
             .filter(|link| link.close_reason().is_none())
@@ -367,7 +367,7 @@ impl Peer {
     /// # Ok(()) }
     /// ```
     pub fn events(&self) -> Receiver<Event> {
-        self.inner.hub.events()
+        self.inner.endpoint.events()
     }
 
     /// Stops the peer: ends its connections gracefully, wakes every blocked call, and waits for
@@ -401,7 +401,7 @@ impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peer")
             .field("local_addr", &self.local_addr())
-            .field("is_stopped", &self.inner.hub.is_stopped())
+            .field("is_stopped", &self.inner.endpoint.is_stopped())
             .finish_non_exhaustive()
     }
 }
@@ -453,17 +453,17 @@ impl PeerBuilder {
                 Err(offer.into_pending())
             }
         });
-        let hub = Hub::new(self.settings.clone(), local_addr, deliver);
-        let wake_listener = Box::new(listen(&hub, listener)?);
+        let endpoint = Endpoint::new(self.settings.clone(), local_addr, deliver);
+        let wake_listener = Box::new(listen(&endpoint, listener)?);
         let discovery = Discovery::start(self.discovery.clone(), local_addr)
-            .inspect_err(|_| hub.stop(&*wake_listener))?;
+            .inspect_err(|_| endpoint.stop(&*wake_listener))?;
         if let Some(reason) = discovery.not_discoverable() {
             let reason = reason.to_owned();
-            hub.emit(Event::NotDiscoverable { reason });
+            endpoint.emit(Event::NotDiscoverable { reason });
         }
         Ok(Peer {
             inner: Arc::new(Inner {
-                hub,
+                endpoint,
                 offers,
                 discovery,
                 wake_listener,
@@ -537,11 +537,11 @@ impl ConnectOptions {
         addr: impl ToSocketAddrs,
         start: impl FnOnce(&Arc<Link>) -> (Connection<F>, Start),
     ) -> Result<Connection<F>> {
-        let hub = &peer.inner.hub;
-        let timeout = self.timeout.unwrap_or(hub.settings.timeout);
+        let endpoint = &peer.inner.endpoint;
+        let timeout = self.timeout.unwrap_or(endpoint.settings.timeout);
         check_timeout("timeout", timeout)?;
         let invalid = |option, reason: String| Err(Error::InvalidOption { option, reason });
-        let limit = hub.settings.max_message_size;
+        let limit = endpoint.settings.max_message_size;
         match self.stream {
             Some(StreamSize::Of(0)) => {
                 return invalid("stream_of", "must be at least 1 byte".to_owned());
@@ -572,6 +572,6 @@ impl ConnectOptions {
             timeout,
             in_the_clear: self.in_the_clear,
         };
-        ask::connect(hub, &resolve(addr)?, request, start)
+        client::connect(endpoint, &resolve(addr)?, request, start)
     }
 }

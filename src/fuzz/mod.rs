@@ -4,7 +4,7 @@
 //! | file | promises |
 //! | --- | --- |
 //! | `headers` | headers mean what a second, plainer reading of the protocol says, and survive writing |
-//! | `frames` | messages do not depend on how their bytes are cut, and stay within the limits |
+//! | `frames` | messages do not depend on how their bytes are cut, and write_as_caller within the limits |
 //! | `datagrams` | the same for discovery |
 //! | `payloads` | JSON, MessagePack and pickles: what is decoded can be encoded, and is then the same |
 //! | `sealed` | the feature `secure`: what someone on the way touched is refused, and the rest is understood |

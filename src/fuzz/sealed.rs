@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::plan::Plan;
 use crate::format::DataType;
-use crate::net::cipher::{Opening, Sealing};
+use crate::net::wire::record::{RecordReader, RecordWriter};
 use crate::proto::header::{Answer, HEADER_LEN, Hello, Suite};
 use crate::secure::handshake::{Asked, join};
 use crate::secure::record::{MAX_PLAIN, Opener, PREFIX, Sealer, TAG};
@@ -164,7 +164,7 @@ pub fn records(data: &[u8]) {
 
     let mut wire = Wire { left: &bytes, plan };
     let opener = Opener::new(suite, &key).expect("a key");
-    let (mut opening, mut got) = (Opening::new(opener), Vec::new());
+    let (mut opening, mut got) = (RecordReader::new(opener), Vec::new());
     let mut out = vec![0; 100_000];
     let mut ends = Vec::new();
     while ends.len() < 3 {
@@ -212,7 +212,7 @@ struct Sent<'a> {
 
 impl<'a> Sent<'a> {
     fn new(suite: Suite, key: &[u8; 32], plan: &mut Plan<'a>) -> Sent<'a> {
-        let mut sealing = Sealing::new(Sealer::new(suite, key).expect("a key"));
+        let mut sealing = RecordWriter::new(Sealer::new(suite, key).expect("a key"));
         let (mut plain, mut wire) = (Vec::new(), Vec::new());
         for _ in 0..plan.byte() % 8 {
             let size = match plan.byte() {

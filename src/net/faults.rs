@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex};
 
-use super::lock;
+use crate::net::os::lock;
 
 /// Told the name of a thread that is about to be started; `Err`: it is not.
 type Order = Arc<dyn Fn(&str) -> io::Result<()> + Send + Sync>;
@@ -15,7 +15,7 @@ static ORDERS: Mutex<Vec<(SocketAddr, Order)>> = Mutex::new(Vec::new());
 
 /// Called where a peer starts a thread, and where it has `entered` a connection whose reader thread
 /// waits.
-pub(super) fn before_thread(peer: SocketAddrV4, name: &str) -> io::Result<()> {
+pub(crate) fn before_thread(peer: SocketAddrV4, name: &str) -> io::Result<()> {
     let orders = lock(&ORDERS);
     let of_peer = orders.iter().rev().find(|(addr, _)| *addr == peer.into());
     let order = of_peer.map(|(_, order)| Arc::clone(order));
@@ -207,7 +207,7 @@ mod tests {
     /// No thread at all: then the caller has to wait for the socket.
     #[test]
     fn without_any_thread_the_caller_writes() {
-        let (alice, bob) = without_writers(&["lanpeer-w", "lanpeer-flush", "lanpeer-pulse"]);
+        let (alice, bob) = without_writers(&["lanpeer-w", "lanpeer-flush", "lanpeer-timer"]);
         let (to_bob, to_alice) = link(&alice, &bob);
         let sender = to_bob.clone();
         let sending = thread::spawn(move || {
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(to_bob.close_reason(), Some(CloseReason::Stopped));
     }
 
-    const NO_THREADS: &[&str] = &["lanpeer-w", "lanpeer-flush", "lanpeer-pulse"];
+    const NO_THREADS: &[&str] = &["lanpeer-w", "lanpeer-flush", "lanpeer-timer"];
 
     /// Only who may wait does the work of threads that are not to be had.
     #[test]
@@ -308,7 +308,7 @@ mod tests {
     /// One connection that is full does not keep the flusher from the others.
     #[test]
     fn without_a_writer_or_a_pulse_the_flusher_serves_all() {
-        let names = &["lanpeer-w", "lanpeer-pulse"];
+        let names = &["lanpeer-w", "lanpeer-timer"];
         let (alice, slow) = without_writers(names);
         let quick = bind(builder());
         let (to_slow, from_alice) = link(&alice, &slow);
@@ -343,7 +343,7 @@ mod tests {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         order(&bob, move |name| {
-            if name != "lanpeer-pulse" {
+            if name != "lanpeer-timer" {
                 return Ok(());
             }
             count.fetch_add(1, Ordering::SeqCst);

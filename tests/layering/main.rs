@@ -216,7 +216,7 @@ fn an_import_of_a_higher_layer_is_found() {
         ),
         ("offer.rs", "use super::peer::Peer;", 1),
         (
-            "net/hub.rs",
+            "net/endpoint/mod.rs",
             "mod inner { use super::super::super::peer; }",
             1,
         ),
@@ -261,7 +261,7 @@ fn a_clock_that_can_jump_is_found() {
         "use std::time::{Duration, SystemTime};",
         "fn f() { std::time::UNIX_EPOCH; }",
     ] {
-        let found = violations("net/pulse.rs", text);
+        let found = violations("net/endpoint/watchdog.rs", text);
         assert_eq!(found.len(), 1, "{text}: {found:?}");
         assert!(found[0].ends_with("use Instant"), "{found:?}");
     }

@@ -28,7 +28,7 @@ use self::networks::{Network, networks, shared_socket};
 use self::responder::Responder;
 use self::search::Ask;
 use self::watch::Subscriber;
-use super::lock;
+use super::os::lock;
 use crate::error::{Error, Result};
 use crate::neighbour::{PeerId, Presence};
 use crate::proto::beacon::{

@@ -18,7 +18,7 @@ use super::roster::{Crowd, Key, Roster, Sighting};
 use super::watch::Subscriber;
 use crate::error::without_quotes;
 use crate::neighbour::Presence;
-use crate::net::lock;
+use crate::net::os::lock;
 use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Watch};
 
 /// The thread looks around this often, also when nothing comes in. It is woken for what is urgent,

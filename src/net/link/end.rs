@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::Link;
 use crate::error::{CloseError, CloseReason};
 use crate::format::Dialect;
-use crate::net::lock;
-use crate::net::socket::{kernel_table, reset};
+use crate::net::os::lock;
+use crate::net::os::socket::{kernel_table, reset};
 
 impl Link {
     /// Ends the connection at once: resets it, and wakes everyone who is blocked on it.
@@ -32,19 +32,19 @@ impl Link {
         if self.dialect == Dialect::Peerpy {
             return self.reset_in_background(reason);
         }
-        let deadline = Instant::now() + self.hub.settings.close_timeout;
+        let deadline = Instant::now() + self.endpoint.settings.close_timeout;
         // First, so that there is a thread which can write what is queued.
         if !lock(&self.life).ended {
-            self.hub.pulse.kill_at(deadline, self);
+            self.endpoint.watchdog.kill_at(deadline, self);
         }
-        self.outbox.desert();
+        self.outbox.abandon_close();
         self.begin_close(reason);
     }
 
     /// Begins an end without FIN and returns at once: what is queued is still delivered, then the
     /// connection is reset.
     pub fn reset_in_background(self: &Arc<Link>, reason: CloseReason) {
-        let deadline = Instant::now() + self.hub.settings.close_timeout;
+        let deadline = Instant::now() + self.endpoint.settings.close_timeout;
         self.begin(&reason, Dialect::Peerpy);
         if lock(&self.life).ended {
             return;
@@ -52,10 +52,10 @@ impl Link {
         let (link, why) = (Arc::clone(self), reason.clone());
         let finish = move || link.drain_and_reset(deadline, why);
         let name = format!("lanpeer-c-{}", self.id);
-        if self.hub.spawn(name, finish).is_err()
-            && !self.hub.pulse.kill_at(deadline, self)
+        if self.endpoint.spawn(name, finish).is_err()
+            && !self.endpoint.watchdog.kill_at(deadline, self)
             // At whose deadline it is killed.
-            && !self.hub.is_stopped()
+            && !self.endpoint.is_stopped()
         {
             self.kill(reason);
         }
@@ -64,7 +64,7 @@ impl Link {
     /// A message came for which nobody is left: delivers what this side has sent, and says why the
     /// reader is to end. Then the connection is reset, so that the other side learns of the loss.
     pub fn discard(self: &Arc<Link>) -> CloseReason {
-        let deadline = Instant::now() + self.hub.settings.close_timeout;
+        let deadline = Instant::now() + self.endpoint.settings.close_timeout;
         let _ = self.drain(Some(deadline)).is_ok() && self.taken_by_kernel(deadline);
         let life = lock(&self.life);
         life.closing.clone().unwrap_or(CloseReason::ClosedHere)
@@ -90,12 +90,12 @@ impl Link {
         if let Some(waker) = self.waker.get() {
             waker.recall();
         }
-        self.hurry()
+        self.flush_now()
     }
 
     /// Closes gracefully and waits for the other side, for at most `close_timeout`.
     pub fn close(self: &Arc<Link>) -> Result<(), CloseError> {
-        let deadline = Instant::now() + self.hub.settings.close_timeout;
+        let deadline = Instant::now() + self.endpoint.settings.close_timeout;
         if !self.begin_close(CloseReason::ClosedHere) {
             let _ = self.drain(Some(deadline));
         }
@@ -179,7 +179,7 @@ impl Link {
 
     /// The reader has read the other side's FIN, between two messages: the reason why no further
     /// message will come.
-    pub(in crate::net) fn remote_finished(&self) -> CloseReason {
+    pub(crate) fn remote_finished(&self) -> CloseReason {
         let reason = {
             let mut life = lock(&self.life);
             let reason = match (self.outbox.failure(), &life.closing) {
@@ -195,7 +195,7 @@ impl Link {
     }
 
     /// Sends what is still queued and the FIN, after the other side's FIN: it goes on reading.
-    pub(in crate::net) fn answer_fin(self: &Arc<Link>, deadline: Instant) {
+    pub(crate) fn answer_fin(self: &Arc<Link>, deadline: Instant) {
         let Ok(socket) = self.reading() else { return };
         let sent = self.outbox.failure().is_none() && self.drain(Some(deadline)).is_ok();
         let clean = match self.dialect {
@@ -215,7 +215,7 @@ impl Link {
         let Some(socket) = self.outbox.socket() else {
             return;
         };
-        let limit = self.hub.settings.receive_queue_bytes;
+        let limit = self.endpoint.settings.receive_queue_bytes;
         if self.read_ahead.read(self, &socket, deadline, limit)
             && self.end_of_input(&socket).is_ok()
         {
@@ -225,7 +225,7 @@ impl Link {
     }
 
     /// The reader ends: the last thing that happens to a connection.
-    pub(in crate::net) fn end(&self) {
+    pub(crate) fn end(&self) {
         let reason = lock(&self.life)
             .reason
             .get_or_insert(CloseReason::ClosedThere)
@@ -238,7 +238,7 @@ impl Link {
         drop(lock(&self.reading).take());
         drop(self.outbox.give_up(reason.clone()));
         drop(lock(&self.slot).take());
-        self.hub.leave(self, reason);
+        self.endpoint.leave(self, reason);
         lock(&self.life).ended = true;
         self.ended.notify_all();
     }

@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use super::Link;
 use crate::error::CloseReason;
+use crate::net::os::lock;
+use crate::net::os::socket;
 #[cfg(unix)]
-use crate::net::cipher::LAST_RECORD;
-use crate::net::lock;
-use crate::net::socket;
+use crate::net::wire::record::LAST_RECORD;
 
 impl Link {
     /// Can something be read, or an end? Looks without waiting; `true` where that can not be told.
-    pub(in crate::net) fn is_readable(&self, socket: &TcpStream) -> bool {
+    pub(crate) fn is_readable(&self, socket: &TcpStream) -> bool {
         #[cfg(unix)]
         {
             self.look::<1>(socket).is_some()
@@ -62,18 +62,18 @@ impl Link {
     }
 
     /// What a look has met.
-    pub(in crate::net) fn met(&self) -> Option<CloseReason> {
+    pub(crate) fn met(&self) -> Option<CloseReason> {
         lock(&self.met).clone()
     }
 
     /// One that was not yet a connection's.
-    pub(in crate::net) fn has_met(&self, reason: CloseReason) {
+    pub(crate) fn has_met(&self, reason: CloseReason) {
         lock(&self.met).get_or_insert(reason);
     }
 
     /// Both sides have sent FIN: waits until the other side's system has acknowledged all of ours.
     /// `false`: it did not before the deadline, or reset the connection instead.
-    pub(super) fn is_acknowledged(&self, socket: &TcpStream, deadline: Instant) -> bool {
+    pub(crate) fn is_acknowledged(&self, socket: &TcpStream, deadline: Instant) -> bool {
         socket::acknowledged(socket, deadline) && self.met().is_none()
     }
 }

@@ -34,7 +34,9 @@ mod options {
 #[path = "../../../src/proto/mod.rs"]
 mod proto;
 
-use net::{lending, noticing, receiving, sending};
+use net::endpoint::noticing;
+use net::recv::{lending, receiving};
+use net::send::sending;
 
 const SCENARIOS: [(&str, fn()); 13] = [
     ("received", receiving::to_the_end),
@@ -73,7 +75,7 @@ fn main() {
             config.failure_persistence = FailurePersistence::None;
             let runner = Runner::new(RandomScheduler::new(BATCH), config);
             done += runner.run(|| {
-                net::sync::begin();
+                net::os::sync::begin();
                 scenario();
             });
         }

@@ -1,0 +1,153 @@
+//! The thread that accepts connections. It waits for none of them: each gets a thread of its own at
+//! once, so that no client can delay another.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, warn};
+use socket2::SockRef;
+
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::net::endpoint::Endpoint;
+use crate::net::handshake::server;
+use crate::net::os::LOG;
+
+/// Connections that the system keeps until they are accepted; std asks for 128. Who finds no room
+/// there tries again after a whole second, as TCP does.
+const BACKLOG: i32 = 1024;
+
+/// Starts to listen. The closure wakes the thread when the peer is stopped.
+pub(crate) fn listen(
+    endpoint: &Arc<Endpoint>,
+    listener: TcpListener,
+) -> Result<impl Fn() + Send + Sync + use<>> {
+    let context = "the listener";
+    make_room(&listener);
+    let listener = Arc::new(listener);
+    let (own_endpoint, own) = (Arc::clone(endpoint), Arc::clone(&listener));
+    endpoint
+        .spawn("lanpeer-listen".to_owned(), move || {
+            accept_all(&own_endpoint, &own)
+        })
+        .map_err(|source| Error::Io { context, source })?;
+    debug!(target: LOG, "{}: listening", endpoint.local_addr);
+    let endpoint = Arc::clone(endpoint);
+    let listener = Arc::downgrade(&listener);
+    Ok(move || {
+        if let Some(listener) = listener.upgrade() {
+            end_accept(&listener, endpoint.local_addr);
+        }
+    })
+}
+
+/// Ends a blocked `accept`.
+fn end_accept(listener: &TcpListener, mut addr: SocketAddrV4) {
+    // Needs no file descriptor.
+    let _ = SockRef::from(listener).shutdown(std::net::Shutdown::Both);
+    // On Linux that is enough, and gives the port to whoever asks for one: a connection could meet
+    // a stranger.
+    if cfg!(not(any(target_os = "linux", target_os = "android"))) {
+        if addr.ip().is_unspecified() {
+            addr.set_ip(Ipv4Addr::LOCALHOST);
+        }
+        let _ = TcpStream::connect_timeout(&addr.into(), Duration::from_millis(200));
+    }
+}
+
+/// Best effort: Linux gives at most what net.core.somaxconn says, and some systems only what was
+/// asked for first.
+fn make_room(listener: &TcpListener) {
+    let _ = SockRef::from(listener).listen(BACKLOG);
+}
+
+fn accept_all(endpoint: &Arc<Endpoint>, listener: &TcpListener) {
+    let mut trouble = 0;
+    loop {
+        let accepted = listener.accept();
+        if endpoint.is_stopped() {
+            return;
+        }
+        match accepted {
+            Ok((socket, SocketAddr::V4(remote))) => {
+                trouble = 0;
+                server::receive(endpoint, socket, remote);
+            }
+            Ok((_, SocketAddr::V6(_))) => {}
+            // The client has gone before it was its turn.
+            Err(error) if is_transient(&error) => {}
+            Err(error) => {
+                // No file descriptors, or no memory. Told once, then tried again until it works.
+                if trouble == 0 {
+                    warn!(target: LOG, "{}: can not accept: {error}", endpoint.local_addr);
+                    endpoint.emit(Event::ListenerTrouble {
+                        reason: error.to_string(),
+                    });
+                }
+                trouble += 1;
+                endpoint.pause(Duration::from_millis(10 * trouble.min(10)));
+            }
+        }
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | WouldBlock
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_os = "linux")]
+    use socket2::{Domain, Socket, Type};
+
+    /// The one that is stopped, and another that has got its port meanwhile.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn who_has_the_port_next_hears_nothing_of_it() {
+        let bind = |port| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_reuse_port(true).unwrap();
+            let addr = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+            socket.bind(&addr.into()).unwrap();
+            socket.listen(1).unwrap();
+            TcpListener::from(socket)
+        };
+        let stopped = bind(0);
+        let addr = stopped.local_addr().unwrap();
+        let SocketAddr::V4(v4) = addr else {
+            panic!("{addr}")
+        };
+        let next = bind(addr.port());
+        let accepting = std::thread::spawn({
+            let stopped = stopped.try_clone().unwrap();
+            move || stopped.accept().map(|_| ())
+        });
+        end_accept(&stopped, v4);
+        assert!(accepting.join().unwrap().is_err());
+        next.set_nonblocking(true).unwrap();
+        let heard = next.accept().map(|_| ()).map_err(|error| error.kind());
+        assert_eq!(heard, Err(io::ErrorKind::WouldBlock));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn those_who_come_at_once_find_room() {
+        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let count = 300.min(most.trim().parse().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        make_room(&listener);
+        let addr = listener.local_addr().unwrap();
+        // Nobody accepts them: all wait in the system's queue.
+        let waiting: Result<Vec<_>, _> = (0..count)
+            .map(|_| TcpStream::connect_timeout(&addr, Duration::from_secs(20)))
+            .collect();
+        assert_eq!(waiting.unwrap().len(), count);
+    }
+}

@@ -1,0 +1,199 @@
+//! Where a connection's messages come from, and the two ways to the program: a thread that feeds the
+//! receive queue, or one that calls the program's handler.
+
+use std::marker::PhantomData;
+use std::mem::take;
+use std::sync::Arc;
+
+use crate::error::CloseReason;
+use crate::format::{DataType, Format, Payload, Reading};
+use crate::net::handshake::{Early, Seen};
+use crate::net::link::Link;
+use crate::net::recv::lease::{Back, Fed, Source, Taken};
+use crate::net::recv::producer::Producer;
+use crate::net::wire::reader::{Need, Next, Reader, run};
+
+/// The connection's socket.
+struct Socket<F: Format> {
+    link: Arc<Link>,
+    reader: Reader,
+    reading: Reading,
+    /// To be told when there is time for it.
+    failure: Option<CloseReason>,
+    /// Its end has come already: the program has nothing to read.
+    ended: bool,
+    format: PhantomData<fn() -> F>,
+}
+
+impl<F: Format> Source<F::Item> for Socket<F> {
+    fn take(&mut self, wait: bool, item: &mut Option<F::Item>) -> Result<Taken, CloseReason> {
+        self.check()?;
+        let link = &self.link;
+        // One read, and no more: what is no message could come without end.
+        let mut once = true;
+        let may_wait =
+            |need| Ok(wait || (take(&mut once) && need == Need::Some && has_bytes(link)));
+        Ok(match self.reader.next(may_wait)? {
+            Next::Message(data_type, payload) => {
+                Taken::Message(decode::<F>(data_type, self.reading, payload, item)?)
+            }
+            Next::End => Taken::End,
+            Next::Wait => Taken::Nothing,
+        })
+    }
+
+    fn take_plain(&mut self) -> Option<(F::Item, usize)> {
+        let make = F::PLAIN?;
+        if self.failure.is_some() {
+            return None;
+        }
+        match self.reader.next(|_| Ok(false)) {
+            Ok(Next::Message(_, payload)) => Some((make(&payload), payload.len())),
+            Ok(_) => None,
+            Err(reason) => {
+                self.failure = Some(reason);
+                None
+            }
+        }
+    }
+
+    fn feed(&mut self, producer: &mut Producer<F::Item>) -> Result<Fed, CloseReason> {
+        self.check()?;
+        let link = &self.link;
+        let ended = self.ended;
+        let mut item = None;
+        loop {
+            if producer.is_abandoned() {
+                return Err(link.discard());
+            }
+            let next = self.reader.next(|_| {
+                producer.hand_over();
+                if producer.is_abandoned() {
+                    return Err(link.discard());
+                }
+                Ok(ended || !is_lendable(link) || !producer.is_awaited())
+            });
+            match next? {
+                Next::Message(_, Payload::Borrowed(payload)) if F::PLAIN.is_some() => {
+                    producer.push_plain(link, payload)?;
+                }
+                Next::Message(data_type, payload) => {
+                    let size = decode::<F>(data_type, self.reading, payload, &mut item)?;
+                    if let Some(item) = item.take() {
+                        producer.push(link, item, size)?;
+                    }
+                }
+                Next::End => return Ok(Fed::End),
+                Next::Wait => return Ok(Fed::Awaited),
+            }
+        }
+    }
+
+    fn is_begun(&self) -> bool {
+        self.reader.is_begun() || self.link.opening.is_some()
+    }
+
+    fn has_unread(&self) -> bool {
+        self.reader.is_begun() || self.link.has_unread()
+    }
+
+    fn watch(&self) -> bool {
+        self.link.endpoint.watchdog.watch(&self.link)
+    }
+}
+
+impl<F: Format> Socket<F> {
+    fn check(&mut self) -> Result<(), CloseReason> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Reads until the connection ends, on the current thread, and ends it. Messages go to the queue.
+pub(crate) fn run_queue<F: Format>(link: &Arc<Link>, early: Early, producer: Producer<F::Item>) {
+    let ended = matches!(early.seen, Seen::End);
+    let mut source: Box<dyn Source<F::Item>> = Box::new(Socket::<F> {
+        link: Arc::clone(link),
+        ended,
+        reader: Reader::new(Arc::clone(link), early),
+        reading: reading(link),
+        failure: None,
+        format: PhantomData,
+    });
+    run(link, producer, |producer| {
+        loop {
+            match source.feed(producer)? {
+                Fed::End => return Ok(()),
+                Fed::Awaited => match producer.lend(link, source) {
+                    Back::Source(back) => source = back,
+                    Back::End(end) => return end,
+                },
+            }
+        }
+    });
+}
+
+/// The same; messages go to `handle`, with what it needs. That is dropped before the other side's
+/// end is answered.
+pub(crate) fn run_handler<F: Format, H>(
+    link: &Arc<Link>,
+    early: Early,
+    handler: H,
+    mut handle: impl FnMut(&mut H, F::Item),
+) {
+    let mut reader = Reader::new(Arc::clone(link), early);
+    let reading = reading(link);
+    run(link, handler, |handler| {
+        let mut item = None;
+        loop {
+            if link.is_dead() {
+                return Err(link.why_dead());
+            }
+            match reader.next(|_| Ok(true))? {
+                Next::Message(data_type, payload) => {
+                    decode::<F>(data_type, reading, payload, &mut item)?;
+                    if let Some(item) = item.take() {
+                        handle(handler, item);
+                    }
+                }
+                Next::End | Next::Wait => return Ok(()),
+            }
+        }
+    });
+}
+
+fn reading(link: &Link) -> Reading {
+    Reading {
+        dialect: link.dialect,
+        limits: link.endpoint.settings.pickle,
+    }
+}
+
+/// May the program read? Not where it could not see whether a read would wait, nor at the end, which
+/// the reader thread is to find.
+fn is_lendable(link: &Link) -> bool {
+    cfg!(unix) && !link.is_ending()
+}
+
+/// Would one read return at once? A record is more than one.
+fn has_bytes(link: &Link) -> bool {
+    link.opening.is_none() && link.reading().is_ok_and(|socket| link.is_readable(&socket))
+}
+
+/// Into `item`; says how large it is.
+#[inline]
+fn decode<F: Format>(
+    data_type: DataType,
+    reading: Reading,
+    payload: Payload<'_>,
+    item: &mut Option<F::Item>,
+) -> Result<usize, CloseReason> {
+    if let (Some(make), Payload::Borrowed(payload)) = (F::PLAIN, &payload) {
+        *item = Some(make(payload));
+        return Ok(payload.len());
+    }
+    F::decode(data_type, reading, payload, item).map_err(|error| {
+        // It may have been followed by what does not belong to it.
+        *item = None;
+        CloseReason::Malformed(error.to_string())
+    })
+}

@@ -1,0 +1,20 @@
+//! The operating system: what the other rooms know of it goes through here.
+
+pub(crate) mod socket;
+pub(crate) mod spin;
+pub(crate) mod sync;
+pub(crate) mod threads;
+
+use sync::{Mutex, MutexGuard};
+
+/// The target of log lines, which is not to change when a module does. `docs/logging.md`
+/// lists every line.
+pub(crate) const LOG: &str = "lanpeer";
+
+/// Locks, whatever became of others who held the lock: no code of ours panics while it holds one,
+/// and the program's code does not run under one (only its handler may be dropped there).
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,309 @@
+//! Socket options, writes that never block, and the system's table of connections.
+
+use std::io::{self, IoSlice};
+#[cfg(unix)]
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::error::{Error, Result};
+
+/// A blocked write returns this often to see whether its connection was ended meanwhile.
+pub(crate) const WRITE_SLICE: Duration = Duration::from_millis(50);
+
+/// The IPv4 addresses that `addr` stands for; at least one.
+pub(crate) fn resolve(addr: impl ToSocketAddrs) -> Result<Vec<SocketAddrV4>> {
+    let mut v6 = None;
+    let mut v4 = Vec::new();
+    for addr in addr
+        .to_socket_addrs()
+        .map_err(|source| Error::Resolve { source })?
+    {
+        match addr {
+            SocketAddr::V4(addr) => v4.push(addr),
+            SocketAddr::V6(_) => v6 = Some(addr),
+        }
+    }
+    match v6 {
+        _ if !v4.is_empty() => Ok(v4),
+        Some(addr) => Err(Error::Ipv6 { addr }),
+        None => {
+            let source = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            Err(Error::Resolve { source })
+        }
+    }
+}
+
+/// This end of a TCP connection and the other. An error: it was reset meanwhile.
+pub(crate) fn ends(stream: &TcpStream) -> io::Result<(SocketAddrV4, SocketAddrV4)> {
+    let v4 = |addr| match addr {
+        SocketAddr::V4(addr) => addr,
+        SocketAddr::V6(_) => unreachable!("only IPv4 sockets are made"),
+    };
+    Ok((v4(stream.local_addr()?), v4(stream.peer_addr()?)))
+}
+
+/// What every connection's socket gets. The silence after which a remote counts as dead is split:
+/// half of it until the first probe, the rest for five probes.
+pub(crate) fn prepare(stream: &TcpStream, keepalive: Option<Duration>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(WRITE_SLICE))?;
+    if let Some(time) = keepalive {
+        let seconds = time.as_secs();
+        // Linux takes no more than 32,767 seconds for either.
+        let idle = Duration::from_secs((seconds / 2).clamp(1, 32_767));
+        let interval = Duration::from_secs((seconds / 10).max(1));
+        let params = TcpKeepalive::new().with_time(idle).with_interval(interval);
+        #[cfg(any(
+            target_os = "linux",
+            target_os = "android",
+            target_os = "macos",
+            target_os = "freebsd"
+        ))]
+        let params =
+            params.with_retries(((seconds - idle.as_secs()) / interval.as_secs()).max(1) as u32);
+        SockRef::from(stream).set_tcp_keepalive(&params)?;
+    }
+    Ok(())
+}
+
+/// Writes what the socket takes without waiting.
+#[cfg(unix)]
+pub(crate) fn write_now(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | NO_SIGNAL;
+    SockRef::from(stream).send_vectored_with_flags(parts, flags)
+}
+
+/// Elsewhere a blocking socket has no such write: everything goes through the writer thread.
+#[cfg(not(unix))]
+pub(crate) fn write_now(_: &TcpStream, _: &[IoSlice<'_>]) -> io::Result<usize> {
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
+/// Writes, waiting for at most [`WRITE_SLICE`].
+#[cfg(unix)]
+pub(crate) fn write_slice(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    SockRef::from(stream).send_vectored_with_flags(parts, NO_SIGNAL)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn write_slice(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    SockRef::from(stream).send_vectored(parts)
+}
+
+/// Not an error: the socket is full, or a signal came.
+pub(crate) fn is_pause(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    // A write timeout shows as WouldBlock on Unix and as TimedOut on Windows, where no connection
+    // error has that kind while a write timeout is set. On Unix TimedOut is a dead connection.
+    matches!(error.kind(), WouldBlock | Interrupted) || (cfg!(windows) && error.kind() == TimedOut)
+}
+
+/// What is there, up to N bytes, without waiting and without taking it; 0 is an end. The system tells
+/// an error only once, also to this: see [`Link::look`](crate::net::link::Link::look).
+#[cfg(unix)]
+pub(crate) fn peek<const N: usize>(stream: &TcpStream) -> io::Result<usize> {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit(); N], flags)
+}
+
+/// Are so many bytes there? Looks without waiting; `false` where that can not be told.
+pub(crate) fn has_arrived<const N: usize>(stream: &TcpStream) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        match peek::<N>(stream) {
+            Err(error) if !is_pause(&error) => Err(error),
+            seen => Ok(seen.is_ok_and(|n| n == N)),
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = stream;
+        Ok(false)
+    }
+}
+
+/// Has the other side hung up? Looks without waiting; `false` where that can not be told.
+pub(crate) fn has_hung_up(stream: &TcpStream) -> bool {
+    #[cfg(unix)]
+    {
+        match peek::<1>(stream) {
+            Ok(n) => n == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = stream;
+        false
+    }
+}
+
+/// A program that embeds the library from another language may not ignore SIGPIPE.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+const NO_SIGNAL: libc::c_int = libc::MSG_NOSIGNAL;
+#[cfg(all(unix, target_vendor = "apple"))]
+const NO_SIGNAL: libc::c_int = 0;
+
+/// Prepares a reset: wakes a blocked reader, and makes the last close of the socket send RST. No
+/// FIN is sent before: a peerpy would never notice the reset behind one, and a lanpeer would take
+/// it for a polite end.
+pub(crate) fn reset(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    let how = if cfg!(unix) {
+        Shutdown::Read
+    } else {
+        Shutdown::Both
+    };
+    let _ = stream.shutdown(how);
+}
+
+/// If this process dies, its system shall reset the connection: a peerpy would spin on a FIN.
+pub(crate) fn reset_if_it_dies(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Has the connection ended altogether? After the other side's FIN alone it has not.
+pub(crate) fn is_over(stream: &TcpStream) -> bool {
+    cfg!(any(target_os = "linux", target_os = "android")) && stream.peer_addr().is_err()
+}
+
+/// Both sides have sent FIN: waits until the other side's system has acknowledged all of ours.
+/// `false`: it did not before the deadline, or reset the connection instead.
+pub(crate) fn acknowledged(stream: &TcpStream, deadline: Instant) -> bool {
+    if !cfg!(any(target_os = "linux", target_os = "android")) {
+        return true;
+    }
+    let mut pause = Duration::from_micros(50);
+    loop {
+        if !matches!(stream.take_error(), Ok(None)) {
+            return false;
+        }
+        // The socket has no peer any more as soon as the last FIN is acknowledged, or when it was
+        // reset in this moment.
+        if stream.peer_addr().is_err() {
+            return matches!(stream.take_error(), Ok(None));
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        // There is nothing to wait on: no byte will come any more.
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(5));
+    }
+}
+
+/// What the system knows of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kernel {
+    pub local: SocketAddrV4,
+    pub remote: SocketAddrV4,
+    /// Bytes written by us and not yet acknowledged by the other side's system.
+    pub unacknowledged: u64,
+    /// The other side's system owes us an answer: a retransmission, or a probe of its full
+    /// window, has been left unanswered twice or more.
+    pub unanswered: bool,
+}
+
+/// Does this system have the table?
+pub(crate) fn has_kernel_table() -> bool {
+    cfg!(any(target_os = "linux", target_os = "android")) && std::fs::File::open(TABLE).is_ok()
+}
+
+const TABLE: &str = "/proc/thread-self/net/tcp";
+
+/// The connections of this network namespace, from /proc; `None` where there is no such table.
+pub(crate) fn kernel_table() -> Option<Vec<Kernel>> {
+    if !cfg!(any(target_os = "linux", target_os = "android")) {
+        return None;
+    }
+    let table = std::fs::read_to_string(TABLE).ok()?;
+    Some(table.lines().skip(1).filter_map(kernel_line).collect())
+}
+
+/// `sl local remote st tx:rx tr:when retransmits uid probes …`, numbers in hexadecimal except the
+/// last two; addresses in the machine's byte order (proc_pid_net(5), get_tcp4_sock in Linux).
+fn kernel_line(line: &str) -> Option<Kernel> {
+    let mut columns = line.split_ascii_whitespace().skip(1);
+    let mut address = || {
+        let (ip, port) = columns.next()?.split_once(':')?;
+        let ip = u32::from_str_radix(ip, 16).ok()?.to_ne_bytes();
+        Some(SocketAddrV4::new(
+            ip.into(),
+            u16::from_str_radix(port, 16).ok()?,
+        ))
+    };
+    let (local, remote) = (address()?, address()?);
+    let (tx, _) = columns.nth(1)?.split_once(':')?;
+    let unacknowledged = u64::from_str_radix(tx, 16).ok()?;
+    let (timer, _) = columns.next()?.split_once(':')?;
+    let retransmits = u64::from_str_radix(columns.next()?, 16).ok()?;
+    let probes: u64 = columns.nth(1)?.parse().ok()?;
+    let unanswered = match timer {
+        "01" => retransmits >= 2,
+        "04" => probes >= 2,
+        _ => false,
+    };
+    Some(Kernel {
+        local,
+        remote,
+        unacknowledged,
+        unanswered,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_line_of_the_table() {
+        let line = "  12: 0100007F:1F90 0200007F:C350 01 000001F4:00000000 01:00000014 00000003  1000 0 4711 1 0";
+        let expected = Kernel {
+            local: "127.0.0.1:8080".parse().unwrap(),
+            remote: "127.0.0.2:50000".parse().unwrap(),
+            unacknowledged: 500,
+            unanswered: true,
+        };
+        if cfg!(target_endian = "little") {
+            assert_eq!(kernel_line(line), Some(expected));
+        }
+        let probing = line.replace("01:00000014", "04:00000014");
+        assert!(
+            !kernel_line(&probing).unwrap().unanswered,
+            "a full window that is answered is alive"
+        );
+        assert_eq!(kernel_line("12: nonsense"), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_table_shows_what_is_not_acknowledged() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        while stream.write(&[0; 65536]).is_ok() {}
+        let row = || {
+            let own = ends(&stream).unwrap();
+            let mut rows = kernel_table().unwrap().into_iter();
+            rows.find(|row| (row.local, row.remote) == own)
+        };
+        assert!(row().unwrap().unacknowledged > 0);
+        drop(accepted);
+    }
+
+    #[test]
+    fn addresses() {
+        assert!(matches!(resolve("[::1]:5"), Err(Error::Ipv6 { .. })));
+        assert!(matches!(resolve("127.0.0.1"), Err(Error::Resolve { .. })));
+        assert_eq!(
+            resolve(("127.0.0.1", 5)).unwrap(),
+            ["127.0.0.1:5".parse().unwrap()]
+        );
+    }
+}

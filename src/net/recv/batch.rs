@@ -1,0 +1,126 @@
+//! Messages that change hands together.
+
+use std::collections::VecDeque;
+use std::mem::{size_of, swap, take};
+
+/// So much room a queue keeps when nothing waits, in messages and in bytes.
+const KEEP: usize = 1 << 10;
+const KEEP_BYTES: usize = 128 << 10;
+
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Amount {
+    pub messages: usize,
+    pub bytes: usize,
+}
+
+impl Amount {
+    /// One message.
+    pub fn one(bytes: usize) -> Amount {
+        Amount { messages: 1, bytes }
+    }
+}
+
+impl std::ops::Add for Amount {
+    type Output = Amount;
+
+    fn add(self, other: Amount) -> Amount {
+        Amount {
+            messages: self.messages + other.messages,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+}
+
+/// Messages that wait.
+pub(crate) struct Batch<T> {
+    /// Messages and their sizes; `None` is the next of `plain`.
+    items: VecDeque<(Option<T>, usize)>,
+    bytes: usize,
+    /// Small messages of plain bytes, one behind the other, from `read` on.
+    plain: Vec<u8>,
+    read: usize,
+}
+
+/// Makes a message of plain bytes.
+pub(crate) type Make<T> = Option<fn(&[u8]) -> T>;
+
+impl<T> Default for Batch<T> {
+    fn default() -> Batch<T> {
+        Batch {
+            items: VecDeque::new(),
+            bytes: 0,
+            plain: Vec::new(),
+            read: 0,
+        }
+    }
+}
+
+impl<T> Batch<T> {
+    pub fn push(&mut self, item: T, size: usize) {
+        self.items.push_back((Some(item), size));
+        self.bytes += size;
+    }
+
+    pub fn push_plain(&mut self, payload: &[u8]) {
+        let size = payload.len() + size_of::<T>();
+        self.plain.extend_from_slice(payload);
+        self.items.push_back((None, size));
+        self.bytes += size;
+    }
+
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub fn pop(&mut self, make: Make<T>) -> Option<(T, usize)> {
+        let (item, size) = self.items.pop_front()?;
+        self.bytes -= size;
+        let item = item.or_else(|| {
+            let begin = self.read;
+            self.read += size - size_of::<T>();
+            make.map(|make| make(&self.plain[begin..self.read]))
+        });
+        if self.items.is_empty() {
+            self.plain.clear();
+            self.read = 0;
+        }
+        Some((item?, size))
+    }
+
+    pub fn append(&mut self, other: &mut Batch<T>) {
+        if self.items.is_empty() {
+            return swap(self, other);
+        }
+        if other.items.is_empty() {
+            return;
+        }
+        self.plain.drain(..take(&mut self.read));
+        self.plain
+            .extend_from_slice(&other.plain[take(&mut other.read)..]);
+        other.plain.clear();
+        self.items.append(&mut other.items);
+        self.bytes += take(&mut other.bytes);
+    }
+
+    /// Gives memory back that a burst has taken.
+    pub fn trim(&mut self) {
+        if self.items.capacity() > KEEP {
+            self.items.shrink_to(KEEP);
+        }
+        if self.plain.capacity() > KEEP_BYTES {
+            self.plain.shrink_to(KEEP_BYTES);
+        }
+    }
+
+    #[cfg(test)]
+    pub fn memory(&self) -> usize {
+        self.items.capacity() * size_of::<(Option<T>, usize)>() + self.plain.capacity()
+    }
+
+    pub fn amount(&self) -> Amount {
+        Amount {
+            messages: self.items.len(),
+            bytes: self.bytes,
+        }
+    }
+}

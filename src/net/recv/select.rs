@@ -1,0 +1,117 @@
+//! The receive queue as a crossbeam channel, for programs that wait at several things at once.
+//!
+//! The channel bounds the messages by itself; the bytes are bounded here. It says how many messages
+//! wait in it, and the order is known, so the bytes that wait can be summed up. What it can not do
+//! is to tell when the program takes one: a reader that waits for room in bytes looks every few
+//! milliseconds.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use crossbeam_channel::RecvTimeoutError;
+
+use crate::error::CloseReason;
+use crate::net::link::Link;
+use crate::net::os::sync::{AtomicBool, Ordering, Receiver, Sender, bounded, select};
+
+const LOOK_MIN: Duration = Duration::from_millis(1);
+const LOOK_MAX: Duration = Duration::from_millis(20);
+
+/// The reader's end.
+pub(crate) struct SelectProducer<T> {
+    sender: Sender<T>,
+    /// The sizes of the messages that were in the channel when it was last looked at, and since.
+    sizes: VecDeque<usize>,
+    bytes: usize,
+    limit: usize,
+    killed: Receiver<Infallible>,
+}
+
+/// Its drop wakes a reader that waits at the channel.
+pub(crate) struct KillSwitch(
+    #[expect(dead_code, reason = "only its drop matters")] Sender<Infallible>,
+);
+
+pub(crate) fn open<T>(
+    messages: usize,
+    bytes: usize,
+) -> (SelectProducer<T>, KillSwitch, Receiver<T>) {
+    let (sender, receiver) = bounded(messages);
+    let (kill, killed) = bounded(0);
+    let producer = SelectProducer {
+        sender,
+        sizes: VecDeque::new(),
+        bytes: 0,
+        limit: bytes,
+        killed,
+    };
+    (producer, KillSwitch(kill), receiver)
+}
+
+impl<T> SelectProducer<T> {
+    /// Waits for room; `false`: the item was dropped, because nobody can receive any more, or no
+    /// handle is left (`abandoned`) and the bytes that wait for a mere receiver are enough. `Err`:
+    /// the connection was ended.
+    pub fn push(
+        &mut self,
+        link: &Link,
+        abandoned: &AtomicBool,
+        item: T,
+        size: usize,
+    ) -> Result<bool, CloseReason> {
+        let mut pause = LOOK_MIN;
+        // Between two looks at the channel this list may count what is taken already.
+        let mut long = self.sizes.len() / 2 >= self.sender.capacity().unwrap_or(usize::MAX);
+        while long || !self.fits(size) {
+            long = false;
+            self.count();
+            if self.fits(size) {
+                break;
+            }
+            if abandoned.load(Ordering::SeqCst) {
+                return Ok(false);
+            }
+            // Killed before this channel was made, nobody dropped its kill switch.
+            if link.is_dead() {
+                return Err(link.why_dead());
+            }
+            match self.killed.recv_timeout(pause) {
+                Err(RecvTimeoutError::Disconnected) => return Err(link.why_dead()),
+                _ => pause = (pause * 2).min(LOOK_MAX),
+            }
+        }
+        if link.is_dead() {
+            return Err(link.why_dead());
+        }
+        let sent = select! {
+            send(self.sender, item) -> sent => sent.is_ok(),
+            recv(self.killed) -> _ => return Err(link.why_dead()),
+        };
+        self.note(size);
+        Ok(sent)
+    }
+
+    /// Where there is room; `false`: nobody can receive any more.
+    pub fn push_at_once(&mut self, item: T, size: usize) -> bool {
+        let sent = self.sender.try_send(item).is_ok();
+        self.note(size);
+        sent
+    }
+
+    fn fits(&self, size: usize) -> bool {
+        self.sizes.is_empty() || self.bytes.saturating_add(size) <= self.limit
+    }
+
+    fn note(&mut self, size: usize) {
+        self.sizes.push_back(size);
+        self.bytes += size;
+    }
+
+    fn count(&mut self) {
+        let waiting = self.sender.len();
+        while self.sizes.len() > waiting {
+            self.bytes -= self.sizes.pop_front().unwrap_or(0);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! One socket's bytes, plain or encrypted.
+
+pub(crate) mod reader;
+pub(crate) mod record;

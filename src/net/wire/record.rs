@@ -1,0 +1,264 @@
+//! An encrypted connection's bytes on their way between the socket and the rest: one that is not
+//! encrypted has neither of the two types here.
+
+use std::io::{self, IoSlice, Read};
+use std::net::TcpStream;
+use std::ops::Range;
+use std::time::Instant;
+
+use crate::net::handshake::{NoHeader, read_full};
+use crate::net::link::Link;
+use crate::net::os::lock;
+use crate::net::os::socket::is_pause;
+use crate::proto::header::{Answer, HEADER_LEN};
+use crate::secure::record::{MAX_PLAIN, Opener, PREFIX, Sealer, TAG};
+use crate::secure::{Forged, Session};
+
+/// So much is sealed for one write.
+const CHUNK: usize = 2 * MAX_PLAIN;
+
+/// The buffer for records begins with this size, and doubles while reads fill it.
+const BUFFER_MIN: usize = 2 << 10;
+const BUFFER_MAX: usize = 2 * (PREFIX + TAG + MAX_PLAIN);
+
+/// The way out. Whoever may write to the socket has it.
+pub(crate) struct RecordWriter {
+    sealer: Sealer,
+    /// Records; those before `written` are written.
+    records: Vec<u8>,
+    written: usize,
+}
+
+impl RecordWriter {
+    pub fn new(sealer: Sealer) -> RecordWriter {
+        RecordWriter {
+            sealer,
+            records: Vec::new(),
+            written: 0,
+        }
+    }
+
+    /// Sealed bytes that are not yet written.
+    pub fn left(&self) -> usize {
+        self.records.len() - self.written
+    }
+
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.written = 0;
+    }
+
+    /// Seals what `parts` begin with, unless sealed bytes are left, and writes once. How much of
+    /// `parts` was sealed, which is as good as written, since its record must follow. A full socket
+    /// is an error only where nothing was sealed.
+    pub fn write(
+        &mut self,
+        parts: [&[u8]; 2],
+        write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut taken = 0;
+        if self.left() == 0 {
+            self.clear();
+            let [first, second] = parts;
+            let first = &first[..first.len().min(CHUNK)];
+            let second = &second[..second.len().min(CHUNK - first.len())];
+            let sealed = self.sealer.seal(first, second, &mut self.records);
+            sealed.map_err(|Forged| io::Error::other("the message can not be encrypted"))?;
+            taken = first.len() + second.len();
+        }
+        match self.write_left(write) {
+            Err(error) if taken == 0 || !is_pause(&error) => Err(error),
+            _ => Ok(taken),
+        }
+    }
+
+    /// Writes the record that says that no other follows; `false`: more of it is left.
+    pub fn end(
+        &mut self,
+        write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<bool> {
+        if !self.sealer.has_ended() {
+            self.clear();
+            let sealed = self.sealer.end(&mut self.records);
+            sealed.map_err(|Forged| io::Error::other("the end can not be encrypted"))?;
+        }
+        match self.write_left(write) {
+            Err(error) if !is_pause(&error) => Err(error),
+            _ => Ok(self.left() == 0),
+        }
+    }
+
+    fn write_left(
+        &mut self,
+        write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        if self.left() > 0 {
+            self.written += write(&[IoSlice::new(&self.records[self.written..])])?;
+        }
+        Ok(())
+    }
+}
+
+/// The size of the record that ends a direction. It is the only one without a payload.
+pub(crate) const LAST_RECORD: usize = PREFIX + TAG;
+
+/// The way in.
+pub(crate) struct RecordReader {
+    opener: Opener,
+    bytes: Vec<u8>,
+    /// Opened and not yet taken.
+    plain: Range<usize>,
+    /// Read and not yet opened.
+    sealed: Range<usize>,
+    /// Why no more will come: the last record, or one that was forged.
+    end: Option<Result<(), Forged>>,
+}
+
+impl RecordReader {
+    pub fn new(opener: Opener) -> RecordReader {
+        RecordReader {
+            opener,
+            bytes: Vec::new(),
+            plain: 0..0,
+            sealed: 0..0,
+            end: None,
+        }
+    }
+
+    /// As a socket's `read`; 0 is the other side's word that it has finished. The end of input
+    /// without that is `UnexpectedEof`, and a record that does not open `InvalidData`.
+    pub fn read(&mut self, mut socket: impl Read, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if !self.plain.is_empty() {
+                let n = self.plain.len().min(out.len());
+                let start = self.plain.start;
+                out[..n].copy_from_slice(&self.bytes[start..start + n]);
+                self.plain.start += n;
+                return Ok(n);
+            }
+            match self.end {
+                None => {}
+                Some(Ok(())) => return Ok(0),
+                Some(Err(Forged)) => return Err(io::ErrorKind::InvalidData.into()),
+            }
+            match self.open() {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(Forged) => {
+                    self.end = Some(Err(Forged));
+                    continue;
+                }
+            }
+            let read = socket.read(&mut self.bytes[self.sealed.end..])?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.sealed.end += read;
+            let size = self.bytes.len();
+            if self.sealed.end == size && size < BUFFER_MAX {
+                // It filled the buffer: there is probably more than it holds.
+                self.bytes.resize((size * 2).min(BUFFER_MAX), 0);
+            }
+        }
+    }
+
+    /// Has something been read and not taken yet, other than the last record?
+    fn has_more(&self) -> bool {
+        !self.plain.is_empty() || ![0, LAST_RECORD].contains(&self.sealed.len())
+    }
+
+    /// Opens the next record, if it is there; else makes room for it.
+    fn open(&mut self) -> Result<bool, Forged> {
+        let bytes = &self.bytes[self.sealed.clone()];
+        let len = Opener::record_len(bytes)?;
+        if let Some(len) = len.filter(|len| *len <= self.sealed.len()) {
+            let start = self.sealed.start;
+            let plain = self.opener.open(&mut self.bytes[start..start + len])?;
+            self.plain = start + PREFIX..start + PREFIX + plain.len();
+            self.sealed.start += len;
+            if plain.is_empty() {
+                self.end = Some(Ok(()));
+            }
+            return Ok(true);
+        }
+        let (unread, size) = (self.sealed.len(), self.bytes.len());
+        let need = len.unwrap_or(PREFIX).max(BUFFER_MIN);
+        if unread == 0 || self.sealed.end == size || self.sealed.start + need > size {
+            self.bytes.copy_within(self.sealed.clone(), 0);
+            self.sealed = 0..unread;
+        }
+        if need > size {
+            self.bytes.resize(need, 0);
+        }
+        Ok(false)
+    }
+}
+
+/// The two ways of one connection.
+pub(crate) fn split(session: Option<Session>) -> (Option<RecordWriter>, Option<RecordReader>) {
+    let split = |session: Session| (session.sealer, session.opener);
+    let (sealer, opener) = session.map(split).unzip();
+    (sealer.map(RecordWriter::new), opener.map(RecordReader::new))
+}
+
+/// The first record of the side that was asked, or a DENY in the clear.
+pub(crate) fn read_answer(
+    socket: &TcpStream,
+    opener: &mut Opener,
+    deadline: Instant,
+) -> Result<Result<Vec<u8>, Forged>, NoHeader> {
+    let mut bytes = [0; PREFIX + HEADER_LEN + TAG];
+    let (head, rest) = bytes.split_at_mut(HEADER_LEN);
+    read_full(socket, head, deadline)?;
+    if matches!(Answer::parse(head), Ok(Answer::Deny { .. })) {
+        return Ok(Ok(head.to_vec()));
+    }
+    if Opener::record_len(head) != Ok(Some(PREFIX + HEADER_LEN + TAG)) {
+        return Ok(Err(Forged));
+    }
+    read_full(socket, rest, deadline)?;
+    Ok(opener.open(&mut bytes).map(<[u8]>::to_vec))
+}
+
+impl Link {
+    /// Does an encrypted connection hold something of a message? Not while someone reads it.
+    pub(crate) fn holds_records(&self) -> bool {
+        let opening = self
+            .opening
+            .as_ref()
+            .and_then(|opening| opening.try_lock().ok());
+        opening.is_some_and(|opening| opening.has_more())
+    }
+
+    /// Reads what the other side has sent, once; 0: it has finished.
+    pub(crate) fn read(&self, mut socket: &TcpStream, out: &mut [u8]) -> io::Result<usize> {
+        match &self.opening {
+            None => socket.read(out),
+            Some(opening) => lock(opening).read(socket, out),
+        }
+    }
+
+    /// Reads `want` bytes onto the end of `body`, or what comes before the end of input.
+    pub(crate) fn read_onto(
+        &self,
+        socket: &TcpStream,
+        body: &mut Vec<u8>,
+        want: usize,
+    ) -> io::Result<usize> {
+        let Some(opening) = &self.opening else {
+            return socket.take(want as u64).read_to_end(body);
+        };
+        let (mut opening, begin) = (lock(opening), body.len());
+        body.resize(begin + want, 0);
+        let mut filled = begin;
+        while filled < body.len() {
+            match opening.read(socket, &mut body[filled..]) {
+                Ok(0) => body.truncate(filled),
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled - begin)
+    }
+}
