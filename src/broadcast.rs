@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::error::SendError;
 use crate::format::{DataType, Dialect, Encode, EncodeError, Encoded, Format, with_encoded};
 use crate::net::link::Link;
-use crate::net::{Burst, Wait};
+use crate::net::{InLine, Wait, in_burst};
 use crate::peer::Peer;
 
 impl Peer {
@@ -82,16 +82,20 @@ impl Peer {
     ) -> Result<Broadcast, SendError> {
         let deadline = Instant::now().checked_add(timeout);
         let mut report = Broadcast::default();
-        let mut full: Vec<(Arc<Link>, Arc<Copy>)> = Vec::new();
+        let mut full: Vec<Full> = Vec::new();
         self.try_all(item, &mut report, |report, link, message, error| {
             match (message, error) {
                 (Some(message), SendError::Full) => {
-                    let same = full.last().filter(|(_, copy)| copy.dialect == link.dialect);
+                    let same = full.last().filter(|last| last.copy.dialect == link.dialect);
                     let copy = match same {
-                        Some((_, copy)) => Arc::clone(copy),
+                        Some(last) => Arc::clone(&last.copy),
                         None => Arc::new(Copy::of(link.dialect, message)),
                     };
-                    full.push((Arc::clone(link), copy));
+                    full.push(Full {
+                        link: Arc::clone(link),
+                        copy,
+                        place: None,
+                    });
                 }
                 (_, error) => report.failed.push((link.peer_addr, error)),
             }
@@ -102,14 +106,13 @@ impl Peer {
             // Waits for the first of them, but not long: another may have room earlier.
             let slice = deadline.map_or(now + SLICE, |deadline| deadline.min(now + SLICE));
             let mut wait = Wait::Until(slice);
-            full.retain(|(link, copy)| {
-                let wait = std::mem::replace(&mut wait, Wait::No);
-                let result = match link.send(copy.encoded(), wait, None) {
-                    Err(SendError::Full | SendError::Timeout) if !late => return true,
-                    Err(SendError::Full) => Err(SendError::Timeout),
-                    result => result,
-                };
-                report.add(link, result);
+            full.retain_mut(|full| {
+                // The others only keep their places in the line.
+                let wait = std::mem::replace(&mut wait, Wait::Until(now));
+                match full.send(wait) {
+                    Err(SendError::Timeout) if !late => return true,
+                    result => report.add(&full.link, result),
+                }
                 false
             });
         }
@@ -125,7 +128,7 @@ impl Peer {
         mut failed_at: impl FnMut(&mut Broadcast, &Arc<Link>, Option<Encoded<'_>>, SendError),
     ) -> Result<(), SendError> {
         // One broadcast is no burst, however many it goes to: its messages need not be gathered.
-        let burst = Burst::now();
+        let burst = in_burst();
         let links = self.endpoint().links();
         report.sent.reserve(links.len());
         let data_type = item.data_type();
@@ -168,6 +171,21 @@ impl Peer {
 
 /// How long one full connection is waited for before the others are tried again.
 const SLICE: Duration = Duration::from_millis(2);
+
+/// A connection whose send queue has no room for its copy yet.
+struct Full {
+    link: Arc<Link>,
+    copy: Arc<Copy>,
+    /// Kept from one try to the next.
+    place: Option<InLine>,
+}
+
+impl Full {
+    fn send(&mut self, wait: Wait) -> Result<(), SendError> {
+        let sender = self.link.sender();
+        sender.send_in_line(self.copy.encoded(), wait, None, &mut self.place)
+    }
+}
 
 /// An encoded message for those who have to wait for room.
 struct Copy {

@@ -4,18 +4,18 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError, bounded};
 
 use crate::error::{CloseError, CloseReason, SendError};
 use crate::format::{DataType, Encode, Format, with_encoded};
 use crate::net::Wait;
-use crate::net::handshake::Start;
+use crate::net::link::pump::Start;
 use crate::net::link::pump::{run_handler, run_queue};
 use crate::net::link::{Link, Stats};
-use crate::net::recv::consumer::{Consumer, inbox};
+use crate::net::recv::consumer::{Consumer, receive_queue};
 use crate::net::recv::producer::Producer;
 use crate::options::StreamSize;
 
@@ -84,17 +84,16 @@ struct Handle<F: Format> {
     inbox: Consumer<F::Item>,
     /// The handler's thread keeps the connection; dropping handles does not end it.
     handled: bool,
+    /// A channel that has ended, for a handler that asks for messages.
+    silent: OnceLock<Receiver<F::Item>>,
 }
 
 impl<F: Format> Drop for Handle<F> {
     fn drop(&mut self) {
         if !self.handled {
-            if self.inbox.abandon() || self.link.has_unread() {
-                // What nobody will take was not taken in: no FIN may say so.
-                self.link.reset_in_background(CloseReason::ClosedHere);
-            } else {
-                self.link.close_in_background(CloseReason::ClosedHere);
-            }
+            // What nobody will take was not taken in, and the other side is to learn of that.
+            let unread = self.inbox.abandon() || self.link.has_unread();
+            self.link.leave_in_background(unread);
         }
     }
 }
@@ -146,18 +145,19 @@ impl<F: Format> Connection<F> {
     }
 
     fn new(link: &Arc<Link>, handled: bool) -> (Connection<F>, Producer<F::Item>) {
-        let settings = &link.endpoint.settings;
-        let (producer, inbox) = inbox(
+        let settings = &link.context.settings;
+        let (producer, inbox) = receive_queue(
             settings.receive_queue,
             settings.receive_queue_bytes,
             F::PLAIN,
-            settings.spin,
+            &link.context,
         );
         link.set_producer(&producer);
         let handle = Arc::new(Handle {
             link: Arc::clone(link),
             inbox,
             handled,
+            silent: OnceLock::new(),
         });
         // Weak: the drop of the last handle is to be seen.
         let weak: Weak<Handle<F>> = Arc::downgrade(&handle);
@@ -383,11 +383,16 @@ impl<F: Format> Connection<F> {
     }
 
     fn recv_until(&self, deadline: Option<Instant>) -> Result<F::Item, RecvTimeoutError> {
-        if self.handle.handled && self.link().on_reader_thread() {
-            // A handler would wait for the end of its own connection, which it holds up.
+        if self.waits_for_itself() {
             return Err(RecvTimeoutError::Disconnected);
         }
         self.handle.inbox.recv(deadline)
+    }
+
+    /// Would a wait for messages be one of the connection's own handler? It would wait for the end
+    /// of the connection, which it holds up.
+    fn waits_for_itself(&self) -> bool {
+        self.handle.handled && self.link().on_reader_thread()
     }
 
     /// Iterates over messages until the connection ends; waits for each. `for item in &conn` does
@@ -438,7 +443,8 @@ impl<F: Format> Connection<F> {
     /// bounded by [`receive_queue`](crate::PeerBuilder::receive_queue) messages and by
     /// [`receive_queue_bytes`](crate::PeerBuilder::receive_queue_bytes). While it is full, the
     /// connection is not read, and so the other side's `send` waits. A clone of it does not keep
-    /// the connection open.
+    /// the connection open. With a handler it has no messages and ends with the connection; inside
+    /// the handler it has ended already.
     ///
     /// ```
     /// use lanpeer::{Connection, Json, crossbeam_channel::{after, select}};
@@ -463,6 +469,9 @@ impl<F: Format> Connection<F> {
     /// # Ok(()) }
     /// ```
     pub fn receiver(&self) -> &Receiver<F::Item> {
+        if self.waits_for_itself() {
+            return self.handle.silent.get_or_init(|| bounded(0).1);
+        }
         self.handle.inbox.channel()
     }
 

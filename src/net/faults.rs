@@ -204,10 +204,10 @@ mod tests {
         assert_eq!(to_bob.close(), Ok(()));
     }
 
-    /// No thread at all: then the caller has to wait for the socket.
+    /// No thread but the timer's, which every connection has: then that one writes.
     #[test]
-    fn without_any_thread_the_caller_writes() {
-        let (alice, bob) = without_writers(&["lanpeer-w", "lanpeer-flush", "lanpeer-timer"]);
+    fn without_any_other_thread_the_timer_writes() {
+        let (alice, bob) = without_writers(NO_THREADS);
         let (to_bob, to_alice) = link(&alice, &bob);
         let sender = to_bob.clone();
         let sending = thread::spawn(move || {
@@ -244,9 +244,8 @@ mod tests {
         assert_eq!(to_bob.close_reason(), Some(CloseReason::Stopped));
     }
 
-    const NO_THREADS: &[&str] = &["lanpeer-w", "lanpeer-flush", "lanpeer-timer"];
+    const NO_THREADS: &[&str] = &["lanpeer-w", "lanpeer-flush"];
 
-    /// Only who may wait does the work of threads that are not to be had.
     #[test]
     fn without_any_thread_try_send_does_not_wait() {
         let (alice, bob) = without_writers(NO_THREADS);
@@ -281,17 +280,16 @@ mod tests {
         assert_eq!(soon("flush", move || flushing.join()).unwrap(), Ok(()));
     }
 
-    /// What can not be written without waiting ends the connection.
     #[test]
     fn without_any_thread_a_dropped_handle_does_not_wait() {
         let (alice, bob) = without_writers(NO_THREADS);
         let (to_bob, to_alice) = link(&alice, &bob);
         let count = fill(&to_bob);
         soon("a drop", move || drop(to_bob));
+        take(&to_alice, 0..count);
+        assert_eq!(to_alice.recv_timeout(SOON).ok(), None);
+        assert_eq!(to_alice.close_reason(), Some(CloseReason::ClosedThere));
         until("no connection is left", || alice.connections().is_empty());
-        let taken = to_alice.iter().count();
-        assert!(taken <= count, "{taken} of {count}");
-        assert_eq!(to_alice.close_reason(), Some(CloseReason::Reset));
     }
 
     #[test]
@@ -307,9 +305,8 @@ mod tests {
 
     /// One connection that is full does not keep the flusher from the others.
     #[test]
-    fn without_a_writer_or_a_pulse_the_flusher_serves_all() {
-        let names = &["lanpeer-w", "lanpeer-timer"];
-        let (alice, slow) = without_writers(names);
+    fn without_a_writer_the_flusher_serves_all() {
+        let (alice, slow) = without_writers(&["lanpeer-w"]);
         let quick = bind(builder());
         let (to_slow, from_alice) = link(&alice, &slow);
         let (to_quick, to_alice) = link(&alice, &quick);
@@ -336,36 +333,22 @@ mod tests {
         take(&from_alice, 0..count);
     }
 
-    /// Nobody would notice that it does not come back: so it does not read for itself.
+    /// Every connection relies on it, from the first one on.
     #[test]
-    fn without_a_pulse_a_program_that_waits_gets_what_the_reader_reads() {
+    fn without_a_timer_thread_there_are_no_connections() {
         let (alice, bob) = (bind(builder()), bind(builder()));
-        let asked = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&asked);
-        order(&bob, move |name| {
-            if name != "lanpeer-timer" {
-                return Ok(());
-            }
-            count.fetch_add(1, Ordering::SeqCst);
-            Err(no_thread())
-        });
-        let (to_bob, to_alice) = link(&alice, &bob);
-        let taken = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&taken);
-        let taking = thread::spawn(move || {
-            for message in &to_alice {
-                assert_eq!(message, [7]);
-                count.fetch_add(1, Ordering::SeqCst);
-            }
-        });
-        for sent in 1..=100 {
-            to_bob.send(&[7]).unwrap();
-            until("it is taken", || taken.load(Ordering::SeqCst) == sent);
+        refuse(&alice, &["lanpeer-timer"]);
+        match alice.connect::<Bytes>(bob.local_addr()) {
+            Err(Error::Io { context, .. }) => assert_eq!(context, "the timer thread"),
+            other => panic!("{other:?}"),
         }
-        // Once when it could have been lent, and not again and again.
-        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        let denied = bob.connect::<Bytes>(alice.local_addr()).unwrap_err();
+        let busy = Some("busy".to_owned());
+        assert!(matches!(denied, Error::Denied { reason, .. } if reason == busy));
+
+        order(&alice, |_| Ok(()));
+        let (to_bob, _to_alice) = link(&alice, &bob);
         assert_eq!(to_bob.close(), Ok(()));
-        taking.join().unwrap();
     }
 
     #[test]

@@ -5,26 +5,36 @@
 //!
 //! | room | |
 //! | --- | --- |
-//! | `os` | the operating system: sockets, its table of connections, threads, what they wait with |
+//! | `os` | the operating system: sockets, its table of connections, threads, timers |
+//! | `burst`, `panics` | what a thread has just sent; code of the program that panics |
+//! | `context` | what all connections of a peer share: settings, threads, timers |
+//! | `life` | whether, how far and why a connection has ended |
 //! | `wire` | one socket's bytes, plain or encrypted |
 //! | `recv` | messages to the program: the receive queue, and who reads |
 //! | `send` | messages to the socket, in order: the send queue, and who writes |
-//! | `link` | one connection, whatever its type: its life and its end |
+//! | `link` | one connection, whatever its type: its threads, its end |
 //! | `handshake` | from a socket to an agreement, on the side that asks and on the one that is asked |
 //! | `endpoint` | one peer: its open connections, its listener, stop, dead remotes |
 //! | `discovery` | the responder thread, searches and watches |
 
+mod burst;
+mod context;
 pub(crate) mod discovery;
 pub(crate) mod endpoint;
 #[cfg(test)]
 mod faults;
 pub(crate) mod handshake;
+mod life;
 pub(crate) mod link;
 pub(crate) mod os;
+mod panics;
 pub(crate) mod recv;
 pub(crate) mod send;
 pub(crate) mod wire;
 
 pub(crate) use endpoint::listener::listen;
 pub(crate) use os::socket::resolve;
-pub(crate) use send::sender::{Burst, Wait};
+pub(crate) use send::{InLine, Wait};
+
+/// Is the current thread in a burst of sends? See [`Link::send`](link::Link::send).
+pub(crate) use burst::is_on as in_burst;

@@ -1,33 +1,35 @@
 //! What all threads of a peer share.
 
+mod dead_remotes;
+mod events;
 pub(crate) mod listener;
-pub(crate) mod watchdog;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::io;
 use std::net::{Shutdown, SocketAddrV4, TcpStream};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 use log::{debug, warn};
 
+use self::dead_remotes::DeadRemotes;
+use self::events::Events;
+use super::context::Context;
+use super::handshake::deny;
+use super::handshake::server::Pending;
+use super::link::{Agreement, Link};
+use super::os::socket::reset;
+use super::os::table::Ends;
+use super::os::threads::{Held, Waiting};
+use super::os::{LOG, lock};
 use crate::error::{CloseReason, Error, Result, without_quotes};
 use crate::event::Event;
-use crate::net::endpoint::watchdog::Watchdog;
-use crate::net::handshake::deny;
-use crate::net::handshake::server::Pending;
-use crate::net::link::Link;
-use crate::net::os::LOG;
-use crate::net::os::lock;
-use crate::net::os::socket::reset;
-use crate::net::os::threads::Threads;
-use crate::net::send::flusher::Flusher;
 use crate::options::Settings;
-
-/// Events that wait for the program; the next ones are counted and dropped.
-const EVENTS: usize = 256;
+use crate::secure::Session;
 
 /// Connections whose handshake is under way at one time, or whose offer is undecided. Each costs a
 /// thread.
@@ -37,11 +39,7 @@ pub(crate) const MAX_HANDSHAKES: usize = 1024;
 pub(crate) type Deliver = Box<dyn Fn(Pending) -> std::result::Result<(), Pending> + Send + Sync>;
 
 pub(crate) struct Endpoint {
-    pub settings: Settings,
-    /// Where this peer listens; the IP is 0.0.0.0 if on every interface.
-    pub local_addr: SocketAddrV4,
-    pub(crate) watchdog: Watchdog,
-    pub(crate) flusher: Flusher,
+    context: Arc<Context>,
 
     /// Set once, by `stop`; everything that would begin looks at it first.
     stopped: AtomicBool,
@@ -52,17 +50,16 @@ pub(crate) struct Endpoint {
     deliver: Mutex<Option<Deliver>>,
     /// Open connections by number.
     links: Mutex<Links>,
+    /// Signalled when the last connection has ended.
+    all_ended: Condvar,
     /// Open connections and pending offers, for `max_connections`.
     slots: AtomicUsize,
     /// Sockets whose handshake is under way or whose offer is undecided, so that `stop` can wake
     /// the threads that read them.
     sockets: Mutex<HashMap<u64, (Arc<TcpStream>, Side)>>,
-
-    pub(crate) threads: Threads,
-
-    events: Mutex<Option<Sender<Event>>>,
-    event_receiver: Receiver<Event>,
-    events_dropped: AtomicU64,
+    events: Events,
+    /// The watchdog's task that looks for dead remotes.
+    dead_remotes: Arc<DeadRemotes>,
 }
 
 #[derive(Default)]
@@ -78,27 +75,50 @@ pub(crate) fn next_id() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+impl Deref for Endpoint {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.context
+    }
+}
+
 impl Endpoint {
     pub fn new(settings: Settings, local_addr: SocketAddrV4, deliver: Deliver) -> Arc<Endpoint> {
-        let (events, event_receiver) = crossbeam_channel::bounded(EVENTS);
         let (stop_signal, stopping) = crossbeam_channel::bounded(0);
-        Arc::new(Endpoint {
-            watchdog: Watchdog::new(settings.keepalive),
-            flusher: Flusher::default(),
-            settings,
-            local_addr,
+        let context = Arc::new(Context::new(settings, local_addr));
+        let endpoint = Arc::new_cyclic(|endpoint| Endpoint {
+            dead_remotes: DeadRemotes::new(endpoint, context.settings.keepalive),
+            context,
             stopped: AtomicBool::new(false),
             stop_signal: Mutex::new(Some(stop_signal)),
             stopping,
             deliver: Mutex::new(Some(deliver)),
             links: Mutex::default(),
+            all_ended: Condvar::new(),
             slots: AtomicUsize::new(0),
             sockets: Mutex::default(),
-            threads: Threads::default(),
-            events: Mutex::new(Some(events)),
-            event_receiver,
-            events_dropped: AtomicU64::new(0),
-        })
+            events: Events::default(),
+        });
+        endpoint.dead_remotes.begin(&endpoint.context);
+        endpoint
+    }
+
+    // Threads
+
+    /// Starts a thread that `stop` waits for.
+    pub fn spawn(&self, name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.spawn(name, work)
+    }
+
+    /// Starts a thread that waits for its work.
+    pub fn spawn_waiting(&self, name: String) -> io::Result<Waiting> {
+        self.threads.spawn_waiting(name)
+    }
+
+    /// Until this is dropped, `stop` waits as for a thread.
+    pub fn hold(&self) -> Result<Held> {
+        self.threads.hold().ok_or(Error::Stopped)
     }
 
     pub fn is_stopped(&self) -> bool {
@@ -120,22 +140,12 @@ impl Endpoint {
     // Events
 
     pub fn events(&self) -> Receiver<Event> {
-        self.event_receiver.clone()
+        self.events.receiver()
     }
 
     /// Tells the program, if it listens; never waits.
     pub fn emit(&self, event: Event) {
-        let sender = lock(&self.events);
-        let Some(sender) = sender.as_ref() else {
-            return;
-        };
-        let dropped = self.events_dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 && sender.try_send(Event::Dropped { count: dropped }).is_err() {
-            self.events_dropped.fetch_add(dropped, Ordering::Relaxed);
-        }
-        if let Err(TrySendError::Full(_)) = sender.try_send(event) {
-            self.events_dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.events.emit(event);
     }
 
     /// Tells of a client that came to nothing.
@@ -172,10 +182,43 @@ impl Endpoint {
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| {
                 (n < limit).then_some(n + 1)
             });
-        match taken {
-            Ok(_) => Ok(Slot(Arc::clone(self))),
-            Err(_) => Err(Error::TooManyConnections { limit }),
+        if taken.is_err() {
+            return Err(Error::TooManyConnections { limit });
         }
+        let slot = Slot(Arc::clone(self));
+        // Every connection relies on it.
+        self.start_watchdog().map_err(|source| {
+            let context = "the timer thread";
+            let stopped = self.check_running().err();
+            stopped.unwrap_or(Error::Io { context, source })
+        })?;
+        Ok(slot)
+    }
+
+    /// Makes a connection of what a handshake has agreed on. It keeps its slot until it ends.
+    pub fn link(
+        self: &Arc<Endpoint>,
+        socket: &Arc<TcpStream>,
+        ends: Ends,
+        agreed: Agreement,
+        slot: Slot,
+        session: Option<Session>,
+    ) -> Arc<Link> {
+        let endpoint = Arc::clone(self);
+        let on_end = move |link: &Link, reason| {
+            drop(slot);
+            endpoint.leave(link, reason);
+        };
+        let context = &self.context;
+        Link::new(
+            next_id(),
+            context,
+            socket,
+            ends,
+            agreed,
+            session,
+            Box::new(on_end),
+        )
     }
 
     /// Enters a connection, unless the peer was stopped meanwhile.
@@ -186,27 +229,25 @@ impl Endpoint {
             self.check_running()?;
             links.open.insert(link.id, Arc::clone(link));
             links.list = None;
+            // Also under the lock, so that the end of the connection is told behind it.
+            self.emit(Event::Connected {
+                id: link.id,
+                peer_addr: link.peer_addr,
+                data_type: link.data_type,
+            });
         }
         debug!(
             target: LOG,
             "connection {} with {} opened: {}",
             link.id, link.peer_addr, link.data_type
         );
-        self.emit(Event::Connected {
-            id: link.id,
-            peer_addr: link.peer_addr,
-            data_type: link.data_type,
-        });
         Ok(())
     }
 
-    pub fn leave(&self, link: &Link, reason: CloseReason) {
-        {
-            let mut links = lock(&self.links);
-            if links.open.remove(&link.id).is_none() {
-                return;
-            }
-            links.list = None;
+    /// A connection has ended.
+    fn leave(&self, link: &Link, reason: CloseReason) {
+        if !lock(&self.links).open.contains_key(&link.id) {
+            return;
         }
         debug!(
             target: LOG,
@@ -215,11 +256,22 @@ impl Endpoint {
             link.peer_addr,
             reason.without_payload()
         );
+        let mut links = lock(&self.links);
+        // While it is listed, `stop` waits, and does not end the events.
         self.emit(Event::Closed {
             id: link.id,
             peer_addr: link.peer_addr,
             reason,
         });
+        let removed = links.open.remove(&link.id);
+        links.list = None;
+        if links.open.is_empty() {
+            self.table.forget();
+            self.all_ended.notify_all();
+        }
+        drop(links);
+        // The last to hold it may drop what is the program's: not under the lock.
+        drop(removed);
     }
 
     pub fn links(&self) -> Arc<[Arc<Link>]> {
@@ -259,6 +311,7 @@ impl Endpoint {
         if !self.stopped.swap(true, Ordering::SeqCst) {
             debug!(target: LOG, "{}: stopping", self.local_addr);
             drop(lock(&self.stop_signal).take());
+            self.threads.close();
             wake_listener();
             drop(lock(&self.deliver).take());
             for (_, (socket, side)) in lock(&self.sockets).drain() {
@@ -276,19 +329,17 @@ impl Endpoint {
                 link.close_in_background(CloseReason::Stopped);
             }
         }
-        if self.on_own_thread() {
-            // A handler stopped its own peer: this thread can not wait for itself.
+        if self.threads.is_own() {
+            // A handler stopped its own peer: this thread cannot wait for itself.
             let endpoint = Arc::clone(self);
             let finish = move || endpoint.finish_stop();
             let builder = std::thread::Builder::new().name("lanpeer-stop".to_owned());
             if builder.spawn(finish).is_err() {
                 // No thread to be had for a graceful end.
+                self.kill_all();
                 self.watchdog.stop();
                 self.flusher.stop();
-                self.links()
-                    .iter()
-                    .for_each(|link| link.kill(CloseReason::Stopped));
-                drop(lock(&self.events).take());
+                self.events.end();
             }
         } else {
             self.finish_stop();
@@ -297,24 +348,46 @@ impl Endpoint {
 
     fn finish_stop(&self) {
         let deadline = Instant::now() + self.settings.close_timeout;
+        let grace = Duration::from_secs(1);
+        // The timers serve the connections to their end.
+        if !self.wait_for_links(deadline) {
+            self.kill_all();
+        }
         self.watchdog.stop();
         self.flusher.stop();
-        if !self.wait_for_threads(deadline) {
-            for link in self.links().iter() {
-                link.kill(CloseReason::Stopped);
-            }
-            if !self.wait_for_threads(Instant::now() + Duration::from_secs(1)) {
-                warn!(
-                    target: LOG,
-                    "{}: {} threads did not end: does a handler not return?",
-                    self.local_addr,
-                    self.threads_running()
-                );
-            }
+        if !self.threads.wait(deadline.max(Instant::now() + grace)) {
+            self.kill_all();
+            warn!(
+                target: LOG,
+                "{}: {} threads did not end: does a handler not return?",
+                self.local_addr,
+                self.threads.running()
+            );
         }
+        self.threads.join(Instant::now() + grace);
         // The channel ends when the last thread that may have something to say has ended.
-        if lock(&self.events).take().is_some() {
+        if self.events.end() {
             debug!(target: LOG, "{}: stopped", self.local_addr);
+        }
+    }
+
+    /// Waits until every connection has ended. `false`: not before the deadline.
+    fn wait_for_links(&self, deadline: Instant) -> bool {
+        let mut links = lock(&self.links);
+        while !links.open.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.all_ended.wait_timeout(links, left);
+            links = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    fn kill_all(&self) {
+        for link in self.links().iter() {
+            link.kill(CloseReason::Stopped);
         }
     }
 }

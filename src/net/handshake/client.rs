@@ -11,7 +11,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use crate::error::{CloseReason, Error, Result};
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::net::endpoint::{Endpoint, Side, Watched, next_id};
-use crate::net::handshake::{Early, NoHeader, Seen, Start, read_full, read_header};
+use crate::net::handshake::{NoHeader, read_full, read_header};
+use crate::net::link::pump::{Early, Seen, Start};
 use crate::net::link::{Agreement, Link};
 use crate::net::os::LOG;
 use crate::net::os::socket::{ends, prepare, reset};
@@ -108,7 +109,7 @@ fn try_connect<T>(
         dialect,
         secure: session.is_some(),
     };
-    let link = Link::new(endpoint, &socket, ends, agreed, slot, session);
+    let link = endpoint.link(&socket, ends, agreed, slot, session);
     let (connection, start) = start(&link);
     // From here on `stop` ends it as a connection.
     drop(watched);

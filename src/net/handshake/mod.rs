@@ -7,30 +7,10 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::error::CloseReason;
 use crate::net::os::socket::write_now;
-use crate::net::wire::reader::SILENCE;
+use crate::net::wire::frames::SILENCE;
 use crate::proto::header::{Answer, HEADER_LEN};
 use crate::secure::Session;
-
-/// Runs a connection's reader.
-pub(crate) type Start = Box<dyn FnOnce(Early) + Send>;
-
-/// What the handshake has seen of the connection that follows it.
-pub(crate) struct Early {
-    /// What came behind a header that was ended by a newline.
-    pub bytes: Vec<u8>,
-    /// What else has come.
-    pub seen: Seen,
-}
-
-pub(crate) enum Seen {
-    Nothing,
-    /// The end of input; maybe not the connection's.
-    End,
-    /// The system tells an error once: what a look at the socket met, the reader will not meet.
-    Failure(CloseReason),
-}
 
 /// Why no header came.
 pub(crate) enum NoHeader {

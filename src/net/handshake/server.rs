@@ -11,9 +11,8 @@ use crossbeam_channel::{Sender, select};
 use crate::error::{CloseReason, Error, Result};
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::net::endpoint::{Endpoint, MAX_HANDSHAKES, Side, Slot, Watched, next_id};
-use crate::net::handshake::{
-    Early, NoHeader, Seen, Start, deny, linger, read_full, read_header, sealed, write_answer,
-};
+use crate::net::handshake::{NoHeader, deny, linger, read_full, read_header, sealed, write_answer};
+use crate::net::link::pump::{Early, Seen, Start};
 use crate::net::link::{Agreement, Link};
 use crate::net::os::lock;
 use crate::net::os::socket::{ends, has_arrived, has_hung_up, prepare};
@@ -459,14 +458,7 @@ impl Pending {
             .map_err(|_| Error::Withdrawn)
             .and_then(|ends| {
                 endpoint.check_running()?;
-                Ok(Link::new(
-                    &endpoint,
-                    &socket,
-                    ends,
-                    self.agreed,
-                    slot,
-                    session,
-                ))
+                Ok(endpoint.link(&socket, ends, self.agreed, slot, session))
             });
         let link = entered.inspect_err(|_| {
             deny(&socket, None, "stopped");

@@ -1,129 +1,98 @@
-//! How a connection ends; the top of [`link`](super) says in which two ways.
+//! How a connection ends: gracefully, in one of three [`Manner`]s, or at once, by
+//! [`kill`](Link::kill). Every way leads through [`Life`](crate::net::life::Life), which says who is
+//! the one to let go of what the connection holds.
 
-use std::sync::Arc;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::thread::sleep;
+use std::time::Duration;
 
 use super::Link;
 use crate::error::{CloseError, CloseReason};
 use crate::format::Dialect;
+use crate::net::life::{Manner, Outcome};
 use crate::net::os::lock;
-use crate::net::os::socket::{kernel_table, reset};
+use crate::net::os::socket::reset;
+use crate::net::os::sync::{Instant, Mutex};
+use crate::net::os::timer::Task;
+
+/// The system tells nobody when an acknowledgement comes: the table is looked at again after this
+/// time at first, and then less and less often.
+const LOOK_MIN: Duration = Duration::from_micros(200);
+const LOOK_MAX: Duration = Duration::from_millis(20);
+
+/// Where the system has no table: what a LAN needs for the last segment, generously.
+const WITHOUT_TABLE: Duration = Duration::from_millis(200);
+
+/// After a `close` that has timed out the connection goes on closing for `close_timeout` once more,
+/// and at least for this time.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A `close` inside a handler reads ahead at least so much, however small the receive queue is.
+const READ_AHEAD: usize = 1 << 20;
 
 impl Link {
+    // At once
+
     /// Ends the connection at once: resets it, and wakes everyone who is blocked on it.
-    pub fn kill(&self, reason: CloseReason) {
-        let reason = lock(&self.life).reason.get_or_insert(reason).clone();
-        // First, so that nothing is written behind a message that the writer gives up because of
-        // `dead`.
-        let socket = self.outbox.give_up(reason);
-        self.dead.store(true, Ordering::SeqCst);
-        drop(lock(&self.reading).take());
-        if let Some(socket) = socket {
-            reset(&socket);
-        }
-        if let Some(waker) = self.waker.get() {
-            waker.wake();
-        }
+    pub fn kill(&self, cause: CloseReason) {
+        self.end(cause, Outcome::Unknown, reset);
     }
 
-    /// Begins a graceful end and returns at once. A deadline is set for the other side.
-    pub fn close_in_background(self: &Arc<Link>, reason: CloseReason) {
-        if self.dialect == Dialect::Peerpy {
-            return self.reset_in_background(reason);
-        }
-        let deadline = Instant::now() + self.endpoint.settings.close_timeout;
-        // First, so that there is a thread which can write what is queued.
-        if !lock(&self.life).ended {
-            self.endpoint.watchdog.kill_at(deadline, self);
-        }
-        self.outbox.abandon_close();
-        self.begin_close(reason);
-    }
-
-    /// Begins an end without FIN and returns at once: what is queued is still delivered, then the
-    /// connection is reset.
-    pub fn reset_in_background(self: &Arc<Link>, reason: CloseReason) {
-        let deadline = Instant::now() + self.endpoint.settings.close_timeout;
-        self.begin(&reason, Dialect::Peerpy);
-        if lock(&self.life).ended {
+    /// Ends it, unless it is over: lets go of all that it holds, and tells its peer.
+    fn end(&self, cause: CloseReason, outcome: Outcome, part: fn(&TcpStream)) {
+        let Some(reason) = self.life.end(cause, outcome) else {
             return;
-        }
-        let (link, why) = (Arc::clone(self), reason.clone());
-        let finish = move || link.drain_and_reset(deadline, why);
-        let name = format!("lanpeer-c-{}", self.id);
-        if self.endpoint.spawn(name, finish).is_err()
-            && !self.endpoint.watchdog.kill_at(deadline, self)
-            // At whose deadline it is killed.
-            && !self.endpoint.is_stopped()
-        {
-            self.kill(reason);
-        }
-    }
-
-    /// A message came for which nobody is left: delivers what this side has sent, and says why the
-    /// reader is to end. Then the connection is reset, so that the other side learns of the loss.
-    pub fn discard(self: &Arc<Link>) -> CloseReason {
-        let deadline = Instant::now() + self.endpoint.settings.close_timeout;
-        let _ = self.drain(Some(deadline)).is_ok() && self.taken_by_kernel(deadline);
-        let life = lock(&self.life);
-        life.closing.clone().unwrap_or(CloseReason::ClosedHere)
-    }
-
-    fn begin_close(self: &Arc<Link>, reason: CloseReason) -> bool {
-        self.begin(&reason, self.dialect)
-    }
-
-    /// Accepts no more messages. A FIN follows what is queued, unless the end is to be as peerpy
-    /// needs it. `false`: there is no thread to write what is queued.
-    fn begin(self: &Arc<Link>, reason: &CloseReason, dialect: Dialect) -> bool {
-        let reason = {
-            let mut life = lock(&self.life);
-            if let Some(reason) = &life.reason {
-                reason.clone()
-            } else {
-                life.closing.get_or_insert(reason.clone()).clone()
-            }
         };
-        self.outbox.finish(reason, dialect);
-        // The other side's end is to be read, whether or not the program receives.
-        if let Some(waker) = self.waker.get() {
-            waker.recall();
+        let socket = self.sender.give_up(reason.clone());
+        drop(self.reading.take());
+        if let Some(socket) = socket {
+            part(&socket);
         }
-        self.flush_now()
+        match self.queue.get() {
+            Some(queue) if self.is_handled() => queue.end(),
+            Some(queue) => queue.wake(),
+            None => {}
+        }
+        let on_end = lock(&self.on_end).take();
+        if let Some(on_end) = on_end {
+            on_end(self, reason);
+        }
     }
 
-    /// Closes gracefully and waits for the other side, for at most `close_timeout`.
+    // Gracefully
+
+    /// Closes gracefully and waits for the other side, for at most `close_timeout`. What was sent can
+    /// still arrive for some time after that, unless the connection has a handler, which would be
+    /// called on and on.
     pub fn close(self: &Arc<Link>) -> Result<(), CloseError> {
-        let deadline = Instant::now() + self.endpoint.settings.close_timeout;
-        if !self.begin_close(CloseReason::ClosedHere) {
-            let _ = self.drain(Some(deadline));
-        }
-        let here = self.on_reader_thread();
-        match self.dialect {
-            Dialect::Peerpy => self.drain_and_reset(deadline, CloseReason::ClosedHere),
-            // Only this thread could see the other side's FIN: it reads until there.
-            Dialect::Lanpeer if here => self.read_to_the_end(deadline),
-            Dialect::Lanpeer => {}
-        }
-        let mut life = lock(&self.life);
-        while !life.ended && !here && self.dialect == Dialect::Lanpeer {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
+        let timeout = self.context.settings.close_timeout;
+        let deadline = Instant::now() + timeout;
+        let over_at = match self.is_handled() {
+            true => deadline,
+            false => deadline + timeout.max(GRACE),
+        };
+        self.begin(CloseReason::ClosedHere, self.polite(), over_at);
+        if self.on_reader_thread() && self.dialect == Dialect::Lanpeer {
+            // Only this thread could see the other side's FIN. What comes before it is still for the
+            // handler, so the connection is not over yet.
+            if self.read_to_the_end(deadline) {
+                return Ok(());
             }
-            life = match self.ended.wait_timeout(life, left) {
-                Ok((guard, _)) => guard,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            if let Some(fault) = self.life.fault() {
+                return Err(CloseError::Incomplete(fault));
+            }
         }
-        match &life.reason {
-            _ if life.clean => Ok(()),
-            Some(reason) => Err(CloseError::Incomplete(reason.clone())),
+        match self.life.wait(deadline) {
+            Some((_, Outcome::Complete)) => Ok(()),
+            // The watchdog has the same deadline, and may have been first.
+            Some((CloseReason::TimedOut, _)) if Instant::now() >= deadline => {
+                Err(CloseError::Timeout)
+            }
+            Some((reason, Outcome::Unknown)) => Err(CloseError::Incomplete(reason)),
             None => {
-                drop(life);
-                if self.is_handled() && !here {
-                    // No handle's drop will end it.
+                if self.is_handled() {
                     self.kill(CloseReason::TimedOut);
                 }
                 Err(CloseError::Timeout)
@@ -131,115 +100,300 @@ impl Link {
         }
     }
 
-    /// peerpy never notices a FIN, but a reset: so when its system has everything, reset. Measured:
-    /// it then still hands over the last message, and then its `close` event comes.
-    fn drain_and_reset(self: &Arc<Link>, deadline: Instant, reason: CloseReason) {
-        let drained = self.drain(Some(deadline)).is_ok() && self.taken_by_kernel(deadline);
-        let reason = match self.outbox.failure() {
-            _ if drained => reason,
-            Some(failure) => failure,
-            None if Instant::now() >= deadline => CloseReason::TimedOut,
-            // It ended meanwhile; the first cause counts.
-            None => reason,
-        };
-        {
-            let mut life = lock(&self.life);
-            if life.reason.is_none() {
-                life.clean = drained && self.dialect == Dialect::Peerpy;
-            }
-        }
-        self.kill(reason);
+    /// Begins a graceful end and returns at once. At `close_timeout` it is over.
+    pub fn close_in_background(self: &Arc<Link>, reason: CloseReason) {
+        let deadline = Instant::now() + self.context.settings.close_timeout;
+        self.begin(reason, self.polite(), deadline);
     }
 
-    /// Waits until the other side's system has acknowledged every byte.
-    fn taken_by_kernel(&self, deadline: Instant) -> bool {
-        let mut pause = Duration::from_micros(200);
+    /// The last handle was dropped: nobody will take what comes. `unread`: something has come that
+    /// nobody took.
+    pub fn leave_in_background(self: &Arc<Link>, unread: bool) {
+        let deadline = Instant::now() + self.context.settings.close_timeout;
+        let manner = match self.polite() {
+            _ if unread => Manner::Reset,
+            Manner::Finish => Manner::Leave,
+            manner => manner,
+        };
+        self.begin(CloseReason::ClosedHere, manner, deadline);
+    }
+
+    fn polite(&self) -> Manner {
+        match self.dialect {
+            Dialect::Lanpeer => Manner::Finish,
+            Dialect::Peerpy => Manner::Reset,
+        }
+    }
+
+    /// Accepts no more messages, and has what was accepted written. The watchdog sees to the rest.
+    fn begin(self: &Arc<Link>, reason: CloseReason, manner: Manner, deadline: Instant) {
+        if !self.life.begin(reason, manner) {
+            return;
+        }
+        let fin = self.life.manner() == Some(Manner::Finish);
+        self.sender.close(self.life.why(), fin);
+        // The other side's end is to be read, whether or not the program receives.
+        if let Some(queue) = self.queue.get() {
+            queue.recall();
+        }
+        let at = match self.life.manner() {
+            Some(Manner::Finish) | None => deadline,
+            Some(Manner::Leave | Manner::Reset) => Instant::now(),
+        };
+        let task = Arc::new(Overdue {
+            link: Arc::downgrade(self),
+            deadline,
+            progress: Mutex::new(Progress::Writing),
+        });
+        self.context.watch(at, task);
+    }
+
+    /// A message has come for which nobody is left: the other side is to learn of that by a reset,
+    /// as soon as what this side has sent is there. Waits for it, and says why the connection ended.
+    pub fn discard(self: &Arc<Link>) -> CloseReason {
+        let deadline = Instant::now() + self.context.settings.close_timeout;
+        self.begin(CloseReason::ClosedHere, Manner::Reset, deadline);
+        let ended = self.life.wait(deadline);
+        ended.map_or(CloseReason::ClosedHere, |(reason, _)| reason)
+    }
+
+    /// What has become of everything that this side had written by `since`.
+    fn acknowledged(&self, since: Instant) -> Acknowledged {
+        let Some(rows) = self.context.table.look(since) else {
+            return Acknowledged::Untold;
+        };
+        match rows.get(&self.ends) {
+            Some(row) if row.unacknowledged > 0 => Acknowledged::NotYet,
+            Some(_) => Acknowledged::All,
+            None => Acknowledged::Gone,
+        }
+    }
+
+    /// Waits until the other side's system has everything. `false`: it never will, or not before the
+    /// deadline.
+    fn wait_until_acknowledged(&self, deadline: Instant) -> bool {
+        let mut pause = LOOK_MIN;
         loop {
-            let Some(table) = kernel_table() else {
-                // No such table on this system: what a LAN needs for the last segment, generously.
-                std::thread::sleep(Duration::from_millis(200));
-                return true;
-            };
-            let row = table
-                .into_iter()
-                .find(|row| (row.local, row.remote) == self.ends);
-            match row {
-                Some(row) if row.unacknowledged > 0 => {}
-                Some(_) => return true,
-                None => return false,
+            match self.acknowledged(Instant::now()) {
+                Acknowledged::All => return true,
+                Acknowledged::Gone => return false,
+                Acknowledged::Untold => {
+                    sleep(WITHOUT_TABLE);
+                    return true;
+                }
+                Acknowledged::NotYet => {}
             }
-            if self.is_dead() || Instant::now() >= deadline {
+            if self.life.is_over() || Instant::now() >= deadline {
                 return false;
             }
-            // The system tells nobody when an acknowledgement comes.
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
+            sleep(pause);
+            pause = (pause * 2).min(LOOK_MAX);
         }
-    }
-
-    /// The reader has read the other side's FIN, between two messages: the reason why no further
-    /// message will come.
-    pub(crate) fn remote_finished(&self) -> CloseReason {
-        let reason = {
-            let mut life = lock(&self.life);
-            let reason = match (self.outbox.failure(), &life.closing) {
-                // The error that the writer met was the end; the reader sees only its shadow.
-                (Some(failure), _) => failure,
-                (None, Some(closing)) => closing.clone(),
-                (None, None) => CloseReason::ClosedThere,
-            };
-            life.reason.get_or_insert(reason).clone()
-        };
-        self.outbox.finish(reason.clone(), self.dialect);
-        reason
-    }
-
-    /// Sends what is still queued and the FIN, after the other side's FIN: it goes on reading.
-    pub(crate) fn answer_fin(self: &Arc<Link>, deadline: Instant) {
-        let Ok(socket) = self.reading() else { return };
-        let sent = self.outbox.failure().is_none() && self.drain(Some(deadline)).is_ok();
-        let clean = match self.dialect {
-            Dialect::Lanpeer if self.outbox.is_to_be_reset() => {
-                let _ = sent && self.taken_by_kernel(deadline);
-                false
-            }
-            Dialect::Lanpeer => sent && self.is_acknowledged(&socket, deadline),
-            Dialect::Peerpy => sent && self.taken_by_kernel(deadline),
-        };
-        lock(&self.life).clean |= clean && !self.is_dead();
     }
 
     /// A `close` inside the connection's own handler, which runs on the thread that would read the
     /// other side's FIN: reads until there, and keeps what comes before for the reader.
-    fn read_to_the_end(&self, deadline: Instant) {
-        let Some(socket) = self.outbox.socket() else {
-            return;
+    fn read_to_the_end(&self, deadline: Instant) -> bool {
+        let Ok(socket) = self.reading.socket() else {
+            return false;
         };
-        let limit = self.endpoint.settings.receive_queue_bytes;
-        if self.read_ahead.read(self, &socket, deadline, limit)
-            && self.end_of_input(&socket).is_ok()
-        {
-            let clean = self.is_acknowledged(&socket, deadline);
-            lock(&self.life).clean |= clean;
+        let limit = self.context.settings.receive_queue_bytes.max(READ_AHEAD);
+        self.reading.read_ahead(&socket, deadline, limit)
+            && self.reading.end_of_input(&socket).is_ok()
+            && self.reading.is_acknowledged(&socket, deadline)
+    }
+
+    // The reader's end
+
+    /// The reader has read the other side's FIN, between two messages. `let_go` ends what waits for
+    /// messages: none will come.
+    pub(super) fn finish_reading(self: &Arc<Link>, let_go: impl FnOnce()) {
+        if self.is_released() {
+            if self.reading.is_encrypted() {
+                // The end of an encrypted connection is a record of its own.
+                self.sender.close(self.life.why(), true);
+            }
+            // Whether the program there has taken in what was sent cannot be known any more.
+            let (sent, ..) = self.sender.numbers();
+            let outcome = match sent {
+                0 => Outcome::Complete,
+                _ => Outcome::Unknown,
+            };
+            self.end(CloseReason::ClosedHere, outcome, |_| {});
+            return let_go();
+        }
+        let deadline = Instant::now() + self.context.settings.close_timeout;
+        self.life.remote_finished();
+        let is_reset = self.life.manner() == Some(Manner::Reset);
+        let fin = self.dialect == Dialect::Lanpeer && !is_reset;
+        self.sender.close(self.life.why(), fin);
+        if self.life.is_answering() {
+            // The program learns of the end at once, and not only when our FIN is acknowledged.
+            let_go();
+            self.answer(deadline);
+        } else {
+            // Whoever has closed it learns first what became of that.
+            self.answer(deadline);
+            let_go();
         }
     }
 
-    /// The reader ends: the last thing that happens to a connection.
-    pub(crate) fn end(&self) {
-        let reason = lock(&self.life)
-            .reason
-            .get_or_insert(CloseReason::ClosedThere)
-            .clone();
-        if self.dialect == Dialect::Peerpy || !lock(&self.life).clean {
+    /// Is the reader to close the socket as a whole?
+    pub(super) fn is_released(&self) -> bool {
+        // What comes in the last moment makes a reset of it.
+        self.released.load(Ordering::SeqCst) && self.life.manner() == Some(Manner::Leave)
+    }
+
+    /// Writes what is still queued, and ends the connection when it is known what became of it.
+    fn answer(self: &Arc<Link>, deadline: Instant) {
+        let Ok(socket) = self.reading.socket() else {
+            return;
+        };
+        let drained = self.sender.drain(Some(deadline)).is_ok();
+        let is_reset = self.life.manner() == Some(Manner::Reset);
+        let complete = match self.dialect {
+            Dialect::Lanpeer if is_reset => {
+                let _ = drained && self.wait_until_acknowledged(deadline);
+                false
+            }
+            Dialect::Lanpeer => drained && self.reading.is_acknowledged(&socket, deadline),
+            Dialect::Peerpy => drained && self.wait_until_acknowledged(deadline),
+        };
+        drop(socket);
+        let cause = match self.life.fault() {
+            None if complete || is_reset => self.life.why(),
+            None if Instant::now() >= deadline => CloseReason::TimedOut,
+            None => CloseReason::Reset,
+            Some(fault) => fault,
+        };
+        let outcome = match complete {
+            true => Outcome::Complete,
+            false => Outcome::Unknown,
+        };
+        match self.dialect {
+            Dialect::Lanpeer if complete => self.end(cause, outcome, |_| {}),
             // Nothing that waits in the socket may leave a half-closed connection behind.
-            self.kill(reason.clone());
+            _ => self.end(cause, outcome, reset),
         }
-        self.dead.store(true, Ordering::SeqCst);
-        drop(lock(&self.reading).take());
-        drop(self.outbox.give_up(reason.clone()));
-        drop(lock(&self.slot).take());
-        self.endpoint.leave(self, reason);
-        lock(&self.life).ended = true;
-        self.ended.notify_all();
+    }
+
+    /// The reader has met this in place of a message.
+    pub(super) fn fail_reading(&self, reason: CloseReason) {
+        // Of a connection that nobody holds any more, a part of a message is thrown away.
+        let cause = match self.is_released() {
+            true => CloseReason::ClosedHere,
+            false => reason,
+        };
+        self.kill(cause);
+    }
+}
+
+/// What has become of everything that was written.
+enum Acknowledged {
+    NotYet,
+    All,
+    /// The system knows no such connection any more.
+    Gone,
+    /// There is no table.
+    Untold,
+}
+
+/// The watchdog's task for an end that has begun: what is to follow when everything is written and
+/// acknowledged, and the deadline at which it is over in any case.
+struct Overdue {
+    link: Weak<Link>,
+    deadline: Instant,
+    progress: Mutex<Progress>,
+}
+
+/// How far an end has come that waits for acknowledgements.
+#[derive(Clone, Copy)]
+enum Progress {
+    /// Something may not be handed to the system yet.
+    Writing,
+    /// Everything was, at this time. The next look is due after the pause.
+    Written { at: Instant, pause: Duration },
+}
+
+impl Task for Overdue {
+    fn run(&self, now: Instant) -> Option<Instant> {
+        let link = self.link.upgrade()?;
+        if link.life.is_over() {
+            return None;
+        }
+        if now >= self.deadline {
+            let late = match link.life.why() {
+                // What is left when a peer stops ends by that.
+                CloseReason::Stopped => CloseReason::Stopped,
+                _ => CloseReason::TimedOut,
+            };
+            link.kill(link.life.fault().unwrap_or(late));
+            return None;
+        }
+        let manner = link.life.manner()?;
+        if manner == Manner::Finish || link.is_released() {
+            return Some(self.deadline);
+        }
+        if let Some(fault) = link.life.fault() {
+            link.kill(fault);
+            return None;
+        }
+        let mut progress = lock(&self.progress);
+        let again = match *progress {
+            Progress::Writing if !link.sender.is_drained() => now + LOOK_MIN * 5,
+            Progress::Writing => {
+                // The table is looked at in a later run: one reading serves all that have come so far.
+                let at = Instant::now();
+                *progress = Progress::Written {
+                    at,
+                    pause: LOOK_MIN,
+                };
+                at + LOOK_MIN
+            }
+            Progress::Written { at, pause } => match link.acknowledged(at) {
+                Acknowledged::NotYet => {
+                    let pause = (pause * 2).min(LOOK_MAX);
+                    *progress = Progress::Written { at: now, pause };
+                    now + pause
+                }
+                Acknowledged::Untold if now < at + WITHOUT_TABLE => at + WITHOUT_TABLE,
+                Acknowledged::Gone => {
+                    drop(progress);
+                    let over = match link.life.is_fin_sent() {
+                        // Both sides have finished: there is nothing left to be reset.
+                        true => link.life.why(),
+                        false => CloseReason::Reset,
+                    };
+                    link.kill(link.life.fault().unwrap_or(over));
+                    return None;
+                }
+                Acknowledged::All | Acknowledged::Untold => {
+                    drop(progress);
+                    return link.finish_unread(manner).then_some(self.deadline);
+                }
+            },
+        };
+        Some(again.min(self.deadline))
+    }
+}
+
+impl Link {
+    /// Everything that was sent is acknowledged, and nobody takes what comes. `true`: the reader is
+    /// to do the rest.
+    fn finish_unread(&self, manner: Manner) -> bool {
+        if manner == Manner::Leave {
+            self.released.store(true, Ordering::SeqCst);
+            // The reader wakes, and closes the socket if nothing of a message has come.
+            if let Ok(socket) = self.reading.socket() {
+                let _ = socket.shutdown(Shutdown::Read);
+            }
+            return true;
+        }
+        let outcome = match self.dialect {
+            Dialect::Peerpy => Outcome::Complete,
+            Dialect::Lanpeer => Outcome::Unknown,
+        };
+        self.end(self.life.why(), outcome, reset);
+        false
     }
 }

@@ -1,30 +1,32 @@
-//! One connection, whatever the type of its messages: what its threads and its handles share, and
-//! how it ends.
+//! One connection, whatever the type of its messages: what its threads and its handles share.
 //!
-//! A connection ends in one of two ways. *Gracefully*: this side sends what is queued, then FIN,
-//! and goes on reading until the other side's FIN, which comes when that side has taken in
-//! everything. Or by [`kill`](Link::kill): the socket is reset, and everyone who is blocked on it
-//! let go.
+//! | file | |
+//! | --- | --- |
+//! | `end` | how it ends, gracefully or at once |
+//! | `pump` | from its socket to its program: the reader thread |
 
 mod end;
-mod look;
 pub(crate) mod pump;
 
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::ThreadId;
 
-use crate::error::CloseReason;
-use crate::format::{DataType, Dialect};
-use crate::net::endpoint::{Endpoint, Slot, next_id};
-use crate::net::os::lock;
-use crate::net::os::socket::reset_if_it_dies;
-use crate::net::recv::consumer::Wake;
-use crate::net::recv::producer::Producer;
-use crate::net::send::queue::Outbox;
-use crate::net::wire::reader::ReadAhead;
-use crate::net::wire::record::{RecordReader, split};
+use super::context::Context;
+use super::life::Life;
+use super::os::socket::reset_if_it_dies;
+use super::os::table::Ends;
+use super::recv::consumer::Wake;
+use super::recv::producer::Producer;
+use super::send::{Sender, Terms, Wait};
+use super::wire::frames::Received;
+use super::wire::half::ReadHalf;
+use super::wire::record::split;
+use super::wire::stream::Stream;
+use super::wire::write_half::WriteHalf;
+use crate::error::{CloseReason, SendError};
+use crate::format::{DataType, Dialect, Encoded};
 use crate::options::StreamSize;
 use crate::proto::frame::Rules;
 use crate::secure::Session;
@@ -42,6 +44,9 @@ pub(crate) struct Agreement {
     pub secure: bool,
 }
 
+/// What its peer is told when a connection has ended.
+pub(crate) type OnEnd = Box<dyn FnOnce(&Link, CloseReason) + Send>;
+
 pub(crate) struct Link {
     pub id: u64,
     pub peer_addr: SocketAddr,
@@ -52,78 +57,31 @@ pub(crate) struct Link {
     /// Is it encrypted?
     #[cfg_attr(not(feature = "secure"), allow(dead_code))]
     pub secure: bool,
-    pub endpoint: Arc<Endpoint>,
+    pub context: Arc<Context>,
     /// This end of the TCP connection and the other.
-    pub(crate) ends: (SocketAddrV4, SocketAddrV4),
+    pub ends: Ends,
 
-    /// The error that a look at the socket met.
-    met: Mutex<Option<CloseReason>>,
-    /// For the reader, which holds it only while it reads; taken away by `kill`, so that a handler
-    /// that does not return keeps no aborted connection open.
-    reading: Mutex<Option<Arc<TcpStream>>>,
-    /// The way out: the queue, and who may write to the socket.
-    pub(crate) outbox: Outbox,
-    /// The way in of an encrypted connection, for the reader's thread.
-    pub(crate) opening: Option<Mutex<RecordReader>>,
-    /// The size of a stream's messages; 0 until the first message in either direction says it.
-    pub(crate) stream_size: AtomicUsize,
-    /// A peerpy whose own message was the stream's first goes on waiting for a header until its
-    /// timeout, and then for none: it tells by its keepalive. Set by the reader for `send`.
-    pub(crate) headerless: AtomicBool,
+    pub life: Arc<Life>,
+    reading: Arc<ReadHalf>,
+    sender: Arc<Sender>,
+    stream_terms: Arc<Stream>,
+    received: Arc<Received>,
 
-    /// How far the end has come.
-    life: Mutex<Life>,
-    /// Signalled when the reader has ended.
-    ended: Condvar,
-    /// Set by `kill`: threads and blocked calls let go of the socket.
-    dead: AtomicBool,
-    /// Wakes a reader that waits until the program has taken messages.
-    waker: OnceLock<Arc<dyn Wake>>,
-
-    /// Which thread reads, so that a handler's own `close` can be told from others.
-    pub(crate) reader: OnceLock<ThreadId>,
-    /// What a `close` inside a handler has read ahead, for the reader to go on with.
-    pub(crate) read_ahead: ReadAhead,
-
-    pub(crate) received: Received,
+    /// The receive queue, to be woken by the end.
+    queue: OnceLock<Arc<dyn Wake>>,
     queue_len: OnceLock<QueueLen>,
+    /// Which thread reads, so that a handler's own `close` can be told from others.
+    reader: OnceLock<ThreadId>,
     /// The connection has a handler: no handle's drop will end it.
     handled: AtomicBool,
-    /// Given back at the end, however long the program keeps its handles.
-    slot: Mutex<Option<Slot>>,
-}
-
-impl Received {
-    /// Before the message is passed on, so that whoever has it finds it counted.
-    #[inline]
-    pub fn count(&self, size: usize) {
-        let messages = self.messages.load(Ordering::Relaxed) + 1;
-        self.messages.store(messages, Ordering::Relaxed);
-        let bytes = self.bytes.load(Ordering::Relaxed) + size as u64;
-        self.bytes.store(bytes, Ordering::Relaxed);
-    }
+    /// Everything sent has been acknowledged, and the reader is to close the socket as a whole; see
+    /// [`Manner::Leave`](super::life::Manner::Leave).
+    released: AtomicBool,
+    /// Run once, by whoever ends it.
+    on_end: Mutex<Option<OnEnd>>,
 }
 
 type QueueLen = Box<dyn Fn() -> usize + Send + Sync>;
-
-/// Written by the reader only.
-#[derive(Default)]
-pub(crate) struct Received {
-    pub messages: AtomicU64,
-    pub bytes: AtomicU64,
-}
-
-#[derive(Default)]
-struct Life {
-    /// This side has begun a close, for this reason.
-    closing: Option<CloseReason>,
-    /// The first cause of the end.
-    reason: Option<CloseReason>,
-    /// Both sides have sent FIN, and the other side's system has acknowledged all of ours.
-    clean: bool,
-    /// The reader has ended.
-    ended: bool,
-}
 
 /// Numbers of one connection; see [`Connection::stats`](crate::Connection::stats).
 ///
@@ -164,113 +122,109 @@ pub struct Stats {
 
 impl Link {
     pub fn new(
-        endpoint: &Arc<Endpoint>,
+        id: u64,
+        context: &Arc<Context>,
         socket: &Arc<TcpStream>,
-        ends: (SocketAddrV4, SocketAddrV4),
+        ends: Ends,
         agreed: Agreement,
-        slot: Slot,
         session: Option<Session>,
+        on_end: OnEnd,
     ) -> Arc<Link> {
         if agreed.dialect == Dialect::Peerpy {
             reset_if_it_dies(socket);
         }
-        let (sealing, opening) = split(session);
-        let stream_size = match agreed.stream {
-            Some(StreamSize::Of(size)) => size,
-            _ => 0,
+        let (record_writer, record_reader) = split(session);
+        let life = Arc::new(Life::default());
+        let stream_terms = Arc::new(Stream::new(agreed.stream));
+        let peer_addr = agreed.peer_addr.into();
+        let terms = Terms {
+            id,
+            peer_addr,
+            data_type: agreed.data_type,
+            strict: agreed.strict,
+            dialect: agreed.dialect,
         };
+        let half = WriteHalf::new(Arc::clone(socket), record_writer);
+        let sender = Sender::new(terms, half, context, &life, &stream_terms);
+        let reading = ReadHalf::new(Arc::clone(socket), record_reader, Arc::clone(&life));
         Arc::new(Link {
-            id: next_id(),
-            peer_addr: agreed.peer_addr.into(),
+            id,
+            peer_addr,
             data_type: agreed.data_type,
             strict: agreed.strict,
             stream: agreed.stream,
             dialect: agreed.dialect,
             secure: agreed.secure,
-            endpoint: Arc::clone(endpoint),
+            context: Arc::clone(context),
             ends,
-            met: Mutex::default(),
-            reading: Mutex::new(Some(Arc::clone(socket))),
-            outbox: Outbox::new(Arc::clone(socket), sealing),
-            opening: opening.map(Mutex::new),
-            stream_size: AtomicUsize::new(stream_size),
-            headerless: AtomicBool::new(false),
-            life: Mutex::default(),
-            ended: Condvar::new(),
-            dead: AtomicBool::new(false),
-            waker: OnceLock::new(),
-            reader: OnceLock::new(),
-            read_ahead: ReadAhead::default(),
-            received: Received::default(),
+            life,
+            reading,
+            sender,
+            stream_terms,
+            received: Arc::default(),
+            queue: OnceLock::new(),
             queue_len: OnceLock::new(),
+            reader: OnceLock::new(),
             handled: AtomicBool::new(false),
-            slot: Mutex::new(Some(slot)),
+            released: AtomicBool::new(false),
+            on_end: Mutex::new(Some(on_end)),
         })
     }
 
-    /// The socket, for one read; `Err`: the connection was ended.
-    pub(crate) fn reading(&self) -> Result<Arc<TcpStream>, CloseReason> {
-        let socket = lock(&self.reading).clone();
-        socket.ok_or_else(|| self.why_dead())
-    }
-
-    pub(crate) fn rules(&self) -> Rules {
+    fn rules(&self) -> Rules {
         Rules {
             data_type: self.data_type,
             strict: self.strict,
             streaming: self.stream.is_some(),
             lanpeer: self.dialect == Dialect::Lanpeer,
-            max_size: self.endpoint.settings.max_message_size,
+            max_size: self.context.settings.max_message_size,
         }
     }
 
-    #[inline]
-    pub(crate) fn known_stream_size(&self) -> Option<usize> {
-        match self.stream_size.load(Ordering::SeqCst) {
-            0 => None,
-            size => Some(size),
-        }
+    // Sending
+
+    /// Sends a message, or says why not. `burst`: whether it is part of one, where the caller knows.
+    pub fn send(
+        &self,
+        message: Encoded<'_>,
+        wait: Wait,
+        burst: Option<bool>,
+    ) -> Result<(), SendError> {
+        self.sender.send(message, wait, burst)
     }
 
-    pub fn on_reader_thread(&self) -> bool {
-        self.reader.get() == Some(&std::thread::current().id())
+    pub fn sender(&self) -> &Arc<Sender> {
+        &self.sender
     }
 
-    pub(crate) fn is_handled(&self) -> bool {
-        self.handled.load(Ordering::SeqCst)
+    /// Waits until everything accepted so far is handed to the system.
+    pub fn flush(&self) -> Result<(), SendError> {
+        self.sender.drain(None)
+    }
+
+    // Receiving
+
+    /// Has something come that nobody has read?
+    pub fn has_unread(&self) -> bool {
+        self.reading.has_unread()
     }
 
     pub fn set_handled(&self) {
         self.handled.store(true, Ordering::SeqCst);
     }
 
-    #[inline]
-    pub(crate) fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::SeqCst)
+    fn is_handled(&self) -> bool {
+        self.handled.load(Ordering::SeqCst)
     }
 
-    /// Is it dead, or has a close begun?
-    pub(crate) fn is_ending(&self) -> bool {
-        self.is_dead() || self.outbox.closing.load(Ordering::SeqCst)
-    }
-
-    pub fn close_reason(&self) -> Option<CloseReason> {
-        lock(&self.life).reason.clone()
-    }
-
-    /// The reason of a dead connection.
-    pub(crate) fn why_dead(&self) -> CloseReason {
-        self.close_reason().unwrap_or(CloseReason::Aborted)
+    /// Does the current thread read this connection, and so run its handler?
+    pub fn on_reader_thread(&self) -> bool {
+        self.reader.get() == Some(&std::thread::current().id())
     }
 
     /// Whom to wake at the end.
     pub fn set_producer<T: Send + 'static>(&self, producer: &Producer<T>) {
-        let _ = self.waker.set(producer.waker());
-    }
-
-    /// See [`Wake::tick`].
-    pub(crate) fn tick(&self) -> bool {
-        self.waker.get().is_some_and(|waker| waker.tick())
+        let _ = self.queue.set(producer.waker());
     }
 
     /// How to ask for the length of the receive queue, which only the typed handle knows.
@@ -278,39 +232,68 @@ impl Link {
         let _ = self.queue_len.set(Box::new(len));
     }
 
+    // Facts
+
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.life.reason()
+    }
+
     pub fn stats(&self) -> Stats {
-        let (messages_sent, bytes_sent, send_queue_bytes) = self.outbox.numbers();
+        let (messages_sent, bytes_sent, send_queue_bytes) = self.sender.numbers();
+        let (messages_received, bytes_received) = self.received.numbers();
         Stats {
             messages_sent,
             bytes_sent,
-            messages_received: self.received.messages.load(Ordering::Relaxed),
-            bytes_received: self.received.bytes.load(Ordering::Relaxed),
+            messages_received,
+            bytes_received,
             send_queue_bytes,
             receive_queue_messages: self.queue_len.get().map_or(0, |len| len()),
         }
     }
+}
 
-    /// Of two lanpeers, before anything was sent.
-    #[cfg(test)]
-    pub(crate) fn without_threads(socket: TcpStream) -> Arc<Link> {
-        let socket = Arc::new(socket);
-        let ends = crate::net::os::socket::ends(&socket).unwrap();
-        let endpoint = Endpoint::new(Default::default(), ends.0, Box::new(Err));
-        let agreed = Agreement {
-            peer_addr: ends.1,
-            data_type: DataType::Bytes,
-            strict: true,
-            stream: None,
-            dialect: Dialect::Lanpeer,
-            secure: false,
-        };
-        Link::new(
-            &endpoint,
-            &socket,
-            ends,
-            agreed,
-            endpoint.slot().unwrap(),
-            None,
-        )
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::{Bytes, Connection, Peer};
+
+    /// Whatever a connection has left to timers and threads, nothing keeps it when its peer is gone.
+    #[test]
+    fn a_stopped_peer_keeps_nothing_of_its_connections() {
+        let (alice, bob) = (
+            Peer::bind("127.0.0.1:0").unwrap(),
+            Peer::bind("127.0.0.1:0").unwrap(),
+        );
+        let addr = bob.local_addr();
+        let accepting = std::thread::spawn(move || (bob.accept::<Bytes>().unwrap(), bob));
+        let to_bob = alice.connect::<Bytes>(addr).unwrap();
+        let (to_alice, bob) = accepting.join().unwrap();
+        // A burst for the flusher, and a full socket for the writer.
+        for _ in 0..100 {
+            to_bob.send(&[7; 100]).unwrap();
+        }
+        while to_alice.try_send(&[7; 100_000]).is_ok() {}
+        let kept: Vec<Weak<Link>> = [&alice, &bob]
+            .iter()
+            .flat_map(|peer| {
+                peer.endpoint()
+                    .links()
+                    .iter()
+                    .map(Arc::downgrade)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(kept.len(), 2);
+        let _: (Connection<Bytes>, Connection<Bytes>) = (to_bob.clone(), to_alice.clone());
+        drop((to_bob, to_alice));
+        drop((alice, bob));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while kept.iter().any(|link| link.strong_count() > 0) {
+            assert!(Instant::now() < deadline, "something keeps a connection");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }

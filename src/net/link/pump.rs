@@ -1,22 +1,41 @@
-//! Where a connection's messages come from, and the two ways to the program: a thread that feeds the
-//! receive queue, or one that calls the program's handler.
+//! From a connection's socket to its program: a thread that feeds the receive queue, or one that calls
+//! the program's handler.
 
 use std::marker::PhantomData;
 use std::mem::take;
 use std::sync::Arc;
 
+use super::Link;
 use crate::error::CloseReason;
 use crate::format::{DataType, Format, Payload, Reading};
-use crate::net::handshake::{Early, Seen};
-use crate::net::link::Link;
+use crate::net::panics::{let_go, unless_it_panics};
 use crate::net::recv::lease::{Back, Fed, Source, Taken};
 use crate::net::recv::producer::Producer;
-use crate::net::wire::reader::{Need, Next, Reader, run};
+use crate::net::wire::frames::{FrameReader, Need, Next};
+
+/// Runs a connection's reader, on the thread that calls it.
+pub(crate) type Start = Box<dyn FnOnce(Early) + Send>;
+
+/// What the handshake has seen of the connection that follows it.
+pub(crate) struct Early {
+    /// What came behind a header that was ended by a newline.
+    pub bytes: Vec<u8>,
+    /// What else has come.
+    pub seen: Seen,
+}
+
+pub(crate) enum Seen {
+    Nothing,
+    /// The end of input; maybe not the connection's.
+    End,
+    /// The system tells an error once: what a look at the socket met, the reader will not meet.
+    Failure(CloseReason),
+}
 
 /// The connection's socket.
 struct Socket<F: Format> {
     link: Arc<Link>,
-    reader: Reader,
+    frames: FrameReader,
     reading: Reading,
     /// To be told when there is time for it.
     failure: Option<CloseReason>,
@@ -33,7 +52,7 @@ impl<F: Format> Source<F::Item> for Socket<F> {
         let mut once = true;
         let may_wait =
             |need| Ok(wait || (take(&mut once) && need == Need::Some && has_bytes(link)));
-        Ok(match self.reader.next(may_wait)? {
+        Ok(match self.frames.next(may_wait)? {
             Next::Message(data_type, payload) => {
                 Taken::Message(decode::<F>(data_type, self.reading, payload, item)?)
             }
@@ -47,7 +66,7 @@ impl<F: Format> Source<F::Item> for Socket<F> {
         if self.failure.is_some() {
             return None;
         }
-        match self.reader.next(|_| Ok(false)) {
+        match self.frames.next(|_| Ok(false)) {
             Ok(Next::Message(_, payload)) => Some((make(&payload), payload.len())),
             Ok(_) => None,
             Err(reason) => {
@@ -59,6 +78,35 @@ impl<F: Format> Source<F::Item> for Socket<F> {
 
     fn feed(&mut self, producer: &mut Producer<F::Item>) -> Result<Fed, CloseReason> {
         self.check()?;
+        match self.feed_queue(producer) {
+            // The socket of an encrypted connection that nobody holds any more is closed between
+            // two records.
+            Err(CloseReason::Cut)
+                if self.link.is_released()
+                    && !self.frames.is_begun()
+                    && !self.link.has_unread() =>
+            {
+                Ok(Fed::End)
+            }
+            fed => fed,
+        }
+    }
+
+    fn is_begun(&self) -> bool {
+        self.frames.is_begun() || self.link.reading.is_encrypted()
+    }
+
+    fn has_unread(&self) -> bool {
+        self.frames.is_begun() || self.link.has_unread()
+    }
+}
+
+impl<F: Format> Socket<F> {
+    fn check(&mut self) -> Result<(), CloseReason> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn feed_queue(&mut self, producer: &mut Producer<F::Item>) -> Result<Fed, CloseReason> {
         let link = &self.link;
         let ended = self.ended;
         let mut item = None;
@@ -66,7 +114,7 @@ impl<F: Format> Source<F::Item> for Socket<F> {
             if producer.is_abandoned() {
                 return Err(link.discard());
             }
-            let next = self.reader.next(|_| {
+            let next = self.frames.next(|_| {
                 producer.hand_over();
                 if producer.is_abandoned() {
                     return Err(link.discard());
@@ -75,36 +123,18 @@ impl<F: Format> Source<F::Item> for Socket<F> {
             });
             match next? {
                 Next::Message(_, Payload::Borrowed(payload)) if F::PLAIN.is_some() => {
-                    producer.push_plain(link, payload)?;
+                    producer.push_plain(&link.life, payload)?;
                 }
                 Next::Message(data_type, payload) => {
                     let size = decode::<F>(data_type, self.reading, payload, &mut item)?;
                     if let Some(item) = item.take() {
-                        producer.push(link, item, size)?;
+                        producer.push(&link.life, item, size)?;
                     }
                 }
                 Next::End => return Ok(Fed::End),
                 Next::Wait => return Ok(Fed::Awaited),
             }
         }
-    }
-
-    fn is_begun(&self) -> bool {
-        self.reader.is_begun() || self.link.opening.is_some()
-    }
-
-    fn has_unread(&self) -> bool {
-        self.reader.is_begun() || self.link.has_unread()
-    }
-
-    fn watch(&self) -> bool {
-        self.link.endpoint.watchdog.watch(&self.link)
-    }
-}
-
-impl<F: Format> Socket<F> {
-    fn check(&mut self) -> Result<(), CloseReason> {
-        self.failure.take().map_or(Ok(()), Err)
     }
 }
 
@@ -114,7 +144,7 @@ pub(crate) fn run_queue<F: Format>(link: &Arc<Link>, early: Early, producer: Pro
     let mut source: Box<dyn Source<F::Item>> = Box::new(Socket::<F> {
         link: Arc::clone(link),
         ended,
-        reader: Reader::new(Arc::clone(link), early),
+        frames: frames(link, early),
         reading: reading(link),
         failure: None,
         format: PhantomData,
@@ -123,7 +153,7 @@ pub(crate) fn run_queue<F: Format>(link: &Arc<Link>, early: Early, producer: Pro
         loop {
             match source.feed(producer)? {
                 Fed::End => return Ok(()),
-                Fed::Awaited => match producer.lend(link, source) {
+                Fed::Awaited => match producer.lend(&link.life, source) {
                     Back::Source(back) => source = back,
                     Back::End(end) => return end,
                 },
@@ -140,15 +170,15 @@ pub(crate) fn run_handler<F: Format, H>(
     handler: H,
     mut handle: impl FnMut(&mut H, F::Item),
 ) {
-    let mut reader = Reader::new(Arc::clone(link), early);
+    let mut frames = frames(link, early);
     let reading = reading(link);
     run(link, handler, |handler| {
         let mut item = None;
         loop {
-            if link.is_dead() {
-                return Err(link.why_dead());
+            if link.life.is_over() {
+                return Err(link.life.why());
             }
-            match reader.next(|_| Ok(true))? {
+            match frames.next(|_| Ok(true))? {
                 Next::Message(data_type, payload) => {
                     decode::<F>(data_type, reading, payload, &mut item)?;
                     if let Some(item) = item.take() {
@@ -161,22 +191,54 @@ pub(crate) fn run_handler<F: Format, H>(
     });
 }
 
+/// What a thread does that reads a connection: `read` until it ends, and then end it. `way` is where
+/// the messages go.
+fn run<W>(link: &Arc<Link>, mut way: W, read: impl FnOnce(&mut W) -> Result<(), CloseReason>) {
+    let _ = link.reader.set(std::thread::current().id());
+    match unless_it_panics(|| read(&mut way)) {
+        // Dropping the way ends the program's `recv`.
+        Ok(()) => link.finish_reading(|| let_go(way)),
+        Err(reason) => {
+            link.fail_reading(reason);
+            let_go(way);
+        }
+    }
+}
+
+fn frames(link: &Arc<Link>, early: Early) -> FrameReader {
+    if let Seen::Failure(failure) = early.seen {
+        link.life.note_fault(failure);
+    }
+    FrameReader::new(
+        Arc::clone(&link.reading),
+        Arc::clone(&link.stream_terms),
+        Arc::clone(&link.received),
+        link.rules(),
+        link.context.settings.spin,
+        early.bytes,
+    )
+}
+
 fn reading(link: &Link) -> Reading {
     Reading {
         dialect: link.dialect,
-        limits: link.endpoint.settings.pickle,
+        limits: link.context.settings.pickle,
     }
 }
 
 /// May the program read? Not where it could not see whether a read would wait, nor at the end, which
 /// the reader thread is to find.
 fn is_lendable(link: &Link) -> bool {
-    cfg!(unix) && !link.is_ending()
+    cfg!(unix) && !link.life.is_ending()
 }
 
 /// Would one read return at once? A record is more than one.
 fn has_bytes(link: &Link) -> bool {
-    link.opening.is_none() && link.reading().is_ok_and(|socket| link.is_readable(&socket))
+    let reading = &link.reading;
+    !reading.is_encrypted()
+        && reading
+            .socket()
+            .is_ok_and(|socket| reading.is_readable(&socket))
 }
 
 /// Into `item`; says how large it is.

@@ -3,7 +3,9 @@
 pub(crate) mod socket;
 pub(crate) mod spin;
 pub(crate) mod sync;
+pub(crate) mod table;
 pub(crate) mod threads;
+pub(crate) mod timer;
 
 use sync::{Mutex, MutexGuard};
 

@@ -1,58 +1,76 @@
-//! The threads of a peer: each is known from its start to its end, so that `stop` can wait for all.
+//! The threads of one peer: each is known from its start to its end, so that `stop` can wait for all.
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
+#[cfg(test)]
+use std::net::SocketAddrV4;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Instant;
 
-use crate::error::Result;
-use crate::net::endpoint::Endpoint;
-use crate::net::os::lock;
+use super::lock;
 
-#[derive(Default)]
+/// A group of threads, and of calls that count as one while they last.
 pub(crate) struct Threads {
     state: Mutex<State>,
+    /// Signalled when a thread of the group has done its work, or a call is over.
     ended: Condvar,
+    /// The address for which tests refuse threads.
+    #[cfg(test)]
+    peer: SocketAddrV4,
 }
 
 #[derive(Default)]
 struct State {
     running: HashMap<ThreadId, JoinHandle<()>>,
-    /// Calls of the program that are to be over before `stop` returns.
+    /// Calls of the program that are to be over before [`Threads::wait`] returns.
     held: usize,
-    /// The last that ended, for the next one to join: until then its stack is kept.
-    ended: Option<JoinHandle<()>>,
+    /// No further call is held, and every thread that ends is kept to be joined.
+    closed: bool,
+    /// Threads that have done their work and may still be on their way out. While the group is
+    /// open it holds only the last one: a handle that is dropped earlier lets the system free the
+    /// thread by itself.
+    leaving: Vec<JoinHandle<()>>,
 }
 
 thread_local! {
-    /// Which endpoint the current thread works for.
+    /// The group for which the current thread works.
     static WORKS_FOR: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
 }
 
-impl Endpoint {
-    /// Starts a thread that `stop` waits for. Names are cut by Linux at 15 bytes.
+impl Threads {
+    pub fn new(#[cfg(test)] peer: SocketAddrV4) -> Arc<Threads> {
+        Arc::new(Threads {
+            state: Mutex::default(),
+            ended: Condvar::new(),
+            #[cfg(test)]
+            peer,
+        })
+    }
+
+    /// Starts a thread of the group. Linux cuts names at 15 bytes.
     pub fn spawn(
-        self: &Arc<Endpoint>,
+        self: &Arc<Threads>,
         name: String,
         work: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         #[cfg(test)]
-        crate::net::faults::before_thread(self.local_addr, &name)?;
-        let endpoint = Arc::clone(self);
-        let mut threads = lock(&self.threads.state);
+        crate::net::faults::before_thread(self.peer, &name)?;
+        let group = Arc::clone(self);
+        // Under the lock, so that the thread finds its own handle entered when it ends.
+        let mut state = lock(&self.state);
         let handle = std::thread::Builder::new().name(name).spawn(move || {
-            WORKS_FOR.set(Arc::as_ptr(&endpoint).cast());
-            let _ended = Ended(endpoint);
+            WORKS_FOR.set(Arc::as_ptr(&group).cast());
+            let _ended = Ended(group);
             work();
         })?;
-        threads.running.insert(handle.thread().id(), handle);
+        state.running.insert(handle.thread().id(), handle);
         Ok(())
     }
 
     /// Starts a thread that waits for its work.
-    pub(crate) fn spawn_waiting(self: &Arc<Endpoint>, name: String) -> io::Result<Waiting> {
+    pub fn spawn_waiting(self: &Arc<Threads>, name: String) -> io::Result<Waiting> {
         let shared = Arc::new((Mutex::new(Work::Awaited), Condvar::new()));
         let own = Arc::clone(&shared);
         self.spawn(name, move || {
@@ -63,40 +81,69 @@ impl Endpoint {
         Ok(Waiting { shared })
     }
 
-    /// Until this is dropped, `stop` waits as for a thread.
-    pub(crate) fn hold(self: &Arc<Endpoint>) -> Result<Held> {
-        let mut threads = lock(&self.threads.state);
-        self.check_running()?;
-        threads.held += 1;
-        Ok(Held(Arc::clone(self)))
+    /// Counts a call as a thread until the guard is dropped. `None`: the group was closed.
+    pub fn hold(self: &Arc<Threads>) -> Option<Held> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return None;
+        }
+        state.held += 1;
+        Some(Held(Arc::clone(self)))
     }
 
-    pub(crate) fn on_own_thread(&self) -> bool {
-        WORKS_FOR.get() == (self as *const Endpoint).cast()
+    /// No call is held any more. Threads can still be started: what ends needs some.
+    pub fn close(&self) {
+        lock(&self.state).closed = true;
     }
 
-    pub(crate) fn wait_for_threads(&self, deadline: Instant) -> bool {
-        let mut threads = lock(&self.threads.state);
-        while !threads.running.is_empty() || threads.held > 0 {
+    /// Is the current thread one of the group?
+    pub fn is_own(&self) -> bool {
+        WORKS_FOR.get() == (self as *const Threads).cast()
+    }
+
+    /// Waits until no thread works any more and no call is held. `false`: not before the deadline.
+    pub fn wait(&self, deadline: Instant) -> bool {
+        let mut state = lock(&self.state);
+        while !state.running.is_empty() || state.held > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
-            threads = match self.threads.ended.wait_timeout(threads, left) {
+            state = match self.ended.wait_timeout(state, left) {
                 Ok((guard, _)) => guard,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-        let last = threads.ended.take();
-        drop(threads);
-        if let Some(last) = last {
-            let _ = last.join();
-        }
         true
     }
 
-    pub(crate) fn threads_running(&self) -> usize {
-        lock(&self.threads.state).running.len()
+    /// Waits until the threads that have done their work are gone from the system. What they still
+    /// run is the program's: the destructors of its thread-locals. `false`: not before the deadline.
+    pub fn join(&self, deadline: Instant) -> bool {
+        let leaving = std::mem::take(&mut lock(&self.state).leaving);
+        if leaving.is_empty() {
+            return true;
+        }
+        let (done, joined) = crossbeam_channel::bounded(1);
+        // A join has no deadline of its own, so another thread takes the risk.
+        let joiner = std::thread::Builder::new().name("lanpeer-join".to_owned());
+        let joiner = joiner.spawn(move || {
+            for thread in leaving {
+                let _ = thread.join();
+            }
+            let _ = done.send(());
+        });
+        match joiner {
+            Ok(joiner) if joined.recv_deadline(deadline).is_ok() => joiner.join().is_ok(),
+            Ok(_) => false,
+            // Without a thread for it they are left to the system.
+            Err(_) => true,
+        }
+    }
+
+    /// How many have not done their work yet.
+    pub fn running(&self) -> usize {
+        lock(&self.state).running.len()
     }
 }
 
@@ -143,29 +190,90 @@ fn wait_for_work(shared: Arc<(Mutex<Work>, Condvar)>) -> Option<Box<dyn FnOnce()
     }
 }
 
-/// Marks the end of a thread, also of one that panics.
-struct Ended(Arc<Endpoint>);
+/// Marks the end of a thread's work, also where it panics.
+struct Ended(Arc<Threads>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
         let before = {
-            let mut threads = lock(&self.0.threads.state);
-            let own = threads.running.remove(&std::thread::current().id());
-            std::mem::replace(&mut threads.ended, own)
+            let mut state = lock(&self.0.state);
+            let own = state.running.remove(&std::thread::current().id());
+            let before = match state.closed {
+                true => Vec::new(),
+                false => std::mem::take(&mut state.leaving),
+            };
+            state.leaving.extend(own);
+            before
         };
-        self.0.threads.ended.notify_all();
-        if let Some(before) = before {
-            let _ = before.join();
-        }
+        self.0.ended.notify_all();
+        // Without the lock: each drop is a call of the system.
+        drop(before);
     }
 }
 
-/// See [`Endpoint::hold`].
-pub(crate) struct Held(Arc<Endpoint>);
+/// See [`Threads::hold`].
+pub(crate) struct Held(Arc<Threads>);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        lock(&self.0.threads.state).held -= 1;
-        self.0.threads.ended.notify_all();
+        lock(&self.0.state).held -= 1;
+        self.0.ended.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn group() -> Arc<Threads> {
+        Threads::new("127.0.0.1:1".parse().unwrap())
+    }
+
+    #[test]
+    fn a_thread_is_waited_for_and_joined() {
+        let threads = group();
+        let (go, wait) = crossbeam_channel::bounded::<()>(0);
+        let work = move || {
+            let _ = wait.recv();
+        };
+        threads.spawn("lanpeer-test".to_owned(), work).unwrap();
+        assert_eq!(threads.running(), 1);
+        assert!(!threads.wait(Instant::now()));
+        drop(go);
+        threads.close();
+        assert!(threads.wait(Instant::now() + SOON));
+        assert!(threads.join(Instant::now() + SOON));
+        assert!(threads.hold().is_none());
+    }
+
+    /// Its work is done, and what it does afterwards is the program's.
+    #[test]
+    fn a_slow_destructor_of_a_thread_local_delays_nobody_beyond_the_deadline() {
+        struct Slow(Arc<AtomicBool>, crossbeam_channel::Receiver<()>);
+        impl Drop for Slow {
+            fn drop(&mut self) {
+                let _ = self.1.recv_timeout(SOON);
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        thread_local! {
+            static KEPT: std::cell::RefCell<Option<Slow>> = const { std::cell::RefCell::new(None) };
+        }
+        let threads = group();
+        threads.close();
+        let gone = Arc::new(AtomicBool::new(false));
+        let (go, wait) = crossbeam_channel::bounded::<()>(0);
+        let slow = Slow(Arc::clone(&gone), wait);
+        let work = move || KEPT.with(|kept| drop(kept.replace(Some(slow))));
+        threads.spawn("lanpeer-test".to_owned(), work).unwrap();
+        assert!(threads.wait(Instant::now() + SOON));
+        assert!(!threads.join(Instant::now() + Duration::from_millis(1)));
+        assert!(!gone.load(Ordering::SeqCst));
+        drop(go);
     }
 }

@@ -11,21 +11,22 @@
 
 use std::mem::{swap, take};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 
+use crate::net::burst;
+use crate::net::context::Context;
 use crate::net::os::lock;
 use crate::net::os::spin::Spin;
 use crate::net::os::sync::{
     AtomicBool, AtomicUsize, Condvar, Instant, Mutex, MutexGuard, OnceLock, Ordering, Receiver,
 };
+use crate::net::os::timer::Task;
+use crate::net::panics::unless_it_panics;
 use crate::net::recv::batch::{Amount, Batch, Make};
-use crate::net::recv::lease::{Awaiting, Lease, Source, Taken};
+use crate::net::recv::lease::{Awaiting, Lease, Returned, Source, TICK, Taken};
 use crate::net::recv::producer::Producer;
 use crate::net::recv::select::{KillSwitch, SelectProducer, open};
-use crate::net::send::sender::Burst;
-use crate::net::wire::reader::unless_it_panics;
 
 /// The program's end of the queue.
 pub(crate) struct Consumer<T> {
@@ -35,6 +36,7 @@ pub(crate) struct Consumer<T> {
 
 /// Both locks at once are taken in the order of the fields.
 pub(crate) struct Shared<T> {
+    context: Arc<Context>,
     pub limit: Amount,
     pub make: Make<T>,
     /// What the program takes from.
@@ -77,13 +79,14 @@ pub(crate) struct Arrived<T> {
 }
 
 /// A queue of at most so many messages and bytes, or one larger message.
-pub(crate) fn inbox<T: Send + 'static>(
+pub(crate) fn receive_queue<T: Send + 'static>(
     messages: usize,
     bytes: usize,
     make: Make<T>,
-    spin: Duration,
+    context: &Arc<Context>,
 ) -> (Producer<T>, Consumer<T>) {
     let shared = Arc::new(Shared {
+        context: Arc::clone(context),
         limit: Amount { messages, bytes },
         make,
         taking: Mutex::new(Taking {
@@ -101,7 +104,7 @@ pub(crate) fn inbox<T: Send + 'static>(
         }),
         handed_over: AtomicUsize::new(0),
         awaiting: Awaiting::default(),
-        spin: Spin::new(spin),
+        spin: Spin::new(context.settings.spin),
         room: Condvar::new(),
         news: Condvar::new(),
         abandoned: AtomicBool::new(false),
@@ -180,7 +183,7 @@ impl<T: Send + 'static> Consumer<T> {
                 awaits = Some(self.shared.awaiting.count(deadline.is_none()));
                 continue;
             }
-            Burst::end();
+            burst::end();
             if !spun && self.shared.spin.is_on() {
                 spun = true;
                 drop(arrived);
@@ -275,12 +278,12 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// The program reads for itself: puts the next message into `item`, if there is one.
-    fn read(&self, mut source: Box<dyn Source<T>>, read: Read, item: &mut Option<T>) {
+    fn read(self: &Arc<Self>, mut source: Box<dyn Source<T>>, read: Read, item: &mut Option<T>) {
         let taken = unless_it_panics(|| source.take(read == Read::Wait, item));
         let wanted = item.is_none() && (read == Read::AndLeave || source.is_begun());
         let mut taking = lock(&self.taking);
         let lease = &mut taking.lease;
-        let mut wake = match taken {
+        let Returned { mut wake, watch } = match taken {
             Ok(Taken::Message(size)) => lease.put_back(source, size),
             Ok(Taken::Nothing) => lease.put_back(source, 0),
             Ok(Taken::End) => lease.finish(Ok(())),
@@ -291,9 +294,18 @@ impl<T: Send + 'static> Shared<T> {
             wake |= lease.recall();
         }
         drop(taking);
+        if watch {
+            self.watch();
+        }
         if wake {
             self.room.notify_one();
         }
+    }
+
+    /// Has the watchdog look again and again how the program comes along that reads for itself.
+    pub fn watch(self: &Arc<Self>) {
+        let task = Arc::clone(self) as Arc<dyn Task>;
+        self.context.watch(Instant::now() + TICK, task);
     }
 
     fn select(&self) -> Receiver<T> {
@@ -342,12 +354,12 @@ pub(crate) trait Wake: Send + Sync {
     /// The reader thread is to read for itself, if it does not.
     fn recall(&self);
 
-    /// A reader that waits for room looks again whether its connection is dead.
+    /// A reader that waits for room looks again whether its connection is over.
     fn wake(&self);
 
-    /// For the watchdog: does the program read for itself, and does it come back? Says whether to look
-    /// again.
-    fn tick(&self) -> bool;
+    /// The connection of a handler is over: its queue has had no messages, and ends without the
+    /// reader thread, which may be in the handler for long.
+    fn end(&self);
 }
 
 impl<T: Send> Wake for Shared<T> {
@@ -363,41 +375,51 @@ impl<T: Send> Wake for Shared<T> {
         self.room.notify_one();
     }
 
-    fn tick(&self) -> bool {
+    fn end(&self) {
+        let mut arrived = lock(&self.arrived);
+        arrived.ended = true;
+        let channel = arrived.channel.take();
+        self.handed_over.fetch_add(1, Ordering::Release);
+        drop(arrived);
+        self.news.notify_all();
+        drop(channel);
+    }
+}
+
+/// Does the program that reads for itself come back?
+impl<T: Send> Task for Shared<T> {
+    fn run(&self, now: Instant) -> Option<Instant> {
         let seen = lock(&self.taking).lease.tick();
         if seen.wake {
             self.room.notify_one();
         }
-        seen.goes_on
+        seen.goes_on.then(|| now + TICK)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
-
     use super::*;
-    use crate::net::link::Link;
+    use crate::net::life::Life;
 
     const BURST: usize = 20_000;
     /// What each of the three batches may keep.
     const KEPT: usize = 300 << 10;
 
     struct Queue {
-        link: Arc<Link>,
+        life: Life,
         producer: Producer<Vec<u8>>,
         inbox: Consumer<Vec<u8>>,
     }
 
     impl Queue {
         fn new() -> Queue {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let addr = listener.local_addr().unwrap();
-            let link = Link::without_threads(TcpStream::connect(addr).unwrap());
+            let addr = "127.0.0.1:1".parse().unwrap();
+            let context = Arc::new(Context::new(Default::default(), addr));
             let make: fn(&[u8]) -> Vec<u8> = <[u8]>::to_vec;
-            let (producer, inbox) = inbox(usize::MAX, usize::MAX, Some(make), Duration::ZERO);
+            let (producer, inbox) = receive_queue(usize::MAX, usize::MAX, Some(make), &context);
             Queue {
-                link,
+                life: Life::default(),
                 producer,
                 inbox,
             }
@@ -405,7 +427,7 @@ mod tests {
 
         fn push(&mut self, count: usize) {
             for _ in 0..count {
-                self.producer.push_plain(&self.link, &[7; 100]).unwrap();
+                self.producer.push_plain(&self.life, &[7; 100]).unwrap();
             }
             self.producer.hand_over();
         }

@@ -42,9 +42,6 @@ pub(crate) trait Source<T>: Send {
 
     /// Has more come than was taken?
     fn has_unread(&self) -> bool;
-
-    /// Has the watchdog look at the lease, again and again. `false`: there is no such thread.
-    fn watch(&self) -> bool;
 }
 
 pub(crate) enum Taken {
@@ -99,6 +96,14 @@ pub(crate) enum Back<T> {
     End(Result<(), CloseReason>),
 }
 
+/// What is to be done when the program has put the source back.
+pub(crate) struct Returned {
+    /// The reader thread is to be woken.
+    pub wake: bool,
+    /// The watchdog is to be told to come.
+    pub watch: bool,
+}
+
 /// What came of a look of the watchdog.
 pub(crate) struct Seen {
     /// The reader thread is to be woken.
@@ -110,18 +115,14 @@ pub(crate) struct Seen {
 impl<T> Lease<T> {
     // The reader thread
 
-    /// `Err`: nobody would notice that the program does not come.
-    pub fn lend(&mut self, source: Box<dyn Source<T>>) -> Result<(), Box<dyn Source<T>>> {
-        if !self.watched && !source.watch() {
-            return Err(source);
-        }
-        self.watched = true;
+    /// Says whether the watchdog is to be told to come.
+    pub fn lend(&mut self, source: Box<dyn Source<T>>) -> bool {
         self.lent = true;
         self.source = Some(source);
         self.note(0);
         self.behind = false;
         self.recalled = false;
-        Ok(())
+        !std::mem::replace(&mut self.watched, true)
     }
 
     /// `over`: the program is not to read any more. `None`: it is to wait until it is woken.
@@ -175,21 +176,22 @@ impl<T> Lease<T> {
         self.taken = self.taken + Amount::one(size);
     }
 
-    /// Says whether the reader thread is to be woken.
-    pub fn put_back(&mut self, source: Box<dyn Source<T>>, size: usize) -> bool {
-        if !self.watched && !self.recalled {
-            self.watched = source.watch();
-            self.recalled = !self.watched;
-        }
+    pub fn put_back(&mut self, source: Box<dyn Source<T>>, size: usize) -> Returned {
         self.source = Some(source);
         self.note(size);
-        self.recalled
+        Returned {
+            wake: self.recalled,
+            watch: !self.recalled && !std::mem::replace(&mut self.watched, true),
+        }
     }
 
-    /// The same: yes.
-    pub fn finish(&mut self, end: Result<(), CloseReason>) -> bool {
+    /// The program has found the end in place of a message.
+    pub fn finish(&mut self, end: Result<(), CloseReason>) -> Returned {
         self.end = Some(end);
-        true
+        Returned {
+            wake: true,
+            watch: false,
+        }
     }
 
     /// The reader thread is to read. Says whether it is to be woken.

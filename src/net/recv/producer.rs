@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::CloseReason;
-use crate::net::link::Link;
+use crate::net::life::Life;
 use crate::net::os::lock;
 use crate::net::os::sync::{Instant, Ordering};
 use crate::net::recv::batch::{Amount, Batch};
@@ -45,8 +45,6 @@ pub(crate) struct Producer<T> {
     channel: Option<SelectProducer<T>>,
     /// Nobody can receive any more.
     abandoned: bool,
-    /// There is no thread to notice when the program does not come back with the source.
-    unlendable: bool,
 }
 
 impl<T: Send + 'static> Producer<T> {
@@ -59,7 +57,6 @@ impl<T: Send + 'static> Producer<T> {
             waiting: Amount::default(),
             channel: None,
             abandoned: false,
-            unlendable: false,
         }
     }
 
@@ -74,13 +71,13 @@ impl<T: Send + 'static> Producer<T> {
     }
 
     /// Waits for room, then passes `item` on. `Err`: the connection was ended meanwhile.
-    pub fn push(&mut self, link: &Link, item: T, size: usize) -> Result<(), CloseReason> {
+    pub fn push(&mut self, life: &Life, item: T, size: usize) -> Result<(), CloseReason> {
         let size = size + size_of::<T>();
         if self.channel.is_none() {
-            self.make_room(link, size)?;
+            self.make_room(life, size)?;
         }
         if let Some(channel) = &mut self.channel {
-            self.abandoned = !channel.push(link, &self.shared.abandoned, item, size)?;
+            self.abandoned = !channel.push(life, &self.shared.abandoned, item, size)?;
         } else if !self.abandoned {
             self.fresh.push(item, size);
             self.note(size);
@@ -89,14 +86,14 @@ impl<T: Send + 'static> Producer<T> {
     }
 
     /// The same for a payload that needs no decoding.
-    pub fn push_plain(&mut self, link: &Link, payload: &[u8]) -> Result<(), CloseReason> {
+    pub fn push_plain(&mut self, life: &Life, payload: &[u8]) -> Result<(), CloseReason> {
         let size = payload.len() + size_of::<T>();
         if payload.len() <= SMALL && self.channel.is_none() {
-            self.make_room(link, size)?;
+            self.make_room(life, size)?;
         }
         if payload.len() > SMALL || self.channel.is_some() {
             return match self.shared.make {
-                Some(make) => self.push(link, make(payload), payload.len()),
+                Some(make) => self.push(life, make(payload), payload.len()),
                 None => Ok(()),
             };
         }
@@ -161,11 +158,11 @@ impl<T: Send + 'static> Producer<T> {
 
     /// Does the program wait, by one thread that may as well read for itself?
     pub fn is_awaited(&self) -> bool {
-        self.channel.is_none() && !self.unlendable && self.shared.awaiting.is_one_patient()
+        self.channel.is_none() && self.shared.awaiting.is_one_patient()
     }
 
     /// Nothing is left to be decoded: leaves the source to the program until it is wanted back.
-    pub fn lend(&mut self, link: &Link, source: Box<dyn Source<T>>) -> Back<T> {
+    pub fn lend(&mut self, life: &Life, source: Box<dyn Source<T>>) -> Back<T> {
         let shared = Arc::clone(&self.shared);
         let mut taking = lock(&shared.taking);
         let mut arrived = lock(&shared.arrived);
@@ -174,7 +171,6 @@ impl<T: Send + 'static> Producer<T> {
             return Back::Source(source);
         }
         if shared.is_abandoned() {
-            self.abandoned = true;
             return Back::Source(source);
         }
         // Whoever finds the source has no other place to look.
@@ -184,14 +180,12 @@ impl<T: Send + 'static> Producer<T> {
         self.waiting = arrived.before;
         shared.handed_over.fetch_add(1, Ordering::Release);
         drop(arrived);
-        let lent = taking.lease.lend(source);
-        shared.news.notify_all();
-        if let Err(source) = lent {
-            self.unlendable = true;
-            return Back::Source(source);
+        if taking.lease.lend(source) {
+            shared.watch();
         }
+        shared.news.notify_all();
         loop {
-            let over = link.is_ending() || shared.is_abandoned();
+            let over = life.is_ending() || shared.is_abandoned();
             if let Some(back) = taking.lease.look(over) {
                 return back;
             }
@@ -201,7 +195,7 @@ impl<T: Send + 'static> Producer<T> {
 
     /// Waits until the queue has room for a message of `size` bytes, unless that may be abandoned
     /// or is a channel by now.
-    fn make_room(&mut self, link: &Link, size: usize) -> Result<(), CloseReason> {
+    fn make_room(&mut self, life: &Life, size: usize) -> Result<(), CloseReason> {
         let limit = self.shared.limit;
         let fits = |all: Amount| {
             all.messages == 0
@@ -224,8 +218,8 @@ impl<T: Send + 'static> Producer<T> {
                 self.abandoned = true;
                 break;
             }
-            if link.is_dead() {
-                return Err(link.why_dead());
+            if life.is_over() {
+                return Err(life.why());
             }
             taking.batch.append(&mut arrived.batch);
             let amount = taking.batch.amount();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::error::CloseReason;
-use crate::net::link::Link;
+use crate::net::life::Life;
 use crate::net::os::sync::{AtomicBool, Ordering, Receiver, Sender, bounded, select};
 
 const LOOK_MIN: Duration = Duration::from_millis(1);
@@ -55,7 +55,7 @@ impl<T> SelectProducer<T> {
     /// the connection was ended.
     pub fn push(
         &mut self,
-        link: &Link,
+        life: &Life,
         abandoned: &AtomicBool,
         item: T,
         size: usize,
@@ -73,20 +73,20 @@ impl<T> SelectProducer<T> {
                 return Ok(false);
             }
             // Killed before this channel was made, nobody dropped its kill switch.
-            if link.is_dead() {
-                return Err(link.why_dead());
+            if life.is_over() {
+                return Err(life.why());
             }
             match self.killed.recv_timeout(pause) {
-                Err(RecvTimeoutError::Disconnected) => return Err(link.why_dead()),
+                Err(RecvTimeoutError::Disconnected) => return Err(life.why()),
                 _ => pause = (pause * 2).min(LOOK_MAX),
             }
         }
-        if link.is_dead() {
-            return Err(link.why_dead());
+        if life.is_over() {
+            return Err(life.why());
         }
         let sent = select! {
             send(self.sender, item) -> sent => sent.is_ok(),
-            recv(self.killed) -> _ => return Err(link.why_dead()),
+            recv(self.killed) -> _ => return Err(life.why()),
         };
         self.note(size);
         Ok(sent)

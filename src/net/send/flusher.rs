@@ -1,184 +1,100 @@
-//! The thread that writes what bursts have gathered when their senders go quiet. One per peer, however
-//! many connections it has: started when it is first needed, asleep while there is no burst.
-//!
-//! It writes at once when a burst begins. From then on it looks every [`TICK`]: what has gathered on
-//! a connection is written when nothing has come since the last look, or when it gets old. So a burst
-//! over many connections costs its sender no wake-ups, and few writes.
+//! The tasks of the timers that serve a sender: writing what a burst has gathered, giving its memory
+//! back, and letting a held-back sender go.
 
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::net::endpoint::Endpoint;
-use crate::net::link::Link;
+use super::Sender;
+use super::gathering::TICK;
+use super::queue::SendQueue;
+use super::turn::Turn;
 use crate::net::os::lock;
-use crate::net::os::sync::{Condvar, Instant, Mutex};
+use crate::net::os::sync::{Instant, MutexGuard};
+use crate::net::os::timer::Task;
+use crate::net::wire::write_half::Patience;
 
-/// Systems make about twice that of it.
-const TICK: Duration = Duration::from_micros(50);
+/// The memory of a burst is given back so long after its end.
+const TRIM_AFTER: Duration = Duration::from_secs(1);
 
-/// In a burst that goes on, nothing waits much longer.
-const OLD: Duration = Duration::from_micros(500);
-
-/// What a full socket did not take is tried again after this time.
-const TRY_AGAIN: Duration = Duration::from_millis(5);
-
-/// Without a burst the thread ends after this time.
-const RETIRE: Duration = Duration::from_secs(1);
-
-#[derive(Default)]
-pub(crate) struct Flusher {
-    state: Mutex<State>,
-    wake: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    /// Connections on which something has gathered.
-    due: Vec<Arc<Link>>,
-    running: bool,
-    /// It waits for the next burst.
-    parked: bool,
-    /// Full sockets without a thread that waits for them.
-    full: Vec<Arc<Link>>,
-    stopped: bool,
-}
-
-/// A connection in a burst, as it was seen last.
-struct Burst {
-    link: Arc<Link>,
-    /// `None`: it has just begun.
-    seen: Option<Numbers>,
-    /// When it was last written, or first seen.
-    since: Instant,
-}
-
-/// How many messages were accepted for a connection, and how often what gathered was written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Numbers {
-    pub messages: u64,
-    pub writes: u64,
-}
-
-impl Burst {
-    /// Says whether the burst goes on.
-    fn look(&mut self, now: Instant, grown: &mut Vec<Weak<Link>>) -> bool {
-        let old = now.duration_since(self.since) >= OLD;
-        let (numbers, first) = self.link.flush_listed(self.seen, old);
-        if first {
-            if grown.len() == grown.capacity() {
-                grown.retain(|link| link.strong_count() > 0);
-            }
-            grown.push(Arc::downgrade(&self.link));
+impl Sender {
+    /// A burst has begun: the flusher is to write what it gathers. Where the system has no thread
+    /// for the flusher, the watchdog does.
+    pub(super) fn tell_flusher(self: &Arc<Sender>, mut queue: MutexGuard<'_, SendQueue>) {
+        queue.gathering.begin();
+        drop(queue);
+        let context = &self.context;
+        let now = Instant::now();
+        let task = Arc::new(Flush(Arc::clone(self)));
+        let flusher = context.flusher.schedule(&context.threads, now, task);
+        if flusher.is_err() {
+            context.watch(now, Arc::new(Flush(Arc::clone(self))));
         }
-        if self.seen.is_none_or(|seen| seen.writes != numbers.writes) {
-            self.since = now;
-        }
-        let goes_on = self
-            .seen
-            .is_none_or(|seen| seen.messages != numbers.messages);
-        self.seen = Some(numbers);
-        goes_on
+    }
+
+    /// Nothing is written before this time.
+    pub(super) fn release_later(self: &Arc<Sender>, at: Instant) {
+        self.context
+            .watch(at, Arc::new(Release(Arc::downgrade(self))));
     }
 }
 
-impl Flusher {
-    /// `false`: there is no such thread to be had.
-    pub fn add(&self, link: &Arc<Link>) -> bool {
-        let mut state = lock(&self.state);
-        if state.stopped {
-            return false;
-        }
-        if !state.running {
-            let endpoint = Arc::clone(&link.endpoint);
-            let run = move || run(&endpoint);
-            if link
-                .endpoint
-                .spawn("lanpeer-flush".to_owned(), run)
-                .is_err()
-            {
-                return false;
-            }
-            state.running = true;
-        }
-        state.due.push(Arc::clone(link));
-        if state.parked {
-            state.parked = false;
-            drop(state);
-            self.wake.notify_one();
-        }
-        true
-    }
+/// A look at a burst; see [`Gathering`](super::gathering::Gathering).
+struct Flush(Arc<Sender>);
 
-    /// For a full socket without a thread that waits for it. `false`: there is no flusher now.
-    pub fn try_again(&self, link: &Arc<Link>) -> bool {
-        let mut state = lock(&self.state);
-        if state.stopped || !state.running {
-            return false;
+impl Task for Flush {
+    fn run(&self, now: Instant) -> Option<Instant> {
+        let sender = &self.0;
+        let mut queue = lock(&sender.queue);
+        let (messages, _) = queue.numbers();
+        let look = queue.gathering.look(now, messages);
+        let trim = !look.goes_on && queue.gathering.is_to_be_trimmed();
+        if look.write && !queue.is_held() && queue.has_work() {
+            Turn::take(sender, queue).write(Patience::None);
+        } else {
+            drop(queue);
         }
-        state.full.push(Arc::clone(link));
-        if state.parked {
-            state.parked = false;
-            drop(state);
-            self.wake.notify_one();
+        if trim {
+            let at = now + TRIM_AFTER;
+            sender
+                .context
+                .watch(at, Arc::new(Trim(Arc::downgrade(sender))));
         }
-        true
-    }
-
-    pub fn stop(&self) {
-        let mut state = lock(&self.state);
-        state.stopped = true;
-        self.wake.notify_one();
+        look.goes_on.then(|| now + TICK)
     }
 }
 
-fn run(endpoint: &Arc<Endpoint>) {
-    let flusher = &endpoint.flusher;
-    let mut bursts: Vec<Burst> = Vec::new();
-    // Whose buffers have grown.
-    let mut grown: Vec<Weak<Link>> = Vec::new();
-    let mut tried = Instant::now();
-    let mut state = lock(&flusher.state);
-    loop {
-        if !state.full.is_empty() && Instant::now().duration_since(tried) >= TRY_AGAIN {
-            let State { due, full, .. } = &mut *state;
-            due.append(full);
-            tried = Instant::now();
+/// Gives the memory of past bursts back.
+struct Trim(Weak<Sender>);
+
+impl Task for Trim {
+    fn run(&self, now: Instant) -> Option<Instant> {
+        let sender = self.0.upgrade()?;
+        let mut queue = lock(&sender.queue);
+        if queue.is_gone() {
+            return None;
         }
-        if !state.due.is_empty() || !bursts.is_empty() {
-            let due = std::mem::take(&mut state.due);
-            drop(state);
-            let now = Instant::now();
-            bursts.extend(due.into_iter().map(|link| Burst {
-                link,
-                seen: None,
-                since: now,
-            }));
-            bursts.retain_mut(|burst| burst.look(now, &mut grown));
-            state = lock(&flusher.state);
+        if queue.gathering.is_on() {
+            return Some(now + TRIM_AFTER);
         }
-        let parked = bursts.is_empty() && state.due.is_empty();
-        let idle = parked && state.full.is_empty();
-        if state.stopped && idle {
-            state.running = false;
-            return;
+        queue.gathering.trimmed();
+        queue.trim();
+        None
+    }
+}
+
+/// Lets a sender write that was held back.
+struct Release(Weak<Sender>);
+
+impl Task for Release {
+    fn run(&self, _: Instant) -> Option<Instant> {
+        let sender = self.0.upgrade()?;
+        let mut queue = lock(&sender.queue);
+        queue.release();
+        if queue.has_work() {
+            Turn::take(&sender, queue).write(Patience::None);
+        } else {
+            sender.continue_writing(queue);
         }
-        state.parked = parked;
-        let time = match () {
-            () if idle => RETIRE,
-            () if parked => TRY_AGAIN,
-            () => TICK,
-        };
-        let waited = flusher.wake.wait_timeout(state, time);
-        let timeout;
-        (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.parked = false;
-        if idle && timeout.timed_out() && state.due.is_empty() && state.full.is_empty() {
-            state.running = false;
-            drop(state);
-            for link in grown.iter().filter_map(Weak::upgrade) {
-                link.trim_queue();
-            }
-            return;
-        }
+        None
     }
 }

@@ -1,278 +1,406 @@
-//! The send queue of a connection, and who may write to its socket.
+//! The send queue of a connection as a machine: what has been accepted and is not yet written, who
+//! may write, and who waits for room. It owns no lock, no thread and no clock.
 
 use std::collections::VecDeque;
-use std::io;
-use std::net::Shutdown;
-use std::sync::Arc;
+use std::mem::{replace, take};
 
-use crate::error::CloseReason;
-use crate::format::{DataType, Dialect};
-use crate::net::os::lock;
-use crate::net::os::socket::write_now;
-use crate::net::os::sync::{AtomicBool, Condvar, Instant, Mutex, MutexGuard, Ordering, TcpStream};
-use crate::net::wire::record::RecordWriter;
-use crate::proto::header::HEADER_LEN;
+use crate::error::{CloseReason, SendError};
+use crate::format::DataType;
+use crate::net::wire::write_half::WriteHalf;
+use crate::proto::header::{HEADER_LEN, data_header};
 
-pub(crate) struct Outbox {
-    pub queue: Mutex<Queue>,
-    /// A close or a kill has come: a message that is being written waits for nothing more.
-    pub closing: AtomicBool,
-    /// Signalled when bytes have left the queue, or it has ended.
-    pub room: Condvar,
-    /// Signalled when the writer thread has something to do.
-    pub work: Condvar,
-}
+use super::gathering::Gathering;
 
-pub(crate) struct Queue {
-    /// Taken away at the end.
-    pub socket: Option<Arc<TcpStream>>,
+/// From this payload size on the caller writes the message itself, without a copy.
+pub(super) const LARGE: usize = 64 << 10;
+
+/// So many bytes of a burst make a write of their own.
+pub(super) const GATHERED: usize = 128 << 10;
+
+/// Buffers above this size are given back after a burst.
+const KEEP: usize = 4 << 10;
+
+pub(super) struct SendQueue {
+    /// The most bytes that may wait. A message larger than that waits alone.
+    limit: usize,
     /// Whole messages, to be written next; after a partial write, the rest of one first.
-    pub pending: Vec<u8>,
-    /// An empty buffer that changes places with `pending`.
-    pub spare: Vec<u8>,
-    /// The flusher will look at `pending`, or its list is just being told.
-    pub listed: bool,
-    /// The flusher will give the buffers' memory back.
-    pub grown: bool,
-    /// Of an encrypted connection; the holder of `busy` takes it along.
-    pub sealing: Option<RecordWriter>,
-    /// Bytes that the holder of `busy` is writing.
-    pub in_flight: usize,
-    /// Someone writes to the socket without holding the lock.
-    pub busy: bool,
-    /// There is a writer thread.
-    pub writer: bool,
-    /// It waits for work.
-    pub parked: bool,
-    /// Threads that wait for room, in the order in which they came.
-    pub line: VecDeque<u64>,
-    pub next_ticket: u64,
-    /// Threads that wait at `room`, for whatever reason.
+    pending: Vec<u8>,
+    /// An empty buffer that changes places with `pending`, so that a burst needs no new memory.
+    spare: Vec<u8>,
+    half: Half,
+    pub writer: Writer,
+    /// Nothing is written before the other side can be expected to listen.
+    held_back: bool,
+    pub gathering: Gathering,
+    /// The thread that writes out what it has gathered here if it ends before anyone else does.
+    pub gatherer: usize,
+    line: VecDeque<Place>,
+    places: u64,
+    /// Threads that wait for room, or for the queue to be empty.
     pub waiters: usize,
-    /// No more messages are accepted, for this reason.
-    pub closed: Option<CloseReason>,
-    /// Nobody waits for the close that has begun: what no thread can write ends the connection.
-    pub deserted: bool,
-    /// What a write met.
-    pub failure: Option<CloseReason>,
-    pub fin: Fin,
+    closed: Option<CloseReason>,
+    fin: Fin,
     /// The last DATA header: equal sizes are common.
-    pub header: [u8; HEADER_LEN],
-    pub header_of: Option<(usize, DataType)>,
-    pub messages: u64,
-    pub bytes: u64,
-    /// How often what had gathered was written.
-    pub writes: u64,
+    header: [u8; HEADER_LEN],
+    header_of: Option<(usize, DataType)>,
+    messages: u64,
+    bytes: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fin {
-    /// The end is to be a reset.
-    Never,
+/// The writing half of the socket. There is one, and who owns it has the turn.
+enum Half {
+    Here(WriteHalf),
+    /// A thread writes, without the lock, and looks at the queue when it has written. So many bytes
+    /// are with it.
+    Out {
+        in_flight: usize,
+    },
+    /// The connection is over.
+    Gone,
+}
+
+/// Who waits for a socket that is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writer {
+    /// Nobody.
+    None,
+    /// The writer thread, which looks at the queue before it parks.
+    Awake,
+    /// The writer thread, which waits for work.
+    Parked,
+    /// The watchdog tries again and again: the system has no thread.
+    Watchdog,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fin {
+    /// None is due: the connection is open, or ends otherwise.
     No,
     WhenEmpty,
     Sent,
 }
 
-impl Queue {
-    pub fn used(&self) -> usize {
-        self.pending.len() + self.in_flight + self.sealed()
-    }
+/// A place in the line of those who wait for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(u64);
 
-    /// Bytes that are sealed and not yet written: the socket is full.
-    pub fn sealed(&self) -> usize {
-        self.sealing.as_ref().map_or(0, RecordWriter::left)
-    }
-
-    /// Someone writes, and looks at `pending` afterwards.
-    pub fn is_held(&self) -> bool {
-        self.busy || (self.writer && !self.parked)
-    }
-
-    pub fn is_idle(&self) -> bool {
-        !self.busy && !self.has_work()
-    }
-
-    /// Is there something to be written?
-    pub fn has_work(&self) -> bool {
-        !self.pending.is_empty() || self.sealed() > 0
-    }
-
-    /// Nobody will write what is pending: no thread was to be had.
-    pub fn is_left(&self) -> bool {
-        !self.is_held() && !self.listed && self.has_work() && self.socket.is_some()
-    }
-
-    fn drop_all(&mut self) {
-        self.pending = Vec::new();
-        if let Some(sealing) = &mut self.sealing {
-            sealing.clear();
-        }
-    }
-
-    /// A message of this size was counted, and not accepted after all.
-    pub fn take_back(&mut self, size: usize) {
-        self.messages -= 1;
-        self.bytes -= size as u64;
-    }
+/// What becomes of a message that is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// Nothing waits before it: the caller writes it, and what the socket does not take is queued.
+    WriteNow,
+    /// The same, from where the message lies: it is large.
+    WriteFromWhereItLies,
+    /// It goes into the queue; then this is to be done.
+    Queue,
 }
 
-impl Outbox {
-    pub fn new(socket: Arc<TcpStream>, sealing: Option<RecordWriter>) -> Outbox {
-        let queue = Queue {
-            socket: Some(socket),
+/// Who sees to what waits in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Someone does already, or nothing waits.
+    Nothing,
+    /// The caller writes what has gathered: it is much.
+    WriteGathered,
+    /// The flusher is to be told of the burst.
+    TellFlusher,
+    /// The writer is to wait for the socket, or for the end.
+    WakeWriter,
+}
+
+/// What has become of the FIN that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// None is due now.
+    Nothing,
+    /// Everything is written: FIN is to be sent.
+    Fin,
+}
+
+impl SendQueue {
+    pub fn new(half: WriteHalf, limit: usize, held_back: bool) -> SendQueue {
+        SendQueue {
+            limit,
             pending: Vec::new(),
             spare: Vec::new(),
-            listed: false,
-            grown: false,
-            sealing,
-            in_flight: 0,
-            busy: false,
-            writer: false,
-            parked: false,
+            half: Half::Here(half),
+            writer: Writer::None,
+            held_back,
+            gathering: Gathering::default(),
+            gatherer: 0,
             line: VecDeque::new(),
-            next_ticket: 0,
+            places: 0,
             waiters: 0,
             closed: None,
-            deserted: false,
-            failure: None,
             fin: Fin::No,
             header: [0; HEADER_LEN],
             header_of: None,
             messages: 0,
             bytes: 0,
-            writes: 0,
-        };
-        Outbox {
-            queue: Mutex::new(queue),
-            closing: AtomicBool::new(false),
-            room: Condvar::new(),
-            work: Condvar::new(),
         }
     }
 
-    pub fn socket(&self) -> Option<Arc<TcpStream>> {
-        lock(&self.queue).socket.clone()
+    // Room
+
+    /// Bytes that wait, or are being written.
+    pub fn used(&self) -> usize {
+        let half = match &self.half {
+            Half::Here(half) => half.left(),
+            Half::Out { in_flight } => *in_flight,
+            Half::Gone => 0,
+        };
+        self.pending.len() + half
     }
 
-    /// Messages and bytes accepted, and bytes that wait.
-    pub fn numbers(&self) -> (u64, u64, usize) {
-        let queue = lock(&self.queue);
-        (queue.messages, queue.bytes, queue.used())
+    fn has_room(&self, size: usize) -> bool {
+        let used = self.used();
+        used == 0 || used.saturating_add(size) <= self.limit
     }
 
-    /// The end is to be a reset, for which no FIN may come.
-    pub fn is_to_be_reset(&self) -> bool {
-        lock(&self.queue).fin == Fin::Never
+    /// May a message of this size, header included, go in now, ahead of everyone in the line but its
+    /// own place? `Ok(false)`: there is no room, or others were first.
+    #[inline]
+    pub fn admits(&self, size: usize, place: Option<Place>) -> Result<bool, SendError> {
+        if let Some(reason) = &self.closed {
+            return Err(SendError::Closed(reason.clone()));
+        }
+        Ok(self.line.front().copied() == place && self.has_room(size))
+    }
+
+    /// The next place in the line.
+    pub fn queue_up(&mut self) -> Place {
+        let place = Place(self.places);
+        self.places += 1;
+        self.line.push_back(place);
+        place
+    }
+
+    pub fn leave_line(&mut self, place: Place) {
+        self.line.retain(|waiting| *waiting != place);
+    }
+
+    // Messages
+
+    /// Counts an admitted message, and says what becomes of it. `burst` is asked only where nothing
+    /// waits.
+    #[inline]
+    pub fn offer(&mut self, size: usize, burst: impl FnOnce() -> bool) -> Offer {
+        self.messages += 1;
+        self.bytes += size as u64;
+        match () {
+            () if !self.is_idle() => Offer::Queue,
+            () if size >= LARGE => Offer::WriteFromWhereItLies,
+            () if burst() => Offer::Queue,
+            () => Offer::WriteNow,
+        }
+    }
+
+    /// An offered message was not sent after all.
+    pub fn take_back(&mut self, size: usize) {
+        self.messages -= 1;
+        self.bytes -= size as u64;
+    }
+
+    /// Makes the header of a message; [`header`](SendQueue::header) gives it.
+    #[inline]
+    pub fn make_header(&mut self, size: usize, data_type: DataType) {
+        if self.header_of != Some((size, data_type)) {
+            self.header = data_header(size, data_type);
+            self.header_of = Some((size, data_type));
+        }
+    }
+
+    pub fn header(&self) -> &[u8; HEADER_LEN] {
+        &self.header
+    }
+
+    /// Puts a message, or what is left of it, behind those that wait.
+    #[inline]
+    pub fn push(&mut self, header_len: usize, written: usize, payload: &[u8]) {
+        let header = &self.header[written.min(header_len)..header_len];
+        let payload = &payload[written.saturating_sub(header_len)..];
+        self.pending.reserve(header.len() + payload.len());
+        self.pending.extend_from_slice(header);
+        self.pending.extend_from_slice(payload);
+    }
+
+    /// Puts the rest of a message, of which a part is written, before those that wait.
+    pub fn push_front(&mut self, parts: [&[u8]; 2]) {
+        let mut pending = Vec::with_capacity(parts[0].len() + parts[1].len() + self.pending.len());
+        pending.extend_from_slice(parts[0]);
+        pending.extend_from_slice(parts[1]);
+        pending.extend_from_slice(&self.pending);
+        self.pending = pending;
+    }
+
+    /// Messages and bytes accepted so far.
+    pub fn numbers(&self) -> (u64, u64) {
+        (self.messages, self.bytes)
+    }
+
+    // Who writes
+
+    /// Does someone write, who looks at the queue afterwards?
+    #[inline]
+    pub fn is_held(&self) -> bool {
+        self.held_back
+            || matches!(self.half, Half::Out { .. })
+            || matches!(self.writer, Writer::Awake | Writer::Watchdog)
+    }
+
+    /// May whoever has the lock write, and is nothing before it?
+    #[inline]
+    fn is_idle(&self) -> bool {
+        !self.held_back && matches!(self.half, Half::Here(_)) && !self.has_work()
+    }
+
+    /// Is there something to be written?
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        !self.pending.is_empty() || matches!(&self.half, Half::Here(half) if half.left() > 0)
+    }
+
+    /// Is everything that was accepted handed to the system?
+    pub fn is_drained(&self) -> bool {
+        self.is_idle()
+    }
+
+    /// Who is to see to what waits.
+    #[inline]
+    pub fn next(&self) -> Next {
+        match &self.half {
+            Half::Here(_) if self.is_held() || !self.has_work() => Next::Nothing,
+            Half::Here(half) if half.left() > 0 || self.closed.is_some() => Next::WakeWriter,
+            Half::Here(_) if self.pending.len() >= GATHERED => Next::WriteGathered,
+            Half::Here(_) if !self.gathering.is_on() => Next::TellFlusher,
+            Half::Here(_) | Half::Out { .. } | Half::Gone => Next::Nothing,
+        }
+    }
+
+    /// The half, for a write under the lock. `None`: someone else has the turn, or it is over.
+    pub fn half(&mut self) -> Option<&mut WriteHalf> {
+        match &mut self.half {
+            Half::Here(half) if !self.held_back => Some(half),
+            _ => None,
+        }
+    }
+
+    /// Takes the turn for a write without the lock. `extra` bytes that are not in the queue count as
+    /// waiting meanwhile. `None`: someone else has it, or it is over.
+    pub fn take_half(&mut self, extra: usize) -> Option<WriteHalf> {
+        if self.held_back {
+            return None;
+        }
+        let Half::Here(half) = &self.half else {
+            return None;
+        };
+        let in_flight = half.left() + extra;
+        match replace(&mut self.half, Half::Out { in_flight }) {
+            Half::Here(half) => Some(half),
+            _ => None,
+        }
+    }
+
+    /// Takes everything that waits, to be written by the holder of the turn.
+    pub fn take_batch(&mut self) -> Vec<u8> {
+        let mut batch = take(&mut self.spare);
+        std::mem::swap(&mut batch, &mut self.pending);
+        if let Half::Out { in_flight } = &mut self.half {
+            *in_flight += batch.len();
+        }
+        self.gatherer = 0;
+        self.gathering.note_write();
+        batch
+    }
+
+    /// Gives the turn back, with the rest of a batch. `false`: the connection is over meanwhile, and
+    /// the half goes with it.
+    pub fn give_half(&mut self, half: WriteHalf, mut batch: Vec<u8>, written: usize) -> bool {
+        if matches!(self.half, Half::Gone) {
+            return false;
+        }
+        self.half = Half::Here(half);
+        if written < batch.len() {
+            batch.drain(..written);
+            batch.extend_from_slice(&self.pending);
+            std::mem::swap(&mut batch, &mut self.pending);
+        }
+        if batch.capacity() > self.spare.capacity() {
+            batch.clear();
+            self.spare = batch;
+        }
+        true
+    }
+
+    /// From now on the other side can be expected to listen.
+    pub fn release(&mut self) {
+        self.held_back = false;
+    }
+
+    /// Gives memory back that a burst has taken.
+    pub fn trim(&mut self) {
+        if self.is_idle() {
+            self.pending.shrink_to(KEEP);
+            self.spare = Vec::new();
+        }
+    }
+
+    // The end
+
+    pub fn closed(&self) -> Option<&CloseReason> {
+        self.closed.as_ref()
+    }
+
+    /// Accepts no more messages.
+    pub fn close(&mut self, reason: CloseReason) {
+        self.closed.get_or_insert(reason);
+    }
+
+    /// FIN is to follow what was accepted.
+    pub fn finish(&mut self) {
+        if self.fin == Fin::No {
+            self.fin = Fin::WhenEmpty;
+        }
+    }
+
+    /// Is the FIN due? Then the caller sends it, now.
+    pub fn ending(&mut self) -> Ending {
+        if self.fin == Fin::WhenEmpty && self.is_idle() {
+            self.fin = Fin::Sent;
+            return Ending::Fin;
+        }
+        Ending::Nothing
+    }
+
+    /// The FIN could not be sent yet.
+    pub fn fin_is_due(&mut self) {
+        self.fin = Fin::WhenEmpty;
     }
 
     pub fn is_fin_sent(&self) -> bool {
-        lock(&self.queue).fin == Fin::Sent
+        self.fin == Fin::Sent
     }
 
-    pub fn failure(&self) -> Option<CloseReason> {
-        lock(&self.queue).failure.clone()
+    /// A write has failed: nothing more will be written.
+    pub fn fail(&mut self, reason: CloseReason) {
+        self.close(reason);
+        self.drop_all();
     }
 
-    /// Accepts no more messages; sends FIN (to a lanpeer) when those accepted are written.
-    pub fn finish(&self, reason: CloseReason, dialect: Dialect) {
-        let mut queue = lock(&self.queue);
-        queue.closed.get_or_insert(reason);
-        // Whoever sees this finds the reason.
-        self.closing.store(true, Ordering::SeqCst);
-        if dialect == Dialect::Lanpeer && queue.fin == Fin::No {
-            queue.fin = Fin::WhenEmpty;
+    /// The connection is over.
+    pub fn give_up(&mut self, reason: CloseReason) {
+        self.fail(reason);
+        self.half = Half::Gone;
+    }
+
+    pub fn is_gone(&self) -> bool {
+        matches!(self.half, Half::Gone)
+    }
+
+    fn drop_all(&mut self) {
+        self.pending = Vec::new();
+        if let Half::Here(half) = &mut self.half {
+            half.clear();
         }
-        if dialect == Dialect::Peerpy && queue.fin == Fin::No {
-            queue.fin = Fin::Never;
-        }
-        self.settle(&mut queue);
-        self.room.notify_all();
-        self.work.notify_one();
-    }
-
-    /// A close has begun for which nobody waits.
-    pub fn abandon_close(&self) {
-        lock(&self.queue).deserted = true;
-    }
-
-    /// The connection is over: drops what is queued, and lets go of the socket.
-    pub fn give_up(&self, reason: CloseReason) -> Option<Arc<TcpStream>> {
-        let mut queue = lock(&self.queue);
-        queue.closed.get_or_insert(reason);
-        self.closing.store(true, Ordering::SeqCst);
-        queue.drop_all();
-        self.room.notify_all();
-        self.work.notify_one();
-        queue.socket.take()
-    }
-
-    /// `None`: the deadline has passed.
-    pub fn wait_for_room<'a>(
-        &self,
-        mut queue: MutexGuard<'a, Queue>,
-        deadline: Option<Instant>,
-    ) -> Option<MutexGuard<'a, Queue>> {
-        queue.waiters += 1;
-        let mut queue = match deadline {
-            None => self
-                .room
-                .wait(queue)
-                .unwrap_or_else(|poisoned| poisoned.into_inner()),
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    queue.waiters -= 1;
-                    return None;
-                }
-                self.room
-                    .wait_timeout(queue, left)
-                    .unwrap_or_else(|poisoned| poisoned.into_inner())
-                    .0
-            }
-        };
-        queue.waiters -= 1;
-        Some(queue)
-    }
-
-    /// After bytes have left the queue: tells those who wait, and sends the FIN that is due.
-    pub fn settle(&self, queue: &mut Queue) {
-        if queue.waiters > 0 {
-            self.room.notify_all();
-        }
-        if queue.fin == Fin::WhenEmpty && queue.is_idle() && self.seal_end(queue) {
-            queue.fin = Fin::Sent;
-            if let Some(socket) = &queue.socket {
-                let _ = socket.shutdown(Shutdown::Write);
-            }
-        }
-    }
-
-    /// The end of an encrypted connection has a record of its own; `false`: it is still to be
-    /// written, as what is queued is.
-    fn seal_end(&self, queue: &mut Queue) -> bool {
-        let (Some(sealing), Some(socket)) = (&mut queue.sealing, &queue.socket) else {
-            return true;
-        };
-        match sealing.end(|records| write_now(socket, records)) {
-            Ok(written) => written,
-            Err(error) => {
-                self.fail(queue, &error);
-                true
-            }
-        }
-    }
-
-    /// A write failed. The reader goes on: what arrived before is still to be delivered, and it
-    /// finds the end by itself.
-    pub fn fail(&self, queue: &mut Queue, error: &io::Error) {
-        let reason = CloseReason::from_io(error);
-        queue.failure.get_or_insert(reason.clone());
-        queue.closed.get_or_insert(reason);
-        queue.drop_all();
-        if let Some(socket) = &queue.socket {
-            let _ = socket.shutdown(Shutdown::Read);
-        }
-        self.room.notify_all();
     }
 }

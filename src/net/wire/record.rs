@@ -7,8 +7,6 @@ use std::ops::Range;
 use std::time::Instant;
 
 use crate::net::handshake::{NoHeader, read_full};
-use crate::net::link::Link;
-use crate::net::os::lock;
 use crate::net::os::socket::is_pause;
 use crate::proto::header::{Answer, HEADER_LEN};
 use crate::secure::record::{MAX_PLAIN, Opener, PREFIX, Sealer, TAG};
@@ -163,7 +161,7 @@ impl RecordReader {
     }
 
     /// Has something been read and not taken yet, other than the last record?
-    fn has_more(&self) -> bool {
+    pub fn has_more(&self) -> bool {
         !self.plain.is_empty() || ![0, LAST_RECORD].contains(&self.sealed.len())
     }
 
@@ -218,47 +216,4 @@ pub(crate) fn read_answer(
     }
     read_full(socket, rest, deadline)?;
     Ok(opener.open(&mut bytes).map(<[u8]>::to_vec))
-}
-
-impl Link {
-    /// Does an encrypted connection hold something of a message? Not while someone reads it.
-    pub(crate) fn holds_records(&self) -> bool {
-        let opening = self
-            .opening
-            .as_ref()
-            .and_then(|opening| opening.try_lock().ok());
-        opening.is_some_and(|opening| opening.has_more())
-    }
-
-    /// Reads what the other side has sent, once; 0: it has finished.
-    pub(crate) fn read(&self, mut socket: &TcpStream, out: &mut [u8]) -> io::Result<usize> {
-        match &self.opening {
-            None => socket.read(out),
-            Some(opening) => lock(opening).read(socket, out),
-        }
-    }
-
-    /// Reads `want` bytes onto the end of `body`, or what comes before the end of input.
-    pub(crate) fn read_onto(
-        &self,
-        socket: &TcpStream,
-        body: &mut Vec<u8>,
-        want: usize,
-    ) -> io::Result<usize> {
-        let Some(opening) = &self.opening else {
-            return socket.take(want as u64).read_to_end(body);
-        };
-        let (mut opening, begin) = (lock(opening), body.len());
-        body.resize(begin + want, 0);
-        let mut filled = begin;
-        while filled < body.len() {
-            match opening.read(socket, &mut body[filled..]) {
-                Ok(0) => body.truncate(filled),
-                Ok(n) => filled += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled - begin)
-    }
 }

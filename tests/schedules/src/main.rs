@@ -25,6 +25,12 @@ mod error;
 mod format;
 mod net;
 mod options {
+    pub(crate) struct Settings {
+        pub send_queue: usize,
+        pub max_message_size: usize,
+        pub spin: std::time::Duration,
+    }
+
     #[derive(Clone, Copy)]
     pub(crate) enum StreamSize {
         FromFirst,
@@ -36,7 +42,7 @@ mod proto;
 
 use net::endpoint::noticing;
 use net::recv::{lending, receiving};
-use net::send::sending;
+use net::sending;
 
 const SCENARIOS: [(&str, fn()); 13] = [
     ("received", receiving::to_the_end),
@@ -51,7 +57,7 @@ const SCENARIOS: [(&str, fn()); 13] = [
     ("sent, closed", sending::closed),
     ("sent, killed", sending::killed),
     ("sent without threads", sending::without_threads),
-    ("noticed by the pulse", noticing::dead_remote),
+    ("noticed by the watchdog", noticing::dead_remote),
 ];
 
 /// Schedules of each scenario, where no time is given.

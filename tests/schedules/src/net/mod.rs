@@ -3,9 +3,13 @@
 pub(crate) mod os {
     #[path = "../../../../../src/net/os/spin.rs"]
     pub(crate) mod spin;
+    #[path = "../../../../../src/net/os/timer.rs"]
+    pub(crate) mod timer;
 
     pub(crate) mod socket;
     pub(crate) mod sync;
+    pub(crate) mod table;
+    pub(crate) mod threads;
 
     use sync::{Mutex, MutexGuard};
 
@@ -16,8 +20,30 @@ pub(crate) mod os {
     }
 }
 
+#[path = "../../../../src/net/burst.rs"]
+pub(crate) mod burst;
+#[path = "../../../../src/net/context.rs"]
+pub(crate) mod context;
+#[path = "../../../../src/net/life.rs"]
+pub(crate) mod life;
+
+/// No program's code runs here.
+pub(crate) mod panics {
+    use crate::error::CloseReason;
+
+    pub(crate) fn unless_it_panics<T>(
+        run: impl FnOnce() -> Result<T, CloseReason>,
+    ) -> Result<T, CloseReason> {
+        run()
+    }
+}
+
 pub(crate) mod wire {
-    pub(crate) mod reader;
+    #[path = "../../../../../src/net/wire/stream.rs"]
+    pub(crate) mod stream;
+    #[path = "../../../../../src/net/wire/write_half.rs"]
+    pub(crate) mod write_half;
+
     pub(crate) mod record;
 }
 
@@ -37,18 +63,9 @@ pub(crate) mod recv {
     pub(crate) mod receiving;
 }
 
-pub(crate) mod send {
-    #[path = "../../../../../src/net/send/flusher.rs"]
-    pub(crate) mod flusher;
-    #[path = "../../../../../src/net/send/queue.rs"]
-    pub(crate) mod queue;
-    #[path = "../../../../../src/net/send/sender.rs"]
-    pub(crate) mod sender;
-    #[path = "../../../../../src/net/send/writer.rs"]
-    pub(crate) mod writer;
-
-    pub(crate) mod sending;
-}
+#[path = "../../../../src/net/send/mod.rs"]
+pub(crate) mod send;
+pub(crate) mod sending;
 
 pub(crate) mod link;
 

@@ -1,88 +1,83 @@
-//! Threads that can be refused, and what a connection asks its peer for.
+//! A peer as far as its connections know it.
 
+#[path = "../../../../../src/net/endpoint/dead_remotes.rs"]
+pub(crate) mod dead_remotes;
 pub(crate) mod noticing;
-#[path = "../../../../../src/net/endpoint/watchdog.rs"]
-pub(crate) mod watchdog;
 
-use std::io;
+use std::net::SocketAddrV4;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shuttle::thread::JoinHandle;
+use dead_remotes::DeadRemotes;
 
-use crate::net::endpoint::watchdog::Watchdog;
-use crate::net::link::Link;
-use crate::net::os::lock;
-use crate::net::os::socket::without_waiting;
-use crate::net::os::sync::Mutex;
-use crate::net::send::flusher::Flusher;
+use super::context::Context;
+use super::link::{HERE, Link};
+use super::os::lock;
+use super::os::socket::TcpStream;
+use super::os::sync::Mutex;
+use super::os::threads::refuse;
+use super::wire::record::RecordWriter;
+use crate::options::Settings;
 
 pub(crate) struct Endpoint {
-    pub settings: Settings,
-    pub flusher: Flusher,
-    pub watchdog: Watchdog,
-    /// There are no threads with these beginnings of their names.
-    refused: Vec<&'static str>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    context: Arc<Context>,
+    dead_remotes: Arc<DeadRemotes>,
     links: Mutex<Vec<Arc<Link>>>,
 }
 
-pub(crate) struct Settings {
-    pub send_queue: usize,
-    pub max_message_size: usize,
+impl Deref for Endpoint {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.context
+    }
 }
 
 impl Endpoint {
     pub fn new(
         send_queue: usize,
+        spin: Duration,
         keepalive: Option<Duration>,
         refused: Vec<&'static str>,
     ) -> Arc<Endpoint> {
-        Arc::new(Endpoint {
-            settings: Settings {
-                send_queue,
-                max_message_size: usize::MAX,
-            },
-            flusher: Flusher::default(),
-            watchdog: Watchdog::new(keepalive),
-            refused,
-            threads: Mutex::default(),
+        refuse(refused);
+        let settings = Settings {
+            send_queue,
+            max_message_size: usize::MAX,
+            spin,
+        };
+        let local_addr: SocketAddrV4 = HERE;
+        let context = Arc::new(Context::new(settings, local_addr));
+        let endpoint = Arc::new_cyclic(|endpoint| Endpoint {
+            dead_remotes: DeadRemotes::new(endpoint, keepalive),
+            context,
             links: Mutex::default(),
-        })
+        });
+        endpoint.dead_remotes.begin(&endpoint.context);
+        endpoint
     }
 
-    pub fn enter(&self, link: &Arc<Link>) {
-        lock(&self.links).push(Arc::clone(link));
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    pub fn link(&self, socket: TcpStream, records: Option<RecordWriter>) -> Arc<Link> {
+        self.start_watchdog().expect("a timer thread");
+        let link = Link::new(&self.context, socket, records);
+        lock(&self.links).push(Arc::clone(&link));
+        link
     }
 
     pub fn links(&self) -> Vec<Arc<Link>> {
         lock(&self.links).clone()
     }
 
-    pub fn spawn(&self, name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        if self.refused.iter().any(|refused| name.starts_with(refused)) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let waits = name.starts_with("lanpeer-w");
-        let thread = shuttle::thread::spawn(move || match waits {
-            true => work(),
-            // It has others to serve.
-            false => without_waiting(work),
-        });
-        lock(&self.threads).push(thread);
-        Ok(())
-    }
-
     /// Every thread ends.
     pub fn stop(&self) {
         self.watchdog.stop();
         self.flusher.stop();
-        loop {
-            let Some(thread) = lock(&self.threads).pop() else {
-                break;
-            };
-            thread.join().expect("a thread of the library");
-        }
+        self.threads.join();
         lock(&self.links).clear();
     }
 }

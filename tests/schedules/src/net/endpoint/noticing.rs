@@ -9,18 +9,23 @@ use shuttle::thread;
 use crate::error::CloseReason;
 use crate::format::{DataType, Encoded};
 use crate::net::endpoint::Endpoint;
-use crate::net::link::Link;
-use crate::net::os::socket::{TcpStream, Wire, show};
+use crate::net::os::socket::{TcpStream, Wire};
 use crate::net::os::sync::{dawdle, up_to};
-use crate::net::send::sender::Wait;
+use crate::net::os::table::show;
+use crate::net::send::Wait;
 
 /// The other side's machine goes at some moment. If it owes an answer then, the connection ends,
 /// though nobody calls it any more.
 pub fn dead_remote() {
     let wire = Wire::new(1_000_000);
     show(Some(&wire));
-    let endpoint = Endpoint::new(10_000, Some(Duration::from_millis(80)), Vec::new());
-    let link = Link::new(&endpoint, TcpStream(Arc::clone(&wire)), None);
+    let endpoint = Endpoint::new(
+        10_000,
+        Duration::ZERO,
+        Some(Duration::from_millis(80)),
+        Vec::new(),
+    );
+    let link = endpoint.link(TcpStream(Arc::clone(&wire)), None);
     let going = {
         let wire = Arc::clone(&wire);
         thread::spawn(move || {
@@ -37,7 +42,7 @@ pub fn dead_remote() {
             payload: b"?",
         };
         // An error: it was noticed already.
-        let _ = link.send(message, Wait::Forever, None);
+        let _ = link.send(message, Wait::Forever);
         for _ in 0..up_to(3) {
             dawdle();
         }
@@ -50,7 +55,7 @@ pub fn dead_remote() {
     };
     if owes {
         wire.read_until(usize::MAX);
-        assert_eq!(link.close_reason(), Some(CloseReason::TimedOut));
+        assert_eq!(link.life.reason(), Some(CloseReason::TimedOut));
     }
     show(None);
     link.end();

@@ -1,8 +1,8 @@
 //! A socket that takes so many bytes and then no more until the other side reads.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddrV4};
+use std::net::Shutdown;
 use std::sync::Arc;
 
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
@@ -144,38 +144,4 @@ pub fn is_pause(error: &io::Error) -> bool {
 
 pub fn reset(stream: &TcpStream) {
     stream.0.state().linger = true;
-}
-
-/// What the system knows of a connection.
-pub struct Kernel {
-    pub local: SocketAddrV4,
-    pub remote: SocketAddrV4,
-    pub unacknowledged: u64,
-    pub unanswered: bool,
-}
-
-// A run has a thread of the system for itself.
-thread_local! {
-    static TABLE: RefCell<Option<Arc<Wire>>> = const { RefCell::new(None) };
-}
-
-/// The connection of which the system's table tells.
-pub fn show(wire: Option<&Arc<Wire>>) {
-    TABLE.set(wire.cloned());
-}
-
-pub fn has_kernel_table() -> bool {
-    TABLE.with_borrow(Option::is_some)
-}
-
-pub fn kernel_table() -> Option<Vec<Kernel>> {
-    let wire = TABLE.with_borrow(Clone::clone)?;
-    let state = wire.state();
-    let unacknowledged = state.gone.map_or(0, |gone| state.taken.len() - gone);
-    Some(vec![Kernel {
-        local: crate::net::link::HERE,
-        remote: crate::net::link::HERE,
-        unacknowledged: unacknowledged as u64,
-        unanswered: unacknowledged > 0,
-    }])
 }

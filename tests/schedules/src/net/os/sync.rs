@@ -15,8 +15,9 @@ use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError, Tr
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync as checked;
 
-pub use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+pub use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 pub use shuttle::thread::yield_now;
+pub use shuttle::thread_local;
 
 pub use crate::net::os::socket::TcpStream;
 
@@ -41,7 +42,7 @@ pub fn dawdle() {
 // The clock
 
 // A run has a thread of the system for itself.
-thread_local! {
+std::thread_local! {
     static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static LONG_WAITS_END: Cell<bool> = const { Cell::new(false) };
 }
@@ -50,7 +51,7 @@ thread_local! {
 pub fn begin() {
     NOW.set(Duration::ZERO);
     LONG_WAITS_END.set(one_in(2));
-    crate::net::send::sender::Burst::end();
+    crate::net::burst::end();
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

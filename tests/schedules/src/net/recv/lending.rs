@@ -13,7 +13,7 @@ use crate::net::link::Link;
 use crate::net::os::lock;
 use crate::net::os::socket::{TcpStream, Wire};
 use crate::net::os::sync::{Condvar, Instant, Mutex, dawdle, one_in, up_to};
-use crate::net::recv::consumer::{Consumer, inbox};
+use crate::net::recv::consumer::{Consumer, receive_queue};
 use crate::net::recv::lease::{Back, Fed, Source, Taken};
 use crate::net::recv::producer::Producer;
 
@@ -103,7 +103,7 @@ impl Numbers {
             let mut state = lock(&self.socket.state);
             loop {
                 if state.shut {
-                    return Err(self.link.why_dead());
+                    return Err(self.link.life.why());
                 }
                 if state.arrived > self.read {
                     self.read += 1 + up_to(state.arrived - self.read - 1);
@@ -152,10 +152,10 @@ impl Source<Item> for Numbers {
                 if producer.is_abandoned() {
                     return Err(CloseReason::ClosedHere);
                 }
-                Ok(link.is_ending() || !producer.is_awaited())
+                Ok(link.life.is_ending() || !producer.is_awaited())
             });
             match next? {
-                Next::Number(number) => producer.push(&link, vec![number as u8], 1)?,
+                Next::Number(number) => producer.push(&link.life, vec![number as u8], 1)?,
                 Next::Fin => return Ok(Fed::End),
                 Next::Wait => return Ok(Fed::Awaited),
             }
@@ -169,29 +169,19 @@ impl Source<Item> for Numbers {
     fn has_unread(&self) -> bool {
         self.is_begun() || lock(&self.socket.state).arrived > self.read
     }
-
-    fn watch(&self) -> bool {
-        self.link.endpoint.watchdog.watch(&self.link)
-    }
 }
 
 fn run(end: End, select: bool) {
     let count = 3 + up_to(6);
     let spin = Duration::from_micros(if one_in(2) { 0 } else { 30 });
-    // There may be nobody to notice that a program does not come back.
-    let refused = if one_in(4) {
-        vec!["lanpeer-timer"]
-    } else {
-        Vec::new()
-    };
-    let endpoint = Endpoint::new(1000, None, refused);
-    let link = Link::new(&endpoint, TcpStream(Wire::new(1)), None);
+    let endpoint = Endpoint::new(1000, spin, None, Vec::new());
+    let link = endpoint.link(TcpStream(Wire::new(1)), None);
     let limit = match end {
         End::Alone => count,
         _ => 1 + up_to(3),
     };
-    let (mut producer, inbox) = inbox(limit, 1000, None, spin);
-    let _ = link.waker.set(producer.waker());
+    let (mut producer, inbox) = receive_queue(limit, 1000, None, endpoint.context());
+    let _ = link.queue.set(producer.waker());
     let inbox = Arc::new(inbox);
     let socket = Arc::new(Socket::default());
     let decoded = Arc::new(Record::new(0));
@@ -209,7 +199,7 @@ fn run(end: End, select: bool) {
             loop {
                 match source.feed(&mut producer) {
                     Ok(Fed::End) | Err(_) => return,
-                    Ok(Fed::Awaited) => match producer.lend(&link, source) {
+                    Ok(Fed::Awaited) => match producer.lend(&link.life, source) {
                         Back::Source(back) => source = back,
                         Back::End(_) => return,
                     },
@@ -246,7 +236,7 @@ fn run(end: End, select: bool) {
     }
     if one_in(2) {
         // As a close does that this side begins.
-        link.waker.get().expect("set").recall();
+        link.queue.get().expect("set").recall();
     }
     if end == End::Kill {
         dawdle();

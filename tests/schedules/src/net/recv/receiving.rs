@@ -12,10 +12,9 @@ use shuttle::thread::{self, JoinHandle};
 
 use crate::error::CloseReason;
 use crate::net::endpoint::Endpoint;
-use crate::net::link::Link;
 use crate::net::os::socket::{TcpStream, Wire};
 use crate::net::os::sync::{Instant, dawdle, one_in, up_to};
-use crate::net::recv::consumer::{Consumer, inbox};
+use crate::net::recv::consumer::{Consumer, receive_queue};
 
 type Item = Vec<u8>;
 
@@ -56,12 +55,12 @@ fn run(end: End, select: bool) {
     let count = 3 + up_to(9);
     let limit = (1 + up_to(3), 60 + up_to(100));
     let spin = Duration::from_micros(if one_in(2) { 0 } else { 30 });
-    let endpoint = Endpoint::new(1000, None, Vec::new());
-    let link = Link::new(&endpoint, TcpStream(Wire::new(1)), None);
+    let endpoint = Endpoint::new(1000, spin, None, Vec::new());
+    let link = endpoint.link(TcpStream(Wire::new(1)), None);
     let is_plain = one_in(2);
     let make: Option<fn(&[u8]) -> Item> = is_plain.then_some(<[u8]>::to_vec);
-    let (mut producer, inbox) = inbox(limit.0, limit.1, make, spin);
-    let _ = link.waker.set(producer.waker());
+    let (mut producer, inbox) = receive_queue(limit.0, limit.1, make, endpoint.context());
+    let _ = link.queue.set(producer.waker());
     let inbox = Arc::new(inbox);
     let takers = 1 + up_to(1);
     let story = Arc::new(Story::default());
@@ -73,11 +72,11 @@ fn run(end: End, select: bool) {
                 let item = message(number);
                 let size = item.len();
                 let pushed = match is_plain && one_in(2) {
-                    true => producer.push_plain(&link, &item),
-                    false => producer.push(&link, item, size),
+                    true => producer.push_plain(&link.life, &item),
+                    false => producer.push(&link.life, item, size),
                 };
                 if pushed.is_err() {
-                    assert!(link.is_dead());
+                    assert!(link.life.is_over());
                     return number;
                 }
                 if !producer.is_abandoned() {

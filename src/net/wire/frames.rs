@@ -1,25 +1,19 @@
 //! Reads one connection: bytes from the socket, through the decoder, to messages.
 
-use std::any::Any;
 use std::borrow::Cow;
 use std::io;
-use std::net::TcpStream;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use super::half::ReadHalf;
+use super::stream::{Size, Stream};
 use crate::error::CloseReason;
 use crate::format::{DataType, Payload};
-use crate::net::handshake::{Early, Seen};
-use crate::net::link::Link;
-use crate::net::os::lock;
-use crate::net::os::socket::is_over;
+use crate::net::burst;
 use crate::net::os::spin::Spin;
-use crate::net::send::sender::Burst;
-use crate::options::StreamSize;
-use crate::proto::frame::{Decoder, FrameError, Step};
+use crate::proto::frame::{Decoder, FrameError, Rules, Step};
 use crate::proto::header::HEADER_LEN;
 
 /// The buffer begins with this size and doubles while reads fill it.
@@ -53,8 +47,38 @@ pub(crate) enum Next<'a> {
     Wait,
 }
 
-pub(crate) struct Reader {
-    link: Arc<Link>,
+/// Numbers of what was received, written by whoever reads.
+#[derive(Default)]
+pub(crate) struct Received {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Received {
+    /// Before the message is passed on, so that whoever has it finds it counted.
+    #[inline]
+    fn count(&self, size: usize) {
+        let messages = self.messages.load(Ordering::Relaxed) + 1;
+        self.messages.store(messages, Ordering::Relaxed);
+        let bytes = self.bytes.load(Ordering::Relaxed) + size as u64;
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Messages, and the bytes of their payloads.
+    pub fn numbers(&self) -> (u64, u64) {
+        let (messages, bytes) = (&self.messages, &self.bytes);
+        (
+            messages.load(Ordering::Relaxed),
+            bytes.load(Ordering::Relaxed),
+        )
+    }
+}
+
+/// Finds the messages in what the socket has.
+pub(crate) struct FrameReader {
+    half: Arc<ReadHalf>,
+    stream: Arc<Stream>,
+    received: Arc<Received>,
     decoder: Decoder,
     /// Bytes read and not yet used are `bytes[start..end]`.
     bytes: Vec<u8>,
@@ -69,26 +93,30 @@ pub(crate) struct Reader {
     spin: Spin,
 }
 
-impl Reader {
-    pub fn new(link: Arc<Link>, early: Early) -> Reader {
-        let named = matches!(link.stream, Some(StreamSize::Of(_)));
-        let decoder = Decoder::new(link.rules(), named);
-        let spin = Spin::new(link.endpoint.settings.spin);
-        let Early { bytes, seen } = early;
-        let end = bytes.len();
-        if let Seen::Failure(failure) = seen {
-            link.has_met(failure);
-        }
-        Reader {
-            link,
+impl FrameReader {
+    /// `early` was read from the socket already.
+    pub fn new(
+        half: Arc<ReadHalf>,
+        stream: Arc<Stream>,
+        received: Arc<Received>,
+        rules: Rules,
+        spin: Duration,
+        early: Vec<u8>,
+    ) -> FrameReader {
+        let decoder = Decoder::new(rules, stream.is_named());
+        let end = early.len();
+        FrameReader {
+            half,
+            stream,
+            received,
             decoder,
-            bytes,
+            bytes: early,
             start: 0,
             end,
             step: None,
             largest: 0,
             after_large: false,
-            spin,
+            spin: Spin::new(spin),
         }
     }
 
@@ -99,7 +127,7 @@ impl Reader {
         &mut self,
         may_wait: impl FnMut(Need) -> Result<bool, CloseReason>,
     ) -> Result<Next<'_>, CloseReason> {
-        if self.link.read_ahead.is_used() {
+        if self.half.has_read_ahead() {
             self.use_read_ahead();
         }
         match self.at_hand() {
@@ -122,7 +150,7 @@ impl Reader {
         }
         let body = self.start + HEADER_LEN;
         self.start = body + size;
-        self.link.received.count(size);
+        self.received.count(size);
         Some((body..self.start, data_type))
     }
 
@@ -135,7 +163,7 @@ impl Reader {
             let step = match self.step.take() {
                 Some(step) => step,
                 None => {
-                    let stream_size = self.link.known_stream_size();
+                    let stream_size = self.stream.known();
                     self.decoder.next(input, stream_size).map_err(why)?
                 }
             };
@@ -144,9 +172,9 @@ impl Reader {
                 Step::Skip(n) => {
                     self.start += n;
                     self.after_large = false;
-                    if self.link.received.messages.load(Ordering::Relaxed) > 0 {
+                    if self.received.numbers().0 > 0 {
                         // Only peerpy's keepalive is skipped in a stream.
-                        self.link.headerless.store(true, Ordering::SeqCst);
+                        self.stream.set_headerless();
                     }
                 }
                 Step::Message {
@@ -154,7 +182,7 @@ impl Reader {
                     size,
                     data_type,
                 } => {
-                    if self.link.stream.is_some() {
+                    if self.stream.is_on() {
                         self.agree(size)?;
                     }
                     let large = size >= LARGE;
@@ -180,7 +208,7 @@ impl Reader {
                         self.start += size;
                         Cow::Borrowed(&self.bytes[body..body + size])
                     };
-                    self.link.received.count(size);
+                    self.received.count(size);
                     return Ok(Next::Message(data_type, payload));
                 }
                 Step::Need(n) => {
@@ -210,18 +238,13 @@ impl Reader {
         self.start < self.end || self.step.is_some()
     }
 
-    /// All messages of a stream have one size, whichever side says it first.
     fn agree(&self, size: usize) -> Result<(), CloseReason> {
-        let first =
-            self.link
-                .stream_size
-                .compare_exchange(0, size, Ordering::SeqCst, Ordering::SeqCst);
-        match first {
-            Err(stream) if stream != size => Err(why(FrameError::StreamSize {
+        match self.stream.agree(size) {
+            Size::First | Size::Same => Ok(()),
+            Size::Other(stream) => Err(why(FrameError::StreamSize {
                 size: size as u64,
                 stream,
             })),
-            _ => Ok(()),
         }
     }
 
@@ -254,40 +277,40 @@ impl Reader {
 
     /// Up to this place in the buffer.
     fn read_once(&mut self, end: usize) -> Result<usize, CloseReason> {
-        Burst::end();
-        let socket = self.link.reading()?;
-        self.spin.until(None, || self.link.is_readable(&socket));
+        burst::end();
+        let socket = self.half.socket()?;
+        self.spin.until(None, || self.half.is_readable(&socket));
         loop {
-            match self.link.read(&socket, &mut self.bytes[self.end..end]) {
-                Ok(0) => return self.link.end_of_input(&socket).map(|()| 0),
+            match self.half.read(&socket, &mut self.bytes[self.end..end]) {
+                Ok(0) => return self.half.end_of_input(&socket).map(|()| 0),
                 Ok(n) => return Ok(n),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.link.why_unread(&socket, &error)),
+                Err(error) => return Err(self.half.why_unread(&socket, &error)),
             }
         }
     }
 
     /// Memory follows what has arrived: never more than twice that, or what [`RESERVE`] says.
     fn read_large(&mut self, size: usize) -> Result<Vec<u8>, CloseReason> {
-        Burst::end();
+        burst::end();
         let reserve = self.largest.max(RESERVE);
         let mut body = Vec::with_capacity(size.min(reserve));
         let early = (self.end - self.start).min(size);
         body.extend_from_slice(&self.bytes[self.start..self.start + early]);
         self.start += early;
-        let socket = self.link.reading()?;
+        let socket = self.half.socket()?;
         while body.len() < size {
             let want = (size - body.len()).min(body.len().max(reserve));
             body.reserve_exact(want);
-            match self.link.read_onto(&socket, &mut body, want) {
+            match self.half.read_onto(&socket, &mut body, want) {
                 Ok(n) if n == want => {}
                 Ok(_) => {
                     return self
-                        .link
+                        .half
                         .end_of_input(&socket)
                         .and(Err(CloseReason::Truncated));
                 }
-                Err(error) => return Err(self.link.why_unread(&socket, &error)),
+                Err(error) => return Err(self.half.why_unread(&socket, &error)),
             }
         }
         self.largest = self.largest.max(size);
@@ -296,7 +319,7 @@ impl Reader {
 
     /// A short frame from a peerpy that begins like a keepalive: only what follows can tell.
     fn wait_for_silence(&mut self) -> Result<(), CloseReason> {
-        let socket = self.link.reading()?;
+        let socket = self.half.socket()?;
         let _ = socket.set_read_timeout(Some(SILENCE));
         let filled = self.fill(self.end - self.start + 1);
         let _ = socket.set_read_timeout(None);
@@ -320,40 +343,11 @@ impl Reader {
     /// Goes on with what a `close` inside the handler has read.
     #[cold]
     fn use_read_ahead(&mut self) {
-        if let Some(ahead) = self.link.read_ahead.take() {
-            let mut bytes = self.bytes[self.start..self.end].to_vec();
-            bytes.extend_from_slice(&ahead);
-            (self.start, self.end) = (0, bytes.len());
-            self.bytes = bytes;
-        }
-    }
-}
-
-impl Link {
-    /// The socket says "end of input": because the other side sent FIN (`Ok`), or because of us.
-    pub(crate) fn end_of_input(&self, socket: &TcpStream) -> Result<(), CloseReason> {
-        if let Some(error) = self.read_ahead.error().or_else(|| self.met()) {
-            return Err(error);
-        }
-        // The error that the writer met was the end; the reader sees only its shadow.
-        if let Some(failure) = self.outbox.failure() {
-            return Err(failure);
-        }
-        match self.close_reason() {
-            Some(reason) if self.is_dead() => Err(reason),
-            // A write may have met the error in this moment, and not said so yet.
-            _ if is_over(socket) && !self.outbox.is_fin_sent() => Err(CloseReason::Reset),
-            _ => Ok(()),
-        }
-    }
-
-    /// A read met this.
-    fn why_unread(&self, socket: &TcpStream, error: &io::Error) -> CloseReason {
-        match CloseReason::from_io(error) {
-            // Only what the socket says; its cause may be here.
-            CloseReason::Cut => self.end_of_input(socket).err().unwrap_or(CloseReason::Cut),
-            reason => reason,
-        }
+        let ahead = self.half.take_ahead();
+        let mut bytes = self.bytes[self.start..self.end].to_vec();
+        bytes.extend_from_slice(&ahead);
+        (self.start, self.end) = (0, bytes.len());
+        self.bytes = bytes;
     }
 }
 
@@ -362,105 +356,5 @@ fn why(error: FrameError) -> CloseReason {
         FrameError::TooLarge { size, limit } => CloseReason::TooLarge { size, limit },
         FrameError::DeniedType { expected, got } => CloseReason::DeniedType { expected, got },
         other => CloseReason::Malformed(format!("malformed: {other}")),
-    }
-}
-
-/// What a thread does that reads a connection: `read` until it ends, and then end it. `way` is where
-/// the messages go.
-pub(crate) fn run<W>(
-    link: &Arc<Link>,
-    mut way: W,
-    read: impl FnOnce(&mut W) -> Result<(), CloseReason>,
-) {
-    let _ = link.reader.set(std::thread::current().id());
-    let result = unless_it_panics(|| read(&mut way));
-    match result {
-        Ok(()) => {
-            link.remote_finished();
-            // Ends the program's `recv` now: no further message will come.
-            let_go(way);
-            link.answer_fin(Instant::now() + link.endpoint.settings.close_timeout);
-        }
-        Err(reason) => {
-            link.kill(reason);
-            let_go(way);
-        }
-    }
-    link.end();
-}
-
-/// `run` calls the program's code: its handler, or the `Deserialize` of its type.
-#[inline]
-pub(crate) fn unless_it_panics<T>(
-    run: impl FnOnce() -> Result<T, CloseReason>,
-) -> Result<T, CloseReason> {
-    let result = catch_unwind(AssertUnwindSafe(run));
-    result.unwrap_or_else(|panic| {
-        let text = text_of(&*panic);
-        // It is the program's too.
-        let_go(panic);
-        Err(CloseReason::HandlerPanicked(text))
-    })
-}
-
-/// Drops the handler; what it owns is the program's, and may panic.
-fn let_go<T>(way: T) {
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(way)));
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a text").to_owned()
-}
-
-/// What a `close` inside a handler read beyond the message that is being handled.
-#[derive(Default)]
-pub(crate) struct ReadAhead {
-    used: AtomicBool,
-    state: Mutex<(Vec<u8>, Option<CloseReason>)>,
-}
-
-impl ReadAhead {
-    /// Reads until the end of input (`true`), an error, the deadline, or `limit` bytes.
-    pub fn read(&self, link: &Link, socket: &TcpStream, deadline: Instant, limit: usize) -> bool {
-        self.used.store(true, Ordering::SeqCst);
-        let mut state = lock(&self.state);
-        let mut chunk = [0; 4096];
-        let ended = loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.0.len() >= limit || state.1.is_some() {
-                break false;
-            }
-            let _ = socket.set_read_timeout(Some(left));
-            match link.read(socket, &mut chunk) {
-                Ok(0) => break true,
-                Ok(n) => state.0.extend_from_slice(&chunk[..n]),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-                        if Instant::now() >= deadline => {}
-                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => {}
-                    _ => state.1 = Some(CloseReason::from_io(&error)),
-                },
-            }
-        };
-        let _ = socket.set_read_timeout(None);
-        ended
-    }
-
-    #[inline]
-    fn is_used(&self) -> bool {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    fn take(&self) -> Option<Vec<u8>> {
-        (self.used.load(Ordering::Relaxed)).then(|| {
-            self.used.store(false, Ordering::Relaxed);
-            std::mem::take(&mut lock(&self.state).0)
-        })
-    }
-
-    fn error(&self) -> Option<CloseReason> {
-        lock(&self.state).1.clone()
     }
 }

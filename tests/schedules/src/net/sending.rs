@@ -10,10 +10,9 @@ use crate::error::{CloseReason, SendError};
 use crate::format::{DataType, Encoded};
 use crate::net::endpoint::Endpoint;
 use crate::net::link::Link;
-use crate::net::os::lock;
 use crate::net::os::socket::{TcpStream, Wire, without_waiting};
 use crate::net::os::sync::{Instant, dawdle, one_in, up_to};
-use crate::net::send::sender::Wait;
+use crate::net::send::Wait;
 use crate::net::wire::record::{END, RecordWriter};
 use crate::proto::header::{HEADER_LEN, data_header};
 
@@ -44,7 +43,7 @@ pub fn killed() {
 
 /// Without some of the threads, the others do their work.
 pub fn without_threads() {
-    let names = ["lanpeer-w", "lanpeer-flush", "lanpeer-timer"];
+    let names = ["lanpeer-w", "lanpeer-flush"];
     let refused = names.into_iter().filter(|_| one_in(2)).collect();
     let ends = [
         End::CloseLast,
@@ -70,12 +69,11 @@ fn run(end: End, refused: Vec<&'static str>) {
     } else {
         20 + up_to(500)
     };
-    let has_threads = refused.is_empty();
-    let endpoint = Endpoint::new(limit, None, refused);
+    let endpoint = Endpoint::new(limit, Duration::ZERO, None, refused);
     let wire = Wire::new(room);
     let is_sealed = !large && one_in(3);
     let sealing = is_sealed.then(RecordWriter::default);
-    let link = Link::new(&endpoint, TcpStream(Arc::clone(&wire)), sealing);
+    let link = endpoint.link(TcpStream(Arc::clone(&wire)), sealing);
 
     let stuck_at = up_to(700);
     let remote = {
@@ -90,7 +88,7 @@ fn run(end: End, refused: Vec<&'static str>) {
         })
     };
     let senders: Vec<_> = (0..1 + up_to(2) as u8)
-        .map(|name| send(&link, name, large, has_threads))
+        .map(|name| send(&link, name, large))
         .collect();
     let ending = match end {
         End::CloseLast => None,
@@ -103,7 +101,7 @@ fn run(end: End, refused: Vec<&'static str>) {
     if end == End::CloseLast {
         if one_in(2) {
             assert_eq!(link.flush(), Ok(()));
-            assert_eq!(link.outbox.numbers().2, 0, "bytes are left after a flush");
+            assert_eq!(link.sender.numbers().2, 0, "bytes are left after a flush");
         }
         link.close();
         // The last handle's drop.
@@ -142,7 +140,7 @@ fn bring_about(end: End, link: &Arc<Link>, wire: &Arc<Wire>) -> JoinHandle<()> {
     })
 }
 
-fn send(link: &Arc<Link>, name: u8, large: bool, has_threads: bool) -> JoinHandle<Sent> {
+fn send(link: &Arc<Link>, name: u8, large: bool) -> JoinHandle<Sent> {
     let link = Arc::clone(link);
     let payload = move |number: u8| {
         let size = match up_to(5) {
@@ -168,13 +166,9 @@ fn send(link: &Arc<Link>, name: u8, large: bool, has_threads: bool) -> JoinHandl
                 payload: &payload,
             };
             let result = match wait {
-                Wait::No => without_waiting(|| link.send(message, wait, None)),
-                _ => link.send(message, wait, None),
+                Wait::No => without_waiting(|| link.send(message, wait)),
+                _ => link.send(message, wait),
             };
-            if has_threads {
-                let queue = lock(&link.outbox.queue);
-                assert!(queue.closed.is_some() || !queue.is_left());
-            }
             match &result {
                 Ok(()) | Err(SendError::Closed(_)) => {}
                 Err(SendError::Full) => assert!(matches!(wait, Wait::No)),
@@ -200,7 +194,7 @@ fn send(link: &Arc<Link>, name: u8, large: bool, has_threads: bool) -> JoinHandl
 /// What the other side's system got is what was accepted.
 fn check(end: End, link: &Link, wire: &Wire, sent: &[Sent], is_sealed: bool) {
     let state = wire.state();
-    let is_whole = matches!(end, End::CloseLast | End::Close) && !link.is_dead();
+    let is_whole = matches!(end, End::CloseLast | End::Close) && !link.life.is_over();
     let mut bytes = &state.taken[..];
     if is_whole {
         assert_eq!(state.fins, 1);
@@ -242,6 +236,6 @@ fn check(end: End, link: &Link, wire: &Wire, sent: &[Sent], is_sealed: bool) {
         let accepted = sent.iter().flatten().filter(|(_, result)| result.is_ok());
         let left = sent.iter().zip(next).flat_map(|(sent, next)| &sent[next..]);
         assert!(left.into_iter().all(|(_, result)| result.is_err()), "lost");
-        assert_eq!(link.outbox.numbers().0, accepted.count() as u64);
+        assert_eq!(link.sender.numbers().0, accepted.count() as u64);
     }
 }

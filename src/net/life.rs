@@ -1,0 +1,429 @@
+//! Whether, how far and why one connection has ended. Every thread and every call asks here, and
+//! nothing else knows.
+//!
+//! ```text
+//!           begin                       end
+//!   Open ──────────▶ Closing ─────────────────────▶ Over
+//!    │ the other side's FIN                          ▲
+//!    ├─────────────▶ Answering ──────────────────────┤
+//!    └───────────────────────────────────────────────┘
+//! ```
+//!
+//! *Closing*: this side has begun the end. It accepts no more messages, writes those that it has
+//! accepted, and then ends its direction in one of three [`Manner`]s.
+//!
+//! *Answering*: the other side's FIN came first. No more messages will come; what this side has
+//! accepted is still written, and its own FIN behind it.
+//!
+//! *Over*: nothing comes or goes. The first cause of the end is its reason, and only a connection
+//! that ended [`Outcome::Complete`] lets `close` return Ok.
+
+use std::sync::PoisonError;
+
+use super::os::lock;
+use super::os::sync::{AtomicU8, Condvar, Instant, Mutex, Ordering};
+use crate::error::CloseReason;
+
+/// How this side ends its direction of the connection, once what it has accepted is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// FIN; the reader goes on until the other side's. What comes until then is still taken in.
+    Finish,
+    /// Nobody takes messages any more, and nothing that has come is left. The socket is closed as a
+    /// whole once everything sent has been acknowledged: its system then answers whatever still
+    /// comes with a reset, so that nobody takes that for delivered.
+    Leave,
+    /// A reset, once everything sent has been acknowledged: something that came was thrown away, or
+    /// the other side is a peerpy, which does not notice a FIN.
+    Reset,
+}
+
+/// What can be said of the messages that this side has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The other side has taken in all of them.
+    Complete,
+    /// Maybe not.
+    Unknown,
+}
+
+/// How far the end has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Open,
+    Closing {
+        reason: CloseReason,
+        manner: Manner,
+        /// Our FIN is on its way.
+        fin_sent: bool,
+    },
+    Answering {
+        reason: CloseReason,
+        /// [`Manner::Reset`] where something that came is thrown away meanwhile.
+        manner: Manner,
+        /// Our FIN is on its way.
+        fin_sent: bool,
+    },
+    Over {
+        reason: CloseReason,
+        outcome: Outcome,
+    },
+}
+
+impl State {
+    /// This side is to end it. A manner can only become harder; behind a FIN, only a reset has a
+    /// meaning. `false`: it was over already.
+    fn begin(&mut self, why: CloseReason, how: Manner) -> bool {
+        match self {
+            State::Open => {
+                *self = State::Closing {
+                    reason: why,
+                    manner: how,
+                    fin_sent: false,
+                };
+            }
+            State::Closing {
+                manner, fin_sent, ..
+            } => {
+                if !*fin_sent || how == Manner::Reset {
+                    *manner = manner.harder(how);
+                }
+            }
+            // The other side was first. What is thrown away here still has to be told there.
+            State::Answering { manner, .. } => {
+                if how == Manner::Reset {
+                    *manner = how;
+                }
+            }
+            State::Over { .. } => return false,
+        }
+        true
+    }
+
+    /// The reader has read the other side's FIN, between two messages.
+    fn remote_finished(&mut self) {
+        if *self == State::Open {
+            *self = State::Answering {
+                reason: CloseReason::ClosedThere,
+                manner: Manner::Finish,
+                fin_sent: false,
+            };
+        }
+    }
+
+    fn fin_sent(&mut self) {
+        if let State::Closing { fin_sent, .. } | State::Answering { fin_sent, .. } = self {
+            *fin_sent = true;
+        }
+    }
+
+    /// The end: by this cause, unless there was another before. `None`: it was over already.
+    fn end(&mut self, cause: CloseReason, outcome: Outcome) -> Option<CloseReason> {
+        let reason = match self {
+            State::Over { .. } => return None,
+            State::Answering { reason, .. } => reason.clone(),
+            State::Open | State::Closing { .. } => cause,
+        };
+        *self = State::Over {
+            reason: reason.clone(),
+            outcome,
+        };
+        Some(reason)
+    }
+
+    /// What `close_reason` says: a connection that is being closed has not ended yet.
+    fn reason(&self) -> Option<&CloseReason> {
+        match self {
+            State::Open | State::Closing { .. } => None,
+            State::Answering { reason, .. } | State::Over { reason, .. } => Some(reason),
+        }
+    }
+
+    fn phase(&self) -> u8 {
+        match self {
+            State::Open => OPEN,
+            State::Closing { .. } | State::Answering { .. } => ENDING,
+            State::Over { .. } => OVER,
+        }
+    }
+}
+
+impl Manner {
+    fn harder(self, other: Manner) -> Manner {
+        let rank = |manner| match manner {
+            Manner::Finish => 0,
+            Manner::Leave => 1,
+            Manner::Reset => 2,
+        };
+        if rank(other) > rank(self) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+const OPEN: u8 = 0;
+const ENDING: u8 = 1;
+const OVER: u8 = 2;
+
+/// [`State`], shared by the threads of one connection.
+pub(crate) struct Life {
+    state: Mutex<State>,
+    /// Signalled when it is over.
+    over: Condvar,
+    /// How far the state has come, for those who look at each message. Changed under the lock, and
+    /// never back.
+    phase: AtomicU8,
+    /// The first error of the socket. The system tells an error once, to whoever comes first; after
+    /// that a read finds "end of input", as after a FIN. Whoever finds that asks here.
+    fault: Mutex<Option<CloseReason>>,
+}
+
+impl Default for Life {
+    fn default() -> Life {
+        Life {
+            state: Mutex::new(State::Open),
+            over: Condvar::new(),
+            phase: AtomicU8::new(OPEN),
+            fault: Mutex::new(None),
+        }
+    }
+}
+
+impl Life {
+    /// Is this side, or the other, about to end it, or has it ended? No more messages are accepted.
+    #[inline]
+    pub fn is_ending(&self) -> bool {
+        self.phase.load(Ordering::SeqCst) != OPEN
+    }
+
+    /// Has it ended? Threads and blocked calls let go of the socket.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        self.phase.load(Ordering::SeqCst) == OVER
+    }
+
+    /// Begins the end by this side; see [`Manner`]. `false`: it was over already.
+    pub fn begin(&self, reason: CloseReason, manner: Manner) -> bool {
+        self.change(|state| state.begin(reason, manner))
+    }
+
+    /// The other side's FIN was read, between two messages.
+    pub fn remote_finished(&self) {
+        self.change(State::remote_finished);
+    }
+
+    /// Our FIN is on its way.
+    pub fn fin_sent(&self) {
+        self.change(State::fin_sent);
+    }
+
+    /// Ends it. The first cause counts: `Some` is the reason, for the one call that ended it, which
+    /// then lets go of all that the connection holds.
+    pub fn end(&self, cause: CloseReason, outcome: Outcome) -> Option<CloseReason> {
+        let ended = self.change(|state| state.end(cause, outcome));
+        if ended.is_some() {
+            self.over.notify_all();
+        }
+        ended
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = lock(&self.state);
+        let result = change(&mut state);
+        self.phase.store(state.phase(), Ordering::SeqCst);
+        result
+    }
+
+    /// What `close_reason` says.
+    pub fn reason(&self) -> Option<CloseReason> {
+        lock(&self.state).reason().cloned()
+    }
+
+    /// Why no message is accepted, or none will come: the reason of the end, or of one under way.
+    pub fn why(&self) -> CloseReason {
+        match &*lock(&self.state) {
+            State::Closing { reason, .. }
+            | State::Answering { reason, .. }
+            | State::Over { reason, .. } => reason.clone(),
+            // Nobody asks an open connection.
+            State::Open => CloseReason::ClosedHere,
+        }
+    }
+
+    /// How this side ends its direction, if an end is under way.
+    pub fn manner(&self) -> Option<Manner> {
+        match *lock(&self.state) {
+            State::Closing { manner, .. } | State::Answering { manner, .. } => Some(manner),
+            State::Open | State::Over { .. } => None,
+        }
+    }
+
+    /// Was the other side the first to end it? Then the program knows the end already.
+    pub fn is_answering(&self) -> bool {
+        matches!(*lock(&self.state), State::Answering { .. })
+    }
+
+    pub fn is_fin_sent(&self) -> bool {
+        matches!(
+            *lock(&self.state),
+            State::Closing { fin_sent: true, .. } | State::Answering { fin_sent: true, .. }
+        )
+    }
+
+    /// Waits until it is over. `None`: not before the deadline.
+    pub fn wait(&self, deadline: Instant) -> Option<(CloseReason, Outcome)> {
+        let mut state = lock(&self.state);
+        loop {
+            if let State::Over { reason, outcome } = &*state {
+                return Some((reason.clone(), *outcome));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            let waited = self.over.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The first error of the socket that anyone has met.
+    pub fn fault(&self) -> Option<CloseReason> {
+        lock(&self.fault).clone()
+    }
+
+    /// An error of the socket was met.
+    pub fn note_fault(&self, reason: CloseReason) {
+        lock(&self.fault).get_or_insert(reason);
+    }
+
+    /// Runs something that may take an error from the socket. Whoever asks for the fault meanwhile
+    /// waits until it is known.
+    pub fn look<T>(&self, look: impl FnOnce() -> Result<T, CloseReason>) -> Option<T> {
+        let mut fault = lock(&self.fault);
+        look().map_err(|met| fault.get_or_insert(met)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use CloseReason::{Aborted, ClosedHere, ClosedThere, Reset, Stopped};
+    use Outcome::{Complete, Unknown};
+
+    use super::*;
+
+    #[test]
+    fn a_close_by_this_side() {
+        let mut state = State::Open;
+        assert!(state.begin(ClosedHere, Manner::Finish));
+        assert_eq!((state.reason(), state.phase()), (None, ENDING));
+        state.fin_sent();
+        state.remote_finished();
+        assert_eq!(
+            state.reason(),
+            None,
+            "not before all of ours is known to be there"
+        );
+        assert_eq!(state.end(ClosedHere, Complete), Some(ClosedHere));
+        assert_eq!((state.reason(), state.phase()), (Some(&ClosedHere), OVER));
+    }
+
+    #[test]
+    fn a_close_by_the_other_side() {
+        let mut state = State::Open;
+        state.remote_finished();
+        assert_eq!(state.reason(), Some(&ClosedThere));
+        assert!(state.begin(ClosedHere, Manner::Finish), "nothing to add");
+        assert_eq!(
+            state.end(Reset, Unknown),
+            Some(ClosedThere),
+            "the first cause"
+        );
+    }
+
+    #[test]
+    fn the_first_cause_counts_and_one_call_ends_it() {
+        let mut state = State::Open;
+        assert_eq!(state.end(Aborted, Unknown), Some(Aborted));
+        assert_eq!(state.end(Reset, Complete), None);
+        assert!(!state.begin(Stopped, Manner::Finish));
+        state.remote_finished();
+        state.fin_sent();
+        let over = State::Over {
+            reason: Aborted,
+            outcome: Unknown,
+        };
+        assert_eq!(state, over);
+    }
+
+    /// One that is being closed and breaks has ended by what broke it.
+    #[test]
+    fn a_close_that_fails_ends_by_its_failure() {
+        let mut state = State::Open;
+        state.begin(ClosedHere, Manner::Finish);
+        assert_eq!(state.end(Reset, Unknown), Some(Reset));
+    }
+
+    #[test]
+    fn a_manner_only_becomes_harder() {
+        let manner = |state: &State| match state {
+            State::Closing { manner, .. } => *manner,
+            other => panic!("{other:?}"),
+        };
+        let mut state = State::Open;
+        state.begin(ClosedHere, Manner::Finish);
+        state.begin(ClosedHere, Manner::Leave);
+        assert_eq!(manner(&state), Manner::Leave);
+        state.begin(ClosedHere, Manner::Reset);
+        state.begin(Stopped, Manner::Finish);
+        assert_eq!(manner(&state), Manner::Reset);
+
+        let mut state = State::Open;
+        state.begin(ClosedHere, Manner::Finish);
+        state.fin_sent();
+        state.begin(ClosedHere, Manner::Leave);
+        assert_eq!(manner(&state), Manner::Finish, "it cannot be taken back");
+        state.begin(ClosedHere, Manner::Reset);
+        assert_eq!(
+            manner(&state),
+            Manner::Reset,
+            "what is thrown away behind it is told"
+        );
+    }
+
+    #[test]
+    fn an_answer_becomes_a_reset_where_something_is_thrown_away() {
+        let mut state = State::Open;
+        state.remote_finished();
+        state.begin(ClosedHere, Manner::Leave);
+        assert_eq!(state.phase(), ENDING);
+        let manner = |state: &State| match state {
+            State::Answering { manner, .. } => *manner,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(manner(&state), Manner::Finish);
+        state.begin(ClosedHere, Manner::Reset);
+        assert_eq!(manner(&state), Manner::Reset);
+        assert_eq!(state.reason(), Some(&ClosedThere));
+    }
+
+    #[test]
+    fn a_wait_ends_with_the_connection() {
+        let life = Life::default();
+        assert_eq!(life.wait(Instant::now()), None);
+        assert!(!life.is_ending());
+        assert_eq!(life.end(Aborted, Unknown), Some(Aborted));
+        assert!(life.is_ending() && life.is_over());
+        assert_eq!(life.wait(Instant::now()), Some((Aborted, Unknown)));
+    }
+
+    #[test]
+    fn the_first_fault_is_kept() {
+        let life = Life::default();
+        assert_eq!(life.look(|| Ok(3)), Some(3));
+        assert_eq!(life.look(|| Err::<(), _>(Reset)), None);
+        life.note_fault(Aborted);
+        assert_eq!(life.fault(), Some(Reset));
+    }
+}

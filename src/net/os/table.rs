@@ -1,0 +1,167 @@
+//! The system's table of connections, from /proc: whether the other side's system has acknowledged
+//! what was written, and whether it still answers. Linux and Android have it.
+
+use std::collections::HashMap;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use super::lock;
+use super::sync::{Instant, Mutex};
+
+/// What the system knows of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// Bytes written by us and not yet acknowledged by the other side's system.
+    pub unacknowledged: u64,
+    /// The other side's system owes us an answer: a retransmission, or a probe of its full
+    /// window, has been left unanswered twice or more.
+    pub unanswered: bool,
+}
+
+/// This end of a connection and the other.
+pub(crate) type Ends = (SocketAddrV4, SocketAddrV4);
+
+pub(crate) type Rows = HashMap<Ends, Row>;
+
+/// Reads the table for all who want to see it. The file has every connection of the machine, and
+/// takes milliseconds where there are ten thousand, so a reading serves everyone whose question is
+/// older than it.
+#[derive(Default)]
+pub(crate) struct Table {
+    /// The last reading, and when it began.
+    last: Mutex<Option<(Instant, Arc<Rows>)>>,
+}
+
+impl Table {
+    /// A reading that began after `since`. `None`: there is no table, or no file descriptor for it.
+    pub fn look(&self, since: Instant) -> Option<Arc<Rows>> {
+        // Under the lock: those who wait for it mostly share what is read meanwhile.
+        let mut last = lock(&self.last);
+        if let Some((begun, rows)) = &*last {
+            if *begun > since {
+                return Some(Arc::clone(rows));
+            }
+        }
+        *last = None;
+        let begun = Instant::now();
+        let rows = Arc::new(read()?);
+        *last = Some((begun, Arc::clone(&rows)));
+        Some(rows)
+    }
+
+    /// Gives the memory of the last reading back.
+    pub fn forget(&self) {
+        *lock(&self.last) = None;
+    }
+}
+
+/// Does this system have the table?
+pub(crate) fn has_table() -> bool {
+    cfg!(any(target_os = "linux", target_os = "android")) && std::fs::File::open(TABLE).is_ok()
+}
+
+const TABLE: &str = "/proc/thread-self/net/tcp";
+
+/// The connections of this network namespace.
+fn read() -> Option<Rows> {
+    if !cfg!(any(target_os = "linux", target_os = "android")) {
+        return None;
+    }
+    let table = std::fs::read_to_string(TABLE).ok()?;
+    Some(table.lines().skip(1).filter_map(row).collect())
+}
+
+/// `sl local remote st tx:rx tr:when retransmits uid probes …`, numbers in hexadecimal except the
+/// last two; addresses in the machine's byte order (proc_pid_net(5), get_tcp4_sock in Linux).
+fn row(line: &str) -> Option<(Ends, Row)> {
+    let mut columns = line.split_ascii_whitespace().skip(1);
+    let mut address = || {
+        let (ip, port) = columns.next()?.split_once(':')?;
+        let ip = u32::from_str_radix(ip, 16).ok()?.to_ne_bytes();
+        Some(SocketAddrV4::new(
+            ip.into(),
+            u16::from_str_radix(port, 16).ok()?,
+        ))
+    };
+    let ends = (address()?, address()?);
+    let (tx, _) = columns.nth(1)?.split_once(':')?;
+    let unacknowledged = u64::from_str_radix(tx, 16).ok()?;
+    let (timer, _) = columns.next()?.split_once(':')?;
+    let retransmits = u64::from_str_radix(columns.next()?, 16).ok()?;
+    let probes: u64 = columns.nth(1)?.parse().ok()?;
+    let unanswered = match timer {
+        "01" => retransmits >= 2,
+        "04" => probes >= 2,
+        _ => false,
+    };
+    let row = Row {
+        unacknowledged,
+        unanswered,
+    };
+    Some((ends, row))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::super::socket::ends;
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_table() {
+        let line = "  12: 0100007F:1F90 0200007F:C350 01 000001F4:00000000 01:00000014 00000003  1000 0 4711 1 0";
+        let expected = Row {
+            unacknowledged: 500,
+            unanswered: true,
+        };
+        let ends = (
+            "127.0.0.1:8080".parse().unwrap(),
+            "127.0.0.2:50000".parse().unwrap(),
+        );
+        if cfg!(target_endian = "little") {
+            assert_eq!(row(line), Some((ends, expected)));
+        }
+        let probing = line.replace("01:00000014", "04:00000014");
+        assert!(
+            !row(&probing).unwrap().1.unanswered,
+            "a full window that is answered is alive"
+        );
+        assert_eq!(row("12: nonsense"), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_table_shows_what_is_not_acknowledged() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        while stream.write(&[0; 65536]).is_ok() {}
+        let rows = Table::default().look(Instant::now()).unwrap();
+        assert!(rows[&ends(&stream).unwrap()].unacknowledged > 0);
+        drop(accepted);
+    }
+
+    /// Of many who ask at the same time, few read.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn those_who_wait_share_a_reading() {
+        let table = Table::default();
+        let ready = std::sync::Barrier::new(50);
+        let mut readings: Vec<usize> = std::thread::scope(|scope| {
+            let ask = || {
+                ready.wait();
+                // Its address tells one reading from the other, while all are kept.
+                table.look(Instant::now()).unwrap()
+            };
+            let asking: Vec<_> = (0..50).map(|_| scope.spawn(ask)).collect();
+            let rows: Vec<_> = asking.into_iter().map(|one| one.join().unwrap()).collect();
+            rows.iter().map(|rows| Arc::as_ptr(rows) as usize).collect()
+        });
+        readings.sort_unstable();
+        readings.dedup();
+        assert!(readings.len() < 50, "{} of 50 read", readings.len());
+    }
+}

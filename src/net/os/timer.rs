@@ -1,0 +1,313 @@
+//! One thread that runs tasks when they are due. A peer has two: the watchdog, for what may take a
+//! while, and the flusher, which is to be on time within microseconds.
+
+use std::cmp::Ordering as Order;
+use std::collections::BinaryHeap;
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::lock;
+use super::sync::{Condvar, Instant, Mutex, MutexGuard};
+use super::threads::Threads;
+
+/// What a timer runs. It may be run more often than it asked for, and looks by itself whether there
+/// is something to do.
+pub(crate) trait Task: Send + Sync {
+    /// Says when it is to be run again; `None`: not until it is scheduled anew.
+    fn run(&self, now: Instant) -> Option<Instant>;
+}
+
+/// A timer without a thread starts one when a task is scheduled.
+pub(crate) struct Timer {
+    name: &'static str,
+    /// Without a task for so long the thread ends; `None`: it stays until `stop`.
+    retire: Option<Duration>,
+    /// A sleeping thread is not woken for a task that is due at most so long before it wakes.
+    slack: Duration,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    tasks: BinaryHeap<Entry>,
+    /// Counts the entries, so that those that are due at the same time run in their order.
+    scheduled: u64,
+    thread: Thread,
+    stopped: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Thread {
+    #[default]
+    None,
+    /// It runs tasks, and looks at the heap before it sleeps.
+    Awake,
+    /// It sleeps until its next task is due, or until it is woken.
+    Asleep { next: Option<Instant> },
+}
+
+struct Entry {
+    at: Instant,
+    number: u64,
+    task: Arc<dyn Task>,
+}
+
+impl Timer {
+    pub fn new(name: &'static str, retire: Option<Duration>, slack: Duration) -> Timer {
+        Timer {
+            name,
+            retire,
+            slack,
+            state: Mutex::default(),
+            wake: Condvar::new(),
+        }
+    }
+
+    /// Starts the thread if there is none. A timer that does not retire then takes every task until
+    /// it is stopped.
+    pub fn start(self: &Arc<Timer>, threads: &Arc<Threads>) -> io::Result<()> {
+        self.with_thread(threads).map(drop)
+    }
+
+    /// Has `task` run at a time. `Err`: the system has no thread for the timer.
+    pub fn schedule(
+        self: &Arc<Timer>,
+        threads: &Arc<Threads>,
+        at: Instant,
+        task: Arc<dyn Task>,
+    ) -> io::Result<()> {
+        let mut state = self.with_thread(threads)?;
+        state.push(at, task);
+        if let Thread::Asleep { next } = state.thread {
+            let wakes_soon = |next| at < next && next <= at + self.slack;
+            if !next.is_some_and(wakes_soon) {
+                state.thread = Thread::Awake;
+                drop(state);
+                self.wake.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops every task. The thread ends.
+    pub fn stop(&self) {
+        let mut state = lock(&self.state);
+        state.stopped = true;
+        let tasks = std::mem::take(&mut state.tasks);
+        self.wake.notify_one();
+        drop(state);
+        drop(tasks);
+    }
+
+    fn with_thread(self: &Arc<Timer>, threads: &Arc<Threads>) -> io::Result<MutexGuard<'_, State>> {
+        loop {
+            let mut state = lock(&self.state);
+            if state.stopped {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
+            if state.thread != Thread::None {
+                return Ok(state);
+            }
+            state.thread = Thread::Awake;
+            drop(state);
+            let own = Arc::clone(self);
+            let started = threads.spawn(self.name.to_owned(), move || own.run());
+            if let Err(error) = started {
+                lock(&self.state).thread = Thread::None;
+                return Err(error);
+            }
+        }
+    }
+
+    fn run(&self) {
+        let mut state = lock(&self.state);
+        let mut idle_since = None;
+        loop {
+            if state.stopped {
+                state.thread = Thread::None;
+                return;
+            }
+            let now = Instant::now();
+            if let Some(due) = state.pop_due(now) {
+                idle_since = None;
+                drop(state);
+                let again: Vec<_> = due
+                    .into_iter()
+                    .filter_map(|task| task.run(now).map(|at| (at, task)))
+                    .collect();
+                state = lock(&self.state);
+                if state.stopped {
+                    // A task may be the last to hold its connection: it goes without the lock.
+                    state.thread = Thread::None;
+                    drop(state);
+                    return;
+                }
+                for (at, task) in again {
+                    state.push(at, task);
+                }
+                continue;
+            }
+            let next = state.tasks.peek().map(|entry| entry.at);
+            let until = next.or_else(|| {
+                let since = *idle_since.get_or_insert(now);
+                self.retire.map(|time| since + time)
+            });
+            if next.is_none() && until.is_some_and(|until| until <= now) {
+                state.thread = Thread::None;
+                return;
+            }
+            state.thread = Thread::Asleep { next };
+            state = match until {
+                Some(until) => {
+                    let left = until.saturating_duration_since(now);
+                    let waited = self.wake.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => {
+                    let waited = self.wake.wait(state);
+                    waited.unwrap_or_else(PoisonError::into_inner)
+                }
+            };
+            state.thread = Thread::Awake;
+        }
+    }
+}
+
+impl State {
+    fn push(&mut self, at: Instant, task: Arc<dyn Task>) {
+        let number = self.scheduled;
+        self.scheduled += 1;
+        self.tasks.push(Entry { at, number, task });
+    }
+
+    /// All that are due now, the earliest first; `None`: there is none.
+    fn pop_due(&mut self, now: Instant) -> Option<Vec<Arc<dyn Task>>> {
+        let mut due = Vec::new();
+        while self.tasks.peek().is_some_and(|entry| entry.at <= now) {
+            due.extend(self.tasks.pop().map(|entry| entry.task));
+        }
+        (!due.is_empty()).then_some(due)
+    }
+}
+
+impl Ord for Entry {
+    /// The heap gives its greatest entry first, which is to be the earliest.
+    fn cmp(&self, other: &Entry) -> Order {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Entry) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.cmp(other) == Order::Equal
+    }
+}
+
+impl Eq for Entry {}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{Receiver, Sender, unbounded};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// Tells its name each time that it is run, and asks for some more runs.
+    struct Told {
+        name: &'static str,
+        told: Sender<&'static str>,
+        again: Mutex<u32>,
+    }
+
+    impl Task for Told {
+        fn run(&self, now: Instant) -> Option<Instant> {
+            let _ = self.told.send(self.name);
+            let mut again = lock(&self.again);
+            *again = again.checked_sub(1)?;
+            Some(now)
+        }
+    }
+
+    struct Bench {
+        threads: Arc<Threads>,
+        timer: Arc<Timer>,
+        told: Sender<&'static str>,
+        heard: Receiver<&'static str>,
+    }
+
+    fn bench(retire: Option<Duration>) -> Bench {
+        let (told, heard) = unbounded();
+        Bench {
+            threads: Threads::new("127.0.0.1:1".parse().unwrap()),
+            timer: Arc::new(Timer::new("lanpeer-test", retire, Duration::ZERO)),
+            told,
+            heard,
+        }
+    }
+
+    impl Bench {
+        fn schedule(&self, at: Instant, name: &'static str, again: u32) {
+            let (told, again) = (self.told.clone(), Mutex::new(again));
+            let task = Arc::new(Told { name, told, again });
+            self.timer.schedule(&self.threads, at, task).unwrap();
+        }
+
+        fn stop(&self) {
+            self.timer.stop();
+            assert!(self.threads.wait(Instant::now() + SOON));
+        }
+    }
+
+    #[test]
+    fn tasks_run_when_they_are_due_the_earliest_first() {
+        let bench = bench(None);
+        let now = Instant::now();
+        bench.schedule(now + SOON, "never", 0);
+        bench.schedule(now + Duration::from_millis(20), "second", 0);
+        bench.schedule(now + Duration::from_millis(10), "first", 1);
+        for expected in ["first", "first", "second"] {
+            assert_eq!(bench.heard.recv_timeout(SOON), Ok(expected));
+        }
+        assert!(now.elapsed() >= Duration::from_millis(20));
+        bench.stop();
+        assert!(bench.heard.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_thread_without_tasks_retires_and_another_takes_its_place() {
+        let bench = bench(Some(Duration::from_millis(1)));
+        for _ in 0..3 {
+            bench.schedule(Instant::now(), "task", 0);
+            assert_eq!(bench.heard.recv_timeout(SOON), Ok("task"));
+            assert!(bench.threads.wait(Instant::now() + SOON), "it retires");
+        }
+        bench.stop();
+    }
+
+    #[test]
+    fn a_stopped_timer_takes_no_task_and_keeps_none() {
+        let bench = bench(None);
+        bench.timer.start(&bench.threads).unwrap();
+        let task = Arc::new(Told {
+            name: "late",
+            told: bench.told.clone(),
+            again: Mutex::new(0),
+        });
+        let at = Instant::now() + SOON;
+        let scheduled = bench.timer.schedule(&bench.threads, at, task.clone());
+        assert!(scheduled.is_ok() && Arc::strong_count(&task) == 2);
+        bench.stop();
+        assert_eq!(Arc::strong_count(&task), 1);
+        let scheduled = bench.timer.schedule(&bench.threads, at, task.clone());
+        assert!(scheduled.is_err() && Arc::strong_count(&task) == 1);
+    }
+}

@@ -1,0 +1,82 @@
+//! A thread that ends, or the process with it, writes out what it has gathered.
+//!
+//! Messages of a burst wait for the flusher for some tenths of a millisecond. A program that sends and
+//! exits at once would lose them, though each `send` returned Ok. So each thread remembers where it has
+//! gathered something, in a thread-local whose destructor runs when the thread ends; the thread that
+//! calls `exit`, or returns from `main`, runs its destructors as well.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::Sender;
+use super::queue::SendQueue;
+use crate::net::os::sync::{Instant, thread_local};
+
+/// A thread that ends waits so long for sockets that are full.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The list is cleaned when it has become so long, and when it has doubled since.
+const CLEAN: usize = 32;
+
+thread_local! {
+    /// Its address tells one living thread from the other.
+    static MARK: u8 = const { 0 };
+    static GATHERED: RefCell<Gathered> = const { RefCell::new(Gathered {
+        senders: Vec::new(),
+        clean_at: CLEAN,
+    }) };
+}
+
+/// Where a thread has gathered something that may still wait.
+struct Gathered {
+    senders: Vec<Weak<Sender>>,
+    clean_at: usize,
+}
+
+/// The current thread puts a message into the queue, to be written later.
+#[inline]
+pub(super) fn note(sender: &Arc<Sender>, queue: &mut SendQueue) {
+    let own = own_mark();
+    if queue.gatherer != own {
+        queue.gatherer = own;
+        enter(sender);
+    }
+}
+
+fn own_mark() -> usize {
+    MARK.with(|mark| mark as *const u8 as usize)
+}
+
+#[cold]
+fn enter(sender: &Arc<Sender>) {
+    // A thread that is on its way out, and sends in a destructor, is beyond help.
+    let _ = GATHERED.try_with(|gathered| {
+        let Ok(mut gathered) = gathered.try_borrow_mut() else {
+            return;
+        };
+        if gathered.senders.len() >= gathered.clean_at {
+            let senders = &mut gathered.senders;
+            senders.retain(|other| other.strong_count() > 0);
+            senders.sort_unstable_by_key(|other| other.as_ptr() as usize);
+            senders.dedup_by_key(|other| other.as_ptr());
+            gathered.clean_at = CLEAN.max(2 * gathered.senders.len());
+        }
+        gathered.senders.push(Arc::downgrade(sender));
+    });
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        let senders: Vec<_> = self.senders.drain(..).filter_map(|s| s.upgrade()).collect();
+        for sender in &senders {
+            sender.flush_now();
+        }
+        let deadline = Instant::now() + PATIENCE;
+        for sender in &senders {
+            if !sender.is_drained() {
+                let _ = sender.drain(Some(deadline));
+            }
+        }
+    }
+}

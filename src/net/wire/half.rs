@@ -1,0 +1,250 @@
+//! The reading half of a connection's socket: bytes as the other side has sent them, decrypted where
+//! the connection is encrypted, and whether an end of input is the other side's word.
+
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[cfg(unix)]
+use super::record::LAST_RECORD;
+use super::record::RecordReader;
+use crate::error::CloseReason;
+use crate::net::life::Life;
+use crate::net::os::sync::{Instant, Mutex};
+use crate::net::os::{lock, socket};
+
+pub(crate) struct ReadHalf {
+    /// Taken away at the end, so that a handler that does not return keeps no socket open. Whoever
+    /// reads holds it only while it does.
+    socket: Mutex<Option<Arc<TcpStream>>>,
+    /// The way in of an encrypted connection.
+    records: Option<Mutex<RecordReader>>,
+    life: Arc<Life>,
+    ahead: Ahead,
+}
+
+/// What a `close` inside a handler has read beyond the message that is being handled.
+#[derive(Default)]
+struct Ahead {
+    used: AtomicBool,
+    bytes: Mutex<Vec<u8>>,
+}
+
+impl ReadHalf {
+    pub fn new(
+        socket: Arc<TcpStream>,
+        records: Option<RecordReader>,
+        life: Arc<Life>,
+    ) -> Arc<ReadHalf> {
+        Arc::new(ReadHalf {
+            socket: Mutex::new(Some(socket)),
+            records: records.map(Mutex::new),
+            life,
+            ahead: Ahead::default(),
+        })
+    }
+
+    /// The socket, for one read; `Err`: the connection has ended.
+    pub fn socket(&self) -> Result<Arc<TcpStream>, CloseReason> {
+        let socket = lock(&self.socket).clone();
+        socket.ok_or_else(|| self.life.why())
+    }
+
+    /// Nobody is to read any more.
+    pub fn take(&self) -> Option<Arc<TcpStream>> {
+        lock(&self.socket).take()
+    }
+
+    pub fn is_encrypted(&self) -> bool {
+        self.records.is_some()
+    }
+
+    /// Reads what the other side has sent, once; 0: end of input.
+    pub fn read(&self, mut socket: &TcpStream, out: &mut [u8]) -> io::Result<usize> {
+        match &self.records {
+            None => socket.read(out),
+            Some(records) => lock(records).read(socket, out),
+        }
+    }
+
+    /// Reads `want` bytes onto the end of `body`, or what comes before the end of input.
+    pub fn read_onto(
+        &self,
+        socket: &TcpStream,
+        body: &mut Vec<u8>,
+        want: usize,
+    ) -> io::Result<usize> {
+        let Some(records) = &self.records else {
+            return socket.take(want as u64).read_to_end(body);
+        };
+        let (mut records, begin) = (lock(records), body.len());
+        body.resize(begin + want, 0);
+        let mut filled = begin;
+        while filled < body.len() {
+            match records.read(socket, &mut body[filled..]) {
+                Ok(0) => body.truncate(filled),
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled - begin)
+    }
+
+    // The end of input
+
+    /// The socket says "end of input": because the other side has sent FIN (`Ok`), or because of
+    /// this side or an error (`Err`).
+    pub fn end_of_input(&self, socket: &TcpStream) -> Result<(), CloseReason> {
+        if self.life.is_over() {
+            return Err(self.life.why());
+        }
+        if let Some(fault) = self.life.fault() {
+            return Err(fault);
+        }
+        // A write may have met the error in this moment, and not said so yet.
+        if socket::is_over(socket) && !self.life.is_fin_sent() {
+            return Err(CloseReason::Reset);
+        }
+        Ok(())
+    }
+
+    /// A read met this.
+    pub fn why_unread(&self, socket: &TcpStream, error: &io::Error) -> CloseReason {
+        match CloseReason::from_io(error) {
+            // Only what the socket says; its cause may be known already.
+            CloseReason::Cut => self.end_of_input(socket).err().unwrap_or(CloseReason::Cut),
+            reason => reason,
+        }
+    }
+
+    /// Both sides have sent FIN: waits until the other side's system has acknowledged all of ours.
+    /// `false`: it did not before the deadline, or reset the connection instead.
+    pub fn is_acknowledged(&self, socket: &TcpStream, deadline: Instant) -> bool {
+        socket::acknowledged(socket, deadline) && self.life.fault().is_none()
+    }
+
+    // Looks at the socket, without reading
+
+    /// Can something be read, or an end? Looks without waiting; `true` where that cannot be told.
+    pub fn is_readable(&self, socket: &TcpStream) -> bool {
+        #[cfg(unix)]
+        {
+            self.peek::<1>(socket).is_some()
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = socket;
+            true
+        }
+    }
+
+    /// Has something come that was not read, other than an end? No where that cannot be told.
+    pub fn has_unread(&self) -> bool {
+        self.holds_records() || self.socket().is_ok_and(|socket| self.is_unread(&socket))
+    }
+
+    #[cfg(unix)]
+    fn is_unread(&self, socket: &TcpStream) -> bool {
+        // Of an encrypted connection, the end is bytes too.
+        let end = self.records.is_some().then_some(LAST_RECORD);
+        let seen = self.peek::<32>(socket).unwrap_or(0);
+        seen > 0 && Some(seen) != end
+    }
+
+    #[cfg(not(unix))]
+    fn is_unread(&self, _: &TcpStream) -> bool {
+        false
+    }
+
+    /// Does an encrypted connection hold something of a message? Not while someone reads it.
+    fn holds_records(&self) -> bool {
+        let records = self.records.as_ref();
+        let records = records.and_then(|records| records.try_lock().ok());
+        records.is_some_and(|records| records.has_more())
+    }
+
+    /// How much is there, up to N bytes; 0 is an end. `None`: nothing is.
+    #[cfg(unix)]
+    fn peek<const N: usize>(&self, socket: &TcpStream) -> Option<usize> {
+        let seen = self.life.look(|| match socket::peek::<N>(socket) {
+            Err(error) if !socket::is_pause(&error) => Err(CloseReason::from_io(&error)),
+            seen => Ok(seen.ok()),
+        });
+        seen.unwrap_or(Some(0))
+    }
+
+    // What a `close` inside a handler does
+
+    /// Reads on until the end of input, and keeps what comes before it, up to `limit` bytes. `true`:
+    /// it came before the deadline.
+    pub fn read_ahead(&self, socket: &TcpStream, deadline: Instant, limit: usize) -> bool {
+        self.ahead.used.store(true, Ordering::SeqCst);
+        let mut bytes = lock(&self.ahead.bytes);
+        let mut chunk = [0; 4096];
+        let ended = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || bytes.len() >= limit || self.life.fault().is_some() {
+                break false;
+            }
+            let _ = socket.set_read_timeout(Some(left));
+            match self.read(socket, &mut chunk) {
+                Ok(0) => break true,
+                Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+                Err(error) if socket::is_pause(&error) => {}
+                Err(error) => self.life.note_fault(CloseReason::from_io(&error)),
+            }
+        };
+        let _ = socket.set_read_timeout(None);
+        ended
+    }
+
+    #[inline]
+    pub fn has_read_ahead(&self) -> bool {
+        self.ahead.used.load(Ordering::Relaxed)
+    }
+
+    /// What was read ahead, for the reader to go on with.
+    pub fn take_ahead(&self) -> Vec<u8> {
+        self.ahead.used.store(false, Ordering::Relaxed);
+        std::mem::take(&mut lock(&self.ahead.bytes))
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::net::{Shutdown, TcpListener};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::life::Manner;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_reset_is_no_fin_also_where_a_look_meets_it_first() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let life = Arc::new(Life::default());
+        let half = ReadHalf::new(Arc::new(socket), None, Arc::clone(&life));
+        let (mut remote, _) = listener.accept().unwrap();
+        life.begin(CloseReason::ClosedHere, Manner::Finish);
+        half.socket().unwrap().shutdown(Shutdown::Write).unwrap();
+        life.fin_sent();
+        assert_eq!(remote.read(&mut [0; 1]).unwrap(), 0, "our FIN is there");
+        socket::reset(&remote);
+        drop(remote);
+
+        let deadline = Instant::now() + SOON;
+        while life.fault().is_none() {
+            assert!(!half.has_unread() && Instant::now() < deadline);
+        }
+        let socket = half.socket().unwrap();
+        let (mut reading, mut chunk) = (&*socket, [0; 1]);
+        assert_eq!(reading.read(&mut chunk).unwrap(), 0, "as after a FIN");
+        assert_eq!(half.end_of_input(&socket), Err(CloseReason::Reset));
+        assert!(!half.is_acknowledged(&socket, deadline));
+    }
+}

@@ -1,0 +1,70 @@
+//! The writing half of a connection's socket. Whoever owns it may write, so its owner has the turn.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use super::record::RecordWriter;
+use crate::net::os::socket::{write_now, write_slice};
+use crate::net::os::sync::TcpStream;
+
+pub(crate) struct WriteHalf {
+    socket: Arc<TcpStream>,
+    /// The way out of an encrypted connection.
+    records: Option<RecordWriter>,
+}
+
+/// How long a write may wait for the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It takes what the socket takes at once.
+    None,
+    /// At most [`WRITE_SLICE`](crate::net::os::socket::WRITE_SLICE).
+    Slice,
+}
+
+impl WriteHalf {
+    pub fn new(socket: Arc<TcpStream>, records: Option<RecordWriter>) -> WriteHalf {
+        WriteHalf { socket, records }
+    }
+
+    pub fn socket(&self) -> &Arc<TcpStream> {
+        &self.socket
+    }
+
+    /// Bytes that are sealed and not yet written: the socket is full.
+    pub fn left(&self) -> usize {
+        self.records.as_ref().map_or(0, RecordWriter::left)
+    }
+
+    /// Gives up what is sealed and not yet written.
+    pub fn clear(&mut self) {
+        if let Some(records) = &mut self.records {
+            records.clear();
+        }
+    }
+
+    /// Writes once. Says how much of `parts` is written, or sealed, which is as good, since the rest
+    /// of its record must follow.
+    pub fn write(&mut self, parts: [&[u8]; 2], patience: Patience) -> io::Result<usize> {
+        let write = match patience {
+            Patience::None => write_now,
+            Patience::Slice => write_slice,
+        };
+        match &mut self.records {
+            None => {
+                let skip = usize::from(parts[0].is_empty());
+                write(&self.socket, &parts.map(IoSlice::new)[skip..])
+            }
+            Some(records) => records.write(parts, |records| write(&self.socket, records)),
+        }
+    }
+
+    /// Writes what ends this direction, before FIN. An encrypted connection has a record of its own
+    /// for that. `false`: more of it is left.
+    pub fn end(&mut self) -> io::Result<bool> {
+        match &mut self.records {
+            None => Ok(true),
+            Some(records) => records.end(|records| write_now(&self.socket, records)),
+        }
+    }
+}
