@@ -34,6 +34,7 @@ mod channel;
 pub(crate) mod cipher;
 pub(crate) mod discovery;
 #[cfg(test)]
+#[path = "../../tests/inside/faults.rs"]
 mod faults;
 mod flusher;
 pub(crate) mod handshake;
