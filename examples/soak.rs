@@ -16,7 +16,7 @@
 //! sides of each connection are held against each other: see `soak/verdict.rs` for what is demanded.
 //! The exit code says whether it held.
 
-#[path = "soak/dice.rs"]
+#[path = "../tests/common/dice.rs"]
 mod dice;
 #[path = "soak/ledger.rs"]
 mod ledger;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::Outcome;
+use super::Outcome;
 
 /// What a number of a page says.
 #[derive(Clone, Copy)]
@@ -15,7 +15,7 @@ use crate::Outcome;
 pub enum Field {
     /// The connection's number, the same on both of its sides.
     Session,
-    /// [`crate::message::BACKWARDS`] on the side that was asked, and [`crate::message::RELAYED`].
+    /// [`super::message::BACKWARDS`] on the side that was asked, and [`super::message::RELAYED`].
     Flags,
     /// Who was asked, as a [`process`].
     Partner,

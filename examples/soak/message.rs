@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::dice::Dice;
+use super::dice::Dice;
 
 const HEAD: usize = 32;
 
@@ -19,7 +19,7 @@ pub fn write(buffer: &mut Vec<u8>, session: u64, flags: u64, number: u64, size: 
     for word in [session, flags, number, 0] {
         buffer.extend_from_slice(&word.to_le_bytes());
     }
-    let mut dice = Dice(session ^ (number << 20) ^ flags);
+    let mut dice = Dice::new(session ^ (number << 20) ^ flags);
     while buffer.len() < HEAD + size {
         buffer.extend_from_slice(&dice.next().to_le_bytes());
     }

@@ -87,7 +87,7 @@ impl Drop for Running {
 impl Soak {
     fn run(&mut self, time: Duration) -> Outcome<bool> {
         let end = Instant::now() + time;
-        let mut dice = Dice(self.seed);
+        let mut dice = Dice::new(self.seed);
         let mut running = Vec::new();
         for index in 0..=MORTALS {
             running.push(self.start(index, 0)?);
@@ -108,8 +108,8 @@ impl Soak {
                 self.samples.extend(usage::of(running[0].child.id()));
             }
             if Instant::now() >= next_death {
-                next_death = Instant::now() + Duration::from_millis(300 + dice.below(1200));
-                let place = 1 + dice.below(MORTALS) as usize;
+                next_death = Instant::now() + Duration::from_millis(300 + dice.number_below(1200));
+                let place = 1 + dice.number_below(MORTALS) as usize;
                 let generation = running[place].generation + 1;
                 if self.lived.len() % 4 == 3 {
                     self.stop(&mut running[place])?;
@@ -117,7 +117,7 @@ impl Soak {
                     self.kill(&mut running[place])?;
                 }
                 // At times long enough for the others to notice.
-                thread::sleep(Duration::from_millis(dice.below(400)));
+                thread::sleep(Duration::from_millis(dice.number_below(400)));
                 running[place] = self.start(place as u64, generation)?;
             }
         }

@@ -12,8 +12,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use crate::ledger::{Field, Record, end, reason};
-use crate::message::{BACKWARDS, RELAYED};
+use super::ledger::{Field, Record, end, reason};
+use super::message::{BACKWARDS, RELAYED};
 
 #[derive(Debug, Default)]
 pub struct Verdict {

@@ -108,7 +108,7 @@ pub fn run(args: &[String]) -> Outcome<()> {
 
 impl Worker {
     fn dice(&self, number: u64) -> Dice {
-        Dice(self.seed ^ process(self.index, self.generation) ^ (number << 40))
+        Dice::new(self.seed ^ process(self.index, self.generation) ^ (number << 40))
     }
 
     /// Connects to a neighbour again and again, as long as it is there.
@@ -124,7 +124,7 @@ impl Worker {
             let mut flags = 0;
             if dice.one_in(3) {
                 // From a few bytes to megabytes, each order of magnitude as often.
-                let bytes = dice.next() >> (41 + dice.below(17));
+                let bytes = dice.next() >> (41 + dice.number_below(17));
                 if let Ok(relayed) = relay::start(self.relays, addr, bytes as i64) {
                     (addr, flags) = (relayed, RELAYED);
                 }
@@ -146,7 +146,7 @@ impl Worker {
                 // Its process was killed, perhaps, or the relay cut the handshake.
                 Err(_) => thread::sleep(Duration::from_millis(100)),
             }
-            thread::sleep(Duration::from_millis(dice.below(200)));
+            thread::sleep(Duration::from_millis(dice.number_below(200)));
         }
     }
 
@@ -196,10 +196,10 @@ enum End {
 }
 
 fn plan(dice: &mut Dice) -> Plan {
-    let magnitude = dice.below(12);
+    let magnitude = dice.number_below(12);
     Plan {
-        messages: dice.below(1 << magnitude),
-        end: match dice.below(4) {
+        messages: dice.number_below(1 << magnitude),
+        end: match dice.number_below(4) {
             0 => End::Abort,
             1 => End::Drop,
             _ => End::Close,
@@ -253,16 +253,16 @@ impl Session<'_> {
         let mut buffer = Vec::new();
         let mut number = 0;
         while number < messages {
-            for _ in 0..dice.below(40) + 1 {
-                let size = match dice.below(256) {
-                    0 => dice.below(200_000),
-                    1..16 => dice.below(8_000),
-                    _ => dice.below(500),
+            for _ in 0..dice.number_below(40) + 1 {
+                let size = match dice.number_below(256) {
+                    0 => dice.number_below(200_000),
+                    1..16 => dice.number_below(8_000),
+                    _ => dice.number_below(500),
                 };
                 message::write(&mut buffer, self.session, self.sends, number, size as usize);
-                let sent = match dice.below(8) {
+                let sent = match dice.number_below(8) {
                     0 => conn.try_send(&buffer),
-                    1 => conn.send_timeout(&buffer, Duration::from_millis(dice.below(5))),
+                    1 => conn.send_timeout(&buffer, Duration::from_millis(dice.number_below(5))),
                     _ => conn.send(&buffer),
                 };
                 match sent {
@@ -280,7 +280,7 @@ impl Session<'_> {
             if dice.one_in(50) {
                 let _ = conn.flush();
             }
-            thread::sleep(Duration::from_millis(dice.below(60)));
+            thread::sleep(Duration::from_millis(dice.number_below(60)));
         }
         true
     }

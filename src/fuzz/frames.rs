@@ -1,3 +1,4 @@
+use super::dice::Dice;
 use super::is_clean;
 use super::plan::Plan;
 use crate::proto::data_type::DataType;
@@ -170,13 +171,10 @@ pub(super) fn read(agreed: Agreed, wire: &[u8], cuts: impl IntoIterator<Item = u
 fn cut(agreed: Agreed, wire: &[u8], seed: u8, whole: &Outcome) {
     let one_by_one = read(agreed, wire, 0..wire.len());
     assert_eq!(&one_by_one, whole, "one by one");
-    let mut state = u64::from(seed);
+    let mut dice = Dice::new(seed.into());
     let mut end = 0;
     let pieces = std::iter::from_fn(|| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        end += (state >> 33) as usize % 150;
+        end += dice.below(150);
         (end < wire.len()).then_some(end)
     });
     let pieces: Vec<usize> = pieces.collect();

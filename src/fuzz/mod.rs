@@ -17,6 +17,8 @@
 
 mod conversations;
 mod datagrams;
+#[path = "../../tests/common/dice.rs"]
+mod dice;
 mod frames;
 mod headers;
 mod payloads;

@@ -5,6 +5,8 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
+use super::dice::Dice;
+
 /// Runs a target on what `tests/fuzz` holds for it, and on so many inputs beside that.
 fn run(target: &str, dictionary: &str, body: fn(&[u8]), times: usize) {
     let Some(corpus) = corpus(target) else {
@@ -14,17 +16,17 @@ fn run(target: &str, dictionary: &str, body: fn(&[u8]), times: usize) {
     for (name, bytes) in &corpus {
         check(target, body, bytes, &format!("corpus/{target}/{name}"));
     }
-    let mut dice = Dice(1);
+    let mut dice = Dice::new(1);
     for number in 0..times {
         let mut bytes = match dice.below(8) {
             0 => {
                 let length = dice.below(400);
                 (0..length).map(|_| dice.below(256) as u8).collect()
             }
-            _ => dice.pick(&corpus).1.clone(),
+            _ => corpus[dice.below(corpus.len())].1.clone(),
         };
         for _ in 0..=dice.below(4) {
-            dice.change(&mut bytes, &corpus, &tokens);
+            change(&mut dice, &mut bytes, &corpus, &tokens);
         }
         check(target, body, &bytes, &format!("input {number}"));
     }
@@ -94,51 +96,34 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz")
 }
 
-/// The same sequence in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
-
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
-    }
-
-    fn change(&mut self, bytes: &mut Vec<u8>, corpus: &Corpus, tokens: &[Vec<u8>]) {
-        let at = self.below(bytes.len() + 1);
-        let end = at + self.below(bytes.len() - at + 1);
-        match self.below(8) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
-            1 if at < bytes.len() => bytes[at] = self.below(256) as u8,
-            2 => bytes.truncate(at),
-            3 => drop(bytes.drain(at..end)),
-            4 => {
-                let copy = bytes[at..end].to_vec();
-                bytes.splice(at..at, copy);
-            }
-            5 => {
-                // The end of another one.
-                let other = &self.pick(corpus).1;
-                let from = other.len().min(at);
-                bytes.splice(at.., other[from..].iter().copied());
-            }
-            _ => {
-                let token = self.pick(tokens).clone();
-                // In place of as many bytes, or between two.
-                let over = self.below(2) * token.len();
-                let end = (at + over).min(bytes.len());
-                bytes.splice(at..end, token);
-            }
+/// Does one thing to `bytes`, as a fuzzer would.
+fn change(dice: &mut Dice, bytes: &mut Vec<u8>, corpus: &Corpus, tokens: &[Vec<u8>]) {
+    let at = dice.below(bytes.len() + 1);
+    let end = at + dice.below(bytes.len() - at + 1);
+    match dice.below(8) {
+        0 if at < bytes.len() => bytes[at] ^= 1 << dice.below(8),
+        1 if at < bytes.len() => bytes[at] = dice.below(256) as u8,
+        2 => bytes.truncate(at),
+        3 => drop(bytes.drain(at..end)),
+        4 => {
+            let copy = bytes[at..end].to_vec();
+            bytes.splice(at..at, copy);
         }
-        bytes.truncate(8192);
+        5 => {
+            // The end of another one.
+            let other = &corpus[dice.below(corpus.len())].1;
+            let from = other.len().min(at);
+            bytes.splice(at.., other[from..].iter().copied());
+        }
+        _ => {
+            let token = tokens[dice.below(tokens.len())].clone();
+            // In place of as many bytes, or between two.
+            let over = dice.below(2) * token.len();
+            let end = (at + over).min(bytes.len());
+            bytes.splice(at..end, token);
+        }
     }
+    bytes.truncate(8192);
 }
 
 #[test]

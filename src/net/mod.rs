@@ -22,6 +22,7 @@ mod context;
 pub(crate) mod discovery;
 pub(crate) mod endpoint;
 #[cfg(test)]
+#[path = "../../tests/inside/faults.rs"]
 mod faults;
 pub(crate) mod handshake;
 mod life;

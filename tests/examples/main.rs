@@ -2,6 +2,10 @@
 
 #[path = "../common/beacons.rs"]
 mod beacons;
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/dice.rs"]
+mod dice;
 mod program;
 mod terminal;
 
@@ -10,6 +14,7 @@ mod chatroom;
 mod netcat;
 mod secret;
 mod send_file;
+mod soak;
 mod sync_worker;
 mod telemetry;
 mod tour;

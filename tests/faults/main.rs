@@ -11,6 +11,8 @@
 //! `readers` has what is left when the link is in order; `exchange` the conversation, and what each
 //! side saw of it; `many` tries all positions. With `--nocapture` the tests print how many.
 
+#[path = "../common/dice.rs"]
+mod dice;
 #[path = "../common/peers.rs"]
 mod peers;
 #[path = "../common/proxy.rs"]

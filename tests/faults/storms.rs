@@ -4,6 +4,7 @@ use std::thread;
 
 use lanpeer::{Bytes, Connection};
 
+use super::dice::{Dice, mix};
 use super::exchange::{HEADER, World};
 use super::many::try_all;
 use super::peers::{SOON, numbered};
@@ -22,12 +23,7 @@ struct Storm {
 impl Storm {
     /// A number below `bound` for each place where one is needed.
     fn below(&self, bound: u64, place: u64) -> u64 {
-        let mut x = self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            ^ place.wrapping_mul(0xD1B5_4A32_D192_ED03);
-        for shift in [30, 27, 31] {
-            x = (x ^ (x >> shift)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        }
-        (x >> 11) % bound
+        Dice::new(mix(self.seed) ^ place).number_below(bound)
     }
 
     fn message(&self, way: Way, number: u64) -> Vec<u8> {

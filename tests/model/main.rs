@@ -11,6 +11,7 @@
 //! ```
 
 mod check;
+#[path = "../common/dice.rs"]
 mod dice;
 mod ends;
 mod handshakes;
@@ -29,9 +30,11 @@ use std::time::{Duration, Instant};
 use history::lock;
 use plan::Program;
 
-/// Without further wishes: so many programs, or as many as fit in the time.
+/// Without further wishes: so many programs, or as many as fit in the time; with `LANPEER_CI` set,
+/// as in `.ci/run`, in the longer one.
 const SEEDS: u64 = 400;
-const TIME: Duration = Duration::from_secs(8);
+const TIME: Duration = Duration::from_secs(3);
+const TIME_IN_CI: Duration = Duration::from_secs(8);
 
 /// Programs at one time: most of their threads wait.
 const AT_ONCE: u64 = 6;
@@ -58,6 +61,7 @@ fn random_programs_do_what_the_model_permits() {
         let first = wish("LANPEER_FIRST").unwrap_or(0);
         let (count, time) = match wish("LANPEER_SEEDS") {
             Some(count) => (count, Duration::MAX),
+            None if std::env::var_os("LANPEER_CI").is_some() => (SEEDS, TIME_IN_CI),
             None => (SEEDS, TIME),
         };
         let seeds: Vec<u64> = (first..first + count).collect();

@@ -7,14 +7,16 @@
 //!
 //! What peerpy itself can not do is in [`limits`]: measured and printed, not asserted as a success.
 
-#[path = "../lan/actor.rs"]
+#[path = "../discovery/actor.rs"]
 mod actor;
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../lan/network.rs"]
+#[path = "../discovery/network.rs"]
 mod network;
 
 mod connections;
+mod discovery;
+mod hello;
 mod kinds;
 mod limits;
 mod offers;

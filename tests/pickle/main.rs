@@ -1,9 +1,10 @@
 //! The feature `pickle`: `raw` towards peers that are not lanpeers. Python's own pickle and
 //! pickletools are the reference.
-#![cfg(feature = "pickle")]
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/dice.rs"]
+mod dice;
 
 mod bombs;
 mod mutations;

@@ -5,6 +5,7 @@ use lanpeer::Dynamic;
 use super::PEERPY;
 use super::common::wire::{Wire, data};
 use super::common::{peer, receive};
+use super::dice::Dice;
 use super::plain::Plain;
 use super::python::{from_hex, hex, values};
 
@@ -13,7 +14,7 @@ fn what_both_read_they_read_alike() {
     let Some(lines) = values(&["write", "7", "150"], String::new()) else {
         return;
     };
-    let mut dice = Dice(0x1234_5678_9abc_def1);
+    let mut dice = Dice::new(1);
     let mut mutants = Vec::new();
     for line in &lines {
         let pickle = from_hex(line.split(' ').nth(1).expect("a pickle"));
@@ -61,16 +62,4 @@ fn what_both_read_they_read_alike() {
     }
     println!("{read} are still read, {compared} of them compared, {refused} refused");
     assert!(compared > 100 && refused > 100);
-}
-
-/// Random numbers, the same in every run (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
 }

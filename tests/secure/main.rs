@@ -1,5 +1,4 @@
 //! The feature `secure`: connections that only those can make who hold the same secret.
-#![cfg(feature = "secure")]
 
 #[path = "../common/mod.rs"]
 mod common;

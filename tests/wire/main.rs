@@ -1,12 +1,17 @@
 //! A bare `TcpStream` speaks the bytes of docs/protocol.md, and sees byte for byte what lanpeer
-//! answers. For what is not well formed, see tests/hostile.
+//! answers. What is not well formed is in `hostile`.
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/dice.rs"]
+mod dice;
+#[path = "../common/peers.rs"]
+mod peers;
 
 mod asked;
 mod asking;
 mod ends;
+mod hostile;
 mod messages;
 mod streams;
 

@@ -1,0 +1,23 @@
+//! What peers and connections do, seen through the public API by programs on loopback: one
+//! behaviour a file.
+//!
+//! The tests run side by side in one process. Those that count what belongs to a process (its
+//! threads, memory, log lines, open files) therefore start themselves anew in one of their own: see
+//! [`peers::alone`].
+
+#[path = "../common/peers.rs"]
+mod peers;
+
+mod broadcast;
+mod closing;
+mod events;
+mod formats;
+mod handlers;
+mod logging;
+mod offers;
+mod races;
+mod reading;
+mod receiving;
+mod sending;
+mod stats;
+mod streams;

@@ -1,0 +1,318 @@
+//! Discovery on a LAN: hosts with one and with two networks, cables that are pulled, hosts that die.
+//!
+//! The LAN is made of network namespaces, so that no real network hears of it; that needs root and
+//! iproute2 on Linux, and elsewhere these tests say that they are skipped. To see what they measure:
+//!
+//! ```text
+//! cargo test --release --test discovery lan -- --nocapture
+//! cargo test --release --test discovery lan -- --nocapture --ignored
+//! ```
+
+use std::time::{Duration, Instant};
+
+use crate::network::{Actor, Lan};
+
+/// The names of those who are found, sorted, each with every address it was found at.
+fn found(actor: &mut Actor, millis: u32) -> Vec<String> {
+    let mut found: Vec<_> = actor
+        .tell(&format!("discover {millis}"))
+        .iter()
+        .map(|line| {
+            let words: Vec<_> = line.split(' ').collect();
+            let ip = words[0].split(':').next().unwrap();
+            format!("{} {ip}", words[1])
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn peer(lan: &Lan, host: usize, ip: &str, name: &str) -> Actor {
+    let mut actor = lan.actor(host);
+    actor.tell(&format!("peer {ip}:0 {name}"));
+    actor
+}
+
+#[test]
+fn hosts_on_one_network_and_on_two() {
+    let Some(lan) = Lan::new("nets", 5) else {
+        return;
+    };
+    // 1 and 2 are on A, 3 and 4 on A and B, 5 on B.
+    for host in [3, 4, 5] {
+        lan.join(host);
+    }
+    lan.leave(5);
+    let mut one = peer(&lan, 1, "0.0.0.0", "one");
+    let mut two = peer(&lan, 2, "0.0.0.0", "two");
+    two.tell("peer 10.77.0.2:0 two-fixed");
+    two.tell("peer 127.0.0.1:0 two-local");
+    let mut three = peer(&lan, 3, "0.0.0.0", "three");
+    three.tell("peer 10.78.0.3:0 three-b");
+    let mut four = peer(&lan, 4, "0.0.0.0", "four");
+    let mut five = peer(&lan, 5, "0.0.0.0", "five");
+
+    assert_eq!(
+        found(&mut one, 500),
+        [
+            "four 10.77.0.4",
+            "three 10.77.0.3",
+            "two 10.77.0.2",
+            "two-fixed 10.77.0.2"
+        ]
+    );
+    assert_eq!(
+        found(&mut five, 500),
+        ["four 10.78.0.4", "three 10.78.0.3", "three-b 10.78.0.3"]
+    );
+    // Its own host is nearest: there it is asked on loopback.
+    let seen = found(&mut two, 500);
+    assert_eq!(
+        seen,
+        [
+            "four 10.77.0.4",
+            "one 10.77.0.1",
+            "three 10.77.0.3",
+            "two-fixed 10.77.0.2",
+            "two-local 127.0.0.1"
+        ]
+    );
+
+    // A peer on both of its networks is there once, and can be reached at what was said first.
+    let lines = four.tell("discover 500");
+    let names: Vec<_> = lines
+        .iter()
+        .map(|line| line.split(' ').nth(1).unwrap())
+        .collect();
+    let mut sorted = names.clone();
+    sorted.sort();
+    assert_eq!(
+        sorted,
+        ["five", "one", "three", "three-b", "two", "two-fixed"]
+    );
+    for line in lines {
+        println!("four found {line}");
+        let addr = line.split(' ').next().unwrap();
+        assert_eq!(four.tell(&format!("connect {addr}")), ["true"], "{line}");
+    }
+    // One that is bound to an address searches only on that network.
+    let mut fixed = peer(&lan, 3, "10.77.0.3", "three-a");
+    let seen = found(&mut fixed, 500);
+    assert_eq!(
+        seen,
+        [
+            "four 10.77.0.4",
+            "one 10.77.0.1",
+            "three 10.77.0.3",
+            "two 10.77.0.2",
+            "two-fixed 10.77.0.2"
+        ]
+    );
+}
+
+#[test]
+fn hosts_with_little_network_or_bad_network() {
+    let Some(lan) = Lan::new("bad", 3) else {
+        return;
+    };
+    // 1 has only loopback.
+    lan.leave(1);
+    let mut lonely = peer(&lan, 1, "0.0.0.0", "lonely");
+    let _near = peer(&lan, 1, "0.0.0.0", "near");
+    assert_eq!(found(&mut lonely, 500), ["near 127.0.0.1"]);
+    // 2 has an interface with an address that is down, one with nobody behind it, and one that
+    // refuses to broadcast.
+    for (name, ip) in [
+        ("dead", "10.99.0.2"),
+        ("empty", "10.98.0.2"),
+        ("mute", "10.97.0.2"),
+    ] {
+        lan.ip(
+            2,
+            &format!("link add name {name} type veth peer name x-{name}"),
+        );
+        lan.ip(2, &format!("address add {ip}/24 dev {name}"));
+    }
+    for name in ["empty", "x-empty", "mute", "x-mute"] {
+        lan.ip(2, &format!("link set dev {name} up"));
+    }
+    lan.ip(2, "route del broadcast 10.97.0.255 dev mute table local");
+    lan.ip(2, "route add prohibit 10.97.0.255");
+    let mut two = peer(&lan, 2, "0.0.0.0", "two");
+    let mut three = peer(&lan, 3, "0.0.0.0", "three");
+    assert_eq!(found(&mut two, 500), ["three 10.77.0.3"]);
+    assert_eq!(found(&mut three, 500), ["two 10.77.0.2"]);
+
+    // None of them, nor an address without a network, keeps its thread awake, and watching it.
+    lan.ip(2, "address add 10.96.0.2/32 dev empty");
+    two.tell("watch");
+    two.until("found 10.77.0.3");
+    std::thread::sleep(Duration::from_secs(3)); // the new address is known, the watch has settled
+    let mut sleeps = || two.tell("sleeps")[0].parse::<u64>().unwrap();
+    let before = sleeps();
+    std::thread::sleep(Duration::from_secs(2));
+    let awake = sleeps() - before;
+    println!(
+        "the responder thread of a watch wakes {} times a second",
+        awake / 2
+    );
+    assert!((1..80).contains(&awake), "{awake} times in two seconds");
+}
+
+#[test]
+fn cables_interfaces_and_hosts_that_come_and_go() {
+    let Some(lan) = Lan::new("flap", 3) else {
+        return;
+    };
+    let mut one = peer(&lan, 1, "0.0.0.0", "one");
+    one.tell("watch");
+    let mut two = lan.actor(2);
+    let begin = Instant::now();
+    two.tell("peer 0.0.0.0:0 two");
+    one.until("found 10.77.0.2");
+    let took = begin.elapsed();
+    println!("a peer that starts is found after {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+
+    // With two or three peers, one that falls silent is lost after 4 seconds; that it speaks only
+    // once a second makes it a second less after the event.
+    let lost = |one: &mut Actor, what: &str| {
+        let took = one.until("lost 10.77.0.2");
+        println!("{what}: lost after {took:?}");
+        assert!(
+            took > Duration::from_secs(2) && took < Duration::from_secs(6),
+            "{took:?}"
+        );
+    };
+    let back = |one: &mut Actor, what: &str| {
+        let took = one.until("found 10.77.0.2");
+        println!("{what}: found after {took:?}");
+        assert!(took < Duration::from_secs(4), "{took:?}");
+    };
+    lan.cable(2, false);
+    lost(&mut one, "its cable pulled");
+    lan.cable(2, true);
+    back(&mut one, "its cable plugged in");
+
+    lan.ip(2, "link set eth0 down");
+    lost(&mut one, "its interface down");
+    lan.ip(2, "link set eth0 up");
+    back(&mut one, "its interface up");
+    assert_eq!(found(&mut two, 500), ["one 10.77.0.1"]);
+
+    // The watcher's own interface, too.
+    lan.ip(1, "link set eth0 down");
+    lost(&mut one, "the watcher's interface down");
+    lan.ip(1, "link set eth0 up");
+    back(&mut one, "the watcher's interface up");
+
+    // An interface that is there only later, with a new address.
+    lan.ip(2, "address flush dev eth0");
+    lost(&mut one, "its address taken");
+    lan.ip(2, "address add 10.77.0.20/24 dev eth0");
+    let took = one.until("found 10.77.0.20");
+    println!("with another address: found after {took:?}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
+
+    two.begin("stop");
+    let took = one.until("lost 10.77.0.20");
+    println!("stopped politely: lost after {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    two.finish("stop");
+
+    let three = peer(&lan, 3, "0.0.0.0", "three");
+    one.until("found 10.77.0.3");
+    three.kill();
+    let took = one.until("lost 10.77.0.3");
+    println!("killed: lost after {took:?}");
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert!(one.is_silent(Duration::from_secs(2)));
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn how_long_twenty_peers_on_ten_hosts_take_to_be_found() {
+    let Some(lan) = Lan::new("time", 11) else {
+        return;
+    };
+    let mut actors: Vec<_> = (1..=10)
+        .map(|host| peer(&lan, host, "0.0.0.0", "first"))
+        .collect();
+    actors
+        .iter_mut()
+        .for_each(|actor| drop(actor.tell("peer 0.0.0.0:0 second")));
+    let mut asker = peer(&lan, 11, "0.0.0.0", "asker");
+    let (mut first, mut last) = (Vec::new(), Vec::new());
+    for _ in 0..21 {
+        let lines = asker.tell("discover 500");
+        assert_eq!(lines.len(), 20);
+        let micros = |line: &String| line.split(' ').nth(2).unwrap().parse::<u64>().unwrap();
+        first.push(micros(&lines[0]));
+        last.push(micros(&lines[19]));
+    }
+    for (what, times) in [("first", &mut first), ("last", &mut last)] {
+        times.sort();
+        println!(
+            "{what} of 20 peers: median {} µs, from {} to {} µs",
+            times[10], times[0], times[20]
+        );
+    }
+}
+
+#[test]
+#[ignore = "a measurement of some minutes"]
+fn how_traffic_grows_with_the_number_of_peers() {
+    for (hosts, each) in [(2, 1), (10, 2), (10, 20)] {
+        let Some(lan) = Lan::new("traf", hosts + 1) else {
+            return;
+        };
+        let mut ear = lan.actor(hosts + 1);
+        let mut quiet = lan.actor(hosts + 1);
+        let mut actors: Vec<_> = (1..=hosts).map(|host| lan.actor(host)).collect();
+        quiet.begin("count 5");
+        for actor in &mut actors {
+            for _ in 0..each {
+                actor.tell("peer 0.0.0.0:0 p");
+            }
+        }
+        let peers = hosts * each;
+        println!(
+            "{peers} peers on {hosts} hosts start: {:?} in 5 s",
+            quiet.finish("count")
+        );
+        println!(
+            "{peers} peers, nobody watches: {:?} in 10 s",
+            ear.tell("count 10")
+        );
+        ear.begin("count 5");
+        actors[0].tell("watch");
+        println!(
+            "{peers} peers, one begins to watch: {:?} in 5 s",
+            ear.finish("count")
+        );
+        ear.begin("count 5");
+        actors
+            .iter_mut()
+            .for_each(|actor| drop(actor.tell("watch-all")));
+        println!(
+            "{peers} peers, all begin to watch: {:?} in 5 s",
+            ear.finish("count")
+        );
+        // Until the first promises have been kept, it is not yet as it will be.
+        std::thread::sleep(Duration::from_secs(peers as u64 / 4));
+        ear.begin("count 60");
+        std::thread::sleep(Duration::from_secs(60));
+        println!(
+            "{peers} peers, all watch: {:?} in 60 s",
+            ear.finish("count")
+        );
+        let mut asker = lan.actor(hosts + 1);
+        asker.tell("peer 0.0.0.0:0 asker");
+        let lines = asker.tell("discover 500");
+        println!(
+            "{peers} peers, one search finds {}, the last as {:?}",
+            lines.len(),
+            lines.last()
+        );
+    }
+}

@@ -1,0 +1,206 @@
+//! A LAN of network namespaces, and programs that run on its hosts.
+#![allow(dead_code)] // each test program uses its own part of it
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A LAN; removed when dropped. `lan.sh` says what it is made of.
+pub struct Lan {
+    name: String,
+}
+
+impl Lan {
+    /// None, after a notice, where there can be none: it needs root and iproute2 on Linux. In CI
+    /// that is a failure.
+    pub fn new(test: &str, hosts: usize) -> Option<Lan> {
+        let trial = format!("lp{}t-{test}", std::process::id());
+        if !cfg!(target_os = "linux") || !run("ip", &["netns", "add", &trial]) {
+            let notice = format!(
+                "SKIPPED, no LAN of network namespaces for `{test}`: it needs root and iproute2"
+            );
+            assert!(std::env::var_os("LANPEER_CI").is_none(), "{notice}");
+            // Written past the test harness, which keeps the output of tests that pass.
+            let _ = writeln!(std::io::stderr(), "{notice}");
+            return None;
+        }
+        run("ip", &["netns", "del", &trial]);
+        // Names of interfaces and namespaces stay short, and those of two tests differ.
+        let lan = Lan {
+            name: format!("lp{}-{test}", std::process::id()),
+        };
+        lan.script(&["up", &lan.name, &hosts.to_string()]);
+        Some(lan)
+    }
+
+    /// Puts a host on the second network too.
+    pub fn join(&self, host: usize) {
+        self.script(&["join", &self.name, &host.to_string()]);
+    }
+
+    /// Takes a host off the first network.
+    pub fn leave(&self, host: usize) {
+        self.script(&["leave", &self.name, &host.to_string()]);
+    }
+
+    /// Runs `ip` on a host.
+    pub fn ip(&self, host: usize, arguments: &str) {
+        let namespace = self.namespace(host);
+        let arguments: Vec<_> = ["-n", &namespace]
+            .into_iter()
+            .chain(arguments.split(' '))
+            .collect();
+        assert!(run("ip", &arguments), "ip {arguments:?}");
+    }
+
+    /// Pulls a host's cable out of the first network's switch, or puts it back.
+    pub fn cable(&self, host: usize, plugged: bool) {
+        let (switch, port) = (format!("{}-s", self.name), format!("swa{host}"));
+        let state = if plugged { "up" } else { "down" };
+        assert!(run("ip", &["-n", &switch, "link", "set", &port, state]));
+    }
+
+    pub fn namespace(&self, host: usize) -> String {
+        format!("{}-{host}", self.name)
+    }
+
+    /// A command that will run on a host.
+    pub fn command(&self, host: usize, program: &Path) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.namespace(host)])
+            .arg(program);
+        command
+    }
+
+    /// A peer's program on a host: this test program itself, in another role.
+    pub fn actor(&self, host: usize) -> Actor {
+        let mut command =
+            self.command(host, &std::env::current_exe().expect("this program's path"));
+        command
+            .args(["actor::actor", "--exact", "--nocapture", "--test-threads=1"])
+            .env(super::actor::ROLE, "1");
+        Actor::start(command)
+    }
+
+    fn script(&self, arguments: &[&str]) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/discovery/lan.sh");
+        assert!(run(script, arguments), "{script} {arguments:?}");
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        self.script(&["down", &self.name]);
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> bool {
+    let status = Command::new(program)
+        .args(arguments)
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// A program that takes commands as lines and answers with lines.
+pub struct Actor {
+    child: Child,
+    input: ChildStdin,
+    lines: Receiver<String>,
+}
+
+impl Actor {
+    pub fn start(mut command: Command) -> Actor {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("ip netns exec");
+        let input = child.stdin.take().expect("it is piped");
+        let output = child.stdout.take().expect("it is piped");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                // What the test harness says itself is not for us.
+                if let Some((_, line)) = line.split_once("@ ") {
+                    let _ = sender.send(line.to_owned());
+                }
+            }
+        });
+        Actor {
+            child,
+            input,
+            lines,
+        }
+    }
+
+    /// Gives a command, and returns its answer, which ends with the line `done`.
+    #[track_caller]
+    pub fn tell(&mut self, command: &str) -> Vec<String> {
+        self.begin(command);
+        self.finish(command)
+    }
+
+    pub fn begin(&mut self, command: &str) {
+        writeln!(self.input, "{command}")
+            .and_then(|()| self.input.flush())
+            .expect("it reads");
+    }
+
+    #[track_caller]
+    pub fn finish(&mut self, command: &str) -> Vec<String> {
+        let mut answer = Vec::new();
+        loop {
+            match self.line(command) {
+                line if line == "done" => return answer,
+                line => answer.push(line),
+            }
+        }
+    }
+
+    /// The next line that it writes.
+    #[track_caller]
+    pub fn line(&mut self, what: &str) -> String {
+        match self.lines.recv_timeout(DEADLINE) {
+            Ok(line) => line,
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+
+    /// Waits for a line that begins so; says how long that took.
+    #[track_caller]
+    pub fn until(&mut self, begin: &str) -> Duration {
+        let start = Instant::now();
+        loop {
+            let left = DEADLINE.saturating_sub(start.elapsed());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.starts_with(begin) => return start.elapsed(),
+                Ok(line) => println!("    past: {line}"),
+                Err(error) => panic!("no `{begin}`: {error}"),
+            }
+        }
+    }
+
+    /// Is it silent for so long?
+    pub fn is_silent(&mut self, time: Duration) -> bool {
+        self.lines.recv_timeout(time).is_err()
+    }
+
+    /// Ends it without a chance to say goodbye.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,315 @@
+//! Imports go one way, only `net` blocks, and no clock can jump: see docs/contributing.md.
+//!
+//! The sources are read as tokens, without comments, strings and test modules. Then every path
+//! that starts with `crate`, `self` or `super` must lead to the same layer or to a lower one.
+
+mod paths;
+mod tokens;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use paths::paths;
+use tokens::{Kind, is_separator, tokens, without_tests};
+
+/// The layers, lowest first, and the modules directly below the crate root that belong to each.
+const LAYERS: &[&[&str]] = &[
+    &["proto"],
+    &["secure"],
+    &["format"],
+    &["error", "options", "event", "neighbour"],
+    &["net"],
+    &["connection", "offer", "info"],
+    &["peer", "builder", "broadcast", "discover"],
+    &["fuzz"],
+    &["lib"],
+];
+
+/// What only `net` may name, and `fuzz`, which is the network that a peer talks to.
+const BLOCKING: &[&str] = &["TcpStream", "UdpSocket", "thread", "socket2"];
+
+/// What `proto` may not name either: it is a function of bytes.
+const IMPURE: &[&str] = &[
+    "TcpListener",
+    "Instant",
+    "sleep",
+    "crossbeam_channel",
+    "Mutex",
+    "Condvar",
+    "RwLock",
+];
+
+/// What nothing may name: a clock that someone can set. Deadlines are of the monotonic one, and so no
+/// jump of the other ends a connection, or keeps a dead one.
+const SETTABLE: &[&str] = &["SystemTime", "UNIX_EPOCH"];
+
+#[test]
+fn the_sources_keep_the_layers() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&src, &mut files);
+    assert!(
+        files.iter().any(|file| file.ends_with("lib.rs")),
+        "no sources found"
+    );
+
+    let mut violations = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("read a source file");
+        let inside = file.strip_prefix(&src).expect("below src");
+        violations.extend(check(inside, &text).into_iter().map(|v| v.to_string()));
+    }
+    assert!(violations.is_empty(), "\n{}", violations.join("\n"));
+}
+
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).expect("read a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+// The rules.
+
+struct Violation {
+    file: String,
+    line: usize,
+    what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "src/{}:{}: {}", self.file, self.line, self.what)
+    }
+}
+
+/// Checks one file; `file` is its path below `src`.
+fn check(file: &Path, text: &str) -> Vec<Violation> {
+    let module = module_of(file);
+    let name = module.first().map_or("lib", String::as_str);
+    let tokens = without_tests(tokens(text));
+    let mut violations = Vec::new();
+    let mut violation = |line: usize, what: String| {
+        violations.push(Violation {
+            file: file.display().to_string(),
+            line,
+            what,
+        });
+    };
+
+    let Some(layer) = layer_of(name) else {
+        violation(
+            1,
+            format!("`{name}` is in no layer: give it one in tests/docs/layering"),
+        );
+        return violations;
+    };
+    for (line, path) in paths(&tokens, &module) {
+        let shown = path.join("::");
+        match path.first().and_then(|first| layer_of(first)) {
+            _ if name == "lib" => {}
+            None => violation(
+                line,
+                format!("`crate::{shown}` goes through the crate root"),
+            ),
+            Some(target) if target > layer => {
+                violation(
+                    line,
+                    format!("`{name}` imports `crate::{shown}`, which is above it"),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+    for (index, token) in tokens.iter().enumerate() {
+        let Kind::Word(word) = &token.kind else {
+            continue;
+        };
+        let word = word.as_str();
+        // A field may be called thread; the module is followed or preceded by `::`, or imported.
+        let in_path = is_separator(tokens.get(index + 1))
+            || index
+                .checked_sub(1)
+                .is_some_and(|i| is_separator(tokens.get(i)))
+            || word != "thread";
+        if !matches!(name, "net" | "fuzz") && in_path && BLOCKING.contains(&word) {
+            violation(
+                token.line,
+                format!("`{name}` names {word}, which only `net` may"),
+            );
+        }
+        if SETTABLE.contains(&word) {
+            violation(
+                token.line,
+                format!("{word} is a clock that can jump: use Instant"),
+            );
+        }
+        if name == "proto" && IMPURE.contains(&word) {
+            violation(
+                token.line,
+                format!("`proto` names {word}, but is a function of bytes"),
+            );
+        }
+    }
+    violations
+}
+
+fn layer_of(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+/// `net/reader.rs` is the module `net::reader`.
+fn module_of(file: &Path) -> Vec<String> {
+    let without = file.with_extension("");
+    let mut module: Vec<String> = without
+        .iter()
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect();
+    if module
+        .last()
+        .is_some_and(|last| last == "mod" || (last == "lib" && module.len() == 1))
+    {
+        module.pop();
+    }
+    module
+}
+
+// The check itself.
+
+#[track_caller]
+fn violations(file: &str, text: &str) -> Vec<String> {
+    check(Path::new(file), text)
+        .into_iter()
+        .map(|v| format!("{}: {}", v.line, v.what))
+        .collect()
+}
+
+#[test]
+fn an_import_of_a_higher_layer_is_found() {
+    for (file, text, line) in [
+        ("proto/frame.rs", "use crate::format::Json;", 1),
+        (
+            "proto/mod.rs",
+            "fn f() {\n    crate::error::Error::new()\n}",
+            2,
+        ),
+        ("format/json.rs", "use super::super::net::reader;", 1),
+        ("format/mod.rs", "use super::net;", 1),
+        (
+            "net/reader.rs",
+            "use std::io;\nuse crate::{\n    error::Error, peer::Peer};",
+            2,
+        ),
+        (
+            "net/reader.rs",
+            "use crate::{proto::{self, header::{Header}}, connection as c};",
+            1,
+        ),
+        (
+            "event.rs",
+            "type C = Vec<crate::connection::Connection<u8>>;",
+            1,
+        ),
+        ("offer.rs", "use super::peer::Peer;", 1),
+        (
+            "net/endpoint/mod.rs",
+            "mod inner { use super::super::super::peer; }",
+            1,
+        ),
+    ] {
+        let found = violations(file, text);
+        assert_eq!(found.len(), 1, "{file}: {text}: {found:?}");
+        assert!(found[0].starts_with(&format!("{line}: ")), "{found:?}");
+        assert!(found[0].ends_with("which is above it"), "{found:?}");
+    }
+}
+
+#[test]
+fn an_import_through_the_root_or_from_nowhere_is_found() {
+    assert_eq!(
+        violations("net/reader.rs", "use crate::Error;"),
+        ["1: `crate::Error` goes through the crate root"]
+    );
+    assert_eq!(
+        violations("misc.rs", "fn f() {}"),
+        ["1: `misc` is in no layer: give it one in tests/docs/layering"]
+    );
+}
+
+#[test]
+fn a_name_that_only_net_may_use_is_found() {
+    for (file, text) in [
+        ("proto/frame.rs", "fn f(s: &std::net::TcpStream) {}"),
+        ("proto/frame.rs", "use std::time::{Duration, Instant};"),
+        ("proto/frame.rs", "use std::net::TcpListener;"),
+        ("format/raw.rs", "use std::thread;"),
+        ("peer.rs", "fn f() { std::thread::spawn(|| {}); }"),
+        ("peer.rs", "use std::net::{SocketAddr, UdpSocket};"),
+        ("connection.rs", "use socket2::SockRef;"),
+    ] {
+        assert_eq!(violations(file, text).len(), 1, "{file}: {text}");
+    }
+}
+
+#[test]
+fn a_clock_that_can_jump_is_found() {
+    for text in [
+        "use std::time::{Duration, SystemTime};",
+        "fn f() { std::time::UNIX_EPOCH; }",
+    ] {
+        let found = violations("net/endpoint/watchdog.rs", text);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found[0].ends_with("use Instant"), "{found:?}");
+    }
+}
+
+#[test]
+fn what_is_in_order_passes() {
+    for (file, text) in [
+        ("lib.rs", "pub use peer::Peer; pub use crate::net::x;"),
+        (
+            "peer.rs",
+            "use crate::{connection::Connection, net, proto::header::Header};",
+        ),
+        (
+            "format/mod.rs",
+            "mod sealed { impl super::Sealed for super::Json {} }\nuse self::json::J;",
+        ),
+        (
+            "net/reader.rs",
+            "use super::writer::Writer; use std::{thread, net::TcpStream};",
+        ),
+        (
+            "proto/header.rs",
+            "// use crate::peer::Peer;\n/* /* TcpStream */ crate::net::x */ fn f() {}",
+        ),
+        (
+            "proto/header.rs",
+            "const S: &str = \"crate::net \\\" TcpStream\"; const C: char = '\"';",
+        ),
+        (
+            "proto/header.rs",
+            "const S: &str = r#\"crate::net \" Instant\"#; fn f<'a>(x: &'a u8) {}",
+        ),
+        (
+            "proto/header.rs",
+            "#[cfg(test)]\nmod tests { use std::thread; use crate::peer::Peer; }",
+        ),
+        (
+            "proto/header.rs",
+            "#[cfg(test)]\nuse crate::peer::Peer;\npub(crate) fn f() {}",
+        ),
+        ("peer.rs", "struct P { thread: u8 }"),
+        ("net/mod.rs", "pub(in crate::net) fn f() {}"),
+    ] {
+        assert_eq!(
+            violations(file, text),
+            Vec::<String>::new(),
+            "{file}: {text}"
+        );
+    }
+}
