@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-
 use crate::error::Result;
-use crate::neighbour::{PeerId, Presence};
-use crate::net::discovery::Neighbours;
+use crate::neighbour::PeerId;
+use crate::net::discovery::{Neighbours, Watch};
 use crate::peer::Peer;
 
 impl Peer {
@@ -67,13 +65,14 @@ impl Peer {
         self.discovery().discover(time, Some(service.to_owned()))
     }
 
-    /// Watches the local network: a channel of who is found and who is lost, from now until the
+    /// Watches the local network: a channel (a [`Watch`] is used like the crossbeam
+    /// [`Receiver`](crate::Receiver) that it dereferences to) of who is found and who is lost, from now until the
     /// peer is stopped. Those who are there already are found first, within half a second on a
     /// quiet network.
     ///
     /// The channel holds 1,024 reports. A program that leaves them untaken is told nothing more,
-    /// and once it has taken half of them, what has changed meanwhile. Dropping the channel ends
-    /// the watch.
+    /// and once it has taken half of them, what has changed meanwhile. The last drop of the [`Watch`]
+    /// ends it within 250 ms.
     ///
     /// ```
     /// use lanpeer::Presence;
@@ -92,7 +91,7 @@ impl Peer {
     /// assert!(matches!(watch.recv_timeout(Duration::from_secs(5))?, Presence::Lost(_)));
     /// # Ok(()) }
     /// ```
-    pub fn watch(&self) -> Receiver<Presence> {
+    pub fn watch(&self) -> Watch {
         self.discovery().watch(None)
     }
 
@@ -113,7 +112,7 @@ impl Peer {
     /// assert_eq!(presence.neighbour().addr(), bob.local_addr());
     /// # Ok(()) }
     /// ```
-    pub fn watch_service(&self, service: &str) -> Receiver<Presence> {
+    pub fn watch_service(&self, service: &str) -> Watch {
         self.discovery().watch(Some(service.to_owned()))
     }
 

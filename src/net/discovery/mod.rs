@@ -9,7 +9,7 @@
 //! | `answers` | who is to be answered, and when: the rate is bounded |
 //! | `pace` | when it gives signs of life: the traffic is bounded, however many peers there are |
 //! | `roster` | who is there, from what was heard and when |
-//! | `watch` | the ends of the watches' channels |
+//! | `watch` | watches: what programs hold, and what tells them |
 //! | `dice` | random delays and ids |
 //!
 //! `answers`, `pace` and `roster` are given the time and own no socket: their tests need neither.
@@ -21,16 +21,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
-
 use self::dice::Dice;
 use self::networks::{Network, networks, shared_socket};
 use self::responder::Responder;
 use self::search::Ask;
-use self::watch::Subscriber;
+use self::watch::Begun;
 use super::lock;
 use crate::error::{Error, Result};
-use crate::neighbour::{PeerId, Presence};
+use crate::neighbour::PeerId;
 use crate::proto::beacon::{
     Beacon, Card, ID_MASK, NAME_MAX, SERVICE_MAX, check_label, label_from_host,
 };
@@ -47,6 +45,7 @@ mod watch;
 
 pub use search::Neighbours;
 pub use stranger::{DiscoverOptions, discover};
+pub use watch::{Watch, WatchIter};
 
 /// The target of log lines; `docs/logging.md` lists every one.
 const LOG: &str = "lanpeer::discovery";
@@ -101,8 +100,8 @@ pub(crate) struct Discovery {
     shared: Arc<Shared>,
     /// None only where the system gave no socket at all.
     socket: Option<Arc<UdpSocket>>,
-    /// To the responder thread; None once stopped.
-    begins: Mutex<Option<Sender<Subscriber>>>,
+    /// What the responder thread takes watches from.
+    begun: Arc<Begun>,
     thread: Mutex<Option<JoinHandle<()>>>,
     not_discoverable: Option<String>,
 }
@@ -152,10 +151,10 @@ impl Discovery {
             stopped: Arc::new(AtomicBool::new(false)),
         });
         let socket = socket.map(Arc::new);
-        let (begin, begins) = crossbeam_channel::unbounded();
+        let begun = Arc::new(Begun::default());
         let thread = match &socket {
             Some(socket) => {
-                let responder = Responder::new(shared.clone(), socket.clone(), begins);
+                let responder = Responder::new(shared.clone(), socket.clone(), begun.clone());
                 let builder = std::thread::Builder::new().name("lanpeer-responder".to_owned());
                 let context = "starting the responder thread";
                 Some(
@@ -164,13 +163,16 @@ impl Discovery {
                         .map_err(|source| Error::Io { context, source })?,
                 )
             }
-            None => None,
+            None => {
+                begun.close();
+                None
+            }
         };
-        let (begins, thread) = (Mutex::new(Some(begin)), Mutex::new(thread));
+        let thread = Mutex::new(thread);
         Ok(Discovery {
             shared,
             socket,
-            begins,
+            begun,
             thread,
             not_discoverable,
         })
@@ -215,14 +217,10 @@ impl Discovery {
     }
 
     /// A new watch. Its channel is closed when the peer is stopped, or if no socket could be had.
-    pub fn watch(&self, service: Option<String>) -> Receiver<Presence> {
-        let (subscriber, receiver) = Subscriber::new(service);
-        if let (Some(begins), Some(_)) = (&*lock(&self.begins), &self.socket) {
-            // Fails only while stopping, and then the receiver is closed, as it should be.
-            let _ = begins.send(subscriber);
-        }
+    pub fn watch(&self, service: Option<String>) -> Watch {
+        let watch = self.begun.begin(service);
         self.wake();
-        receiver
+        watch
     }
 
     /// Hides this peer, or shows it again. Once this has returned, it does so.
@@ -248,7 +246,7 @@ impl Discovery {
             // Twice, since one may get lost.
             self.say_goodbye(2);
         }
-        drop(lock(&self.begins).take());
+        self.begun.close();
         self.wake();
         if let Some(thread) = lock(&self.thread).take() {
             if thread.join().is_err() {

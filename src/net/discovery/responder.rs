@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-
 use super::LOG;
 use super::Shared;
 use super::answers::Answers;
@@ -15,7 +13,7 @@ use super::dice::Dice;
 use super::networks::{Network, address_for, distance, is_local, networks, plausible};
 use super::pace::{Pace, every, patience};
 use super::roster::{Crowd, Key, Roster, Sighting};
-use super::watch::Subscriber;
+use super::watch::{Begun, Subscriber};
 use crate::error::without_quotes;
 use crate::neighbour::Presence;
 use crate::net::lock;
@@ -30,8 +28,8 @@ const NETWORKS_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Responder {
     shared: Arc<Shared>,
     socket: Arc<UdpSocket>,
-    /// Watches that begin; it is closed when the peer is stopped.
-    begins: Receiver<Subscriber>,
+    /// Watches that begin.
+    begun: Arc<Begun>,
     networks: Vec<Network>,
     /// The plans for each network, in their order.
     paces: Vec<Pace>,
@@ -47,16 +45,12 @@ pub(super) struct Responder {
 }
 
 impl Responder {
-    pub fn new(
-        shared: Arc<Shared>,
-        socket: Arc<UdpSocket>,
-        begins: Receiver<Subscriber>,
-    ) -> Responder {
+    pub fn new(shared: Arc<Shared>, socket: Arc<UdpSocket>, begun: Arc<Begun>) -> Responder {
         let now = Instant::now();
         let mut responder = Responder {
             shared,
             socket,
-            begins,
+            begun,
             networks: Vec::new(),
             paces: Vec::new(),
             networks_due: now,
@@ -89,18 +83,19 @@ impl Responder {
         if self.shared.announce.swap(false, Ordering::AcqRel) {
             self.paces.iter_mut().for_each(|pace| pace.announce(now));
         }
-        while let Ok(subscriber) = self.begins.try_recv() {
+        for subscriber in self.begun.take() {
             if self.subscribers.is_empty() {
                 self.paces.iter_mut().for_each(|pace| pace.watch(now));
             }
             self.subscribers.push(subscriber);
         }
-        self.send_answers(now);
-        self.send_signs(now);
-        self.send_pings(now);
+        // Before anything is sent: what nobody watches any more is not asked for.
         let mut events = Vec::new();
         self.roster.expire(now, &mut events);
         self.tell(&events);
+        self.send_answers(now);
+        self.send_signs(now);
+        self.send_pings(now);
 
         let paces = self
             .paces
@@ -354,8 +349,9 @@ impl Responder {
             return;
         }
         let roster = &self.roster;
-        self.subscribers
-            .retain_mut(|subscriber| subscriber.tell(events) && subscriber.catch_up(roster));
+        self.subscribers.retain_mut(|subscriber| {
+            subscriber.is_held() && subscriber.tell(events) && subscriber.catch_up(roster)
+        });
         if self.subscribers.is_empty() {
             self.paces.iter_mut().for_each(Pace::unwatch);
             // Unwatched, it would grow stale.
