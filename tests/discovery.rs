@@ -66,7 +66,7 @@ fn the_answer_names_the_address_that_the_peer_is_bound_to() {
     let port = Port::new();
     let speaker = Speaker::on("127.0.0.9");
     let bob = port.builder().name("bob").bind("127.0.0.5:0").unwrap();
-    speaker.say("PING", port.broadcast_addr());
+    speaker.say(padded("PING 127.0.0.1:0"), port.broadcast_addr());
     let answer = speaker.answer(DEADLINE).expect("an answer");
     assert!(answer.starts_with(&format!(
         "PONG {}|ponger={0}&v=1&id={}",
@@ -207,7 +207,7 @@ fn an_invisible_peer_is_not_found_but_finds() {
 
     hidden.set_invisible(true);
     let speaker = Speaker::new();
-    speaker.say("PING", port.broadcast_addr());
+    speaker.say(padded("PING 127.0.0.1:0"), port.broadcast_addr());
     let answers: Vec<_> = std::iter::from_fn(|| speaker.answer(A_WHILE)).collect();
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert!(answers[0].contains("name=bob"));

@@ -53,6 +53,16 @@ pub(crate) struct Pong {
     pub card: Option<Card>,
 }
 
+/// The form of a PING, in which it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    /// In bytes, with padding.
+    len: usize,
+    has_pinger: bool,
+    /// `PING IP:PORT`, as the manual has it.
+    has_addr: bool,
+}
+
 /// A sign of life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Here {
@@ -63,7 +73,7 @@ pub(crate) struct Here {
 }
 
 /// Who a lanpeer is. Empty texts stand for "none" and are not written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Card {
     pub id: u64,
     pub name: String,
@@ -173,6 +183,59 @@ impl Beacon {
                 card.write(HeaderWriter::new("GONE")).finish()
             }
         }
+    }
+}
+
+impl Question {
+    /// The form of most PINGs, with all keys.
+    #[cfg(test)]
+    pub const PADDED: Question = Question {
+        len: HEADER_LEN,
+        has_pinger: true,
+        has_addr: true,
+    };
+
+    /// None if it names no address: such a PING is not answered.
+    pub fn new(ping: &Ping, len: usize) -> Option<Question> {
+        let (has_addr, has_pinger) = (ping.addr.is_some(), ping.pinger.is_some());
+        let form = Question {
+            len,
+            has_pinger,
+            has_addr,
+        };
+        (has_addr || has_pinger).then_some(form)
+    }
+}
+
+impl Pong {
+    /// The answer to this question: 128 bytes to a PING of as many, else no longer than the
+    /// question, or in its words and longer only by what one address is longer than another.
+    ///
+    /// The sender of a PING can be forged. So no more is sent to whoever it names than was sent
+    /// here; None if it would be more than 1.7 times as much.
+    pub fn answer(&self, question: Question) -> Result<Option<Vec<u8>>, HeaderError> {
+        let all = Beacon::Pong(self.clone()).write()?;
+        if question.len >= all.len() {
+            return Ok(Some(all.to_vec()));
+        }
+        let addr = self.addr;
+        let with_card = String::from_utf8_lossy(&all);
+        let with_card = with_card.trim_end_matches('|');
+        let both = format!("PONG {addr}|ponger={addr}");
+        let same = match question {
+            Question {
+                has_addr: true,
+                has_pinger: true,
+                ..
+            } => both.clone(),
+            Question { has_addr: true, .. } => format!("PONG {addr}"),
+            _ => format!("PONG|ponger={addr}"),
+        };
+        let fit = [with_card, &*both]
+            .into_iter()
+            .find(|text| text.len() <= question.len)
+            .unwrap_or(&same);
+        Ok((fit.len() * 10 <= question.len * 17).then(|| fit.as_bytes().to_vec()))
     }
 }
 

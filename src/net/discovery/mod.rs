@@ -9,10 +9,13 @@
 //! | `answers` | who is to be answered, and when: the rate is bounded |
 //! | `pace` | when it gives signs of life: the traffic is bounded, however many peers there are |
 //! | `roster` | who is there, from what was heard and when |
+//! | `crowd` | how many there are, from the same |
+//! | `quota` | who may be kept where there is no room for all |
 //! | `watch` | watches: what programs hold, and what tells them |
 //! | `dice` | random delays and ids |
 //!
-//! `answers`, `pace` and `roster` are given the time and own no socket: their tests need neither.
+//! `answers`, `pace`, `roster`, `crowd` and `quota` are given the time and own no socket: their tests
+//! need neither.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -22,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use self::dice::Dice;
-use self::networks::{Network, networks, shared_socket};
+use self::networks::{Network, networks, shared_socket, source_towards, voice};
 use self::responder::Responder;
 use self::search::Ask;
 use self::watch::Begun;
@@ -34,9 +37,11 @@ use crate::proto::beacon::{
 };
 
 mod answers;
+mod crowd;
 mod dice;
 mod networks;
 mod pace;
+mod quota;
 mod responder;
 mod roster;
 mod search;
@@ -110,6 +115,8 @@ pub(crate) struct Discovery {
 struct Shared {
     /// Where the peer listens. With 0.0.0.0 all networks are used, else only the one with the IP.
     listen: SocketAddrV4,
+    /// Speaks where the system would not choose the address that the peer is bound to.
+    voice: Option<UdpSocket>,
     /// The discovery port.
     port: u16,
     card: Card,
@@ -139,6 +146,7 @@ impl Discovery {
         let name = settings.name.unwrap_or_else(|| host().unwrap_or_default());
         let shared = Arc::new(Shared {
             listen,
+            voice: voice(*listen.ip()),
             port: settings.port,
             card: Card {
                 id: Dice::new().draw() & ID_MASK,
@@ -311,12 +319,23 @@ impl Shared {
             return;
         };
         let sent = match beacon.write() {
-            Ok(datagram) => socket.send_to(&datagram, (broadcast, self.port)),
+            Ok(datagram) => self
+                .voice(socket, broadcast)
+                .send_to(&datagram, (broadcast, self.port)),
             Err(error) => Err(io::Error::other(error)),
         };
         if let Err(error) = sent {
             let name = &network.name;
             log::debug!(target: LOG, "nothing sent to {broadcast} on {name}: {error}");
+        }
+    }
+
+    /// The socket for what goes there.
+    fn voice<'a>(&'a self, socket: &'a UdpSocket, to: Ipv4Addr) -> &'a UdpSocket {
+        let is_other = || source_towards(to).is_ok_and(|ip| ip != *self.listen.ip());
+        match &self.voice {
+            Some(voice) if is_other() => voice,
+            _ => socket,
         }
     }
 }

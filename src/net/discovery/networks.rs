@@ -124,9 +124,11 @@ pub(crate) fn address_for(
     if !networks.iter().any(|network| network.contains(asker)) {
         return None;
     }
-    let ours = source_towards(asker).ok()?;
-    let reachable = bound.is_unspecified() || bound == ours;
-    reachable.then(|| SocketAddrV4::new(ours, listen.port()))
+    let ip = match bound.is_unspecified() {
+        true => source_towards(asker).ok()?,
+        false => bound,
+    };
+    Some(SocketAddrV4::new(ip, listen.port()))
 }
 
 /// The address in `text` as the datagram's receiver can use it; None if it can not be true.
@@ -155,13 +157,28 @@ pub(crate) fn plausible(
 }
 
 /// Our address on the way to `ip`, as the system would choose it. Sends nothing.
-fn source_towards(ip: Ipv4Addr) -> io::Result<Ipv4Addr> {
+///
+/// Of two interfaces in one network the system sends from one, whose address is not always that of
+/// the network that was listed first.
+pub(crate) fn source_towards(ip: Ipv4Addr) -> io::Result<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.set_broadcast(true)?;
     socket.connect((ip, 9))?;
     match socket.local_addr()?.ip() {
         std::net::IpAddr::V4(ip) => Ok(ip),
         std::net::IpAddr::V6(_) => Err(io::ErrorKind::AddrNotAvailable.into()),
     }
+}
+
+/// A socket that speaks from this address, also where the system would choose another: a lanpeer is
+/// believed only what it says of the address that it speaks from. None if the system may choose.
+pub(crate) fn voice(bound: Ipv4Addr) -> Option<UdpSocket> {
+    if bound.is_unspecified() || bound.is_loopback() {
+        return None;
+    }
+    let socket = UdpSocket::bind((bound, 0)).ok()?;
+    socket.set_broadcast(true).ok()?;
+    Some(socket)
 }
 
 /// A socket that may broadcast, on a port that several peers of one host can have together.

@@ -9,15 +9,19 @@ use std::time::{Duration, Instant};
 use super::LOG;
 use super::Shared;
 use super::answers::Answers;
+use super::crowd::Crowd;
 use super::dice::Dice;
-use super::networks::{Network, address_for, distance, is_local, networks, plausible};
+use super::networks::{
+    Network, address_for, distance, is_local, networks, plausible, source_towards,
+};
 use super::pace::{Pace, every, patience};
-use super::roster::{Crowd, Key, Roster, Sighting};
+use super::quota::Origin;
+use super::roster::{Key, Roster, Sighting};
 use super::watch::{Begun, Subscriber};
 use crate::error::without_quotes;
 use crate::neighbour::Presence;
 use crate::net::lock;
-use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Watch};
+use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Question, Watch};
 
 /// The thread looks around this often, also when nothing comes in. It is woken for what is urgent,
 /// but through loopback, which may be down.
@@ -93,6 +97,7 @@ impl Responder {
         let mut events = Vec::new();
         self.roster.expire(now, &mut events);
         self.tell(&events);
+        self.ask_for_the_silent(now);
         self.send_answers(now);
         self.send_signs(now);
         self.send_pings(now);
@@ -100,10 +105,10 @@ impl Responder {
         let paces = self
             .paces
             .iter()
-            .flat_map(|pace| [pace.next_sign, pace.next_ping]);
+            .flat_map(|pace| [pace.next_sign, pace.next_ping()]);
         let others = [
             self.answers.next(),
-            self.roster.next_expiry(),
+            self.roster.next(),
             Some(self.networks_due),
         ];
         paces.chain(others).flatten().min().unwrap_or(now)
@@ -186,6 +191,17 @@ impl Responder {
         }
     }
 
+    /// Asks where someone has been silent for long, although others ask as well.
+    fn ask_for_the_silent(&mut self, now: Instant) {
+        let others = self.crowd.others().staying;
+        for ip in self.roster.doubted(now) {
+            let mut networks = self.networks.iter();
+            if let Some(network) = networks.position(|network| network.contains(ip)) {
+                self.paces[network].doubt(others, now, &mut self.dice);
+            }
+        }
+    }
+
     fn hear(&mut self, datagram: &[u8], source: SocketAddrV4) {
         let beacon = match Beacon::parse(datagram) {
             Ok(beacon) => beacon,
@@ -204,43 +220,60 @@ impl Responder {
             log::trace!(target: LOG, "datagram from {source} ignored: not of this network");
             return;
         }
+        let origin = self.origin(source);
         let now = Instant::now();
         let me = self.shared.card.id;
         let is_me = |card: &Option<Card>| card.as_ref().is_some_and(|card| card.id == me);
         match beacon {
             Beacon::Ping(Ping { card, .. }) if is_me(&card) => {}
-            Beacon::Ping(Ping { watch, .. }) => match (watch, network) {
-                (None, _) => {
-                    let known = self.crowd.len();
-                    self.answers.asked(source, known, now, &mut self.dice);
-                }
-                (Some(watch), Some(network)) => {
-                    let others = self.crowd.len();
+            Beacon::Ping(Ping {
+                watch: Some(watch), ..
+            }) => {
+                if let Some(network) = network {
+                    let others = self.crowd.others();
                     self.paces[network].heard(watch, others, now, &mut self.dice);
                 }
-                (Some(_), None) => {}
+            }
+            Beacon::Ping(ping) => match Question::new(&ping, datagram.len()) {
+                Some(question) => {
+                    let known = self.crowd.others().heard;
+                    self.answers
+                        .asked(source, question, known, now, &mut self.dice);
+                }
+                None => {
+                    log::trace!(target: LOG, "no answer to {source}: it names no address");
+                }
             },
             Beacon::Pong(Pong { card, .. }) if is_me(&card) => {}
             Beacon::Pong(Pong { addr, card }) => {
                 if let Some(Card { id, .. }) = card {
-                    self.crowd.note(id, None, now);
+                    self.crowd.note(id, origin, None, now);
                 }
                 self.see(addr, source, card, None, now);
             }
             Beacon::Here(Here { addr, card, every }) => {
                 if card.id != me {
-                    self.crowd.note(card.id, every.map(patience), now);
+                    let promise = every.map(patience);
+                    self.crowd.note(card.id, origin, promise, now);
                     self.see(addr, source, Some(card), every, now);
                 }
             }
             Beacon::Gone { id } => {
                 if id != me {
-                    self.crowd.gone(id);
+                    self.crowd.gone(id, origin);
                     let mut events = Vec::new();
-                    self.roster.gone(id, ip, &mut events);
+                    self.roster.gone(id, origin, &mut events);
                     self.tell(&events);
                 }
             }
+        }
+    }
+
+    fn origin(&self, source: SocketAddrV4) -> Origin {
+        Origin {
+            ip: *source.ip(),
+            is_local: is_local(*source.ip(), &self.networks),
+            from_port: source.port() == self.shared.port,
         }
     }
 
@@ -263,11 +296,12 @@ impl Responder {
         if card.is_none() && self.is_my_address(addr) {
             return;
         }
-        let patience = patience(promise.unwrap_or_else(|| every(self.crowd.len())));
+        let patience = patience(promise.unwrap_or_else(|| every(self.crowd.others().staying)));
         let distance = distance(*addr.ip(), &self.networks);
         let sighting = Sighting {
             addr,
             distance,
+            origin: self.origin(source),
             card,
             patience,
             promised: promise.is_some(),
@@ -287,14 +321,18 @@ impl Responder {
         if !*visible {
             return self.answers.clear();
         }
-        for asker in self.answers.due(now) {
+        for (asker, question) in self.answers.due(now) {
             let Some(addr) = address_for(self.shared.listen, *asker.ip(), &self.networks) else {
                 log::trace!(target: LOG, "no answer to {asker}: it could not reach this peer");
                 continue;
             };
             let card = Some(self.shared.card.clone());
-            let sent = match (Beacon::Pong(Pong { addr, card })).write() {
-                Ok(datagram) => self.socket.send_to(&datagram, asker),
+            let sent = match (Pong { addr, card }).answer(question) {
+                Ok(Some(datagram)) => self
+                    .shared
+                    .voice(&self.socket, *asker.ip())
+                    .send_to(&datagram, asker),
+                Ok(None) => Err(io::Error::other("it would be longer than the question")),
                 Err(error) => Err(io::Error::other(error)),
             };
             if let Err(error) = sent {
@@ -309,12 +347,11 @@ impl Responder {
             if pace.next_sign.is_none_or(|at| at > now) {
                 continue;
             }
-            let every = pace.sign(self.crowd.len(), now, &mut self.dice);
+            let every = pace.sign(self.crowd.others().staying, now, &mut self.dice);
             // One who does not hear the port could not keep what a sign of life promises.
             if *visible && self.shared.hears_port {
-                let addr = SocketAddrV4::new(network.addr, self.shared.listen.port());
                 let here = Here {
-                    addr,
+                    addr: self.shared.address_on(network),
                     card: self.shared.card.clone(),
                     every,
                 };
@@ -327,12 +364,12 @@ impl Responder {
     fn send_pings(&mut self, now: Instant) {
         let visible = *lock(&self.shared.visible);
         for (network, pace) in self.networks.iter().zip(&mut self.paces) {
-            if pace.next_ping.is_none_or(|at| at > now) {
+            if pace.next_ping().is_none_or(|at| at > now) {
                 continue;
             }
             // Planned anew also where nothing can be sent: what is overdue for ever would keep this
             // thread from sleeping.
-            let watch = pace.ping(self.crowd.len(), now);
+            let watch = pace.ping(self.crowd.others().staying, now);
             if let Some(broadcast) = network.broadcast {
                 let ping = self
                     .shared
@@ -361,6 +398,16 @@ impl Responder {
 }
 
 impl Shared {
+    /// What a sign of life on this network says: the address that it comes from, since nothing else
+    /// is believed.
+    fn address_on(&self, network: &Network) -> SocketAddrV4 {
+        let broadcast = network
+            .broadcast
+            .filter(|_| self.listen.ip().is_unspecified());
+        let ip = broadcast.and_then(|broadcast| source_towards(broadcast).ok());
+        SocketAddrV4::new(ip.unwrap_or(network.addr), self.listen.port())
+    }
+
     /// The PING of a watch.
     ///
     /// lanpeers answer it with signs of life, which all who watch can hear. peerpy does it too,

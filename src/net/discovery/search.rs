@@ -1,6 +1,6 @@
 //! Asking who is there: a search that lasts a stated time.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::LOG;
-use super::networks::{Network, distance, networks, plausible};
-use super::roster::{Key, NEIGHBOURS_MAX};
+use super::networks::{Network, distance, is_local, networks, plausible};
+use super::quota::{Origin, PER_ADDRESS, PER_ADDRESS_FROM_OTHER_PORTS};
+use super::roster::{ADDRS_MAX, Key, NEIGHBOURS_MAX};
 use crate::error::{Error, Result, without_quotes};
-use crate::neighbour::{Neighbour, PeerId};
+use crate::neighbour::Neighbour;
 use crate::proto::beacon::{Beacon, Card, Ping, Pong};
 
 /// A search looks this often whether its peer was stopped.
@@ -56,6 +57,9 @@ pub struct Neighbours {
     networks: Vec<Network>,
     /// Who was yielded or is about to be.
     known: HashSet<Key>,
+    /// How many of them each address has told of, and how many of those from other ports than that
+    /// of discovery.
+    shares: HashMap<Ipv4Addr, (usize, usize)>,
     ready: VecDeque<(Key, Neighbour)>,
     over: bool,
 }
@@ -95,6 +99,7 @@ impl Neighbours {
             pause: pause * 2,
             networks: Vec::new(),
             known: HashSet::new(),
+            shares: HashMap::new(),
             ready: VecDeque::new(),
             over: false,
         };
@@ -158,7 +163,7 @@ impl Neighbours {
         let mut buffer = [0; 129];
         match waited.and_then(|()| self.socket.recv_from(&mut buffer)) {
             Ok((len, SocketAddr::V4(source))) => {
-                self.take(&buffer[..len], *source.ip());
+                self.take(&buffer[..len], source);
                 true
             }
             Ok(_) => true,
@@ -178,7 +183,7 @@ impl Neighbours {
         }
     }
 
-    fn take(&mut self, datagram: &[u8], source: Ipv4Addr) {
+    fn take(&mut self, datagram: &[u8], source: SocketAddrV4) {
         let (claimed, card) = match Beacon::parse(datagram) {
             Ok(Beacon::Pong(Pong { addr, card })) => (addr, card),
             // The manual once prints an answer's word as PING.
@@ -202,37 +207,45 @@ impl Neighbours {
         {
             return;
         }
-        let Some(addr) = plausible(claimed, source, card.is_some(), &self.networks) else {
+        let Some(addr) = plausible(claimed, *source.ip(), card.is_some(), &self.networks) else {
             log::trace!(target: LOG, "datagram from {source} ignored: it claims to be at {claimed}");
             return;
         };
-        let key = Key::new(addr, card.as_ref());
+        let origin = Origin {
+            ip: *source.ip(),
+            is_local: is_local(*source.ip(), &self.networks),
+            from_port: source.port() == self.ask.port,
+        };
+        let key = Key::new(addr, card, origin);
         if self.known.contains(&key) {
             // Not yielded yet: another address of the same peer, which may be nearer.
             if let Some((_, neighbour)) = self.ready.iter_mut().find(|(ready, _)| *ready == key) {
-                if !neighbour.addrs.contains(&addr) {
-                    neighbour.addrs.push(addr);
-                    neighbour
-                        .addrs
-                        .sort_by_key(|addr| distance(*addr.ip(), &self.networks));
+                let addrs = &mut neighbour.addrs;
+                if !addrs.contains(&addr) && addrs.len() < ADDRS_MAX {
+                    addrs.push(addr);
+                    addrs.sort_by_key(|addr| distance(*addr.ip(), &self.networks));
                 }
             }
             return;
         }
-        let id = card.as_ref().map(|card| PeerId(card.id));
-        let (name, service) = card
-            .map(|card| (card.name, card.service))
-            .unwrap_or_default();
-        let neighbour = Neighbour {
-            addrs: vec![addr],
-            id,
-            name,
-            service,
-        };
-        if neighbour.offers(&self.ask.service) && self.known.len() < NEIGHBOURS_MAX {
-            self.known.insert(key);
+        let neighbour = key.neighbour(vec![addr]);
+        if neighbour.offers(&self.ask.service) && self.has_room(origin) {
+            self.known.insert(key.clone());
             self.ready.push_back((key, neighbour));
         }
+    }
+
+    /// Is there room for one more, told of from there?
+    fn has_room(&mut self, origin: Origin) -> bool {
+        let (all, from_others) = self.shares.get(&origin.ip).copied().unwrap_or_default();
+        let has_share =
+            all < PER_ADDRESS && (origin.from_port || from_others < PER_ADDRESS_FROM_OTHER_PORTS);
+        if !has_share || self.known.len() >= NEIGHBOURS_MAX {
+            return false;
+        }
+        let share = (all + 1, from_others + usize::from(!origin.from_port));
+        self.shares.insert(origin.ip, share);
+        true
     }
 }
 

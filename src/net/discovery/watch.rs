@@ -39,7 +39,7 @@ const REPORTS_MAX: usize = 1024;
 /// # let bob = builder.bind("127.0.0.1:0")?;
 /// # let messages = never::<u32>();
 /// select! {
-///     recv(watch) -> presence => println!("{}", presence?), // found 127.0.0.1:62626 bob
+///     recv(watch) -> presence => assert!(matches!(presence?, Presence::Found(_))),
 ///     recv(messages) -> message => println!("{}", message?),
 /// }
 /// # bob.stop();
@@ -218,7 +218,7 @@ impl Subscriber {
                 Presence::Found(neighbour) => Some(neighbour),
                 Presence::Lost(_) => None,
             };
-            self.behind || self.update(*key, now)
+            self.behind || self.update(key, now)
         })
     }
 
@@ -229,9 +229,9 @@ impl Subscriber {
             return true;
         }
         self.behind = false;
-        let told: Vec<Key> = self.told.keys().copied().collect();
+        let told: Vec<Key> = self.told.keys().cloned().collect();
         let gone = told
-            .into_iter()
+            .iter()
             .filter(|key| roster.get(key).is_none())
             .map(|key| (key, None));
         let here = roster.iter().map(|(key, neighbour)| (key, Some(neighbour)));
@@ -240,9 +240,9 @@ impl Subscriber {
     }
 
     /// Brings this watch's view of one neighbour up to date; false when nobody listens any more.
-    fn update(&mut self, key: Key, now: Option<&Neighbour>) -> bool {
+    fn update(&mut self, key: &Key, now: Option<&Neighbour>) -> bool {
         let now = now.filter(|neighbour| neighbour.offers(&self.service));
-        let report = match (self.told.get(&key), now) {
+        let report = match (self.told.get(key), now) {
             (Some(then), Some(now)) if then == now => return true,
             (None, None) => return true,
             (_, Some(now)) => Presence::Found(now.clone()),
@@ -256,8 +256,8 @@ impl Subscriber {
         match self.sender.send(report) {
             Ok(()) => {
                 match now {
-                    Some(now) => self.told.insert(key, now.clone()),
-                    None => self.told.remove(&key),
+                    Some(now) => self.told.insert(key.clone(), now.clone()),
+                    None => self.told.remove(key),
                 };
                 true
             }
@@ -271,6 +271,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::net::discovery::quota::Origin;
     use crate::net::discovery::roster::Sighting;
     use crate::proto::beacon::Card;
 
@@ -280,6 +281,12 @@ mod tests {
         let subscriber = begun.take().next().expect("one has begun");
         (subscriber, watch)
     }
+
+    const ORIGIN: Origin = Origin {
+        ip: std::net::Ipv4Addr::new(10, 0, 0, 1),
+        is_local: false,
+        from_port: true,
+    };
 
     fn see(roster: &mut Roster, id: u64, service: &str) -> Vec<(Key, Presence)> {
         let card = Card {
@@ -293,6 +300,7 @@ mod tests {
         let sighting = Sighting {
             addr,
             distance: 2,
+            origin: ORIGIN,
             card: Some(card),
             patience,
             promised: true,
@@ -303,7 +311,7 @@ mod tests {
 
     fn lose(roster: &mut Roster, id: u64) -> Vec<(Key, Presence)> {
         let mut out = Vec::new();
-        roster.gone(id, [10, 0, 0, 1].into(), &mut out);
+        roster.gone(id, ORIGIN, &mut out);
         out
     }
 
