@@ -11,6 +11,9 @@ use crate::proto::beacon::Card;
 /// `192.168.0.3:62626 bob`.
 ///
 /// Names and services are what the other side says of itself: nothing on the network proves them.
+/// Characters in them that control a terminal, have no width or turn the direction of writing are
+/// written out, as `\u{202e}`: here, in [`name`](Neighbour::name) and in
+/// [`service`](Neighbour::service).
 ///
 /// ```
 /// # use std::time::Duration;

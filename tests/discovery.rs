@@ -8,7 +8,7 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use beacons::{A_WHILE, DEADLINE, LONG, Port, Speaker, padded};
-use lanpeer::{Error, Event, Json, Peer};
+use lanpeer::{Error, Event, Json, Neighbour, Peer};
 
 #[test]
 fn a_peer_is_found_by_another_and_can_be_connected_to() {
@@ -253,7 +253,21 @@ fn what_would_break_a_header_is_refused_when_the_peer_is_built() {
         other => panic!("{other:?}"),
     };
     let long = "n".repeat(25);
-    for bad in ["a|b", "a&b", "a=b", "a\nb", "\u{1b}[31m", " a", "a ", &long] {
+    for bad in [
+        "a|b",
+        "a&b",
+        "a=b",
+        "a\nb",
+        "\u{1b}[31m",
+        " a",
+        "a ",
+        "a\u{202e}b",
+        "a\u{200b}",
+        "\u{feff}a",
+        "a\u{200d}b",
+        "\u{2067}a",
+        &long,
+    ] {
         assert_eq!(refused(Peer::builder().name(bad)), "name", "{bad:?}");
         assert_eq!(refused(Peer::builder().service(bad)), "service", "{bad:?}");
     }
@@ -270,6 +284,36 @@ fn what_would_break_a_header_is_refused_when_the_peer_is_built() {
     let nameless = Port::new();
     let _peer = nameless.builder().name("").bind("127.0.0.1:0").unwrap();
     assert_eq!(nameless.discover(LONG).next().unwrap().name(), None);
+}
+
+#[test]
+fn what_is_not_seen_in_a_name_is_written_out() {
+    let port = Port::new();
+    let alice = port.peer("alice");
+    let watch = alice.watch();
+    let search = port.discover(LONG);
+    let asker = loop {
+        let (text, asker) = port.hear("PING");
+        if !text.contains("watch=") {
+            break asker;
+        }
+    };
+    let speaker = Speaker::on("127.0.0.7");
+    let card = "v=1&id=00000000aa&name=b\u{202e}o\u{200b}b\u{1b}[2J&service=ch\u{feff}at";
+    speaker.say(format!("PONG 127.0.0.7:4001|{card}"), asker);
+    speaker.say(
+        format!("HERE 127.0.0.7:4001|{card}&every=1"),
+        port.broadcast_addr(),
+    );
+    let is_it = |found: &Neighbour| found.addr().port() == 4001;
+    let searched = search.into_iter().find(is_it).expect("it is there");
+    let watched = beacons::told(&watch);
+    for found in [&searched, watched.neighbour()] {
+        let name = r"b\u{202e}o\u{200b}b\u{1b}[2J";
+        assert_eq!(found.to_string(), format!("127.0.0.7:4001 {name}"));
+        assert_eq!(found.name(), Some(name));
+        assert_eq!(found.service(), Some(r"ch\u{feff}at"));
+    }
 }
 
 #[test]

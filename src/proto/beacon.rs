@@ -258,10 +258,13 @@ impl Card {
                 });
             }
         };
-        // What is not fit to be shown, such as a terminal's escape sequences, is as good as absent.
-        let label = |key| match fields.get(key) {
-            Some(text) if check_label(text, HEADER_LEN).is_ok() => text.to_owned(),
-            _ => String::new(),
+        // What is too long for a header even so is as good as absent.
+        let label = |key| {
+            let text = visible(fields.get(key).unwrap_or_default());
+            match check_label(&text, HEADER_LEN) {
+                Ok(()) => text,
+                Err(_) => String::new(),
+            }
         };
         Ok(Some(Card {
             id,
@@ -293,10 +296,12 @@ pub(crate) fn check_label(text: &str, max: usize) -> Result<(), String> {
             text.len()
         ));
     }
-    match text
-        .chars()
-        .find(|c| matches!(c, '|' | '&' | '=') || c.is_control())
-    {
+    match text.chars().find(|&c| breaks_header(c) || is_hidden(c)) {
+        Some(c) if is_hidden(c) && !c.is_control() => Err(format!(
+            "`{}` contains {}, which is not seen where a name is shown",
+            visible(text),
+            c.escape_unicode()
+        )),
         Some(c) => Err(format!(
             "`{}` contains {c:?}, which would break a header",
             text.escape_debug()
@@ -309,11 +314,53 @@ pub(crate) fn check_label(text: &str, max: usize) -> Result<(), String> {
     }
 }
 
+/// The text with what would not be seen in it written out: `\u{202e}`.
+///
+/// A name comes from a stranger and is shown to people: it is not to move a terminal's cursor, to
+/// turn what stands behind it around, or to look like another one.
+fn visible(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_hidden(c) {
+            true => visible.extend(c.escape_unicode()),
+            false => visible.push(c),
+        }
+    }
+    visible
+}
+
+fn breaks_header(c: char) -> bool {
+    matches!(c, '|' | '&' | '=') || c.is_control()
+}
+
+/// Is this a character that has no shape of its own, but changes how others are shown, or makes
+/// texts different that look the same? These are control characters, and those that Unicode calls
+/// bidirectional controls or ignorable by default.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            // Spaces without width, joiners, and marks of direction.
+            | '\u{200b}'..='\u{200f}'
+            // Separators of lines and paragraphs, and what embeds or overrides a direction.
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            // Tags, and further variants of glyphs.
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
 /// The host's name made fit to be a peer's: its first label, without what would break a header.
 pub(crate) fn label_from_host(host: &str) -> String {
     let mut name = String::new();
     for c in host.split('.').next().unwrap_or_default().trim().chars() {
-        let fit = if matches!(c, '|' | '&' | '=') || c.is_control() {
+        let fit = if breaks_header(c) || is_hidden(c) {
             '-'
         } else {
             c

@@ -143,13 +143,13 @@ fn a_promise_is_kept_in_bounds() {
 }
 
 #[test]
-fn names_that_would_harm_a_terminal_are_dropped() {
+fn names_that_would_harm_a_terminal_are_written_out() {
     let ping = ping("PING|v=1&id=1&name=\x1b[2Jevil&service=ok");
     assert_eq!(
         ping.card,
         Some(Card {
             id: 1,
-            name: "".into(),
+            name: r"\u{1b}[2Jevil".into(),
             service: "ok".into()
         })
     );
@@ -195,6 +195,29 @@ fn labels() {
     for bad in ["a|b", "a&b", "a=b", "a\nb", "\x1b[0m", " a", "a ", "Küche!"] {
         assert!(check_label(bad, 6).is_err(), "{bad:?}");
     }
+    for hidden in [
+        "\u{202e}",
+        "\u{200b}",
+        "\u{200d}",
+        "\u{2066}",
+        "\u{feff}",
+        "\u{e0041}",
+        "\u{85}",
+    ] {
+        assert!(check_label(&format!("a{hidden}"), 6).is_err(), "{hidden:?}");
+        assert_eq!(label_from_host(&format!("a{hidden}b")), "a-b");
+        let text = format!("HERE 10.0.0.1:5|v=1&id=1&name=a{hidden}b&service={hidden}");
+        let Ok(Beacon::Here(here)) = parse(&text) else {
+            panic!("{text:?}");
+        };
+        let shown: String = hidden.chars().flat_map(char::escape_unicode).collect();
+        assert_eq!(here.card.name, format!("a{shown}b"));
+        assert_eq!(here.card.service, shown);
+    }
+    for seen in ["Küche", "кухня", "厨房", "مطبخ", "מטבח", "🍳"] {
+        assert_eq!(check_label(seen, NAME_MAX), Ok(()));
+        assert_eq!(label_from_host(seen), seen);
+    }
     assert_eq!(label_from_host("bob.example.org"), "bob");
     assert_eq!(label_from_host("a=b|c\n"), "a-b-c");
     assert_eq!(label_from_host(&"ü".repeat(20)), "ü".repeat(12));
@@ -208,7 +231,7 @@ fn any_addr() -> impl Strategy<Value = SocketAddrV4> {
 fn any_card() -> impl Strategy<Value = Card> {
     let label = |max: usize| {
         proptest::collection::vec(any::<char>(), 0..max).prop_map(move |chars| {
-            let mut text: String = chars.into_iter().filter(|c| !c.is_control()).collect();
+            let mut text: String = chars.into_iter().filter(|c| !is_hidden(*c)).collect();
             text.retain(|c| !matches!(c, '|' | '&' | '='));
             while text.len() > max {
                 text.pop();
