@@ -140,8 +140,10 @@ impl Peer {
     /// Why other peers can not find this one: another program has the discovery port for itself,
     /// for example. `None` if they can, as far as this host is concerned.
     ///
-    /// Decided when the peer is made. It searches, connects and accepts all the same;
-    /// [`Event::NotDiscoverable`](crate::Event::NotDiscoverable) says the same.
+    /// The peer searches, connects and accepts all the same. It tries again every 2 seconds to get
+    /// the port, and says `None` from when it has it.
+    /// [`Event::NotDiscoverable`](crate::Event::NotDiscoverable) and a warning in the log tell it
+    /// once, when the peer is made.
     ///
     /// ```
     /// # use lanpeer::*;

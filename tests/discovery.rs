@@ -247,6 +247,33 @@ fn without_the_port_a_peer_works_and_says_why_it_is_not_found() {
 }
 
 #[test]
+fn a_port_that_another_program_had_is_taken_once_it_is_free() {
+    let alone = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let port = alone.local_addr().unwrap().port();
+    let builder = Peer::builder().discovery_port(port);
+    let bob = builder.clone().name("bob").bind("127.0.0.1:0").unwrap();
+    let watch = bob.watch();
+    assert!(bob.not_discoverable().is_some());
+    drop(alone);
+    let begin = Instant::now();
+    while let Some(reason) = bob.not_discoverable() {
+        assert!(begin.elapsed() < DEADLINE, "{reason}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    println!("discoverable {:?} after the port is free", begin.elapsed());
+    // It is found, and the watch that began before goes on.
+    let carol = builder.name("carol").bind("127.0.0.1:0").unwrap();
+    let found = carol.discover(LONG).unwrap().next().expect("bob");
+    assert_eq!(found.addr(), bob.local_addr());
+    assert_eq!(beacons::told(&watch).neighbour().addr(), carol.local_addr());
+    carol.stop();
+    assert!(matches!(beacons::told(&watch), lanpeer::Presence::Lost(_)));
+    let begin = Instant::now();
+    bob.stop();
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
 fn what_would_break_a_header_is_refused_when_the_peer_is_built() {
     let refused = |builder: lanpeer::PeerBuilder| match builder.bind("127.0.0.1:0") {
         Err(Error::InvalidOption { option, .. }) => option,

@@ -19,7 +19,7 @@ use peers::*;
 
 /// Rows that need what a test can not have: a system out of threads or sockets, an interface that
 /// vanishes or does not send, a datagram from another network, a thousand neighbours, a defect.
-const NOT_PROVOKED: [&str; 12] = [
+const NOT_PROVOKED: [&str; 13] = [
     "connection {} with {}: no writer thread: {}",
     "{}: UDP port {}: {}",
     "{}: the responder thread panicked",
@@ -32,6 +32,7 @@ const NOT_PROVOKED: [&str; 12] = [
     "no answer to {}: it could not reach this peer",
     "no answer to {}: {}",
     "{} not listed: enough neighbours are known",
+    "{}: UDP port {} can still not be had: {}",
 ];
 
 /// In a process of its own, below: it takes all file descriptors.
@@ -520,6 +521,14 @@ fn discovery() {
 
     // A port of our own, so that what is sent to it reaches this peer and no other.
     drop(holder);
+    between(
+        &format!(
+            "{}: discoverable: UDP port {port} is free",
+            unseen.local_addr()
+        ),
+        "",
+    );
+    drop(unseen);
     let bob = bind(builder().discovery_port(port));
     between(
         &format!("{}: ", bob.local_addr()),

@@ -6,6 +6,7 @@
 //! | `search` | asks, on the caller's thread, and yields who answers |
 //! | `stranger` | a search by a program that is no peer |
 //! | `responder` | the thread that answers, gives signs of life, and keeps watch |
+//! | `shared` | what that thread and the peer's calls share |
 //! | `answers` | who is to be answered, and when: the rate is bounded |
 //! | `pace` | when it gives signs of life: the traffic is bounded, however many peers there are |
 //! | `roster` | who is there, from what was heard and when |
@@ -17,17 +18,17 @@
 //! `answers`, `pace`, `roster`, `crowd` and `quota` are given the time and own no socket: their tests
 //! need neither.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use self::dice::Dice;
-use self::networks::{Network, networks, shared_socket, source_towards, voice};
+use self::networks::{networks, shared_socket, voice};
 use self::responder::Responder;
 use self::search::Ask;
+use self::shared::{Ear, Shared};
 use self::watch::Begun;
 use super::lock;
 use crate::error::{Error, Result};
@@ -45,6 +46,7 @@ mod quota;
 mod responder;
 mod roster;
 mod search;
+mod shared;
 mod stranger;
 mod watch;
 
@@ -103,36 +105,16 @@ fn check_port(port: u16) -> Result<()> {
 /// A peer's part in discovery: its responder thread and its searches.
 pub(crate) struct Discovery {
     shared: Arc<Shared>,
-    /// None only where the system gave no socket at all.
-    socket: Option<Arc<UdpSocket>>,
     /// What the responder thread takes watches from.
     begun: Arc<Begun>,
     thread: Mutex<Option<JoinHandle<()>>>,
     not_discoverable: Option<String>,
 }
 
-/// What the responder thread and the peer's calls share.
-struct Shared {
-    /// Where the peer listens. With 0.0.0.0 all networks are used, else only the one with the IP.
-    listen: SocketAddrV4,
-    /// Speaks where the system would not choose the address that the peer is bound to.
-    voice: Option<UdpSocket>,
-    /// The discovery port.
-    port: u16,
-    card: Card,
-    /// The socket is on the discovery port, and not on some other only to watch.
-    hears_port: bool,
-    /// Held while an answer is sent, so that it is not sent after a change.
-    visible: Mutex<bool>,
-    /// The peer has become visible, and has not said so yet.
-    announce: AtomicBool,
-    /// Its own allocation, since searches look at it too, and may outlive the peer.
-    stopped: Arc<AtomicBool>,
-}
-
 impl Discovery {
     /// Starts the responder; when this returns, PINGs are answered. Where the port can not be had,
-    /// the peer can still search and watch, and [`Discovery::not_discoverable`] says why.
+    /// the peer can still search and watch, [`Discovery::not_discoverable`] says why, and the
+    /// responder tries to get it from then on.
     pub fn start(settings: Settings, listen: SocketAddrV4) -> Result<Discovery> {
         let (socket, not_discoverable) = match shared_socket(settings.port) {
             Ok(socket) => (Some(socket), None),
@@ -154,15 +136,17 @@ impl Discovery {
                 service: settings.service,
             },
             visible: Mutex::new(!settings.invisible),
-            hears_port: not_discoverable.is_none(),
+            ear: Mutex::new(socket.map(|socket| Ear {
+                socket: Arc::new(socket),
+                hears_port: not_discoverable.is_none(),
+            })),
             announce: AtomicBool::new(false),
             stopped: Arc::new(AtomicBool::new(false)),
         });
-        let socket = socket.map(Arc::new);
         let begun = Arc::new(Begun::default());
-        let thread = match &socket {
-            Some(socket) => {
-                let responder = Responder::new(shared.clone(), socket.clone(), begun.clone());
+        let thread = match shared.ear() {
+            Some(ear) => {
+                let responder = Responder::new(shared.clone(), ear, begun.clone());
                 let builder = std::thread::Builder::new().name("lanpeer-responder".to_owned());
                 let context = "starting the responder thread";
                 Some(
@@ -179,7 +163,6 @@ impl Discovery {
         let thread = Mutex::new(thread);
         Ok(Discovery {
             shared,
-            socket,
             begun,
             thread,
             not_discoverable,
@@ -188,7 +171,8 @@ impl Discovery {
 
     /// Why other peers can not find this one; None if they can, as far as this host is concerned.
     pub fn not_discoverable(&self) -> Option<&str> {
-        self.not_discoverable.as_deref()
+        let hears_port = self.shared.ear().is_some_and(|ear| ear.hears_port);
+        self.not_discoverable.as_deref().filter(|_| !hears_port)
     }
 
     /// This peer's id.
@@ -271,8 +255,10 @@ impl Discovery {
     /// Shutting the socket down would wake it on Linux, too. But then `recv_from` returns without a
     /// sender's address, and std panics at that.
     fn wake(&self) {
-        let Some(socket) = &self.socket else { return };
-        let to = match self.shared.hears_port {
+        let Some(Ear { socket, hears_port }) = self.shared.ear() else {
+            return;
+        };
+        let to = match hears_port {
             true => (Ipv4Addr::new(127, 255, 255, 255), self.shared.port),
             false => (
                 Ipv4Addr::LOCALHOST,
@@ -286,7 +272,7 @@ impl Discovery {
     }
 
     fn say_goodbye(&self, times: usize) {
-        let Some(socket) = self.socket.as_ref().filter(|_| self.shared.hears_port) else {
+        let Some(ear) = self.shared.ear().filter(|ear| ear.hears_port) else {
             return;
         };
         let Ok(networks) = networks(*self.shared.listen.ip()) else {
@@ -295,7 +281,7 @@ impl Discovery {
         for _ in 0..times {
             for network in &networks {
                 self.shared.broadcast(
-                    socket,
+                    &ear.socket,
                     network,
                     &Beacon::Gone {
                         id: self.shared.card.id,
@@ -309,33 +295,5 @@ impl Discovery {
 impl Drop for Discovery {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-impl Shared {
-    /// Sends to everyone on a network. An interface that fails is no reason not to try the others.
-    fn broadcast(&self, socket: &UdpSocket, network: &Network, beacon: &Beacon) {
-        let Some(broadcast) = network.broadcast else {
-            return;
-        };
-        let sent = match beacon.write() {
-            Ok(datagram) => self
-                .voice(socket, broadcast)
-                .send_to(&datagram, (broadcast, self.port)),
-            Err(error) => Err(io::Error::other(error)),
-        };
-        if let Err(error) = sent {
-            let name = &network.name;
-            log::debug!(target: LOG, "nothing sent to {broadcast} on {name}: {error}");
-        }
-    }
-
-    /// The socket for what goes there.
-    fn voice<'a>(&'a self, socket: &'a UdpSocket, to: Ipv4Addr) -> &'a UdpSocket {
-        let is_other = || source_towards(to).is_ok_and(|ip| ip != *self.listen.ip());
-        match &self.voice {
-            Some(voice) if is_other() => voice,
-            _ => socket,
-        }
     }
 }

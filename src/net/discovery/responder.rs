@@ -1,27 +1,27 @@
 //! The thread that answers PINGs, gives signs of life, and keeps watch.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::LOG;
-use super::Shared;
 use super::answers::Answers;
 use super::crowd::Crowd;
 use super::dice::Dice;
 use super::networks::{
-    Network, address_for, distance, is_local, networks, plausible, source_towards,
+    Network, address_for, distance, is_local, networks, plausible, shared_socket,
 };
 use super::pace::{Pace, every, patience};
 use super::quota::Origin;
 use super::roster::{Key, Roster, Sighting};
+use super::shared::{Ear, Shared};
 use super::watch::{Begun, Subscriber};
 use crate::error::without_quotes;
 use crate::neighbour::Presence;
 use crate::net::lock;
-use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Question, Watch};
+use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Question};
 
 /// The thread looks around this often, also when nothing comes in. It is woken for what is urgent,
 /// but through loopback, which may be down.
@@ -31,7 +31,8 @@ const NETWORKS_EVERY: Duration = Duration::from_secs(2);
 
 pub(super) struct Responder {
     shared: Arc<Shared>,
-    socket: Arc<UdpSocket>,
+    /// As in `shared`, which has a copy.
+    ear: Ear,
     /// Watches that begin.
     begun: Arc<Begun>,
     networks: Vec<Network>,
@@ -49,11 +50,11 @@ pub(super) struct Responder {
 }
 
 impl Responder {
-    pub fn new(shared: Arc<Shared>, socket: Arc<UdpSocket>, begun: Arc<Begun>) -> Responder {
+    pub fn new(shared: Arc<Shared>, ear: Ear, begun: Arc<Begun>) -> Responder {
         let now = Instant::now();
         let mut responder = Responder {
             shared,
-            socket,
+            ear,
             begun,
             networks: Vec::new(),
             paces: Vec::new(),
@@ -83,6 +84,7 @@ impl Responder {
         if now >= self.networks_due {
             self.look_up_networks(now);
             self.crowd.expire(now);
+            self.claim_port(now);
         }
         if self.shared.announce.swap(false, Ordering::AcqRel) {
             self.paces.iter_mut().for_each(|pace| pace.announce(now));
@@ -151,6 +153,33 @@ impl Responder {
         }
     }
 
+    /// Tries again to get the discovery port, if another program had it.
+    fn claim_port(&mut self, now: Instant) {
+        if self.ear.hears_port {
+            return;
+        }
+        let Shared { listen, port, .. } = *self.shared;
+        match shared_socket(port) {
+            Ok(socket) => {
+                log::debug!(target: LOG, "{listen}: discoverable: UDP port {port} is free");
+                self.ear = Ear {
+                    socket: Arc::new(socket),
+                    hears_port: true,
+                };
+                *lock(&self.shared.ear) = Some(self.ear.clone());
+                for pace in &mut self.paces {
+                    pace.announce(now);
+                    if !self.subscribers.is_empty() {
+                        pace.watch(now);
+                    }
+                }
+            }
+            Err(error) => {
+                log::trace!(target: LOG, "{listen}: UDP port {port} can still not be had: {error}");
+            }
+        }
+    }
+
     /// Waits until this moment for a datagram.
     fn listen(&mut self, until: Instant) {
         let time = until
@@ -159,9 +188,10 @@ impl Responder {
         // Larger than any beacon, since Windows reports what does not fit as an error.
         let mut buffer = [0; 2048];
         let received = self
+            .ear
             .socket
             .set_read_timeout(Some(time))
-            .and_then(|()| self.socket.recv_from(&mut buffer));
+            .and_then(|()| self.ear.socket.recv_from(&mut buffer));
         match received {
             // Someone wakes a thread, perhaps this one.
             Ok((0, _)) => {}
@@ -330,7 +360,7 @@ impl Responder {
             let sent = match (Pong { addr, card }).answer(question) {
                 Ok(Some(datagram)) => self
                     .shared
-                    .voice(&self.socket, *asker.ip())
+                    .voice(&self.ear.socket, *asker.ip())
                     .send_to(&datagram, asker),
                 Ok(None) => Err(io::Error::other("it would be longer than the question")),
                 Err(error) => Err(io::Error::other(error)),
@@ -349,14 +379,14 @@ impl Responder {
             }
             let every = pace.sign(self.crowd.others().staying, now, &mut self.dice);
             // One who does not hear the port could not keep what a sign of life promises.
-            if *visible && self.shared.hears_port {
+            if *visible && self.ear.hears_port {
                 let here = Here {
                     addr: self.shared.address_on(network),
                     card: self.shared.card.clone(),
                     every,
                 };
                 self.shared
-                    .broadcast(&self.socket, network, &Beacon::Here(here));
+                    .broadcast(&self.ear.socket, network, &Beacon::Here(here));
             }
         }
     }
@@ -373,9 +403,9 @@ impl Responder {
             if let Some(broadcast) = network.broadcast {
                 let ping = self
                     .shared
-                    .watch_ping(&self.socket, network, broadcast, visible, watch);
+                    .watch_ping(&self.ear, network, broadcast, visible, watch);
                 self.shared
-                    .broadcast(&self.socket, network, &Beacon::Ping(ping));
+                    .broadcast(&self.ear.socket, network, &Beacon::Ping(ping));
             }
         }
     }
@@ -393,49 +423,6 @@ impl Responder {
             self.paces.iter_mut().for_each(Pace::unwatch);
             // Unwatched, it would grow stale.
             self.roster = Roster::default();
-        }
-    }
-}
-
-impl Shared {
-    /// What a sign of life on this network says: the address that it comes from, since nothing else
-    /// is believed.
-    fn address_on(&self, network: &Network) -> SocketAddrV4 {
-        let broadcast = network
-            .broadcast
-            .filter(|_| self.listen.ip().is_unspecified());
-        let ip = broadcast.and_then(|broadcast| source_towards(broadcast).ok());
-        SocketAddrV4::new(ip.unwrap_or(network.addr), self.listen.port())
-    }
-
-    /// The PING of a watch.
-    ///
-    /// lanpeers answer it with signs of life, which all who watch can hear. peerpy does it too,
-    /// without knowing: it sends its PONG to whatever address `pinger` names, and here that is
-    /// the broadcast address. A watch that does not hear the port asks like anyone else.
-    fn watch_ping(
-        &self,
-        socket: &UdpSocket,
-        network: &Network,
-        broadcast: std::net::Ipv4Addr,
-        visible: bool,
-        watch: Watch,
-    ) -> Ping {
-        let listen_port = if visible { self.listen.port() } else { 0 };
-        let own_port = socket.local_addr().map_or(0, |addr| addr.port());
-        let (pinger, watch) = match self.hears_port {
-            true => (SocketAddrV4::new(broadcast, self.port), Some(watch)),
-            false => (SocketAddrV4::new(network.addr, own_port), None),
-        };
-        Ping {
-            addr: Some(SocketAddrV4::new(network.addr, listen_port)),
-            pinger: Some(pinger),
-            card: Some(Card {
-                id: self.card.id,
-                name: String::new(),
-                service: String::new(),
-            }),
-            watch,
         }
     }
 }

@@ -1,0 +1,111 @@
+//! What the responder thread and the peer's calls share.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use super::LOG;
+use super::networks::{Network, source_towards};
+use crate::net::lock;
+use crate::proto::beacon::{Beacon, Card, Ping, Watch};
+
+pub(super) struct Shared {
+    /// Where the peer listens. With 0.0.0.0 all networks are used, else only the one with the IP.
+    pub listen: SocketAddrV4,
+    /// Speaks where the system would not choose the address that the peer is bound to.
+    pub voice: Option<UdpSocket>,
+    /// The discovery port.
+    pub port: u16,
+    pub card: Card,
+    /// None only where the system gave no socket at all. The responder changes it, once it gets the
+    /// discovery port that another program had.
+    pub ear: Mutex<Option<Ear>>,
+    /// Held while an answer is sent, so that it is not sent after a change.
+    pub visible: Mutex<bool>,
+    /// The peer has become visible, and has not said so yet.
+    pub announce: AtomicBool,
+    /// Its own allocation, since searches look at it too, and may outlive the peer.
+    pub stopped: Arc<AtomicBool>,
+}
+
+/// The socket on which the responder hears others.
+#[derive(Clone)]
+pub(super) struct Ear {
+    pub socket: Arc<UdpSocket>,
+    /// It is on the discovery port, and not on some other only to watch.
+    pub hears_port: bool,
+}
+
+impl Shared {
+    pub fn ear(&self) -> Option<Ear> {
+        lock(&self.ear).clone()
+    }
+
+    /// Sends to everyone on a network. An interface that fails is no reason not to try the others.
+    pub fn broadcast(&self, socket: &UdpSocket, network: &Network, beacon: &Beacon) {
+        let Some(broadcast) = network.broadcast else {
+            return;
+        };
+        let sent = match beacon.write() {
+            Ok(datagram) => self
+                .voice(socket, broadcast)
+                .send_to(&datagram, (broadcast, self.port)),
+            Err(error) => Err(io::Error::other(error)),
+        };
+        if let Err(error) = sent {
+            let name = &network.name;
+            log::debug!(target: LOG, "nothing sent to {broadcast} on {name}: {error}");
+        }
+    }
+
+    /// The socket for what goes there.
+    pub fn voice<'a>(&'a self, socket: &'a UdpSocket, to: Ipv4Addr) -> &'a UdpSocket {
+        let is_other = || source_towards(to).is_ok_and(|ip| ip != *self.listen.ip());
+        match &self.voice {
+            Some(voice) if is_other() => voice,
+            _ => socket,
+        }
+    }
+
+    /// What a sign of life on this network says: the address that it comes from, since nothing else
+    /// is believed.
+    pub fn address_on(&self, network: &Network) -> SocketAddrV4 {
+        let broadcast = network
+            .broadcast
+            .filter(|_| self.listen.ip().is_unspecified());
+        let ip = broadcast.and_then(|broadcast| source_towards(broadcast).ok());
+        SocketAddrV4::new(ip.unwrap_or(network.addr), self.listen.port())
+    }
+
+    /// The PING of a watch.
+    ///
+    /// lanpeers answer it with signs of life, which all who watch can hear. peerpy does it too,
+    /// without knowing: it sends its PONG to whatever address `pinger` names, and here that is
+    /// the broadcast address. A watch that does not hear the port asks like anyone else.
+    pub fn watch_ping(
+        &self,
+        ear: &Ear,
+        network: &Network,
+        broadcast: Ipv4Addr,
+        visible: bool,
+        watch: Watch,
+    ) -> Ping {
+        let listen_port = if visible { self.listen.port() } else { 0 };
+        let own_port = ear.socket.local_addr().map_or(0, |addr| addr.port());
+        let (pinger, watch) = match ear.hears_port {
+            true => (SocketAddrV4::new(broadcast, self.port), Some(watch)),
+            false => (SocketAddrV4::new(network.addr, own_port), None),
+        };
+        Ping {
+            addr: Some(SocketAddrV4::new(network.addr, listen_port)),
+            pinger: Some(pinger),
+            card: Some(Card {
+                id: self.card.id,
+                name: String::new(),
+                service: String::new(),
+            }),
+            watch,
+        }
+    }
+}
