@@ -274,6 +274,50 @@ fn a_port_that_another_program_had_is_taken_once_it_is_free() {
 }
 
 #[test]
+fn far_hosts_are_addresses_of_any_form() {
+    let port = Port::new();
+    let ip = std::net::Ipv4Addr::new(127, 0, 0, 77);
+    let ear = UdpSocket::bind((ip, 0)).unwrap();
+    ear.set_read_timeout(Some(DEADLINE)).unwrap();
+    let addr = ear.local_addr().unwrap();
+    for builder in [
+        port.builder().seeds([addr]),
+        port.builder().seeds([addr.to_string()]),
+        port.builder().seeds(vec!["127.0.0.78", &*addr.to_string()]),
+    ] {
+        let alice = builder.bind("127.0.0.1:0").unwrap();
+        let search = alice.discover(LONG).unwrap();
+        // Past the goodbye of the one before.
+        let (text, asker) = loop {
+            let mut buffer = [0; 600];
+            let (len, asker) = ear.recv_from(&mut buffer).unwrap();
+            let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
+            if text.starts_with("PING") {
+                break (text, asker);
+            }
+        };
+        assert!(
+            text.starts_with(&format!("PING {}|", alice.local_addr())),
+            "{text}"
+        );
+        ear.send_to(b"PONG 127.0.0.77:4242|v=1&id=00000000aa", asker)
+            .unwrap();
+        let found = search.into_iter().next().unwrap();
+        assert_eq!(found.addr().to_string(), "127.0.0.77:4242");
+    }
+    let builder = port.builder().seeds([ip]);
+    assert!(builder.bind("127.0.0.1:0").is_ok());
+    for bad in ["", "host", "::1", "0.0.0.0", "10.0.0.300"] {
+        match port.builder().seeds([bad]).bind("127.0.0.1:0") {
+            Err(Error::InvalidOption {
+                option: "seeds", ..
+            }) => {}
+            other => panic!("{bad:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn what_would_break_a_header_is_refused_when_the_peer_is_built() {
     let refused = |builder: lanpeer::PeerBuilder| match builder.bind("127.0.0.1:0") {
         Err(Error::InvalidOption { option, .. }) => option,

@@ -19,7 +19,7 @@ use peers::*;
 
 /// Rows that need what a test can not have: a system out of threads or sockets, an interface that
 /// vanishes or does not send, a datagram from another network, a thousand neighbours, a defect.
-const NOT_PROVOKED: [&str; 13] = [
+const NOT_PROVOKED: [&str; 14] = [
     "connection {} with {}: no writer thread: {}",
     "{}: UDP port {}: {}",
     "{}: the responder thread panicked",
@@ -33,6 +33,7 @@ const NOT_PROVOKED: [&str; 13] = [
     "no answer to {}: {}",
     "{} not listed: enough neighbours are known",
     "{}: UDP port {} can still not be had: {}",
+    "{} not used: the choice of interfaces panicked",
 ];
 
 /// In a process of its own, below: it takes all file descriptors.

@@ -31,6 +31,24 @@ fn actor() {
                 serve(&peer);
                 peers.push(peer);
             }
+            ["peer-on", addr, name, interface] => {
+                let interface = interface.to_owned();
+                let builder = Peer::builder().name(name);
+                let builder = builder.interfaces(move |one| one.name() == interface);
+                let peer = builder.bind(addr).expect(addr);
+                serve(&peer);
+                peers.push(peer);
+            }
+            ["peer-seeds", addr, name, seeds] => {
+                let builder = Peer::builder().name(name).seeds(seeds.split(','));
+                let peer = builder.bind(addr).expect(addr);
+                serve(&peer);
+                peers.push(peer);
+            }
+            ["addrs"] => peers[0]
+                .addrs()
+                .iter()
+                .for_each(|addr| println!("@ {addr}")),
             ["say", from, to, times, millis, ..] => {
                 let text = line.splitn(6, ' ').nth(5).expect("a text");
                 let socket = speaker(from);

@@ -277,6 +277,89 @@ fn a_host_with_two_interfaces_in_one_network() {
     }
 }
 
+#[test]
+fn networks_that_are_not_chosen_are_left_alone() {
+    let Some(lan) = Lan::new("pick", 4) else {
+        return;
+    };
+    // 1 is on A, 2 and 3 on both, 4 on B.
+    for host in [2, 3, 4] {
+        lan.join(host);
+    }
+    lan.leave(4);
+    let mut one = peer(&lan, 1, "0.0.0.0", "one");
+    let mut two = lan.actor(2);
+    two.tell("peer-on 0.0.0.0:0 two eth1"); // not A
+    let mut three = peer(&lan, 3, "0.0.0.0", "three");
+    let mut four = peer(&lan, 4, "0.0.0.0", "four");
+    assert_eq!(found(&mut one, 500), ["three 10.77.0.3"]);
+    assert_eq!(found(&mut two, 500), ["four 10.78.0.4", "three 10.78.0.3"]);
+    assert_eq!(found(&mut four, 500), ["three 10.78.0.3", "two 10.78.0.2"]);
+    // A watch neither: it hears only of the peers on B, and those on A do not hear of it.
+    two.tell("watch");
+    one.tell("watch");
+    let seen = two.lines_within(Duration::from_secs(5));
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert!(seen.iter().all(|line| line.contains("found 10.78.0.")));
+    let seen = one.lines_within(Duration::from_secs(2));
+    assert!(
+        matches!(&seen[..], [line] if line.starts_with("found 10.77.0.3:")),
+        "{seen:?}"
+    );
+    // It can be connected to all the same.
+    let addrs = two.tell("addrs");
+    assert!(
+        addrs[0].starts_with("10.77.0.2:") && addrs[1].starts_with("10.78.0.2:"),
+        "{addrs:?}"
+    );
+    assert!(
+        addrs[2].starts_with("127.0.0.1:") && addrs.len() == 3,
+        "{addrs:?}"
+    );
+    assert_eq!(one.tell(&format!("connect {}", addrs[0])), ["true"]);
+    drop(three.tell("stop"));
+}
+
+/// Host 2 is a router between two networks.
+#[test]
+fn hosts_that_no_broadcast_reaches_are_asked_one_by_one() {
+    let Some(lan) = Lan::new("seed", 3) else {
+        return;
+    };
+    for host in [2, 3] {
+        lan.join(host);
+    }
+    lan.leave(3);
+    lan.forward(2);
+    lan.ip(1, "route add default via 10.77.0.2");
+    lan.ip(3, "route add default via 10.78.0.2");
+    let mut three = peer(&lan, 3, "0.0.0.0", "three");
+    let mut one = lan.actor(1);
+    one.tell("peer 0.0.0.0:0 alone");
+    assert_eq!(found(&mut one, 500), [""; 0], "no broadcast gets there");
+    one.tell("stop");
+    one.tell("peer-seeds 0.0.0.0:0 one 10.78.0.3,10.78.0.99");
+    assert_eq!(found(&mut one, 500), ["three 10.78.0.3"]);
+    one.tell("watch");
+    let took = one.until("found 10.78.0.3:");
+    println!("watched: found after {took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    // It stays, through several rounds, and is lost when it has gone.
+    assert_eq!(one.lines_within(Duration::from_secs(7)), [""; 0]);
+    three.tell("stop");
+    let took = one.until("lost 10.78.0.3:");
+    println!("stopped: lost after {took:?}");
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    // Where each knows the other, it says goodbye.
+    three.tell("peer-seeds 0.0.0.0:0 three 10.77.0.1");
+    one.until("found 10.78.0.3:");
+    assert_eq!(found(&mut three, 500), ["one 10.77.0.1"]);
+    three.tell("stop");
+    let took = one.until("lost 10.78.0.3:");
+    println!("stopped with a goodbye: lost after {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
 /// An attacker at 10.77.0.3, and one on the watcher's own host, who forge no address.
 #[test]
 fn nobody_is_lost_or_taken_over_by_what_an_attacker_says() {

@@ -62,6 +62,13 @@ impl Lan {
         assert!(run("ip", &arguments), "ip {arguments:?}");
     }
 
+    /// Makes a host a router between its networks.
+    pub fn forward(&self, host: usize) {
+        let mut shell = self.command(host, Path::new("sh"));
+        let status = shell.args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
+        assert!(status.status().is_ok_and(|status| status.success()));
+    }
+
     /// Pulls a host's cable out of the first network's switch, or puts it back.
     pub fn cable(&self, host: usize, plugged: bool) {
         let (switch, port) = (format!("{}-s", self.name), format!("swa{host}"));

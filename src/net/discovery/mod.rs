@@ -3,6 +3,7 @@
 //! | file | |
 //! | --- | --- |
 //! | `networks` | the interfaces of this host, and which of our addresses leads to whom |
+//! | `reach` | which of them are used, and which far hosts |
 //! | `search` | asks, on the caller's thread, and yields who answers |
 //! | `stranger` | a search by a program that is no peer |
 //! | `responder` | the thread that answers, gives signs of life, and keeps watch |
@@ -25,7 +26,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use self::dice::Dice;
-use self::networks::{networks, shared_socket, voice};
+use self::networks::{addrs, networks, shared_socket, voice};
+use self::reach::Reach;
 use self::responder::Responder;
 use self::search::Ask;
 use self::shared::{Ear, Shared};
@@ -43,6 +45,7 @@ mod dice;
 mod networks;
 mod pace;
 mod quota;
+mod reach;
 mod responder;
 mod roster;
 mod search;
@@ -50,6 +53,7 @@ mod shared;
 mod stranger;
 mod watch;
 
+pub use reach::Interface;
 pub use search::Neighbours;
 pub use stranger::{DiscoverOptions, discover};
 pub use watch::{Watch, WatchIter};
@@ -69,6 +73,10 @@ pub(crate) struct Settings {
     /// Empty: none.
     pub service: String,
     pub invisible: bool,
+    /// What is chosen of it here, and what the peer is bound to is added when it is.
+    pub reach: Reach,
+    /// Far hosts, as the program gave them.
+    pub seeds: Vec<String>,
 }
 
 impl Default for Settings {
@@ -78,6 +86,8 @@ impl Default for Settings {
             name: None,
             service: String::new(),
             invisible: false,
+            reach: Reach::new(Ipv4Addr::UNSPECIFIED),
+            seeds: Vec::new(),
         }
     }
 }
@@ -86,6 +96,7 @@ impl Settings {
     pub fn check(&self) -> Result<()> {
         let invalid = |option| move |reason| Error::InvalidOption { option, reason };
         check_port(self.port)?;
+        reach::seeds(&self.seeds, self.port).map_err(invalid("seeds"))?;
         check_label(self.name.as_deref().unwrap_or_default(), NAME_MAX).map_err(invalid("name"))?;
         check_label(&self.service, SERVICE_MAX).map_err(invalid("service"))
     }
@@ -126,8 +137,12 @@ impl Discovery {
         };
         let host = || hostname::get().map(|host| label_from_host(&host.to_string_lossy()));
         let name = settings.name.unwrap_or_else(|| host().unwrap_or_default());
+        let mut reach = settings.reach;
+        reach.bound = *listen.ip();
+        reach.seeds = reach::seeds(&settings.seeds, settings.port).unwrap_or_default();
         let shared = Arc::new(Shared {
             listen,
+            reach,
             voice: voice(*listen.ip()),
             port: settings.port,
             card: Card {
@@ -175,6 +190,11 @@ impl Discovery {
         self.not_discoverable.as_deref().filter(|_| !hears_port)
     }
 
+    /// Where others reach this peer.
+    pub fn addrs(&self) -> Vec<SocketAddrV4> {
+        addrs(self.shared.listen)
+    }
+
     /// This peer's id.
     pub fn id(&self) -> PeerId {
         PeerId(self.shared.card.id)
@@ -185,7 +205,12 @@ impl Discovery {
         if self.shared.stopped.load(Ordering::Acquire) {
             return Err(Error::Stopped);
         }
-        let Shared { listen, port, .. } = *self.shared;
+        let Shared {
+            listen,
+            port,
+            ref reach,
+            ..
+        } = *self.shared;
         let visible = *lock(&self.shared.visible);
         // The id is there in any case: so this peer knows its own PING, and does not answer it.
         let anonymous = Card {
@@ -194,7 +219,7 @@ impl Discovery {
             ..self.shared.card
         };
         let ask = Ask {
-            bound: *listen.ip(),
+            reach: reach.clone(),
             port,
             listen_port: if visible { listen.port() } else { 0 },
             card: Some(if visible {
@@ -275,18 +300,18 @@ impl Discovery {
         let Some(ear) = self.shared.ear().filter(|ear| ear.hears_port) else {
             return;
         };
-        let Ok(networks) = networks(*self.shared.listen.ip()) else {
+        let Ok(networks) = networks(&self.shared.reach) else {
             return;
         };
+        let gone = Beacon::Gone {
+            id: self.shared.card.id,
+        };
         for _ in 0..times {
+            for &seed in self.shared.reach.seeds.iter() {
+                self.shared.tell(&ear.socket, seed, &gone);
+            }
             for network in &networks {
-                self.shared.broadcast(
-                    &ear.socket,
-                    network,
-                    &Beacon::Gone {
-                        id: self.shared.card.id,
-                    },
-                );
+                self.shared.broadcast(&ear.socket, network, &gone);
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
+use super::reach::{Interface, Reach};
 use if_addrs::IfAddr;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -36,34 +37,21 @@ impl Network {
     }
 }
 
-/// The networks that a peer bound to this address uses: all of them for 0.0.0.0, else only the one
-/// with that address. Loopback comes first, and each broadcast address once.
-pub(crate) fn networks(bound: Ipv4Addr) -> io::Result<Vec<Network>> {
+/// The networks that are within this reach. Loopback comes first, and each broadcast address once.
+pub(crate) fn networks(reach: &Reach) -> io::Result<Vec<Network>> {
+    networks_and_others(reach).map(|(networks, _)| networks)
+}
+
+/// Also those of this host that are not within reach: who is there is not far, but not wanted.
+pub(crate) fn networks_and_others(reach: &Reach) -> io::Result<(Vec<Network>, Vec<Network>)> {
+    let bound = reach.bound;
     if bound.is_loopback() {
-        return Ok(vec![Network::loopback(bound)]);
+        return Ok((vec![Network::loopback(bound)], Vec::new()));
     }
-    let mut networks = Vec::new();
-    for interface in if_addrs::get_if_addrs()? {
-        let IfAddr::V4(v4) = interface.addr else {
-            continue;
-        };
-        if v4.ip.is_loopback() || v4.ip.is_unspecified() {
-            continue;
-        }
-        if bound.is_unspecified() || bound == v4.ip {
-            let broadcast = if interface.is_p2p {
-                None
-            } else {
-                broadcast_of(v4.ip, v4.netmask, v4.broadcast)
-            };
-            networks.push(Network {
-                name: interface.name,
-                addr: v4.ip,
-                mask: v4.netmask,
-                broadcast,
-            });
-        }
-    }
+    let (mut networks, others): (Vec<_>, Vec<_>) = interfaces()?.into_iter().partition(|network| {
+        let is_bound = bound.is_unspecified() || bound == network.addr;
+        is_bound && reach.includes(&Interface::new(network))
+    });
     if bound.is_unspecified() {
         networks.insert(0, Network::loopback(Ipv4Addr::LOCALHOST));
     }
@@ -77,7 +65,48 @@ pub(crate) fn networks(bound: Ipv4Addr) -> io::Result<Vec<Network>> {
             networks[index].broadcast = None;
         }
     }
-    Ok(networks)
+    Ok((networks, others))
+}
+
+/// Every address of this host and its network, but for loopback.
+fn interfaces() -> io::Result<Vec<Network>> {
+    let mut all = Vec::new();
+    for interface in if_addrs::get_if_addrs()? {
+        let IfAddr::V4(v4) = interface.addr else {
+            continue;
+        };
+        if v4.ip.is_loopback() || v4.ip.is_unspecified() {
+            continue;
+        }
+        let broadcast = match interface.is_p2p {
+            true => None,
+            false => broadcast_of(v4.ip, v4.netmask, v4.broadcast),
+        };
+        all.push(Network {
+            name: interface.name,
+            addr: v4.ip,
+            mask: v4.netmask,
+            broadcast,
+        });
+    }
+    Ok(all)
+}
+
+/// Where a peer that listens there can be reached: the addresses of the networks, then loopback.
+pub(crate) fn addrs(listen: SocketAddrV4) -> Vec<SocketAddrV4> {
+    if !listen.ip().is_unspecified() {
+        return vec![listen];
+    }
+    let ours = interfaces().unwrap_or_default();
+    let ours = ours.into_iter().map(|network| network.addr);
+    let mut addrs: Vec<SocketAddrV4> = Vec::new();
+    for ip in ours.chain([Ipv4Addr::LOCALHOST]) {
+        let addr = SocketAddrV4::new(ip, listen.port());
+        if !addrs.contains(&addr) {
+            addrs.push(addr);
+        }
+    }
+    addrs
 }
 
 /// The broadcast address of a network; None if it is too small to have one.
@@ -106,8 +135,9 @@ pub(crate) fn distance(ip: Ipv4Addr, networks: &[Network]) -> u8 {
 }
 
 /// The address at which a peer that listens on `listen` can be reached by `asker`; None if it can
-/// not, or if the asker is not on a network of ours. A machine further away has no business here:
-/// such PINGs come with forged senders, to have the answers sent to a victim.
+/// not, or if the asker is neither on a network of ours nor has a private address. A machine out on
+/// the internet has no business here: such PINGs come with forged senders, to have the answers sent
+/// to a victim.
 pub(crate) fn address_for(
     listen: SocketAddrV4,
     asker: Ipv4Addr,
@@ -121,7 +151,8 @@ pub(crate) fn address_for(
         let ip = if bound.is_unspecified() { asker } else { bound };
         return Some(SocketAddrV4::new(ip, listen.port()));
     }
-    if !networks.iter().any(|network| network.contains(asker)) {
+    let is_near = networks.iter().any(|network| network.contains(asker));
+    if !is_near && !is_private(asker) {
         return None;
     }
     let ip = match bound.is_unspecified() {
@@ -129,6 +160,13 @@ pub(crate) fn address_for(
         false => bound,
     };
     Some(SocketAddrV4::new(ip, listen.port()))
+}
+
+/// Is this an address of a private network: of a house, a company, a VPN?
+pub(crate) fn is_private(ip: Ipv4Addr) -> bool {
+    // 100.64.0.0/10 is what providers, and some VPNs, use inside.
+    let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+    ip.is_private() || ip.is_link_local() || is_shared
 }
 
 /// The address in `text` as the datagram's receiver can use it; None if it can not be true.
@@ -224,7 +262,7 @@ mod tests {
     #[test]
     fn a_peer_on_loopback_uses_nothing_else() {
         let bound = Ipv4Addr::new(127, 0, 0, 2);
-        let networks = networks(bound).unwrap();
+        let networks = networks(&Reach::new(bound)).unwrap();
         assert_eq!(networks.len(), 1);
         assert_eq!(
             (networks[0].addr, networks[0].broadcast),
@@ -234,7 +272,7 @@ mod tests {
 
     #[test]
     fn loopback_is_first_and_no_broadcast_address_is_twice() {
-        let networks = networks(Ipv4Addr::UNSPECIFIED).unwrap();
+        let networks = networks(&Reach::new(Ipv4Addr::UNSPECIFIED)).unwrap();
         assert!(networks[0].addr.is_loopback());
         for (index, network) in networks.iter().enumerate() {
             let twice = networks[..index]
@@ -242,6 +280,34 @@ mod tests {
                 .any(|other| other.broadcast == network.broadcast);
             assert!(!twice || network.broadcast.is_none());
         }
+    }
+
+    #[test]
+    fn a_peer_can_be_reached_at_every_address_loopback_last() {
+        assert_eq!(addrs(addr("10.0.0.5:7")), [addr("10.0.0.5:7")]);
+        let all = addrs(addr("0.0.0.0:7"));
+        assert_eq!(all.last(), Some(&addr("127.0.0.1:7")));
+        assert!(all.iter().all(|addr| !addr.ip().is_unspecified()));
+        assert_eq!(all.iter().filter(|addr| addr.ip().is_loopback()).count(), 1);
+    }
+
+    #[test]
+    fn networks_that_were_not_chosen_are_not_used() {
+        let mut reach = Reach::new(Ipv4Addr::UNSPECIFIED);
+        reach.choose(|_| false);
+        let left = networks(&reach).unwrap();
+        assert_eq!(left, [Network::loopback(Ipv4Addr::LOCALHOST)]);
+        reach.choose(|_| panic!("by a program's mistake"));
+        assert_eq!(networks(&reach).unwrap().len(), 1);
+        let all = networks(&Reach::new(Ipv4Addr::UNSPECIFIED)).unwrap();
+        let Some(last) = all.last().filter(|last| !last.addr.is_loopback()).cloned() else {
+            return; // a machine without a network
+        };
+        let name = last.name.clone();
+        reach.choose(move |interface| interface.name() == name);
+        let left = networks(&reach).unwrap();
+        assert!(left.iter().skip(1).all(|network| network.name == last.name));
+        assert_eq!(left.last().map(|network| network.addr), Some(last.addr));
     }
 
     #[test]
@@ -287,6 +353,18 @@ mod tests {
     #[test]
     fn who_is_told_which_address() {
         let networks = [network([127, 0, 0, 1], 8)];
+        for (ip, expected) in [
+            ("10.8.0.1", true),
+            ("172.31.0.1", true),
+            ("192.168.9.9", true),
+            ("100.127.0.1", true),
+            ("169.254.1.1", true),
+            ("100.128.0.1", false),
+            ("172.32.0.1", false),
+            ("8.8.8.8", false),
+        ] {
+            assert_eq!(is_private(ip.parse().unwrap()), expected, "{ip}");
+        }
         let asked_by = |listen: &str, asker: &str| {
             address_for(addr(listen), asker.parse().unwrap(), &networks)
         };

@@ -11,7 +11,8 @@ use super::answers::Answers;
 use super::crowd::Crowd;
 use super::dice::Dice;
 use super::networks::{
-    Network, address_for, distance, is_local, networks, plausible, shared_socket,
+    Network, address_for, distance, is_local, is_private, networks_and_others, plausible,
+    shared_socket,
 };
 use super::pace::{Pace, every, patience};
 use super::quota::Origin;
@@ -36,9 +37,13 @@ pub(super) struct Responder {
     /// Watches that begin.
     begun: Arc<Begun>,
     networks: Vec<Network>,
+    /// Those of this host that are not used.
+    other_networks: Vec<Network>,
     /// The plans for each network, in their order.
     paces: Vec<Pace>,
     networks_due: Instant,
+    /// When far hosts are asked next, if somebody watches.
+    seeds_due: Instant,
     answers: Answers,
     crowd: Crowd,
     /// Kept only while somebody watches.
@@ -57,8 +62,10 @@ impl Responder {
             ear,
             begun,
             networks: Vec::new(),
+            other_networks: Vec::new(),
             paces: Vec::new(),
             networks_due: now,
+            seeds_due: now,
             answers: Answers::new(now),
             crowd: Crowd::default(),
             roster: Roster::default(),
@@ -92,6 +99,7 @@ impl Responder {
         for subscriber in self.begun.take() {
             if self.subscribers.is_empty() {
                 self.paces.iter_mut().for_each(|pace| pace.watch(now));
+                self.seeds_due = now;
             }
             self.subscribers.push(subscriber);
         }
@@ -112,14 +120,18 @@ impl Responder {
             self.answers.next(),
             self.roster.next(),
             Some(self.networks_due),
+            self.asks_seeds().then_some(self.seeds_due),
         ];
         paces.chain(others).flatten().min().unwrap_or(now)
     }
 
     fn look_up_networks(&mut self, now: Instant) {
         self.networks_due = now + NETWORKS_EVERY;
-        let found = match networks(*self.shared.listen.ip()) {
-            Ok(found) => found,
+        let found = match networks_and_others(&self.shared.reach) {
+            Ok((found, others)) => {
+                self.other_networks = others;
+                found
+            }
             Err(error) => {
                 let listen = self.shared.listen;
                 log::debug!(target: LOG, "{listen}: can not list the network interfaces: {error}");
@@ -246,7 +258,11 @@ impl Responder {
             .networks
             .iter()
             .position(|network| network.contains(ip));
-        if network.is_none() && !ip.is_loopback() {
+        // A far host may ask, and one that was chosen may say anything that others may.
+        let is_question = matches!(beacon, Beacon::Ping(Ping { watch: None, .. }));
+        let is_far = !self.other_networks.iter().any(|other| other.contains(ip));
+        let is_welcome = self.shared.reach.is_seed(ip) || (is_question && is_far && is_private(ip));
+        if network.is_none() && !ip.is_loopback() && !is_welcome {
             log::trace!(target: LOG, "datagram from {source} ignored: not of this network");
             return;
         }
@@ -391,8 +407,19 @@ impl Responder {
         }
     }
 
+    fn asks_seeds(&self) -> bool {
+        !self.subscribers.is_empty() && !self.shared.reach.seeds.is_empty()
+    }
+
     fn send_pings(&mut self, now: Instant) {
         let visible = *lock(&self.shared.visible);
+        if self.asks_seeds() && now >= self.seeds_due {
+            let every = every(self.crowd.others().staying);
+            self.seeds_due = now + Duration::from_secs(every.into());
+            for &seed in self.shared.reach.seeds.iter() {
+                self.shared.ask(&self.ear, seed, visible);
+            }
+        }
         for (network, pace) in self.networks.iter().zip(&mut self.paces) {
             if pace.next_ping().is_none_or(|at| at > now) {
                 continue;

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::LOG;
-use super::networks::{Network, distance, is_local, networks, plausible};
+use super::networks::{Network, distance, is_local, networks, plausible, source_towards};
 use super::quota::{Origin, PER_ADDRESS, PER_ADDRESS_FROM_OTHER_PORTS};
+use super::reach::Reach;
 use super::roster::{ADDRS_MAX, Key, NEIGHBOURS_MAX};
 use crate::error::{Error, Result, without_quotes};
 use crate::neighbour::Neighbour;
@@ -66,8 +67,7 @@ pub struct Neighbours {
 
 /// Who asks, where, and for whom.
 pub(super) struct Ask {
-    /// Only networks with this address are used; 0.0.0.0: all of them.
-    pub bound: Ipv4Addr,
+    pub reach: Reach,
     /// The discovery port.
     pub port: u16,
     /// The asker's own listening port, 0 if it has none or does not want it known.
@@ -81,7 +81,7 @@ pub(super) struct Ask {
 impl Neighbours {
     /// Sends the first PING; fails if it could not be sent on any network.
     fn start(ask: Ask, time: Duration) -> io::Result<Neighbours> {
-        let socket = UdpSocket::bind((ask.bound, 0))?;
+        let socket = UdpSocket::bind((ask.reach.bound, 0))?;
         socket.set_broadcast(true)?;
         // Room for the answers of a few hundred peers at once; the system may give less.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20);
@@ -110,26 +110,33 @@ impl Neighbours {
     /// Asks on each network. An error only if none could be asked.
     fn ping(&mut self) -> io::Result<()> {
         // Read anew each time: interfaces come and go.
-        self.networks = networks(self.ask.bound)?;
+        self.networks = networks(&self.ask.reach)?;
         let port = self.socket.local_addr()?.port();
         let mut sent = 0;
         let mut trouble = None;
-        for network in &self.networks {
-            let Some(broadcast) = network.broadcast else {
-                continue;
-            };
+        let broadcasts = self.networks.iter().filter_map(|network| {
+            let to = SocketAddrV4::new(network.broadcast?, self.ask.port);
+            Some((to, network.addr, &*network.name))
+        });
+        // To hosts that no broadcast reaches, one by one.
+        let seeds = self.ask.reach.seeds.iter();
+        let seeds = seeds.map(|&to| {
+            let from = source_towards(*to.ip()).unwrap_or(self.ask.reach.bound);
+            (to, from, "a route")
+        });
+        for (to, from, name) in broadcasts.chain(seeds) {
             let ping = Beacon::Ping(Ping {
-                addr: Some(SocketAddrV4::new(network.addr, self.ask.listen_port)),
-                pinger: Some(SocketAddrV4::new(network.addr, port)),
+                addr: Some(SocketAddrV4::new(from, self.ask.listen_port)),
+                pinger: Some(SocketAddrV4::new(from, port)),
                 card: self.ask.card.clone(),
                 watch: None,
             });
             let datagram = ping.write().map_err(io::Error::other)?;
-            match self.socket.send_to(&datagram, (broadcast, self.ask.port)) {
+            match self.socket.send_to(&datagram, to) {
                 Ok(_) => sent += 1,
                 Err(error) => {
-                    let name = &network.name;
-                    log::debug!(target: LOG, "nothing sent to {broadcast} on {name}: {error}");
+                    let ip = to.ip();
+                    log::debug!(target: LOG, "nothing sent to {ip} on {name}: {error}");
                     trouble = Some(error);
                 }
             }
@@ -140,7 +147,7 @@ impl Neighbours {
                 io::ErrorKind::NetworkUnreachable,
                 format!(
                     "no interface with the address {} can broadcast",
-                    self.ask.bound
+                    self.ask.reach.bound
                 ),
             )),
             _ => Ok(()),

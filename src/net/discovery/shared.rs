@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex};
 
 use super::LOG;
 use super::networks::{Network, source_towards};
+use super::reach::Reach;
 use crate::net::lock;
 use crate::proto::beacon::{Beacon, Card, Ping, Watch};
 
 pub(super) struct Shared {
     /// Where the peer listens. With 0.0.0.0 all networks are used, else only the one with the IP.
     pub listen: SocketAddrV4,
+    pub reach: Reach,
     /// Speaks where the system would not choose the address that the peer is bound to.
     pub voice: Option<UdpSocket>,
     /// The discovery port.
@@ -42,20 +44,53 @@ impl Shared {
         lock(&self.ear).clone()
     }
 
-    /// Sends to everyone on a network. An interface that fails is no reason not to try the others.
+    /// Says to everyone on a network something about this peer. An interface that fails is no
+    /// reason not to try the others.
     pub fn broadcast(&self, socket: &UdpSocket, network: &Network, beacon: &Beacon) {
         let Some(broadcast) = network.broadcast else {
             return;
         };
-        let sent = match beacon.write() {
-            Ok(datagram) => self
-                .voice(socket, broadcast)
-                .send_to(&datagram, (broadcast, self.port)),
-            Err(error) => Err(io::Error::other(error)),
-        };
-        if let Err(error) = sent {
+        if let Err(error) = send(
+            self.voice(socket, broadcast),
+            SocketAddrV4::new(broadcast, self.port),
+            beacon,
+        ) {
             let name = &network.name;
             log::debug!(target: LOG, "nothing sent to {broadcast} on {name}: {error}");
+        }
+    }
+
+    /// Says something about this peer to one far host.
+    pub fn tell(&self, socket: &UdpSocket, to: SocketAddrV4, beacon: &Beacon) {
+        log_far(to, send(self.voice(socket, *to.ip()), to, beacon));
+    }
+
+    /// Asks one far host; the answer comes to this socket.
+    pub fn ask(&self, ear: &Ear, to: SocketAddrV4, visible: bool) {
+        let Ok(from) = source_towards(*to.ip()) else {
+            return;
+        };
+        let own_port = ear.socket.local_addr().map_or(0, |addr| addr.port());
+        let ping = Ping {
+            addr: Some(SocketAddrV4::new(from, self.listen_port(visible))),
+            pinger: Some(SocketAddrV4::new(from, own_port)),
+            card: Some(self.anonymous()),
+            watch: None,
+        };
+        log_far(to, send(&ear.socket, to, &Beacon::Ping(ping)));
+    }
+
+    /// Where a PING says that this peer listens.
+    fn listen_port(&self, visible: bool) -> u16 {
+        if visible { self.listen.port() } else { 0 }
+    }
+
+    /// The id alone: by it a peer knows its own PING.
+    pub fn anonymous(&self) -> Card {
+        Card {
+            id: self.card.id,
+            name: String::new(),
+            service: String::new(),
         }
     }
 
@@ -91,7 +126,7 @@ impl Shared {
         visible: bool,
         watch: Watch,
     ) -> Ping {
-        let listen_port = if visible { self.listen.port() } else { 0 };
+        let listen_port = self.listen_port(visible);
         let own_port = ear.socket.local_addr().map_or(0, |addr| addr.port());
         let (pinger, watch) = match ear.hears_port {
             true => (SocketAddrV4::new(broadcast, self.port), Some(watch)),
@@ -100,12 +135,20 @@ impl Shared {
         Ping {
             addr: Some(SocketAddrV4::new(network.addr, listen_port)),
             pinger: Some(pinger),
-            card: Some(Card {
-                id: self.card.id,
-                name: String::new(),
-                service: String::new(),
-            }),
+            card: Some(self.anonymous()),
             watch,
         }
+    }
+}
+
+fn send(socket: &UdpSocket, to: SocketAddrV4, beacon: &Beacon) -> io::Result<()> {
+    let datagram = beacon.write().map_err(io::Error::other)?;
+    socket.send_to(&datagram, to).map(drop)
+}
+
+fn log_far(to: SocketAddrV4, sent: io::Result<()>) {
+    if let Err(error) = sent {
+        let (ip, name) = (to.ip(), "a route");
+        log::debug!(target: LOG, "nothing sent to {ip} on {name}: {error}");
     }
 }
