@@ -7,6 +7,7 @@
 //! | `search` | asks, on the caller's thread, and yields who answers |
 //! | `stranger` | a search by a program that is no peer |
 //! | `responder` | the thread that answers, gives signs of life, and keeps watch |
+//! | `responder::hearing` | what that thread makes of a datagram |
 //! | `shared` | what that thread and the peer's calls share |
 //! | `answers` | who is to be answered, and when: the rate is bounded |
 //! | `pace` | when it gives signs of life: the traffic is bounded, however many peers there are |
@@ -212,20 +213,14 @@ impl Discovery {
             ..
         } = *self.shared;
         let visible = *lock(&self.shared.visible);
-        // The id is there in any case: so this peer knows its own PING, and does not answer it.
-        let anonymous = Card {
-            name: String::new(),
-            service: String::new(),
-            ..self.shared.card
-        };
         let ask = Ask {
             reach: reach.clone(),
             port,
             listen_port: if visible { listen.port() } else { 0 },
-            card: Some(if visible {
-                self.shared.card.clone()
-            } else {
-                anonymous
+            // The id is there in any case: so this peer knows its own PING, and does not answer it.
+            card: Some(match visible {
+                true => self.shared.card.clone(),
+                false => self.shared.anonymous(),
             }),
             service,
             stopped: self.shared.stopped.clone(),

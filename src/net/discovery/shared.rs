@@ -44,17 +44,19 @@ impl Shared {
         lock(&self.ear).clone()
     }
 
-    /// Says to everyone on a network something about this peer. An interface that fails is no
+    /// Sends to everyone on a network. An interface that fails is no
     /// reason not to try the others.
     pub fn broadcast(&self, socket: &UdpSocket, network: &Network, beacon: &Beacon) {
         let Some(broadcast) = network.broadcast else {
             return;
         };
-        if let Err(error) = send(
-            self.voice(socket, broadcast),
-            SocketAddrV4::new(broadcast, self.port),
-            beacon,
-        ) {
+        let speaks = match beacon {
+            // The answers come to the socket that has asked.
+            Beacon::Ping(_) => socket,
+            _ => self.voice(socket, broadcast),
+        };
+        let to = SocketAddrV4::new(broadcast, self.port);
+        if let Err(error) = send(speaks, to, beacon) {
             let name = &network.name;
             log::debug!(target: LOG, "nothing sent to {broadcast} on {name}: {error}");
         }

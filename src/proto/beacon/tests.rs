@@ -224,6 +224,49 @@ fn labels() {
     assert_eq!(label_from_host(""), "");
 }
 
+#[test]
+fn an_answer_has_the_form_of_its_question() {
+    let pong = Pong {
+        addr: addr("10.0.0.12:62626"),
+        card: Some(Card {
+            id: 255,
+            name: "bob".into(),
+            service: String::new(),
+        }),
+    };
+    let manual = Some("PONG 10.0.0.12:62626");
+    let both = "PONG 10.0.0.12:62626|ponger=10.0.0.12:62626";
+    let all = format!("{both}&v=1&id=00000000ff&name=bob");
+    for (question, expected) in [
+        ("PING", None),
+        ("PING|pinger=nonsense", None),
+        ("PING|v=1&id=1", None),
+        ("PING 10.0.0.9:51515", manual),
+        ("PING 10.0.0.9:51515\n", manual),
+        ("PING 10.0.0.9:9", manual),
+        // Too short for what would come back: nobody's real address is that much shorter.
+        ("PING 1.1.1.1", None),
+        (
+            "PING|pinger=10.0.0.9:9",
+            Some("PONG|ponger=10.0.0.12:62626"),
+        ),
+        ("PING 10.0.0.9:9|pinger=10.0.0.9:9", Some(both)),
+        (&format!("{:|<127}", "PING 10.0.0.9:9"), Some(&*all)),
+        (
+            &format!("{:|<128}", "PING 10.0.0.9:9"),
+            Some(&*format!("{all:|<128}")),
+        ),
+    ] {
+        let answer = parse(question).ok().and_then(|beacon| match beacon {
+            Beacon::Ping(ping) => Question::new(&ping, question.len()),
+            _ => None,
+        });
+        let answer = answer.and_then(|form| pong.answer(form).unwrap());
+        let answer = answer.map(|bytes| String::from_utf8(bytes).unwrap());
+        assert_eq!(answer.as_deref(), expected, "{question}");
+    }
+}
+
 fn any_addr() -> impl Strategy<Value = SocketAddrV4> {
     (any::<u32>(), any::<u16>()).prop_map(|(ip, port)| SocketAddrV4::new(ip.into(), port))
 }
@@ -282,6 +325,38 @@ fn any_beacon() -> impl Strategy<Value = Beacon> {
             .prop_map(|(addr, card, every)| Beacon::Here(Here { addr, card, every })),
         (0..=ID_MASK).prop_map(|id| Beacon::Gone { id }),
     ]
+}
+
+proptest! {
+    #[test]
+    fn an_answer_is_hardly_longer_than_its_question(
+        asker in any_addr(),
+        pinger in any_addr(),
+        form in 0..3u8,
+        padding in 0..130usize,
+        (addr, card) in (any_addr(), any_card()),
+    ) {
+        let mut question = match form {
+            0 => format!("PING {asker}"),
+            1 => format!("PING|pinger={pinger}"),
+            _ => format!("PING {asker}|pinger={pinger}"),
+        };
+        while question.len() < padding {
+            question.push('|');
+        }
+        if let Ok(Beacon::Ping(ping)) = parse(&question) {
+            let form = Question::new(&ping, question.len()).unwrap();
+            let pong = Pong { addr, card: Some(card) };
+            if let Some(answer) = pong.answer(form).unwrap() {
+                prop_assert!(answer.len() * 10 <= question.len() * 17);
+                prop_assert!(question.len() < 128 || answer.len() == 128);
+                match Beacon::parse(&answer) {
+                    Ok(Beacon::Pong(read)) => prop_assert_eq!(read.addr, addr),
+                    other => prop_assert!(false, "{:?}", other),
+                }
+            }
+        }
+    }
 }
 
 proptest! {
