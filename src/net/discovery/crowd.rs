@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let (mut crowd, now) = (Crowd::default(), Instant::now());
-        for id in 0..10 * NEIGHBOURS_MAX as u64 {
+        for id in 0..NEIGHBOURS_MAX as u64 + 200 {
             crowd.note(id, origin((id % 200) as u8, true), None, now);
         }
         assert_eq!(crowd.others().heard, NEIGHBOURS_MAX);

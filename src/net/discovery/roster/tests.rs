@@ -283,7 +283,7 @@ fn a_guess_does_not_shorten_a_promise() {
 #[test]
 fn memory_is_bounded() {
     let mut told = Told::new();
-    for id in 0..3 * NEIGHBOURS_MAX as u64 {
+    for id in 0..NEIGHBOURS_MAX as u64 + 200 {
         let addr = format!("10.0.{}.{}:7", id / 256 % 256, id % 256);
         told.seen(sighting(&addr, Some(id), 2));
         told.seen(sighting(
