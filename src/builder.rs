@@ -377,6 +377,7 @@ impl PeerBuilder {
     // Discovery
 
     /// What this peer is called, for people: at most 24 bytes, without control characters, without
+    /// characters that are not seen (of no width, or that change the direction of writing), without
     /// `|`, `&` and `=`, and without spaces at its ends. Names need not be unique; an empty one is
     /// none. Default: the name of the host.
     ///

@@ -1,12 +1,13 @@
-//! Who else is on the network: the part of [`Peer`] that searches and watches.
+//! Who else is on the network: the part of [`Peer`] that searches and watches, and its settings.
 
+use std::fmt::Display;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-
+use crate::builder::PeerBuilder;
 use crate::error::Result;
-use crate::neighbour::{PeerId, Presence};
-use crate::net::discovery::Neighbours;
+use crate::neighbour::PeerId;
+use crate::net::discovery::{Interface, Neighbours, Watch};
 use crate::peer::Peer;
 
 impl Peer {
@@ -67,13 +68,14 @@ impl Peer {
         self.discovery().discover(time, Some(service.to_owned()))
     }
 
-    /// Watches the local network: a channel of who is found and who is lost, from now until the
+    /// Watches the local network: a channel (a [`Watch`] is used like the crossbeam
+    /// [`Receiver`](crate::Receiver) that it dereferences to) of who is found and who is lost, from now until the
     /// peer is stopped. Those who are there already are found first, within half a second on a
     /// quiet network.
     ///
     /// The channel holds 1,024 reports. A program that leaves them untaken is told nothing more,
-    /// and once it has taken half of them, what has changed meanwhile. Dropping the channel ends
-    /// the watch.
+    /// and once it has taken half of them, what has changed meanwhile. The last drop of the [`Watch`]
+    /// ends it within 250 ms.
     ///
     /// ```
     /// use lanpeer::Presence;
@@ -92,7 +94,7 @@ impl Peer {
     /// assert!(matches!(watch.recv_timeout(Duration::from_secs(5))?, Presence::Lost(_)));
     /// # Ok(()) }
     /// ```
-    pub fn watch(&self) -> Receiver<Presence> {
+    pub fn watch(&self) -> Watch {
         self.discovery().watch(None)
     }
 
@@ -113,7 +115,7 @@ impl Peer {
     /// assert_eq!(presence.neighbour().addr(), bob.local_addr());
     /// # Ok(()) }
     /// ```
-    pub fn watch_service(&self, service: &str) -> Receiver<Presence> {
+    pub fn watch_service(&self, service: &str) -> Watch {
         self.discovery().watch(Some(service.to_owned()))
     }
 
@@ -141,8 +143,10 @@ impl Peer {
     /// Why other peers can not find this one: another program has the discovery port for itself,
     /// for example. `None` if they can, as far as this host is concerned.
     ///
-    /// Decided when the peer is made. It searches, connects and accepts all the same;
-    /// [`Event::NotDiscoverable`](crate::Event::NotDiscoverable) says the same.
+    /// The peer searches, connects and accepts all the same. It tries again every 2 seconds to get
+    /// the port, and says `None` from when it has it.
+    /// [`Event::NotDiscoverable`](crate::Event::NotDiscoverable) and a warning in the log tell it
+    /// once, when the peer is made.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -157,6 +161,23 @@ impl Peer {
         self.discovery().not_discoverable()
     }
 
+    /// Every address at which others reach this peer: one for each network that the host is on now,
+    /// and 127.0.0.1 last; never 0.0.0.0. A peer that is bound to one address has only that.
+    ///
+    /// ```
+    /// # use lanpeer::Peer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// let peer = builder.bind("127.0.0.1:0")?;
+    /// assert_eq!(peer.addrs(), [peer.local_addr()]);
+    /// # Ok(()) }
+    /// ```
+    pub fn addrs(&self) -> Vec<SocketAddr> {
+        let addrs = self.discovery().addrs();
+        addrs.into_iter().map(SocketAddr::from).collect()
+    }
+
     /// The random id by which searches know the peer, on whichever network. Drawn anew for each
     /// peer.
     ///
@@ -169,5 +190,62 @@ impl Peer {
     /// ```
     pub fn id(&self) -> PeerId {
         self.discovery().id()
+    }
+}
+
+/// Settings of discovery.
+impl PeerBuilder {
+    /// Which networks discovery uses: those of the interfaces for which this says true. On the
+    /// others it neither asks nor answers, and hears nobody. Loopback is always used, and not asked
+    /// for. Connections are not limited by this. Default: all.
+    ///
+    /// Called anew every two seconds and for each search, with each IPv4 address of each interface;
+    /// it should be quick. An interface for which it panics is not used.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// let builder = builder.interfaces(|interface| !interface.name().starts_with("docker"));
+    /// let (alice, bob) = (builder.bind("127.0.0.1:0")?, builder.bind("127.0.0.1:0")?);
+    /// let found = alice.discover(Duration::from_secs(5))?.next().unwrap();
+    /// assert_eq!(found.addr(), bob.local_addr());
+    /// # Ok(()) }
+    /// ```
+    pub fn interfaces(
+        mut self,
+        choose: impl Fn(&Interface) -> bool + Send + Sync + 'static,
+    ) -> PeerBuilder {
+        self.discovery.reach.choose(choose);
+        self
+    }
+
+    /// Hosts that no broadcast reaches, on a VPN or in another subnet: searches and watches ask
+    /// them one by one, as well as everybody else. IPv4 addresses, each with a port or without, as
+    /// text or as std's types; at most 256. They are asked at the discovery port, and at the port
+    /// that is given if there is one. Default: none.
+    ///
+    /// A peer there answers if its host has a route back, and this host's address is private
+    /// (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, 169.254.0.0/16). Of several peers
+    /// on one such host its system lets only one hear the question. A watch loses one that stops at
+    /// once if it has this host among its own seeds, and else when it does not answer any more.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// let builder = builder.seeds(["10.8.0.3", "10.8.0.4"]);
+    /// let alice = builder.bind("127.0.0.1:0")?;
+    /// let error = Peer::builder().seeds(["no address"]).bind("127.0.0.1:0").unwrap_err();
+    /// assert!(matches!(error, Error::InvalidOption { option: "seeds", .. }));
+    /// # Ok(()) }
+    /// ```
+    pub fn seeds<A: Display>(mut self, hosts: impl IntoIterator<Item = A>) -> PeerBuilder {
+        self.discovery.seeds = hosts.into_iter().map(|host| host.to_string()).collect();
+        self
     }
 }

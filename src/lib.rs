@@ -261,7 +261,7 @@ pub use format::{
 };
 pub use info::ConnectionInfo;
 pub use neighbour::{Neighbour, PeerId, Presence};
-pub use net::discovery::{DiscoverOptions, Neighbours, discover};
+pub use net::discovery::{DiscoverOptions, Interface, Neighbours, Watch, WatchIter, discover};
 pub use net::link::Stats;
 pub use offer::{Incoming, Offer};
 pub use options::{ConnectOptions, StreamSize};

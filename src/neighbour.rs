@@ -3,12 +3,17 @@
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4};
 
+use crate::proto::beacon::Card;
+
 /// A peer that was found on the local network.
 ///
 /// Its `Display` is the address to connect to, and then its name if it has one:
 /// `192.168.0.3:62626 bob`.
 ///
 /// Names and services are what the other side says of itself: nothing on the network proves them.
+/// Characters in them that control a terminal, have no width or turn the direction of writing are
+/// written out, as `\u{202e}`: here, in [`name`](Neighbour::name) and in
+/// [`service`](Neighbour::service).
 ///
 /// ```
 /// # use std::time::Duration;
@@ -36,6 +41,17 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
+    /// A lanpeer has a card, any other peer none.
+    pub(crate) fn new(addrs: Vec<SocketAddrV4>, card: Option<&Card>) -> Neighbour {
+        let label = |text: fn(&Card) -> &String| card.map(text).cloned().unwrap_or_default();
+        Neighbour {
+            addrs,
+            id: card.map(|card| PeerId(card.id)),
+            name: label(|card| &card.name),
+            service: label(|card| &card.service),
+        }
+    }
+
     /// Where it listens: an address that can be connected to as it stands, and of several the
     /// nearest one (this host's loopback, then a network that both are on).
     pub fn addr(&self) -> SocketAddr {

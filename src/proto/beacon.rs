@@ -53,6 +53,16 @@ pub(crate) struct Pong {
     pub card: Option<Card>,
 }
 
+/// The form of a PING, in which it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    /// In bytes, with padding.
+    len: usize,
+    has_pinger: bool,
+    /// `PING IP:PORT`, as the manual has it.
+    has_addr: bool,
+}
+
 /// A sign of life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Here {
@@ -63,7 +73,7 @@ pub(crate) struct Here {
 }
 
 /// Who a lanpeer is. Empty texts stand for "none" and are not written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Card {
     pub id: u64,
     pub name: String,
@@ -176,6 +186,59 @@ impl Beacon {
     }
 }
 
+impl Question {
+    /// The form of most PINGs, with all keys.
+    #[cfg(test)]
+    pub const PADDED: Question = Question {
+        len: HEADER_LEN,
+        has_pinger: true,
+        has_addr: true,
+    };
+
+    /// None if it names no address: such a PING is not answered.
+    pub fn new(ping: &Ping, len: usize) -> Option<Question> {
+        let (has_addr, has_pinger) = (ping.addr.is_some(), ping.pinger.is_some());
+        let form = Question {
+            len,
+            has_pinger,
+            has_addr,
+        };
+        (has_addr || has_pinger).then_some(form)
+    }
+}
+
+impl Pong {
+    /// The answer to this question: 128 bytes to a PING of as many, else no longer than the
+    /// question, or in its words and longer only by what one address is longer than another.
+    ///
+    /// The sender of a PING can be forged. So no more is sent to whoever it names than was sent
+    /// here; None if it would be more than 1.7 times as much.
+    pub fn answer(&self, question: Question) -> Result<Option<Vec<u8>>, HeaderError> {
+        let all = Beacon::Pong(self.clone()).write()?;
+        if question.len >= all.len() {
+            return Ok(Some(all.to_vec()));
+        }
+        let addr = self.addr;
+        let with_card = String::from_utf8_lossy(&all);
+        let with_card = with_card.trim_end_matches('|');
+        let both = format!("PONG {addr}|ponger={addr}");
+        let same = match question {
+            Question {
+                has_addr: true,
+                has_pinger: true,
+                ..
+            } => both.clone(),
+            Question { has_addr: true, .. } => format!("PONG {addr}"),
+            _ => format!("PONG|ponger={addr}"),
+        };
+        let fit = [with_card, &*both]
+            .into_iter()
+            .find(|text| text.len() <= question.len)
+            .unwrap_or(&same);
+        Ok((fit.len() * 10 <= question.len * 17).then(|| fit.as_bytes().to_vec()))
+    }
+}
+
 impl Card {
     /// None unless a lanpeer wrote it.
     fn parse(fields: &Fields<'_>) -> Result<Option<Card>, HeaderError> {
@@ -195,10 +258,13 @@ impl Card {
                 });
             }
         };
-        // What is not fit to be shown, such as a terminal's escape sequences, is as good as absent.
-        let label = |key| match fields.get(key) {
-            Some(text) if check_label(text, HEADER_LEN).is_ok() => text.to_owned(),
-            _ => String::new(),
+        // What is too long for a header even so is as good as absent.
+        let label = |key| {
+            let text = visible(fields.get(key).unwrap_or_default());
+            match check_label(&text, HEADER_LEN) {
+                Ok(()) => text,
+                Err(_) => String::new(),
+            }
         };
         Ok(Some(Card {
             id,
@@ -230,10 +296,12 @@ pub(crate) fn check_label(text: &str, max: usize) -> Result<(), String> {
             text.len()
         ));
     }
-    match text
-        .chars()
-        .find(|c| matches!(c, '|' | '&' | '=') || c.is_control())
-    {
+    match text.chars().find(|&c| breaks_header(c) || is_hidden(c)) {
+        Some(c) if is_hidden(c) && !c.is_control() => Err(format!(
+            "`{}` contains {}, which is not seen where a name is shown",
+            visible(text),
+            c.escape_unicode()
+        )),
         Some(c) => Err(format!(
             "`{}` contains {c:?}, which would break a header",
             text.escape_debug()
@@ -246,11 +314,53 @@ pub(crate) fn check_label(text: &str, max: usize) -> Result<(), String> {
     }
 }
 
+/// The text with what would not be seen in it written out: `\u{202e}`.
+///
+/// A name comes from a stranger and is shown to people: it is not to move a terminal's cursor, to
+/// turn what stands behind it around, or to look like another one.
+fn visible(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_hidden(c) {
+            true => visible.extend(c.escape_unicode()),
+            false => visible.push(c),
+        }
+    }
+    visible
+}
+
+fn breaks_header(c: char) -> bool {
+    matches!(c, '|' | '&' | '=') || c.is_control()
+}
+
+/// Is this a character that has no shape of its own, but changes how others are shown, or makes
+/// texts different that look the same? These are control characters, and those that Unicode calls
+/// bidirectional controls or ignorable by default.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            // Spaces without width, joiners, and marks of direction.
+            | '\u{200b}'..='\u{200f}'
+            // Separators of lines and paragraphs, and what embeds or overrides a direction.
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            // Tags, and further variants of glyphs.
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
 /// The host's name made fit to be a peer's: its first label, without what would break a header.
 pub(crate) fn label_from_host(host: &str) -> String {
     let mut name = String::new();
     for c in host.split('.').next().unwrap_or_default().trim().chars() {
-        let fit = if matches!(c, '|' | '&' | '=') || c.is_control() {
+        let fit = if breaks_header(c) || is_hidden(c) {
             '-'
         } else {
             c

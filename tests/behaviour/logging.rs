@@ -17,7 +17,7 @@ use crate::peers::*;
 
 /// Rows that need what a test can not have: a system out of threads or sockets, an interface that
 /// vanishes or does not send, a datagram from another network, a thousand neighbours, a defect.
-const NOT_PROVOKED: [&str; 12] = [
+const NOT_PROVOKED: [&str; 14] = [
     "connection {} with {}: no writer thread: {}",
     "{}: UDP port {}: {}",
     "{}: the responder thread panicked",
@@ -29,7 +29,9 @@ const NOT_PROVOKED: [&str; 12] = [
     "datagram from {} ignored: not of this network",
     "no answer to {}: it could not reach this peer",
     "no answer to {}: {}",
-    "{} not listed: {} neighbours are known already",
+    "{} not listed: enough neighbours are known",
+    "{}: UDP port {} can still not be had: {}",
+    "{} not used: the choice of interfaces panicked",
 ];
 
 /// In a process of its own, below: it takes all file descriptors.
@@ -523,6 +525,14 @@ fn discovery() {
 
     // A port of our own, so that what is sent to it reaches this peer and no other.
     drop(holder);
+    between(
+        &format!(
+            "{}: discoverable: UDP port {port} is free",
+            unseen.local_addr()
+        ),
+        "",
+    );
+    drop(unseen);
     let bob = bind(builder().discovery_port(port));
     between(
         &format!("{}: ", bob.local_addr()),
@@ -550,6 +560,8 @@ fn discovery() {
     });
     let ignored = between(&format!("datagram from {own} ignored: "), "");
     assert!(!ignored.is_empty());
+    stranger.send_to(b"PING", ("127.0.0.1", port)).unwrap();
+    between(&format!("no answer to {own}: it names no address"), "");
     drop(watch);
 }
 

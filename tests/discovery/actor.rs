@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use lanpeer::{Json, Peer, Presence};
+use lanpeer::{Json, Peer, Presence, Watch};
 
 /// Set in the environment of a program that is to be an actor.
 pub const ROLE: &str = "LANPEER_TEST_ACTOR";
@@ -24,6 +24,54 @@ fn actor() {
                 serve(&peer);
                 peers.push(peer);
             }
+            ["peer", addr, name, service] => {
+                let builder = Peer::builder().name(name).service(service);
+                let peer = builder.bind(addr).expect(addr);
+                println!("@ {} {}", peer.local_addr(), peer.id());
+                serve(&peer);
+                peers.push(peer);
+            }
+            ["peer-on", addr, name, interface] => {
+                let interface = interface.to_owned();
+                let builder = Peer::builder().name(name);
+                let builder = builder.interfaces(move |one| one.name() == interface);
+                let peer = builder.bind(addr).expect(addr);
+                serve(&peer);
+                peers.push(peer);
+            }
+            ["peer-seeds", addr, name, seeds] => {
+                let builder = Peer::builder().name(name).seeds(seeds.split(','));
+                let peer = builder.bind(addr).expect(addr);
+                serve(&peer);
+                peers.push(peer);
+            }
+            ["addrs"] => peers[0]
+                .addrs()
+                .iter()
+                .for_each(|addr| println!("@ {addr}")),
+            ["say", from, to, times, millis, ..] => {
+                let text = line.splitn(6, ' ').nth(5).expect("a text");
+                let socket = speaker(from);
+                for _ in 0..times.parse().unwrap() {
+                    let _ = socket.send_to(text.as_bytes(), to);
+                    std::thread::sleep(Duration::from_millis(millis.parse().unwrap()));
+                }
+            }
+            ["flood", from, to, count] => {
+                let socket = speaker(from);
+                let ip = socket.local_addr().unwrap().ip();
+                let begin = Instant::now();
+                for n in 0..count.parse::<u32>().unwrap() {
+                    let port = 1 + n % 60_000;
+                    let text = format!("HERE {ip}:{port}|v=1&id={n:010x}&name=liar&every=900");
+                    let _ = socket.send_to(text.as_bytes(), to);
+                    // Not faster than who is flooded can read.
+                    if n % 20 == 0 {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                }
+                println!("@ {}", begin.elapsed().as_millis());
+            }
             ["discover", millis] => {
                 let begin = Instant::now();
                 let time = Duration::from_millis(millis.parse().unwrap());
@@ -36,17 +84,9 @@ fn actor() {
                     );
                 }
             }
-            ["watch"] => {
-                let watch = peers[0].watch();
-                std::thread::spawn(move || {
-                    for presence in watch {
-                        match presence {
-                            Presence::Found(found) => println!("@ found {found}"),
-                            Presence::Lost(lost) => println!("@ lost {lost}"),
-                            _ => {}
-                        }
-                    }
-                });
+            ["watch"] => tell(peers[0].watch(), ""),
+            ["watch-service", service] => {
+                tell(peers[0].watch_service(service), &format!("{service} "));
             }
             ["watch-all"] => {
                 for peer in &peers {
@@ -69,6 +109,30 @@ fn actor() {
         }
         println!("@ done");
     }
+}
+
+/// Prints what a watch tells.
+fn tell(watch: Watch, prefix: &str) {
+    let prefix = prefix.to_owned();
+    std::thread::spawn(move || {
+        for presence in watch {
+            match presence {
+                Presence::Found(found) => println!("@ {prefix}found {found}"),
+                Presence::Lost(lost) => println!("@ {prefix}lost {lost}"),
+                _ => {}
+            }
+        }
+    });
+}
+
+/// A socket that says what no peer would, on a port that it may share.
+fn speaker(from: &str) -> UdpSocket {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.set_broadcast(true).unwrap();
+    let from: std::net::SocketAddrV4 = from.parse().unwrap();
+    socket.bind(&from.into()).unwrap();
+    socket.into()
 }
 
 /// Accepts whoever comes, and echoes.

@@ -229,6 +229,227 @@ fn cables_interfaces_and_hosts_that_come_and_go() {
     assert!(one.is_silent(Duration::from_secs(2)));
 }
 
+/// As a laptop with cable and Wi-Fi on one LAN.
+#[test]
+fn a_host_with_two_interfaces_in_one_network() {
+    let Some(lan) = Lan::new("two", 4) else {
+        return;
+    };
+    // The system sends from the interface whose address it was given first.
+    lan.join_twice(2);
+    lan.join_twice(3);
+    lan.ip(3, "address del 10.77.0.3/24 dev eth0");
+    lan.ip(3, "address add 10.77.0.3/24 dev eth0");
+    let mut one = peer(&lan, 1, "0.0.0.0", "one");
+    one.tell("watch");
+    let mut actors: Vec<Actor> = Vec::new();
+    for (host, bound, seen) in [
+        (2, "0.0.0.0", "10.77.0.2"),
+        (2, "10.77.0.2", "10.77.0.2"),
+        (2, "10.77.0.102", "10.77.0.102"),
+        (3, "0.0.0.0", "10.77.0.103"),
+        (3, "10.77.0.3", "10.77.0.3"),
+        (3, "10.77.0.103", "10.77.0.103"),
+    ] {
+        let name = format!("on-{host}-{bound}");
+        let mut actor = peer(&lan, host, bound, &name);
+        let lines = one.lines_within(Duration::from_secs(3));
+        let begin = format!("found {seen}:");
+        let found = |line: &String| line.starts_with(&begin) && line.ends_with(&name);
+        assert!(lines.iter().any(found), "watched {name}: {lines:?}");
+        let listed = self::found(&mut one, 500);
+        assert!(listed.contains(&format!("{name} {seen}")), "{listed:?}");
+        let line = lines.into_iter().find(found).unwrap();
+        let addr = line.split(' ').nth(1).unwrap();
+        assert_eq!(one.tell(&format!("connect {addr}")), ["true"], "{line}");
+        // It sees others as well, by searches and by a watch.
+        assert!(self::found(&mut actor, 500).contains(&"one 10.77.0.1".to_owned()));
+        actor.tell("watch");
+        actor.until("found 10.77.0.1:");
+        actor.begin("stop");
+        let took = one.until(&format!("lost {addr}"));
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        actor.finish("stop");
+        actors.push(actor);
+    }
+}
+
+#[test]
+fn networks_that_are_not_chosen_are_left_alone() {
+    let Some(lan) = Lan::new("pick", 4) else {
+        return;
+    };
+    // 1 is on A, 2 and 3 on both, 4 on B.
+    for host in [2, 3, 4] {
+        lan.join(host);
+    }
+    lan.leave(4);
+    let mut one = peer(&lan, 1, "0.0.0.0", "one");
+    let mut two = lan.actor(2);
+    two.tell("peer-on 0.0.0.0:0 two eth1"); // not A
+    let mut three = peer(&lan, 3, "0.0.0.0", "three");
+    let mut four = peer(&lan, 4, "0.0.0.0", "four");
+    assert_eq!(found(&mut one, 500), ["three 10.77.0.3"]);
+    assert_eq!(found(&mut two, 500), ["four 10.78.0.4", "three 10.78.0.3"]);
+    assert_eq!(found(&mut four, 500), ["three 10.78.0.3", "two 10.78.0.2"]);
+    // A watch neither: it hears only of the peers on B, and those on A do not hear of it.
+    two.tell("watch");
+    one.tell("watch");
+    let seen = two.lines_within(Duration::from_secs(5));
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert!(seen.iter().all(|line| line.contains("found 10.78.0.")));
+    let seen = one.lines_within(Duration::from_secs(2));
+    assert!(
+        matches!(&seen[..], [line] if line.starts_with("found 10.77.0.3:")),
+        "{seen:?}"
+    );
+    // It can be connected to all the same.
+    let addrs = two.tell("addrs");
+    assert!(
+        addrs[0].starts_with("10.77.0.2:") && addrs[1].starts_with("10.78.0.2:"),
+        "{addrs:?}"
+    );
+    assert!(
+        addrs[2].starts_with("127.0.0.1:") && addrs.len() == 3,
+        "{addrs:?}"
+    );
+    assert_eq!(one.tell(&format!("connect {}", addrs[0])), ["true"]);
+    drop(three.tell("stop"));
+}
+
+/// Host 2 is a router between two networks.
+#[test]
+fn hosts_that_no_broadcast_reaches_are_asked_one_by_one() {
+    let Some(lan) = Lan::new("seed", 3) else {
+        return;
+    };
+    for host in [2, 3] {
+        lan.join(host);
+    }
+    lan.leave(3);
+    lan.forward(2);
+    lan.ip(1, "route add default via 10.77.0.2");
+    lan.ip(3, "route add default via 10.78.0.2");
+    let mut three = peer(&lan, 3, "0.0.0.0", "three");
+    let mut one = lan.actor(1);
+    one.tell("peer 0.0.0.0:0 alone");
+    assert_eq!(found(&mut one, 500), [""; 0], "no broadcast gets there");
+    one.tell("stop");
+    one.tell("peer-seeds 0.0.0.0:0 one 10.78.0.3,10.78.0.99");
+    assert_eq!(found(&mut one, 500), ["three 10.78.0.3"]);
+    one.tell("watch");
+    let took = one.until("found 10.78.0.3:");
+    println!("watched: found after {took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    // It stays, through several rounds, and is lost when it has gone.
+    assert_eq!(one.lines_within(Duration::from_secs(7)), [""; 0]);
+    three.tell("stop");
+    let took = one.until("lost 10.78.0.3:");
+    println!("stopped: lost after {took:?}");
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    // Where each knows the other, it says goodbye.
+    three.tell("peer-seeds 0.0.0.0:0 three 10.77.0.1");
+    one.until("found 10.78.0.3:");
+    assert_eq!(found(&mut three, 500), ["one 10.77.0.1"]);
+    three.tell("stop");
+    let took = one.until("lost 10.78.0.3:");
+    println!("stopped with a goodbye: lost after {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+/// An attacker at 10.77.0.3, and one on the watcher's own host, who forge no address.
+#[test]
+fn nobody_is_lost_or_taken_over_by_what_an_attacker_says() {
+    let Some(lan) = Lan::new("evil", 3) else {
+        return;
+    };
+    let mut one = peer(&lan, 1, "0.0.0.0", "one");
+    one.tell("watch");
+    one.tell("watch-service chat");
+    let mut two = lan.actor(2);
+    let line = two.tell("peer 0.0.0.0:0 two chat").remove(0);
+    let id = line.split(' ').nth(1).unwrap().to_owned();
+    let seen = one.lines_within(Duration::from_secs(5));
+    let about_two = |line: &&String| line.contains(" 10.77.0.2:");
+    assert_eq!(seen.iter().filter(about_two).count(), 2, "{seen:?}");
+
+    let mut three = lan.actor(3);
+    let mut other_user = lan.actor(1);
+    let everyone = "10.77.0.255:1024";
+    // From any port, and from the one from which peers speak.
+    for port in [0, 1024] {
+        let from = format!("10.77.0.3:{port}");
+        for _ in 0..5 {
+            for card in [
+                "name=two&service=chat",
+                "name=two&service=print",
+                "name=evil",
+            ] {
+                let here = format!("HERE 10.77.0.3:666|v=1&id={id}&{card}&every=900");
+                let gone = format!("GONE|v=1&id={id}");
+                for text in [&here, &gone, &here] {
+                    three.tell(&format!("say {from} {everyone} 1 1 {text}"));
+                }
+            }
+        }
+    }
+    let told = one.lines_within(Duration::from_secs(1));
+    assert_eq!(told.iter().find(about_two), None, "a claim: {told:?}");
+
+    for to in [
+        "127.255.255.255:1024",
+        "127.0.0.1:1024",
+        "10.77.0.1:1024",
+        everyone,
+    ] {
+        for from in ["0.0.0.0:0", "127.0.0.1:1024", "10.77.0.1:1024"] {
+            other_user.tell(&format!("say {from} {to} 1 1 GONE|v=1&id={id}"));
+        }
+    }
+    let told = one.lines_within(Duration::from_secs(1));
+    assert_eq!(told.iter().find(about_two), None, "a goodbye: {told:?}");
+
+    // So often that it never asks by itself, if it believes that someone else does.
+    three.begin("say 10.77.0.3:0 10.77.0.1:1024 45 400 PING 10.77.0.3:0|v=1&id=1&watch=keep");
+    let told = one.lines_within(Duration::from_secs(18) + Duration::from_secs(6));
+    three.finish("say");
+    assert_eq!(told.iter().find(about_two), None, "PINGs: {told:?}");
+
+    let mut found = found(&mut one, 500);
+    found.retain(|line| line.starts_with("two "));
+    assert_eq!(found, ["two 10.77.0.2"]);
+    // And what is true is believed.
+    two.begin("stop");
+    assert!(one.until("lost 10.77.0.2") < Duration::from_secs(1));
+    two.finish("stop");
+}
+
+#[test]
+fn a_flood_from_one_address_blinds_no_watch() {
+    let Some(lan) = Lan::new("flood", 4) else {
+        return;
+    };
+    let mut one = peer(&lan, 1, "0.0.0.0", "one");
+    one.tell("watch");
+    let mut three = lan.actor(3);
+    for port in [0, 1024] {
+        let flood = format!("flood 10.77.0.3:{port} 10.77.0.255:1024 1200");
+        println!("1,200 invented peers within {} ms", three.tell(&flood)[0]);
+        let begin = Instant::now();
+        let two = peer(&lan, 2, "0.0.0.0", "two");
+        one.until("found 10.77.0.2");
+        let took = begin.elapsed();
+        println!("behind it a new peer is found within {took:?} of the start of its process");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        // Its promises, too, are made after the flood.
+        one.lines_within(Duration::from_secs(2));
+        two.kill();
+        let took = one.until("lost 10.77.0.2");
+        println!("and a dead one is lost after {took:?}");
+        assert!(took < Duration::from_secs(10), "{took:?}");
+    }
+}
+
 #[test]
 #[ignore = "a measurement"]
 fn how_long_twenty_peers_on_ten_hosts_take_to_be_found() {

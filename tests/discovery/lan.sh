@@ -3,6 +3,7 @@
 #
 #   lan.sh up NAME HOSTS      makes hosts NAME-1 … NAME-HOSTS on network A, 10.77.0.N/24
 #   lan.sh join NAME N        puts host N on network B too, 10.78.0.N/24
+#   lan.sh twice NAME N        puts host N on network A by a second interface, 10.77.0.(100 + N)/24
 #   lan.sh leave NAME N       takes host N off network A
 #   lan.sh down NAME          removes everything
 #
@@ -11,9 +12,9 @@
 set -eu
 command=$1 name=$2
 
-link() { # switch, interface of the host, host, address
-    ip -n "$name-s" link add name "$1$3" type veth peer name "$2" netns "$name-$3"
-    ip -n "$name-s" link set dev "$1$3" master "$1" up
+link() { # switch, interface of the host, host, address, and a word for a second one
+    ip -n "$name-s" link add name "$1$3${5-}" type veth peer name "$2" netns "$name-$3"
+    ip -n "$name-s" link set dev "$1$3${5-}" master "$1" up
     ip -n "$name-$3" address add "$4/24" dev "$2"
     ip -n "$name-$3" link set dev "$2" up
 }
@@ -32,6 +33,7 @@ up)
     done
     ;;
 join) link swb eth1 "$3" "10.78.0.$3" ;;
+twice) link swa eth2 "$3" "10.77.0.$((100 + $3))" second ;;
 leave) ip -n "$name-$3" link del eth0 ;;
 down)
     ip netns list | cut -d' ' -f1 | grep "^$name-" | while read -r namespace; do

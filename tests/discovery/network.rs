@@ -42,6 +42,11 @@ impl Lan {
         self.script(&["join", &self.name, &host.to_string()]);
     }
 
+    /// Puts a host on the first network by a second interface.
+    pub fn join_twice(&self, host: usize) {
+        self.script(&["twice", &self.name, &host.to_string()]);
+    }
+
     /// Takes a host off the first network.
     pub fn leave(&self, host: usize) {
         self.script(&["leave", &self.name, &host.to_string()]);
@@ -55,6 +60,13 @@ impl Lan {
             .chain(arguments.split(' '))
             .collect();
         assert!(run("ip", &arguments), "ip {arguments:?}");
+    }
+
+    /// Makes a host a router between its networks.
+    pub fn forward(&self, host: usize) {
+        let mut shell = self.command(host, Path::new("sh"));
+        let status = shell.args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
+        assert!(status.status().is_ok_and(|status| status.success()));
     }
 
     /// Pulls a host's cable out of the first network's switch, or puts it back.
@@ -184,6 +196,16 @@ impl Actor {
                 Err(error) => panic!("no `{begin}`: {error}"),
             }
         }
+    }
+
+    /// What it writes within this time.
+    pub fn lines_within(&mut self, time: Duration) -> Vec<String> {
+        let end = Instant::now() + time;
+        let next = || {
+            let left = end.saturating_duration_since(Instant::now());
+            self.lines.recv_timeout(left).ok()
+        };
+        std::iter::from_fn(next).collect()
     }
 
     /// Is it silent for so long?

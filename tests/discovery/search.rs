@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use lanpeer::{Error, Event, Json, Peer};
+use lanpeer::{Error, Event, Json, Neighbour, Peer};
 
 use crate::beacons::{A_WHILE, DEADLINE, LONG, Port, Speaker, padded};
 
@@ -64,7 +64,7 @@ fn the_answer_names_the_address_that_the_peer_is_bound_to() {
     let port = Port::new();
     let speaker = Speaker::on("127.0.0.9");
     let bob = port.builder().name("bob").bind("127.0.0.5:0").unwrap();
-    speaker.say("PING", port.broadcast_addr());
+    speaker.say(padded("PING 127.0.0.1:0"), port.broadcast_addr());
     let answer = speaker.answer(DEADLINE).expect("an answer");
     assert!(answer.starts_with(&format!(
         "PONG {}|ponger={0}&v=1&id={}",
@@ -205,7 +205,7 @@ fn an_invisible_peer_is_not_found_but_finds() {
 
     hidden.set_invisible(true);
     let speaker = Speaker::new();
-    speaker.say("PING", port.broadcast_addr());
+    speaker.say(padded("PING 127.0.0.1:0"), port.broadcast_addr());
     let answers: Vec<_> = std::iter::from_fn(|| speaker.answer(A_WHILE)).collect();
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert!(answers[0].contains("name=bob"));
@@ -245,13 +245,98 @@ fn without_the_port_a_peer_works_and_says_why_it_is_not_found() {
 }
 
 #[test]
+fn a_port_that_another_program_had_is_taken_once_it_is_free() {
+    let alone = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let port = alone.local_addr().unwrap().port();
+    let builder = Peer::builder().discovery_port(port);
+    let bob = builder.clone().name("bob").bind("127.0.0.1:0").unwrap();
+    let watch = bob.watch();
+    assert!(bob.not_discoverable().is_some());
+    drop(alone);
+    let begin = Instant::now();
+    while let Some(reason) = bob.not_discoverable() {
+        assert!(begin.elapsed() < DEADLINE, "{reason}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    println!("discoverable {:?} after the port is free", begin.elapsed());
+    // It is found, and the watch that began before goes on.
+    let carol = builder.name("carol").bind("127.0.0.1:0").unwrap();
+    let found = carol.discover(LONG).unwrap().next().expect("bob");
+    assert_eq!(found.addr(), bob.local_addr());
+    assert_eq!(crate::beacons::told(&watch).neighbour().addr(), carol.local_addr());
+    carol.stop();
+    assert!(matches!(crate::beacons::told(&watch), lanpeer::Presence::Lost(_)));
+    let begin = Instant::now();
+    bob.stop();
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn far_hosts_are_addresses_of_any_form() {
+    let port = Port::new();
+    let ip = std::net::Ipv4Addr::new(127, 0, 0, 77);
+    let ear = UdpSocket::bind((ip, 0)).unwrap();
+    ear.set_read_timeout(Some(DEADLINE)).unwrap();
+    let addr = ear.local_addr().unwrap();
+    for builder in [
+        port.builder().seeds([addr]),
+        port.builder().seeds([addr.to_string()]),
+        port.builder().seeds(vec!["127.0.0.78", &*addr.to_string()]),
+    ] {
+        let alice = builder.bind("127.0.0.1:0").unwrap();
+        let search = alice.discover(LONG).unwrap();
+        // Past the goodbye of the one before.
+        let (text, asker) = loop {
+            let mut buffer = [0; 600];
+            let (len, asker) = ear.recv_from(&mut buffer).unwrap();
+            let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
+            if text.starts_with("PING") {
+                break (text, asker);
+            }
+        };
+        assert!(
+            text.starts_with(&format!("PING {}|", alice.local_addr())),
+            "{text}"
+        );
+        ear.send_to(b"PONG 127.0.0.77:4242|v=1&id=00000000aa", asker)
+            .unwrap();
+        let found = search.into_iter().next().unwrap();
+        assert_eq!(found.addr().to_string(), "127.0.0.77:4242");
+    }
+    let builder = port.builder().seeds([ip]);
+    assert!(builder.bind("127.0.0.1:0").is_ok());
+    for bad in ["", "host", "::1", "0.0.0.0", "10.0.0.300"] {
+        match port.builder().seeds([bad]).bind("127.0.0.1:0") {
+            Err(Error::InvalidOption {
+                option: "seeds", ..
+            }) => {}
+            other => panic!("{bad:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn what_would_break_a_header_is_refused_when_the_peer_is_built() {
     let refused = |builder: lanpeer::PeerBuilder| match builder.bind("127.0.0.1:0") {
         Err(Error::InvalidOption { option, .. }) => option,
         other => panic!("{other:?}"),
     };
     let long = "n".repeat(25);
-    for bad in ["a|b", "a&b", "a=b", "a\nb", "\u{1b}[31m", " a", "a ", &long] {
+    for bad in [
+        "a|b",
+        "a&b",
+        "a=b",
+        "a\nb",
+        "\u{1b}[31m",
+        " a",
+        "a ",
+        "a\u{202e}b",
+        "a\u{200b}",
+        "\u{feff}a",
+        "a\u{200d}b",
+        "\u{2067}a",
+        &long,
+    ] {
         assert_eq!(refused(Peer::builder().name(bad)), "name", "{bad:?}");
         assert_eq!(refused(Peer::builder().service(bad)), "service", "{bad:?}");
     }
@@ -268,6 +353,36 @@ fn what_would_break_a_header_is_refused_when_the_peer_is_built() {
     let nameless = Port::new();
     let _peer = nameless.builder().name("").bind("127.0.0.1:0").unwrap();
     assert_eq!(nameless.discover(LONG).next().unwrap().name(), None);
+}
+
+#[test]
+fn what_is_not_seen_in_a_name_is_written_out() {
+    let port = Port::new();
+    let alice = port.peer("alice");
+    let watch = alice.watch();
+    let search = port.discover(LONG);
+    let asker = loop {
+        let (text, asker) = port.hear("PING");
+        if !text.contains("watch=") {
+            break asker;
+        }
+    };
+    let speaker = Speaker::on("127.0.0.7");
+    let card = "v=1&id=00000000aa&name=b\u{202e}o\u{200b}b\u{1b}[2J&service=ch\u{feff}at";
+    speaker.say(format!("PONG 127.0.0.7:4001|{card}"), asker);
+    speaker.say(
+        format!("HERE 127.0.0.7:4001|{card}&every=1"),
+        port.broadcast_addr(),
+    );
+    let is_it = |found: &Neighbour| found.addr().port() == 4001;
+    let searched = search.into_iter().find(is_it).expect("it is there");
+    let watched = crate::beacons::told(&watch);
+    for found in [&searched, watched.neighbour()] {
+        let name = r"b\u{202e}o\u{200b}b\u{1b}[2J";
+        assert_eq!(found.to_string(), format!("127.0.0.7:4001 {name}"));
+        assert_eq!(found.name(), Some(name));
+        assert_eq!(found.service(), Some(r"ch\u{feff}at"));
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use lanpeer::crossbeam_channel::{Select, never, select};
 use lanpeer::{Presence, Receiver};
 
 use crate::beacons::{A_WHILE, DEADLINE, Port, Speaker, told};
@@ -212,15 +213,13 @@ fn one_who_starts_again_on_its_port_is_lost_and_found() {
 #[test]
 fn nobody_speaks_while_nobody_watches() {
     let port = Port::new();
-    let (alice, bob) = (port.peer("alice"), port.peer("bob"));
+    let (alice, _bob) = (port.peer("alice"), port.peer("bob"));
     let watch = alice.watch();
     assert!(matches!(told(&watch), Presence::Found(_)));
+    // Nothing comes or goes that the watch would have to be told of.
     drop(watch);
-    // That the watch is gone is noticed at the next change.
-    let begin = Instant::now();
-    bob.set_invisible(true);
-    bob.set_invisible(false);
     // Signs of life are promised until 4 seconds after the last question; then there is silence.
+    let begin = Instant::now();
     let mut buffer = [0; 200];
     port.ear
         .set_read_timeout(Some(Duration::from_secs(3)))
@@ -231,16 +230,78 @@ fn nobody_speaks_while_nobody_watches() {
 }
 
 #[test]
+fn a_clone_keeps_a_watch_alive_and_a_receiver_does_not() {
+    let port = Port::new();
+    let alice = port.peer("alice");
+    let watch = alice.watch();
+    let clone = watch.clone();
+    let bare: Receiver<Presence> = Receiver::clone(&watch);
+    drop(watch);
+    let bob = port.peer("bob");
+    assert_eq!(told(&clone).neighbour().addr(), bob.local_addr());
+    drop(clone);
+    assert!(
+        bare.recv_timeout(DEADLINE)
+            .is_err_and(|error| error.is_disconnected())
+    );
+}
+
+#[test]
+fn a_watch_is_used_like_the_receiver_that_it_is() {
+    let port = Port::new();
+    let (alice, bob) = (port.peer("alice"), port.peer("bob"));
+    let watch = alice.watch();
+    let other = never::<()>();
+    let found = select! {
+        recv(watch) -> presence => presence.unwrap(),
+        recv(other) -> _ => unreachable!(),
+        default(DEADLINE) => panic!("nothing to tell"),
+    };
+    assert!(matches!(found, Presence::Found(_)));
+    // By reference too, and alone.
+    let by_reference = &watch;
+    select! {
+        recv(by_reference) -> presence => panic!("{presence:?}"),
+        default => {}
+    }
+    let mut select = Select::new();
+    select.recv(&watch);
+    bob.set_invisible(true);
+    assert_eq!(select.ready_timeout(DEADLINE), Ok(0));
+    assert!(matches!(watch.try_recv(), Ok(Presence::Lost(_))));
+    bob.set_invisible(false);
+    for presence in &watch {
+        if matches!(presence, Presence::Found(_)) {
+            break;
+        }
+    }
+    let all = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        for presence in watch {
+            all.push(presence);
+        }
+        all
+    });
+    bob.stop();
+    let begin = Instant::now();
+    // Watched by another, who is told no later than the first.
+    let late = alice.watch();
+    assert!(late.recv_timeout(A_WHILE).is_err());
+    alice.stop();
+    assert!(matches!(all.join().unwrap()[..], [Presence::Lost(_)]));
+    assert!(begin.elapsed() < DEADLINE);
+}
+
+#[test]
 fn dropped_watches_keep_no_memory() {
     alone("watch::dropped_watches_keep_no_memory", || {
         let port = Port::new();
         let alice = port.peer("alice");
-        drop(alice.watch());
+        (0..1000).for_each(|_| drop(alice.watch()));
         let before = memory();
-        for _ in 0..1000 {
-            drop(alice.watch());
-        }
+        (0..200_000).for_each(|_| drop(alice.watch()));
         let grown = memory().saturating_sub(before);
-        assert!(grown < 8 << 20, "{grown} bytes more");
+        println!("{grown} bytes more after 200,000 watches");
+        assert!(grown < 1 << 20, "{grown} bytes more");
     });
 }

@@ -3,50 +3,61 @@
 //! | file | |
 //! | --- | --- |
 //! | `networks` | the interfaces of this host, and which of our addresses leads to whom |
+//! | `reach` | which of them are used, and which far hosts |
 //! | `search` | asks, on the caller's thread, and yields who answers |
 //! | `stranger` | a search by a program that is no peer |
 //! | `responder` | the thread that answers, gives signs of life, and keeps watch |
+//! | `responder::hearing` | what that thread makes of a datagram |
+//! | `shared` | what that thread and the peer's calls share |
 //! | `answers` | who is to be answered, and when: the rate is bounded |
 //! | `pace` | when it gives signs of life: the traffic is bounded, however many peers there are |
 //! | `roster` | who is there, from what was heard and when |
-//! | `watch` | the ends of the watches' channels |
+//! | `crowd` | how many there are, from the same |
+//! | `quota` | who may be kept where there is no room for all |
+//! | `watch` | watches: what programs hold, and what tells them |
 //! | `dice` | random delays and ids |
 //!
-//! `answers`, `pace` and `roster` are given the time and own no socket: their tests need neither.
+//! `answers`, `pace`, `roster`, `crowd` and `quota` are given the time and own no socket: their tests
+//! need neither.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
-
 use self::dice::Dice;
-use self::networks::{Network, networks, shared_socket};
+use self::networks::{addrs, networks, shared_socket, voice};
+use self::reach::Reach;
 use self::responder::Responder;
 use self::search::Ask;
-use self::watch::Subscriber;
+use self::shared::{Ear, Shared};
+use self::watch::Begun;
 use super::os::lock;
 use crate::error::{Error, Result};
-use crate::neighbour::{PeerId, Presence};
+use crate::neighbour::PeerId;
 use crate::proto::beacon::{
     Beacon, Card, ID_MASK, NAME_MAX, SERVICE_MAX, check_label, label_from_host,
 };
 
 mod answers;
+mod crowd;
 mod dice;
 mod networks;
 mod pace;
+mod quota;
+mod reach;
 mod responder;
 mod roster;
 mod search;
+mod shared;
 mod stranger;
 mod watch;
 
+pub use reach::Interface;
 pub use search::Neighbours;
 pub use stranger::{DiscoverOptions, discover};
+pub use watch::{Watch, WatchIter};
 
 /// The target of log lines; `docs/logging.md` lists every one.
 const LOG: &str = "lanpeer::discovery";
@@ -63,6 +74,10 @@ pub(crate) struct Settings {
     /// Empty: none.
     pub service: String,
     pub invisible: bool,
+    /// What is chosen of it here, and what the peer is bound to is added when it is.
+    pub reach: Reach,
+    /// Far hosts, as the program gave them.
+    pub seeds: Vec<String>,
 }
 
 impl Default for Settings {
@@ -72,6 +87,8 @@ impl Default for Settings {
             name: None,
             service: String::new(),
             invisible: false,
+            reach: Reach::new(Ipv4Addr::UNSPECIFIED),
+            seeds: Vec::new(),
         }
     }
 }
@@ -80,6 +97,7 @@ impl Settings {
     pub fn check(&self) -> Result<()> {
         let invalid = |option| move |reason| Error::InvalidOption { option, reason };
         check_port(self.port)?;
+        reach::seeds(&self.seeds, self.port).map_err(invalid("seeds"))?;
         check_label(self.name.as_deref().unwrap_or_default(), NAME_MAX).map_err(invalid("name"))?;
         check_label(&self.service, SERVICE_MAX).map_err(invalid("service"))
     }
@@ -99,34 +117,16 @@ fn check_port(port: u16) -> Result<()> {
 /// A peer's part in discovery: its responder thread and its searches.
 pub(crate) struct Discovery {
     shared: Arc<Shared>,
-    /// None only where the system gave no socket at all.
-    socket: Option<Arc<UdpSocket>>,
-    /// To the responder thread; None once stopped.
-    begins: Mutex<Option<Sender<Subscriber>>>,
+    /// What the responder thread takes watches from.
+    begun: Arc<Begun>,
     thread: Mutex<Option<JoinHandle<()>>>,
     not_discoverable: Option<String>,
 }
 
-/// What the responder thread and the peer's calls share.
-struct Shared {
-    /// Where the peer listens. With 0.0.0.0 all networks are used, else only the one with the IP.
-    listen: SocketAddrV4,
-    /// The discovery port.
-    port: u16,
-    card: Card,
-    /// The socket is on the discovery port, and not on some other only to watch.
-    hears_port: bool,
-    /// Held while an answer is sent, so that it is not sent after a change.
-    visible: Mutex<bool>,
-    /// The peer has become visible, and has not said so yet.
-    announce: AtomicBool,
-    /// Its own allocation, since searches look at it too, and may outlive the peer.
-    stopped: Arc<AtomicBool>,
-}
-
 impl Discovery {
     /// Starts the responder; when this returns, PINGs are answered. Where the port can not be had,
-    /// the peer can still search and watch, and [`Discovery::not_discoverable`] says why.
+    /// the peer can still search and watch, [`Discovery::not_discoverable`] says why, and the
+    /// responder tries to get it from then on.
     pub fn start(settings: Settings, listen: SocketAddrV4) -> Result<Discovery> {
         let (socket, not_discoverable) = match shared_socket(settings.port) {
             Ok(socket) => (Some(socket), None),
@@ -138,8 +138,13 @@ impl Discovery {
         };
         let host = || hostname::get().map(|host| label_from_host(&host.to_string_lossy()));
         let name = settings.name.unwrap_or_else(|| host().unwrap_or_default());
+        let mut reach = settings.reach;
+        reach.bound = *listen.ip();
+        reach.seeds = reach::seeds(&settings.seeds, settings.port).unwrap_or_default();
         let shared = Arc::new(Shared {
             listen,
+            reach,
+            voice: voice(*listen.ip()),
             port: settings.port,
             card: Card {
                 id: Dice::new().draw() & ID_MASK,
@@ -147,15 +152,17 @@ impl Discovery {
                 service: settings.service,
             },
             visible: Mutex::new(!settings.invisible),
-            hears_port: not_discoverable.is_none(),
+            ear: Mutex::new(socket.map(|socket| Ear {
+                socket: Arc::new(socket),
+                hears_port: not_discoverable.is_none(),
+            })),
             announce: AtomicBool::new(false),
             stopped: Arc::new(AtomicBool::new(false)),
         });
-        let socket = socket.map(Arc::new);
-        let (begin, begins) = crossbeam_channel::unbounded();
-        let thread = match &socket {
-            Some(socket) => {
-                let responder = Responder::new(shared.clone(), socket.clone(), begins);
+        let begun = Arc::new(Begun::default());
+        let thread = match shared.ear() {
+            Some(ear) => {
+                let responder = Responder::new(shared.clone(), ear, begun.clone());
                 let builder = std::thread::Builder::new().name("lanpeer-responder".to_owned());
                 let context = "starting the responder thread";
                 Some(
@@ -164,13 +171,15 @@ impl Discovery {
                         .map_err(|source| Error::Io { context, source })?,
                 )
             }
-            None => None,
+            None => {
+                begun.close();
+                None
+            }
         };
-        let (begins, thread) = (Mutex::new(Some(begin)), Mutex::new(thread));
+        let thread = Mutex::new(thread);
         Ok(Discovery {
             shared,
-            socket,
-            begins,
+            begun,
             thread,
             not_discoverable,
         })
@@ -178,7 +187,13 @@ impl Discovery {
 
     /// Why other peers can not find this one; None if they can, as far as this host is concerned.
     pub fn not_discoverable(&self) -> Option<&str> {
-        self.not_discoverable.as_deref()
+        let hears_port = self.shared.ear().is_some_and(|ear| ear.hears_port);
+        self.not_discoverable.as_deref().filter(|_| !hears_port)
+    }
+
+    /// Where others reach this peer.
+    pub fn addrs(&self) -> Vec<SocketAddrV4> {
+        addrs(self.shared.listen)
     }
 
     /// This peer's id.
@@ -191,22 +206,21 @@ impl Discovery {
         if self.shared.stopped.load(Ordering::Acquire) {
             return Err(Error::Stopped);
         }
-        let Shared { listen, port, .. } = *self.shared;
+        let Shared {
+            listen,
+            port,
+            ref reach,
+            ..
+        } = *self.shared;
         let visible = *lock(&self.shared.visible);
-        // The id is there in any case: so this peer knows its own PING, and does not answer it.
-        let anonymous = Card {
-            name: String::new(),
-            service: String::new(),
-            ..self.shared.card
-        };
         let ask = Ask {
-            bound: *listen.ip(),
+            reach: reach.clone(),
             port,
             listen_port: if visible { listen.port() } else { 0 },
-            card: Some(if visible {
-                self.shared.card.clone()
-            } else {
-                anonymous
+            // The id is there in any case: so this peer knows its own PING, and does not answer it.
+            card: Some(match visible {
+                true => self.shared.card.clone(),
+                false => self.shared.anonymous(),
             }),
             service,
             stopped: self.shared.stopped.clone(),
@@ -215,14 +229,10 @@ impl Discovery {
     }
 
     /// A new watch. Its channel is closed when the peer is stopped, or if no socket could be had.
-    pub fn watch(&self, service: Option<String>) -> Receiver<Presence> {
-        let (subscriber, receiver) = Subscriber::new(service);
-        if let (Some(begins), Some(_)) = (&*lock(&self.begins), &self.socket) {
-            // Fails only while stopping, and then the receiver is closed, as it should be.
-            let _ = begins.send(subscriber);
-        }
+    pub fn watch(&self, service: Option<String>) -> Watch {
+        let watch = self.begun.begin(service);
         self.wake();
-        receiver
+        watch
     }
 
     /// Hides this peer, or shows it again. Once this has returned, it does so.
@@ -248,7 +258,7 @@ impl Discovery {
             // Twice, since one may get lost.
             self.say_goodbye(2);
         }
-        drop(lock(&self.begins).take());
+        self.begun.close();
         self.wake();
         if let Some(thread) = lock(&self.thread).take() {
             if thread.join().is_err() {
@@ -265,8 +275,10 @@ impl Discovery {
     /// Shutting the socket down would wake it on Linux, too. But then `recv_from` returns without a
     /// sender's address, and std panics at that.
     fn wake(&self) {
-        let Some(socket) = &self.socket else { return };
-        let to = match self.shared.hears_port {
+        let Some(Ear { socket, hears_port }) = self.shared.ear() else {
+            return;
+        };
+        let to = match hears_port {
             true => (Ipv4Addr::new(127, 255, 255, 255), self.shared.port),
             false => (
                 Ipv4Addr::LOCALHOST,
@@ -280,21 +292,21 @@ impl Discovery {
     }
 
     fn say_goodbye(&self, times: usize) {
-        let Some(socket) = self.socket.as_ref().filter(|_| self.shared.hears_port) else {
+        let Some(ear) = self.shared.ear().filter(|ear| ear.hears_port) else {
             return;
         };
-        let Ok(networks) = networks(*self.shared.listen.ip()) else {
+        let Ok(networks) = networks(&self.shared.reach) else {
             return;
+        };
+        let gone = Beacon::Gone {
+            id: self.shared.card.id,
         };
         for _ in 0..times {
+            for &seed in self.shared.reach.seeds.iter() {
+                self.shared.tell(&ear.socket, seed, &gone);
+            }
             for network in &networks {
-                self.shared.broadcast(
-                    socket,
-                    network,
-                    &Beacon::Gone {
-                        id: self.shared.card.id,
-                    },
-                );
+                self.shared.broadcast(&ear.socket, network, &gone);
             }
         }
     }
@@ -303,22 +315,5 @@ impl Discovery {
 impl Drop for Discovery {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-impl Shared {
-    /// Sends to everyone on a network. An interface that fails is no reason not to try the others.
-    fn broadcast(&self, socket: &UdpSocket, network: &Network, beacon: &Beacon) {
-        let Some(broadcast) = network.broadcast else {
-            return;
-        };
-        let sent = match beacon.write() {
-            Ok(datagram) => socket.send_to(&datagram, (broadcast, self.port)),
-            Err(error) => Err(io::Error::other(error)),
-        };
-        if let Err(error) = sent {
-            let name = &network.name;
-            log::debug!(target: LOG, "nothing sent to {broadcast} on {name}: {error}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
+use super::reach::{Interface, Reach};
 use if_addrs::IfAddr;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -36,34 +37,21 @@ impl Network {
     }
 }
 
-/// The networks that a peer bound to this address uses: all of them for 0.0.0.0, else only the one
-/// with that address. Loopback comes first, and each broadcast address once.
-pub(crate) fn networks(bound: Ipv4Addr) -> io::Result<Vec<Network>> {
+/// The networks that are within this reach. Loopback comes first, and each broadcast address once.
+pub(crate) fn networks(reach: &Reach) -> io::Result<Vec<Network>> {
+    networks_and_others(reach).map(|(networks, _)| networks)
+}
+
+/// Also those of this host that are not within reach: who is there is not far, but not wanted.
+pub(crate) fn networks_and_others(reach: &Reach) -> io::Result<(Vec<Network>, Vec<Network>)> {
+    let bound = reach.bound;
     if bound.is_loopback() {
-        return Ok(vec![Network::loopback(bound)]);
+        return Ok((vec![Network::loopback(bound)], Vec::new()));
     }
-    let mut networks = Vec::new();
-    for interface in if_addrs::get_if_addrs()? {
-        let IfAddr::V4(v4) = interface.addr else {
-            continue;
-        };
-        if v4.ip.is_loopback() || v4.ip.is_unspecified() {
-            continue;
-        }
-        if bound.is_unspecified() || bound == v4.ip {
-            let broadcast = if interface.is_p2p {
-                None
-            } else {
-                broadcast_of(v4.ip, v4.netmask, v4.broadcast)
-            };
-            networks.push(Network {
-                name: interface.name,
-                addr: v4.ip,
-                mask: v4.netmask,
-                broadcast,
-            });
-        }
-    }
+    let (mut networks, others): (Vec<_>, Vec<_>) = interfaces()?.into_iter().partition(|network| {
+        let is_bound = bound.is_unspecified() || bound == network.addr;
+        is_bound && reach.includes(&Interface::new(network))
+    });
     if bound.is_unspecified() {
         networks.insert(0, Network::loopback(Ipv4Addr::LOCALHOST));
     }
@@ -77,7 +65,48 @@ pub(crate) fn networks(bound: Ipv4Addr) -> io::Result<Vec<Network>> {
             networks[index].broadcast = None;
         }
     }
-    Ok(networks)
+    Ok((networks, others))
+}
+
+/// Every address of this host and its network, but for loopback.
+fn interfaces() -> io::Result<Vec<Network>> {
+    let mut all = Vec::new();
+    for interface in if_addrs::get_if_addrs()? {
+        let IfAddr::V4(v4) = interface.addr else {
+            continue;
+        };
+        if v4.ip.is_loopback() || v4.ip.is_unspecified() {
+            continue;
+        }
+        let broadcast = match interface.is_p2p {
+            true => None,
+            false => broadcast_of(v4.ip, v4.netmask, v4.broadcast),
+        };
+        all.push(Network {
+            name: interface.name,
+            addr: v4.ip,
+            mask: v4.netmask,
+            broadcast,
+        });
+    }
+    Ok(all)
+}
+
+/// Where a peer that listens there can be reached: the addresses of the networks, then loopback.
+pub(crate) fn addrs(listen: SocketAddrV4) -> Vec<SocketAddrV4> {
+    if !listen.ip().is_unspecified() {
+        return vec![listen];
+    }
+    let ours = interfaces().unwrap_or_default();
+    let ours = ours.into_iter().map(|network| network.addr);
+    let mut addrs: Vec<SocketAddrV4> = Vec::new();
+    for ip in ours.chain([Ipv4Addr::LOCALHOST]) {
+        let addr = SocketAddrV4::new(ip, listen.port());
+        if !addrs.contains(&addr) {
+            addrs.push(addr);
+        }
+    }
+    addrs
 }
 
 /// The broadcast address of a network; None if it is too small to have one.
@@ -106,8 +135,9 @@ pub(crate) fn distance(ip: Ipv4Addr, networks: &[Network]) -> u8 {
 }
 
 /// The address at which a peer that listens on `listen` can be reached by `asker`; None if it can
-/// not, or if the asker is not on a network of ours. A machine further away has no business here:
-/// such PINGs come with forged senders, to have the answers sent to a victim.
+/// not, or if the asker is neither on a network of ours nor has a private address. A machine out on
+/// the internet has no business here: such PINGs come with forged senders, to have the answers sent
+/// to a victim.
 pub(crate) fn address_for(
     listen: SocketAddrV4,
     asker: Ipv4Addr,
@@ -121,12 +151,22 @@ pub(crate) fn address_for(
         let ip = if bound.is_unspecified() { asker } else { bound };
         return Some(SocketAddrV4::new(ip, listen.port()));
     }
-    if !networks.iter().any(|network| network.contains(asker)) {
+    let is_near = networks.iter().any(|network| network.contains(asker));
+    if !is_near && !is_private(asker) {
         return None;
     }
-    let ours = source_towards(asker).ok()?;
-    let reachable = bound.is_unspecified() || bound == ours;
-    reachable.then(|| SocketAddrV4::new(ours, listen.port()))
+    let ip = match bound.is_unspecified() {
+        true => source_towards(asker).ok()?,
+        false => bound,
+    };
+    Some(SocketAddrV4::new(ip, listen.port()))
+}
+
+/// Is this an address of a private network: of a house, a company, a VPN?
+pub(crate) fn is_private(ip: Ipv4Addr) -> bool {
+    // 100.64.0.0/10 is what providers, and some VPNs, use inside.
+    let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+    ip.is_private() || ip.is_link_local() || is_shared
 }
 
 /// The address in `text` as the datagram's receiver can use it; None if it can not be true.
@@ -155,13 +195,28 @@ pub(crate) fn plausible(
 }
 
 /// Our address on the way to `ip`, as the system would choose it. Sends nothing.
-fn source_towards(ip: Ipv4Addr) -> io::Result<Ipv4Addr> {
+///
+/// Of two interfaces in one network the system sends from one, whose address is not always that of
+/// the network that was listed first.
+pub(crate) fn source_towards(ip: Ipv4Addr) -> io::Result<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.set_broadcast(true)?;
     socket.connect((ip, 9))?;
     match socket.local_addr()?.ip() {
         std::net::IpAddr::V4(ip) => Ok(ip),
         std::net::IpAddr::V6(_) => Err(io::ErrorKind::AddrNotAvailable.into()),
     }
+}
+
+/// A socket that speaks from this address, also where the system would choose another: a lanpeer is
+/// believed only what it says of the address that it speaks from. None if the system may choose.
+pub(crate) fn voice(bound: Ipv4Addr) -> Option<UdpSocket> {
+    if bound.is_unspecified() || bound.is_loopback() {
+        return None;
+    }
+    let socket = UdpSocket::bind((bound, 0)).ok()?;
+    socket.set_broadcast(true).ok()?;
+    Some(socket)
 }
 
 /// A socket that may broadcast, on a port that several peers of one host can have together.
@@ -187,158 +242,4 @@ pub(crate) fn shared_socket(port: u16) -> io::Result<UdpSocket> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn network(addr: [u8; 4], prefix: u32) -> Network {
-        let mask = Ipv4Addr::from_bits(u32::MAX << (32 - prefix));
-        Network {
-            name: "test".into(),
-            addr: addr.into(),
-            mask,
-            broadcast: None,
-        }
-    }
-
-    fn addr(text: &str) -> SocketAddrV4 {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_peer_on_loopback_uses_nothing_else() {
-        let bound = Ipv4Addr::new(127, 0, 0, 2);
-        let networks = networks(bound).unwrap();
-        assert_eq!(networks.len(), 1);
-        assert_eq!(
-            (networks[0].addr, networks[0].broadcast),
-            (bound, Some([127, 255, 255, 255].into()))
-        );
-    }
-
-    #[test]
-    fn loopback_is_first_and_no_broadcast_address_is_twice() {
-        let networks = networks(Ipv4Addr::UNSPECIFIED).unwrap();
-        assert!(networks[0].addr.is_loopback());
-        for (index, network) in networks.iter().enumerate() {
-            let twice = networks[..index]
-                .iter()
-                .any(|other| other.broadcast == network.broadcast);
-            assert!(!twice || network.broadcast.is_none());
-        }
-    }
-
-    #[test]
-    fn broadcast_addresses_that_nobody_has_set() {
-        let of = |ip: &str, mask: &str, set: Option<&str>| {
-            let set = set.map(|set| set.parse().unwrap());
-            broadcast_of(ip.parse().unwrap(), mask.parse().unwrap(), set).map(|ip| ip.to_string())
-        };
-        let usual = Some("10.0.0.255".to_owned());
-        assert_eq!(of("10.0.0.5", "255.255.255.0", Some("10.0.0.255")), usual);
-        assert_eq!(
-            of("10.0.0.5", "255.255.255.0", Some("10.0.0.5")),
-            usual,
-            "as Linux says"
-        );
-        assert_eq!(of("10.0.0.5", "255.255.255.0", Some("0.0.0.0")), usual);
-        assert_eq!(of("10.0.0.5", "255.255.255.0", None), usual);
-        assert_eq!(
-            of("10.0.0.5", "255.255.255.0", Some("10.0.255.255")),
-            Some("10.0.255.255".to_owned())
-        );
-        assert_eq!(
-            of("10.0.0.5", "255.255.255.252", None),
-            Some("10.0.0.7".to_owned())
-        );
-        assert_eq!(of("10.0.0.5", "255.255.255.254", None), None);
-        assert_eq!(of("10.0.0.5", "255.255.255.255", Some("10.0.0.5")), None);
-    }
-
-    #[test]
-    fn distances() {
-        let networks = [network([127, 0, 0, 1], 8), network([10, 0, 0, 5], 24)];
-        for (ip, expected) in [
-            ("127.0.0.9", 0),
-            ("10.0.0.5", 1),
-            ("10.0.0.6", 2),
-            ("10.0.1.6", 3),
-        ] {
-            assert_eq!(distance(ip.parse().unwrap(), &networks), expected, "{ip}");
-        }
-    }
-
-    #[test]
-    fn who_is_told_which_address() {
-        let networks = [network([127, 0, 0, 1], 8)];
-        let asked_by = |listen: &str, asker: &str| {
-            address_for(addr(listen), asker.parse().unwrap(), &networks)
-        };
-        assert_eq!(
-            asked_by("127.0.0.1:7", "127.0.0.5"),
-            Some(addr("127.0.0.1:7"))
-        );
-        assert_eq!(
-            asked_by("127.0.0.1:7", "10.0.0.5"),
-            None,
-            "only on loopback"
-        );
-        assert_eq!(
-            asked_by("0.0.0.0:7", "127.0.0.5"),
-            Some(addr("127.0.0.5:7"))
-        );
-        assert_eq!(
-            asked_by("10.0.0.9:7", "127.0.0.1"),
-            Some(addr("10.0.0.9:7")),
-            "the same host"
-        );
-        assert_eq!(
-            asked_by("0.0.0.0:7", "8.8.8.8"),
-            None,
-            "not on a network of ours"
-        );
-    }
-
-    #[test]
-    fn which_claims_are_believed() {
-        let networks = [network([127, 0, 0, 1], 8), network([10, 0, 0, 5], 24)];
-        let claim = |claimed: &str, source: &str, lanpeer| {
-            plausible(addr(claimed), source.parse().unwrap(), lanpeer, &networks)
-        };
-        assert_eq!(
-            claim("10.0.0.6:7", "10.0.0.6", true),
-            Some(addr("10.0.0.6:7"))
-        );
-        assert_eq!(
-            claim("0.0.0.0:7", "10.0.0.6", false),
-            Some(addr("10.0.0.6:7"))
-        );
-        assert_eq!(
-            claim("10.0.0.7:7", "10.0.0.6", true),
-            None,
-            "a lanpeer does not speak for others"
-        );
-        assert_eq!(
-            claim("10.0.0.5:7", "127.0.0.1", true),
-            Some(addr("10.0.0.5:7")),
-            "the same host"
-        );
-        assert_eq!(
-            claim("10.9.9.7:7", "10.0.0.6", false),
-            Some(addr("10.9.9.7:7")),
-            "peerpy on two networks"
-        );
-        assert_eq!(
-            claim("127.0.0.1:7", "10.0.0.6", false),
-            None,
-            "its own loopback"
-        );
-        assert_eq!(
-            claim("127.0.0.1:7", "10.0.0.5", false),
-            Some(addr("127.0.0.1:7")),
-            "ours"
-        );
-        for nonsense in ["10.0.0.6:0", "255.255.255.255:7", "224.0.0.1:7"] {
-            assert_eq!(claim(nonsense, "10.0.0.6", false), None, "{nonsense}");
-        }
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::crowd::Others;
 use super::dice::Dice;
 use crate::proto::beacon::{EVERY_MAX, Watch};
 
@@ -48,8 +49,11 @@ pub(crate) struct Pace {
     pub next_sign: Option<Instant>,
     /// So many PINGs of a watch that has just begun are still to be sent.
     openings: u32,
-    /// None while we watch nobody.
-    pub next_ping: Option<Instant>,
+    /// None while we watch nobody. Later when others ask for us.
+    next_ping: Option<Instant>,
+    /// A PING of our own that the PINGs of others do not spare us.
+    needed_ping: Option<Instant>,
+    last_ping: Option<Instant>,
 }
 
 impl Pace {
@@ -67,7 +71,25 @@ impl Pace {
 
     /// We watch no more.
     pub fn unwatch(&mut self) {
-        self.next_ping = None;
+        (self.next_ping, self.needed_ping) = (None, None);
+    }
+
+    /// When we are to send a PING next.
+    pub fn next_ping(&self) -> Option<Instant> {
+        let due = self.next_ping?;
+        Some(self.needed_ping.map_or(due, |needed| needed.min(due)))
+    }
+
+    /// Someone whom we know has been silent for long. Perhaps nobody has asked for signs of life:
+    /// we may have kept quiet for a PING that only we could hear. So we ask, whoever else does.
+    pub fn doubt(&mut self, others: usize, now: Instant, dice: &mut Dice) {
+        if self.next_ping.is_none() || self.needed_ping.is_some() {
+            return;
+        }
+        let half = Duration::from_secs(every(others).into()) / 2;
+        // All who watch doubt at the same moment, and are not to ask at the same moment.
+        let soon = now + dice.up_to(half);
+        self.needed_ping = Some(self.last_ping.map_or(soon, |last| soon.max(last + half)));
     }
 
     /// A sign of life is sent now; in how many seconds comes the next one, if it is promised?
@@ -97,28 +119,37 @@ impl Pace {
         self.openings = self.openings.saturating_sub(1);
         let pause = if self.openings > 0 { 1 } else { every(others) };
         self.next_ping = Some(now + Duration::from_secs(pause.into()));
+        (self.needed_ping, self.last_ping) = (None, Some(now));
         // Others who watch keep quiet when they hear this PING, and yet want signs of us.
-        self.watched(watch, others, now, &mut None);
+        self.watched(watch, others.into(), now, &mut None);
         watch
     }
 
     /// The PING of someone else's watch was heard.
-    pub fn heard(&mut self, watch: Watch, others: usize, now: Instant, dice: &mut Dice) {
+    pub fn heard(&mut self, watch: Watch, others: Others, now: Instant, dice: &mut Dice) {
         if let (Some(next), 0) = (self.next_ping, self.openings) {
             // It asked for us too. The one that has the shortest pause goes on asking.
-            let every = Duration::from_secs(every(others).into());
+            let every = Duration::from_secs(every(others.staying).into());
             self.next_ping = Some(next.max(now + every + dice.up_to(every / 2)));
         }
         self.watched(watch, others, now, &mut Some(dice));
     }
 
     /// With dice: a sign of life is wanted soon, by someone who has just begun.
-    fn watched(&mut self, watch: Watch, others: usize, now: Instant, dice: &mut Option<&mut Dice>) {
+    fn watched(
+        &mut self,
+        watch: Watch,
+        others: Others,
+        now: Instant,
+        dice: &mut Option<&mut Dice>,
+    ) {
         let news = watch == Watch::New || !self.is_watched(now);
-        let until = now + patience(every(others));
+        let until = now + patience(every(others.staying));
         self.watched_until = Some(self.watched_until.map_or(until, |before| before.max(until)));
         if news {
-            let spread = SPREAD_EACH.saturating_mul(others as u32).min(SPREAD_MAX);
+            let spread = SPREAD_EACH
+                .saturating_mul(others.heard as u32)
+                .min(SPREAD_MAX);
             let delay = dice
                 .as_mut()
                 .map_or(Duration::ZERO, |dice| dice.up_to(spread));
@@ -170,7 +201,7 @@ mod tests {
                     self.now += SEC / 20;
                     let mut asked = Vec::new();
                     for (index, peer) in self.peers.iter_mut().enumerate() {
-                        if peer.next_ping.is_some_and(|at| at <= self.now) {
+                        if peer.next_ping().is_some_and(|at| at <= self.now) {
                             asked.push((index, peer.ping(others, self.now)));
                             pings += 1;
                         }
@@ -178,7 +209,7 @@ mod tests {
                     for (asker, watch) in asked {
                         for (index, peer) in self.peers.iter_mut().enumerate() {
                             if index != asker {
-                                peer.heard(watch, others, self.now, &mut self.dice);
+                                peer.heard(watch, others.into(), self.now, &mut self.dice);
                             }
                         }
                     }
@@ -230,7 +261,7 @@ mod tests {
     fn each_sign_comes_within_what_the_one_before_promised() {
         let (mut pace, mut dice, mut now) = (Pace::default(), Dice::new(), Instant::now());
         for _ in 0..1000 {
-            pace.heard(Watch::Keep, 7, now, &mut dice);
+            pace.heard(Watch::Keep, 7.into(), now, &mut dice);
             let at = pace.next_sign.unwrap();
             let Some(promise) = pace.sign(7, at, &mut dice) else {
                 panic!("nothing promised")
@@ -246,7 +277,7 @@ mod tests {
         let mut signs = 0;
         for millis in 0..2000 {
             let now = now + Duration::from_millis(millis);
-            pace.heard(Watch::New, 100, now, &mut dice);
+            pace.heard(Watch::New, 100.into(), now, &mut dice);
             if pace.next_sign.is_some_and(|at| at <= now) {
                 pace.sign(100, now, &mut dice);
                 signs += 1;
@@ -262,5 +293,43 @@ mod tests {
             assert!(patience(every(others)) > 3 * Duration::from_secs(every(others).into()));
         }
         assert_eq!((every(0), every(1), every(19), every(199)), (1, 1, 5, 50));
+    }
+
+    #[test]
+    fn who_is_kept_quiet_asks_once_someone_falls_silent() {
+        let (mut pace, mut dice, begin) = (Pace::default(), Dice::new(), Instant::now());
+        pace.watch(begin);
+        for _ in 0..2 {
+            pace.ping(3, begin);
+        }
+        // PINGs that perhaps nobody else hears, five a second.
+        let mut asked = Vec::new();
+        for fifth in 1..100 {
+            let now = begin + SEC / 5 * fifth;
+            pace.heard(Watch::Keep, 3.into(), now, &mut dice);
+            if fifth == 50 {
+                pace.doubt(3, now, &mut dice);
+            }
+            if pace.next_ping().unwrap() <= now {
+                pace.ping(3, now);
+                asked.push(fifth);
+            }
+        }
+        assert!(matches!(asked[..], [50..=53]), "{asked:?}");
+        // However many are silent, it asks no more than twice as often as else.
+        let mut asked = 0;
+        for hundredth in 0..1000 {
+            let now = begin + 20 * SEC + SEC / 100 * hundredth;
+            pace.heard(Watch::Keep, 3.into(), now, &mut dice);
+            pace.doubt(3, now, &mut dice);
+            if pace.next_ping().unwrap() <= now {
+                pace.ping(3, now);
+                asked += 1;
+            }
+        }
+        assert!((5..=20).contains(&asked), "{asked}");
+        pace.unwatch();
+        pace.doubt(3, begin, &mut dice);
+        assert_eq!(pace.next_ping(), None);
     }
 }

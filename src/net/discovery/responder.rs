@@ -1,25 +1,25 @@
 //! The thread that answers PINGs, gives signs of life, and keeps watch.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-
 use super::LOG;
-use super::Shared;
 use super::answers::Answers;
+use super::crowd::Crowd;
 use super::dice::Dice;
-use super::networks::{Network, address_for, distance, is_local, networks, plausible};
-use super::pace::{Pace, every, patience};
-use super::roster::{Crowd, Key, Roster, Sighting};
-use super::watch::Subscriber;
-use crate::error::without_quotes;
+use super::networks::{Network, address_for, networks_and_others, shared_socket};
+use super::pace::{Pace, every};
+use super::roster::{Key, Roster};
+use super::shared::{Ear, Shared};
+use super::watch::{Begun, Subscriber};
 use crate::neighbour::Presence;
 use crate::net::os::lock;
-use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Watch};
+use crate::proto::beacon::{Beacon, Here, Pong};
+
+mod hearing;
 
 /// The thread looks around this often, also when nothing comes in. It is woken for what is urgent,
 /// but through loopback, which may be down.
@@ -29,13 +29,18 @@ const NETWORKS_EVERY: Duration = Duration::from_secs(2);
 
 pub(super) struct Responder {
     shared: Arc<Shared>,
-    socket: Arc<UdpSocket>,
-    /// Watches that begin; it is closed when the peer is stopped.
-    begins: Receiver<Subscriber>,
+    /// As in `shared`, which has a copy.
+    ear: Ear,
+    /// Watches that begin.
+    begun: Arc<Begun>,
     networks: Vec<Network>,
+    /// Those of this host that are not used.
+    other_networks: Vec<Network>,
     /// The plans for each network, in their order.
     paces: Vec<Pace>,
     networks_due: Instant,
+    /// When far hosts are asked next, if somebody watches.
+    seeds_due: Instant,
     answers: Answers,
     crowd: Crowd,
     /// Kept only while somebody watches.
@@ -47,19 +52,17 @@ pub(super) struct Responder {
 }
 
 impl Responder {
-    pub fn new(
-        shared: Arc<Shared>,
-        socket: Arc<UdpSocket>,
-        begins: Receiver<Subscriber>,
-    ) -> Responder {
+    pub fn new(shared: Arc<Shared>, ear: Ear, begun: Arc<Begun>) -> Responder {
         let now = Instant::now();
         let mut responder = Responder {
             shared,
-            socket,
-            begins,
+            ear,
+            begun,
             networks: Vec::new(),
+            other_networks: Vec::new(),
             paces: Vec::new(),
             networks_due: now,
+            seeds_due: now,
             answers: Answers::new(now),
             crowd: Crowd::default(),
             roster: Roster::default(),
@@ -85,39 +88,47 @@ impl Responder {
         if now >= self.networks_due {
             self.look_up_networks(now);
             self.crowd.expire(now);
+            self.claim_port(now);
         }
         if self.shared.announce.swap(false, Ordering::AcqRel) {
             self.paces.iter_mut().for_each(|pace| pace.announce(now));
         }
-        while let Ok(subscriber) = self.begins.try_recv() {
+        for subscriber in self.begun.take() {
             if self.subscribers.is_empty() {
                 self.paces.iter_mut().for_each(|pace| pace.watch(now));
+                self.seeds_due = now;
             }
             self.subscribers.push(subscriber);
         }
-        self.send_answers(now);
-        self.send_signs(now);
-        self.send_pings(now);
+        // Before anything is sent: what nobody watches any more is not asked for.
         let mut events = Vec::new();
         self.roster.expire(now, &mut events);
         self.tell(&events);
+        self.ask_for_the_silent(now);
+        self.send_answers(now);
+        self.send_signs(now);
+        self.send_pings(now);
 
         let paces = self
             .paces
             .iter()
-            .flat_map(|pace| [pace.next_sign, pace.next_ping]);
+            .flat_map(|pace| [pace.next_sign, pace.next_ping()]);
         let others = [
             self.answers.next(),
-            self.roster.next_expiry(),
+            self.roster.next(),
             Some(self.networks_due),
+            self.asks_seeds().then_some(self.seeds_due),
         ];
         paces.chain(others).flatten().min().unwrap_or(now)
     }
 
     fn look_up_networks(&mut self, now: Instant) {
         self.networks_due = now + NETWORKS_EVERY;
-        let found = match networks(*self.shared.listen.ip()) {
-            Ok(found) => found,
+        let found = match networks_and_others(&self.shared.reach) {
+            Ok((found, others)) => {
+                self.other_networks = others;
+                found
+            }
             Err(error) => {
                 let listen = self.shared.listen;
                 log::debug!(target: LOG, "{listen}: can not list the network interfaces: {error}");
@@ -151,6 +162,33 @@ impl Responder {
         }
     }
 
+    /// Tries again to get the discovery port, if another program had it.
+    fn claim_port(&mut self, now: Instant) {
+        if self.ear.hears_port {
+            return;
+        }
+        let Shared { listen, port, .. } = *self.shared;
+        match shared_socket(port) {
+            Ok(socket) => {
+                log::debug!(target: LOG, "{listen}: discoverable: UDP port {port} is free");
+                self.ear = Ear {
+                    socket: Arc::new(socket),
+                    hears_port: true,
+                };
+                *lock(&self.shared.ear) = Some(self.ear.clone());
+                for pace in &mut self.paces {
+                    pace.announce(now);
+                    if !self.subscribers.is_empty() {
+                        pace.watch(now);
+                    }
+                }
+            }
+            Err(error) => {
+                log::trace!(target: LOG, "{listen}: UDP port {port} can still not be had: {error}");
+            }
+        }
+    }
+
     /// Waits until this moment for a datagram.
     fn listen(&mut self, until: Instant) {
         let time = until
@@ -159,9 +197,10 @@ impl Responder {
         // Larger than any beacon, since Windows reports what does not fit as an error.
         let mut buffer = [0; 2048];
         let received = self
+            .ear
             .socket
             .set_read_timeout(Some(time))
-            .and_then(|()| self.socket.recv_from(&mut buffer));
+            .and_then(|()| self.ear.socket.recv_from(&mut buffer));
         match received {
             // Someone wakes a thread, perhaps this one.
             Ok((0, _)) => {}
@@ -191,99 +230,15 @@ impl Responder {
         }
     }
 
-    fn hear(&mut self, datagram: &[u8], source: SocketAddrV4) {
-        let beacon = match Beacon::parse(datagram) {
-            Ok(beacon) => beacon,
-            Err(error) => {
-                // In the macro, so that it costs nothing where nobody listens.
-                log::trace!(target: LOG, "datagram from {source} ignored: {}", without_quotes(&error.to_string()));
-                return;
-            }
-        };
-        let ip = *source.ip();
-        let network = self
-            .networks
-            .iter()
-            .position(|network| network.contains(ip));
-        if network.is_none() && !ip.is_loopback() {
-            log::trace!(target: LOG, "datagram from {source} ignored: not of this network");
-            return;
-        }
-        let now = Instant::now();
-        let me = self.shared.card.id;
-        let is_me = |card: &Option<Card>| card.as_ref().is_some_and(|card| card.id == me);
-        match beacon {
-            Beacon::Ping(Ping { card, .. }) if is_me(&card) => {}
-            Beacon::Ping(Ping { watch, .. }) => match (watch, network) {
-                (None, _) => {
-                    let known = self.crowd.len();
-                    self.answers.asked(source, known, now, &mut self.dice);
-                }
-                (Some(watch), Some(network)) => {
-                    let others = self.crowd.len();
-                    self.paces[network].heard(watch, others, now, &mut self.dice);
-                }
-                (Some(_), None) => {}
-            },
-            Beacon::Pong(Pong { card, .. }) if is_me(&card) => {}
-            Beacon::Pong(Pong { addr, card }) => {
-                if let Some(Card { id, .. }) = card {
-                    self.crowd.note(id, None, now);
-                }
-                self.see(addr, source, card, None, now);
-            }
-            Beacon::Here(Here { addr, card, every }) => {
-                if card.id != me {
-                    self.crowd.note(card.id, every.map(patience), now);
-                    self.see(addr, source, Some(card), every, now);
-                }
-            }
-            Beacon::Gone { id } => {
-                if id != me {
-                    self.crowd.gone(id);
-                    let mut events = Vec::new();
-                    self.roster.gone(id, ip, &mut events);
-                    self.tell(&events);
-                }
+    /// Asks where someone has been silent for long, although others ask as well.
+    fn ask_for_the_silent(&mut self, now: Instant) {
+        let others = self.crowd.others().staying;
+        for ip in self.roster.doubted(now) {
+            let mut networks = self.networks.iter();
+            if let Some(network) = networks.position(|network| network.contains(ip)) {
+                self.paces[network].doubt(others, now, &mut self.dice);
             }
         }
-    }
-
-    /// A sign of life was heard.
-    fn see(
-        &mut self,
-        claimed: SocketAddrV4,
-        source: SocketAddrV4,
-        card: Option<Card>,
-        promise: Option<u16>,
-        now: Instant,
-    ) {
-        if self.subscribers.is_empty() {
-            return;
-        }
-        let Some(addr) = plausible(claimed, *source.ip(), card.is_some(), &self.networks) else {
-            log::trace!(target: LOG, "datagram from {source} ignored: it claims to be at {claimed}");
-            return;
-        };
-        if card.is_none() && self.is_my_address(addr) {
-            return;
-        }
-        let patience = patience(promise.unwrap_or_else(|| every(self.crowd.len())));
-        let distance = distance(*addr.ip(), &self.networks);
-        let sighting = Sighting {
-            addr,
-            distance,
-            card,
-            patience,
-            promised: promise.is_some(),
-        };
-        let mut events = Vec::new();
-        self.roster.seen(sighting, now, &mut events);
-        self.tell(&events);
-    }
-
-    fn is_my_address(&self, addr: SocketAddrV4) -> bool {
-        is_local(*addr.ip(), &self.networks) && addr.port() == self.shared.listen.port()
     }
 
     fn send_answers(&mut self, now: Instant) {
@@ -292,14 +247,18 @@ impl Responder {
         if !*visible {
             return self.answers.clear();
         }
-        for asker in self.answers.due(now) {
+        for (asker, question) in self.answers.due(now) {
             let Some(addr) = address_for(self.shared.listen, *asker.ip(), &self.networks) else {
                 log::trace!(target: LOG, "no answer to {asker}: it could not reach this peer");
                 continue;
             };
             let card = Some(self.shared.card.clone());
-            let sent = match (Beacon::Pong(Pong { addr, card })).write() {
-                Ok(datagram) => self.socket.send_to(&datagram, asker),
+            let sent = match (Pong { addr, card }).answer(question) {
+                Ok(Some(datagram)) => self
+                    .shared
+                    .voice(&self.ear.socket, *asker.ip())
+                    .send_to(&datagram, asker),
+                Ok(None) => Err(io::Error::other("it would be longer than the question")),
                 Err(error) => Err(io::Error::other(error)),
             };
             if let Err(error) = sent {
@@ -314,36 +273,46 @@ impl Responder {
             if pace.next_sign.is_none_or(|at| at > now) {
                 continue;
             }
-            let every = pace.sign(self.crowd.len(), now, &mut self.dice);
+            let every = pace.sign(self.crowd.others().staying, now, &mut self.dice);
             // One who does not hear the port could not keep what a sign of life promises.
-            if *visible && self.shared.hears_port {
-                let addr = SocketAddrV4::new(network.addr, self.shared.listen.port());
+            if *visible && self.ear.hears_port {
                 let here = Here {
-                    addr,
+                    addr: self.shared.address_on(network),
                     card: self.shared.card.clone(),
                     every,
                 };
                 self.shared
-                    .broadcast(&self.socket, network, &Beacon::Here(here));
+                    .broadcast(&self.ear.socket, network, &Beacon::Here(here));
             }
         }
     }
 
+    fn asks_seeds(&self) -> bool {
+        !self.subscribers.is_empty() && !self.shared.reach.seeds.is_empty()
+    }
+
     fn send_pings(&mut self, now: Instant) {
         let visible = *lock(&self.shared.visible);
+        if self.asks_seeds() && now >= self.seeds_due {
+            let every = every(self.crowd.others().staying);
+            self.seeds_due = now + Duration::from_secs(every.into());
+            for &seed in self.shared.reach.seeds.iter() {
+                self.shared.ask(&self.ear, seed, visible);
+            }
+        }
         for (network, pace) in self.networks.iter().zip(&mut self.paces) {
-            if pace.next_ping.is_none_or(|at| at > now) {
+            if pace.next_ping().is_none_or(|at| at > now) {
                 continue;
             }
             // Planned anew also where nothing can be sent: what is overdue for ever would keep this
             // thread from sleeping.
-            let watch = pace.ping(self.crowd.len(), now);
+            let watch = pace.ping(self.crowd.others().staying, now);
             if let Some(broadcast) = network.broadcast {
                 let ping = self
                     .shared
-                    .watch_ping(&self.socket, network, broadcast, visible, watch);
+                    .watch_ping(&self.ear, network, broadcast, visible, watch);
                 self.shared
-                    .broadcast(&self.socket, network, &Beacon::Ping(ping));
+                    .broadcast(&self.ear.socket, network, &Beacon::Ping(ping));
             }
         }
     }
@@ -354,45 +323,13 @@ impl Responder {
             return;
         }
         let roster = &self.roster;
-        self.subscribers
-            .retain_mut(|subscriber| subscriber.tell(events) && subscriber.catch_up(roster));
+        self.subscribers.retain_mut(|subscriber| {
+            subscriber.is_held() && subscriber.tell(events) && subscriber.catch_up(roster)
+        });
         if self.subscribers.is_empty() {
             self.paces.iter_mut().for_each(Pace::unwatch);
             // Unwatched, it would grow stale.
             self.roster = Roster::default();
-        }
-    }
-}
-
-impl Shared {
-    /// The PING of a watch.
-    ///
-    /// lanpeers answer it with signs of life, which all who watch can hear. peerpy does it too,
-    /// without knowing: it sends its PONG to whatever address `pinger` names, and here that is
-    /// the broadcast address. A watch that does not hear the port asks like anyone else.
-    fn watch_ping(
-        &self,
-        socket: &UdpSocket,
-        network: &Network,
-        broadcast: std::net::Ipv4Addr,
-        visible: bool,
-        watch: Watch,
-    ) -> Ping {
-        let listen_port = if visible { self.listen.port() } else { 0 };
-        let own_port = socket.local_addr().map_or(0, |addr| addr.port());
-        let (pinger, watch) = match self.hears_port {
-            true => (SocketAddrV4::new(broadcast, self.port), Some(watch)),
-            false => (SocketAddrV4::new(network.addr, own_port), None),
-        };
-        Ping {
-            addr: Some(SocketAddrV4::new(network.addr, listen_port)),
-            pinger: Some(pinger),
-            card: Some(Card {
-                id: self.card.id,
-                name: String::new(),
-                service: String::new(),
-            }),
-            watch,
         }
     }
 }

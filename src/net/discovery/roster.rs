@@ -5,24 +5,50 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use super::LOG;
-use crate::neighbour::{Neighbour, PeerId, Presence};
+use super::quota::{Origin, Standing, Verdict, admit};
+use crate::neighbour::{Neighbour, Presence};
 use crate::proto::beacon::Card;
 
 /// So many neighbours are known at most; who comes later is not seen until others have gone.
 pub(crate) const NEIGHBOURS_MAX: usize = 1024;
 /// So many addresses of one neighbour are known at most.
-const ADDRS_MAX: usize = 8;
+pub(crate) const ADDRS_MAX: usize = 8;
 
-/// A lanpeer is known by its id, any other by its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What makes two sightings one neighbour.
+///
+/// A lanpeer is known by its id, but anyone can claim an id. So a claim with another name or
+/// service, or one from this host where the other is from the network, is another neighbour: what
+/// it says changes nothing about the first. Any other peer is known by its address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
-    Id(u64),
+    Card { card: Card, is_local: bool },
     Addr(SocketAddrV4),
 }
 
 impl Key {
-    pub fn new(addr: SocketAddrV4, card: Option<&Card>) -> Key {
-        card.map_or(Key::Addr(addr), |card| Key::Id(card.id))
+    pub fn new(addr: SocketAddrV4, card: Option<Card>, origin: Origin) -> Key {
+        let is_local = origin.is_local;
+        card.map_or(Key::Addr(addr), |card| Key::Card { card, is_local })
+    }
+
+    fn has_id(&self, wanted: u64) -> bool {
+        matches!(self, Key::Card { card, .. } if card.id == wanted)
+    }
+
+    /// Can what has this key be the same program as what has that one? Not if only one of them is
+    /// on this host.
+    fn may_be(&self, other: &Key) -> bool {
+        match (self, other) {
+            (Key::Card { is_local: a, .. }, Key::Card { is_local: b, .. }) => a == b,
+            _ => true,
+        }
+    }
+
+    pub fn neighbour(&self, addrs: Vec<SocketAddrV4>) -> Neighbour {
+        match self {
+            Key::Card { card, .. } => Neighbour::new(addrs, Some(card)),
+            Key::Addr(_) => Neighbour::new(addrs, None),
+        }
     }
 }
 
@@ -32,6 +58,7 @@ pub(crate) struct Sighting {
     pub addr: SocketAddrV4,
     /// How far away that address is; see [`super::networks::distance`].
     pub distance: u8,
+    pub origin: Origin,
     pub card: Option<Card>,
     /// It is gone if it is silent for longer.
     pub patience: Duration,
@@ -54,7 +81,11 @@ struct Entry {
 struct Place {
     addr: SocketAddrV4,
     distance: u8,
+    standing: Standing,
+    patience: Duration,
     until: Instant,
+    /// When its silence is long enough to ask for it.
+    doubt: Instant,
 }
 
 impl Roster {
@@ -63,91 +94,83 @@ impl Roster {
         let Sighting {
             addr,
             distance,
+            origin,
             card,
             patience,
             promised,
         } = sighting;
-        let key = Key::new(addr, card.as_ref());
-        if !self.entries.contains_key(&key) && self.entries.len() >= NEIGHBOURS_MAX {
-            log::trace!(target: LOG, "{addr} not listed: {NEIGHBOURS_MAX} neighbours are known already");
+        let key = Key::new(addr, card, origin);
+        let is_there = |entry: &Entry| entry.places.iter().any(|place| place.addr == addr);
+        let until = now + patience;
+        if let Some(place) = self.place(&key, addr) {
+            place.standing.heard = now;
+            // A guess does not shorten a promise.
+            place.until = match promised {
+                true => until,
+                false => place.until.max(until),
+            };
+            place.patience = patience;
+            place.doubt = now + patience / 2;
             return;
         }
-        let is_there = |entry: &Entry| entry.places.iter().any(|place| place.addr == addr);
-        if !self.entries.get(&key).is_some_and(is_there) {
-            let other = self
-                .entries
-                .iter()
-                .find(|(_, entry)| is_there(entry))
-                .map(|(key, _)| *key);
-            match (other, key) {
-                // The same peer again, in the words of the protocol without ids.
-                (Some(_), Key::Addr(_)) => return,
-                // Whoever listened there before does so no longer: it was started again.
-                (Some(other), Key::Id(_)) => self.retain(other, out, |place| place.addr != addr),
-                (None, _) => {}
+        let other = self
+            .entries
+            .iter()
+            .find(|(other, entry)| is_there(entry) && key.may_be(other))
+            .map(|(other, _)| other.clone());
+        // The same peer again, in the words of the protocol without ids.
+        if other.is_some() && matches!(key, Key::Addr(_)) {
+            return;
+        }
+        if let Some(entry) = self.entries.get(&key) {
+            if entry.places.len() >= ADDRS_MAX {
+                return;
             }
         }
-        let id = card.as_ref().map(|card| PeerId(card.id));
-        let (name, service) = card
-            .map(|card| (card.name, card.service))
-            .unwrap_or_default();
-        let entry = self.entries.entry(key).or_insert_with(|| Entry {
+        // Whoever listened there before does so no longer: it was started again.
+        if let Some(other) = other {
+            self.retain(&other, out, |place| place.addr != addr);
+        }
+        if !self.make_room(&key, origin, now, out) {
+            log::trace!(target: LOG, "{addr} not listed: enough neighbours are known");
+            return;
+        }
+        let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry {
             places: Vec::new(),
-            neighbour: Neighbour {
-                addrs: Vec::new(),
-                id,
-                name: String::new(),
-                service: String::new(),
-            },
+            neighbour: key.neighbour(Vec::new()),
         });
-        let until = now + patience;
-        match entry.places.iter().position(|place| place.addr == addr) {
-            Some(index) => {
-                let place = &mut entry.places[index];
-                // A guess does not shorten a promise.
-                place.until = if promised {
-                    until
-                } else {
-                    place.until.max(until)
-                };
-            }
-            None if entry.places.len() < ADDRS_MAX => {
-                let behind = entry
-                    .places
-                    .partition_point(|place| place.distance <= distance);
-                entry.places.insert(
-                    behind,
-                    Place {
-                        addr,
-                        distance,
-                        until,
-                    },
-                );
-            }
-            None => {}
-        }
-        let nearest = entry.neighbour.addrs.first().copied();
-        let changed = nearest != Some(entry.places[0].addr)
-            || entry.neighbour.name != name
-            || entry.neighbour.service != service;
+        let behind = entry
+            .places
+            .partition_point(|place| place.distance <= distance);
+        entry.places.insert(
+            behind,
+            Place {
+                addr,
+                distance,
+                standing: Standing::new(origin, now),
+                patience,
+                until,
+                doubt: now + patience / 2,
+            },
+        );
         entry.neighbour.addrs = entry.places.iter().map(|place| place.addr).collect();
-        if changed {
-            entry.neighbour.name = name;
-            entry.neighbour.service = service;
+        if behind == 0 {
             out.push((key, Presence::Found(entry.neighbour.clone())));
         }
     }
 
-    /// A goodbye, believed only from where the peer lives.
-    pub fn gone(&mut self, id: u64, source: Ipv4Addr, out: &mut Vec<(Key, Presence)>) {
-        let key = Key::Id(id);
-        let Some(entry) = self.entries.get(&key) else {
-            return;
-        };
-        let lives_there = |place: &Place| *place.addr.ip() == source;
-        // On loopback it may have any of this host's addresses.
-        if source.is_loopback() || entry.places.iter().any(lives_there) {
-            self.retain(key, out, |_| false);
+    /// A goodbye. It counts for what is at the address that it came from, and nothing else.
+    pub fn gone(&mut self, id: u64, origin: Origin, out: &mut Vec<(Key, Presence)>) {
+        let meant: Vec<Key> = self
+            .entries
+            .keys()
+            .filter(|key| key.has_id(id))
+            .cloned()
+            .collect();
+        for key in meant {
+            self.retain(&key, out, |place| {
+                !origin.speaks_for(&place.standing.origin)
+            });
         }
     }
 
@@ -158,19 +181,36 @@ impl Roster {
             .entries
             .iter()
             .filter(|(_, e)| late(e))
-            .map(|(key, _)| *key)
+            .map(|(key, _)| key.clone())
             .collect();
         for key in keys {
-            self.retain(key, out, |place| place.until > now);
+            self.retain(&key, out, |place| place.until > now);
         }
     }
 
-    /// When `expire` next has something to do.
-    pub fn next_expiry(&self) -> Option<Instant> {
+    /// Where those are whose silence has become long enough to ask for them; each is told again
+    /// later, if it stays silent.
+    pub fn doubted(&mut self, now: Instant) -> Vec<Ipv4Addr> {
+        let mut from: Vec<Ipv4Addr> = Vec::new();
+        let places = self
+            .entries
+            .values_mut()
+            .flat_map(|entry| &mut entry.places);
+        for place in places.filter(|place| place.doubt <= now) {
+            place.doubt = now + (place.patience / 4).max(Duration::from_millis(500));
+            if !from.contains(&place.standing.origin.ip) {
+                from.push(place.standing.origin.ip);
+            }
+        }
+        from
+    }
+
+    /// When `expire` or `doubted` next has something to do.
+    pub fn next(&self) -> Option<Instant> {
         self.entries
             .values()
             .flat_map(|entry| &entry.places)
-            .map(|place| place.until)
+            .map(|place| place.until.min(place.doubt))
             .min()
     }
 
@@ -178,75 +218,78 @@ impl Roster {
         self.entries.get(key).map(|entry| &entry.neighbour)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (Key, &Neighbour)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Neighbour)> {
         self.entries
             .iter()
-            .map(|(key, entry)| (*key, &entry.neighbour))
+            .map(|(key, entry)| (key, &entry.neighbour))
+    }
+
+    fn place(&mut self, key: &Key, addr: SocketAddrV4) -> Option<&mut Place> {
+        let places = &mut self.entries.get_mut(key)?.places;
+        places.iter_mut().find(|place| place.addr == addr)
+    }
+
+    /// Makes room for one more place from there, if it is due any; each address has its share.
+    fn make_room(
+        &mut self,
+        key: &Key,
+        origin: Origin,
+        now: Instant,
+        out: &mut Vec<(Key, Presence)>,
+    ) -> bool {
+        let places = self.entries.iter().flat_map(|(key, entry)| {
+            let places = entry.places.iter();
+            places.map(move |place| ((key, place.addr), place.standing))
+        });
+        match admit(places, usize::MAX, origin, now) {
+            Verdict::Welcome => {}
+            Verdict::Refused => return false,
+            Verdict::Instead((key, addr)) => {
+                let key = key.clone();
+                self.retain(&key, out, |place| place.addr != addr);
+            }
+        }
+        if self.entries.contains_key(key) {
+            return true;
+        }
+        let entries = self.entries.iter();
+        let entries = entries.map(|(key, entry)| (key, entry.places[0].standing));
+        match admit(entries, NEIGHBOURS_MAX, origin, now) {
+            Verdict::Welcome => {}
+            Verdict::Refused => return false,
+            Verdict::Instead(key) => {
+                let key = key.clone();
+                self.retain(&key, out, |_| false);
+            }
+        }
+        true
     }
 
     /// Keeps only some places of an entry, and says what that means.
     fn retain(
         &mut self,
-        key: Key,
+        key: &Key,
         out: &mut Vec<(Key, Presence)>,
         keep: impl FnMut(&Place) -> bool,
     ) {
-        let Some(entry) = self.entries.get_mut(&key) else {
+        let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
         entry.places.retain(keep);
         match entry.places.first() {
             None => {
                 let neighbour = entry.neighbour.clone();
-                self.entries.remove(&key);
-                out.push((key, Presence::Lost(neighbour)));
+                self.entries.remove(key);
+                out.push((key.clone(), Presence::Lost(neighbour)));
             }
             Some(nearest) => {
                 let moved = entry.neighbour.addrs.first() != Some(&nearest.addr);
                 entry.neighbour.addrs = entry.places.iter().map(|place| place.addr).collect();
                 if moved {
-                    out.push((key, Presence::Found(entry.neighbour.clone())));
+                    out.push((key.clone(), Presence::Found(entry.neighbour.clone())));
                 }
             }
         }
-    }
-}
-
-/// How many peers there are, roughly: it decides how far answers are spread. Kept also by peers
-/// that watch nobody, from what they overhear.
-#[derive(Default)]
-pub(crate) struct Crowd {
-    until: HashMap<u64, Instant>,
-}
-
-impl Crowd {
-    /// A peer that promised nothing is counted for this long.
-    const UNPROMISED: Duration = Duration::from_secs(300);
-
-    pub fn note(&mut self, id: u64, promise: Option<Duration>, now: Instant) {
-        let full = self.until.len() >= NEIGHBOURS_MAX;
-        match (self.until.get_mut(&id), promise) {
-            (Some(until), Some(promise)) => *until = now + promise,
-            (Some(_), None) => {}
-            (None, _) if full => {}
-            (None, promise) => {
-                self.until
-                    .insert(id, now + promise.unwrap_or(Self::UNPROMISED));
-            }
-        }
-    }
-
-    pub fn gone(&mut self, id: u64) {
-        self.until.remove(&id);
-    }
-
-    pub fn expire(&mut self, now: Instant) {
-        self.until.retain(|_, until| *until > now);
-    }
-
-    /// The others.
-    pub fn len(&self) -> usize {
-        self.until.len()
     }
 }
 

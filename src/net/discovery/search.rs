@@ -1,6 +1,6 @@
 //! Asking who is there: a search that lasts a stated time.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::LOG;
-use super::networks::{Network, distance, networks, plausible};
-use super::roster::{Key, NEIGHBOURS_MAX};
+use super::networks::{Network, distance, is_local, networks, plausible, source_towards};
+use super::quota::{Origin, PER_ADDRESS, PER_ADDRESS_FROM_OTHER_PORTS};
+use super::reach::Reach;
+use super::roster::{ADDRS_MAX, Key, NEIGHBOURS_MAX};
 use crate::error::{Error, Result, without_quotes};
-use crate::neighbour::{Neighbour, PeerId};
+use crate::neighbour::Neighbour;
 use crate::proto::beacon::{Beacon, Card, Ping, Pong};
 
 /// A search looks this often whether its peer was stopped.
@@ -56,14 +58,16 @@ pub struct Neighbours {
     networks: Vec<Network>,
     /// Who was yielded or is about to be.
     known: HashSet<Key>,
+    /// How many of them each address has told of, and how many of those from other ports than that
+    /// of discovery.
+    shares: HashMap<Ipv4Addr, (usize, usize)>,
     ready: VecDeque<(Key, Neighbour)>,
     over: bool,
 }
 
 /// Who asks, where, and for whom.
 pub(super) struct Ask {
-    /// Only networks with this address are used; 0.0.0.0: all of them.
-    pub bound: Ipv4Addr,
+    pub reach: Reach,
     /// The discovery port.
     pub port: u16,
     /// The asker's own listening port, 0 if it has none or does not want it known.
@@ -77,7 +81,7 @@ pub(super) struct Ask {
 impl Neighbours {
     /// Sends the first PING; fails if it could not be sent on any network.
     fn start(ask: Ask, time: Duration) -> io::Result<Neighbours> {
-        let socket = UdpSocket::bind((ask.bound, 0))?;
+        let socket = UdpSocket::bind((ask.reach.bound, 0))?;
         socket.set_broadcast(true)?;
         // Room for the answers of a few hundred peers at once; the system may give less.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20);
@@ -95,6 +99,7 @@ impl Neighbours {
             pause: pause * 2,
             networks: Vec::new(),
             known: HashSet::new(),
+            shares: HashMap::new(),
             ready: VecDeque::new(),
             over: false,
         };
@@ -105,26 +110,33 @@ impl Neighbours {
     /// Asks on each network. An error only if none could be asked.
     fn ping(&mut self) -> io::Result<()> {
         // Read anew each time: interfaces come and go.
-        self.networks = networks(self.ask.bound)?;
+        self.networks = networks(&self.ask.reach)?;
         let port = self.socket.local_addr()?.port();
         let mut sent = 0;
         let mut trouble = None;
-        for network in &self.networks {
-            let Some(broadcast) = network.broadcast else {
-                continue;
-            };
+        let broadcasts = self.networks.iter().filter_map(|network| {
+            let to = SocketAddrV4::new(network.broadcast?, self.ask.port);
+            Some((to, network.addr, &*network.name))
+        });
+        // To hosts that no broadcast reaches, one by one.
+        let seeds = self.ask.reach.seeds.iter();
+        let seeds = seeds.map(|&to| {
+            let from = source_towards(*to.ip()).unwrap_or(self.ask.reach.bound);
+            (to, from, "a route")
+        });
+        for (to, from, name) in broadcasts.chain(seeds) {
             let ping = Beacon::Ping(Ping {
-                addr: Some(SocketAddrV4::new(network.addr, self.ask.listen_port)),
-                pinger: Some(SocketAddrV4::new(network.addr, port)),
+                addr: Some(SocketAddrV4::new(from, self.ask.listen_port)),
+                pinger: Some(SocketAddrV4::new(from, port)),
                 card: self.ask.card.clone(),
                 watch: None,
             });
             let datagram = ping.write().map_err(io::Error::other)?;
-            match self.socket.send_to(&datagram, (broadcast, self.ask.port)) {
+            match self.socket.send_to(&datagram, to) {
                 Ok(_) => sent += 1,
                 Err(error) => {
-                    let name = &network.name;
-                    log::debug!(target: LOG, "nothing sent to {broadcast} on {name}: {error}");
+                    let ip = to.ip();
+                    log::debug!(target: LOG, "nothing sent to {ip} on {name}: {error}");
                     trouble = Some(error);
                 }
             }
@@ -135,7 +147,7 @@ impl Neighbours {
                 io::ErrorKind::NetworkUnreachable,
                 format!(
                     "no interface with the address {} can broadcast",
-                    self.ask.bound
+                    self.ask.reach.bound
                 ),
             )),
             _ => Ok(()),
@@ -158,7 +170,7 @@ impl Neighbours {
         let mut buffer = [0; 129];
         match waited.and_then(|()| self.socket.recv_from(&mut buffer)) {
             Ok((len, SocketAddr::V4(source))) => {
-                self.take(&buffer[..len], *source.ip());
+                self.take(&buffer[..len], source);
                 true
             }
             Ok(_) => true,
@@ -178,7 +190,7 @@ impl Neighbours {
         }
     }
 
-    fn take(&mut self, datagram: &[u8], source: Ipv4Addr) {
+    fn take(&mut self, datagram: &[u8], source: SocketAddrV4) {
         let (claimed, card) = match Beacon::parse(datagram) {
             Ok(Beacon::Pong(Pong { addr, card })) => (addr, card),
             // The manual once prints an answer's word as PING.
@@ -202,37 +214,45 @@ impl Neighbours {
         {
             return;
         }
-        let Some(addr) = plausible(claimed, source, card.is_some(), &self.networks) else {
+        let Some(addr) = plausible(claimed, *source.ip(), card.is_some(), &self.networks) else {
             log::trace!(target: LOG, "datagram from {source} ignored: it claims to be at {claimed}");
             return;
         };
-        let key = Key::new(addr, card.as_ref());
+        let origin = Origin {
+            ip: *source.ip(),
+            is_local: is_local(*source.ip(), &self.networks),
+            from_port: source.port() == self.ask.port,
+        };
+        let key = Key::new(addr, card, origin);
         if self.known.contains(&key) {
             // Not yielded yet: another address of the same peer, which may be nearer.
             if let Some((_, neighbour)) = self.ready.iter_mut().find(|(ready, _)| *ready == key) {
-                if !neighbour.addrs.contains(&addr) {
-                    neighbour.addrs.push(addr);
-                    neighbour
-                        .addrs
-                        .sort_by_key(|addr| distance(*addr.ip(), &self.networks));
+                let addrs = &mut neighbour.addrs;
+                if !addrs.contains(&addr) && addrs.len() < ADDRS_MAX {
+                    addrs.push(addr);
+                    addrs.sort_by_key(|addr| distance(*addr.ip(), &self.networks));
                 }
             }
             return;
         }
-        let id = card.as_ref().map(|card| PeerId(card.id));
-        let (name, service) = card
-            .map(|card| (card.name, card.service))
-            .unwrap_or_default();
-        let neighbour = Neighbour {
-            addrs: vec![addr],
-            id,
-            name,
-            service,
-        };
-        if neighbour.offers(&self.ask.service) && self.known.len() < NEIGHBOURS_MAX {
-            self.known.insert(key);
+        let neighbour = key.neighbour(vec![addr]);
+        if neighbour.offers(&self.ask.service) && self.has_room(origin) {
+            self.known.insert(key.clone());
             self.ready.push_back((key, neighbour));
         }
+    }
+
+    /// Is there room for one more, told of from there?
+    fn has_room(&mut self, origin: Origin) -> bool {
+        let (all, from_others) = self.shares.get(&origin.ip).copied().unwrap_or_default();
+        let has_share =
+            all < PER_ADDRESS && (origin.from_port || from_others < PER_ADDRESS_FROM_OTHER_PORTS);
+        if !has_share || self.known.len() >= NEIGHBOURS_MAX {
+            return false;
+        }
+        let share = (all + 1, from_others + usize::from(!origin.from_port));
+        self.shares.insert(origin.ip, share);
+        true
     }
 }
 

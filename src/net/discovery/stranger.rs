@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::reach::Reach;
 use super::search::{Ask, Neighbours, start};
 use super::{DISCOVERY_PORT, check_port};
 use crate::error::Result;
@@ -161,7 +162,7 @@ impl DiscoverOptions {
         let stopped = Arc::new(AtomicBool::new(false));
         start(
             Ask {
-                bound,
+                reach: Reach::new(bound),
                 port,
                 listen_port: 0,
                 card: None,

@@ -143,13 +143,13 @@ fn a_promise_is_kept_in_bounds() {
 }
 
 #[test]
-fn names_that_would_harm_a_terminal_are_dropped() {
+fn names_that_would_harm_a_terminal_are_written_out() {
     let ping = ping("PING|v=1&id=1&name=\x1b[2Jevil&service=ok");
     assert_eq!(
         ping.card,
         Some(Card {
             id: 1,
-            name: "".into(),
+            name: r"\u{1b}[2Jevil".into(),
             service: "ok".into()
         })
     );
@@ -195,10 +195,76 @@ fn labels() {
     for bad in ["a|b", "a&b", "a=b", "a\nb", "\x1b[0m", " a", "a ", "Küche!"] {
         assert!(check_label(bad, 6).is_err(), "{bad:?}");
     }
+    for hidden in [
+        "\u{202e}",
+        "\u{200b}",
+        "\u{200d}",
+        "\u{2066}",
+        "\u{feff}",
+        "\u{e0041}",
+        "\u{85}",
+    ] {
+        assert!(check_label(&format!("a{hidden}"), 6).is_err(), "{hidden:?}");
+        assert_eq!(label_from_host(&format!("a{hidden}b")), "a-b");
+        let text = format!("HERE 10.0.0.1:5|v=1&id=1&name=a{hidden}b&service={hidden}");
+        let Ok(Beacon::Here(here)) = parse(&text) else {
+            panic!("{text:?}");
+        };
+        let shown: String = hidden.chars().flat_map(char::escape_unicode).collect();
+        assert_eq!(here.card.name, format!("a{shown}b"));
+        assert_eq!(here.card.service, shown);
+    }
+    for seen in ["Küche", "кухня", "厨房", "مطبخ", "מטבח", "🍳"] {
+        assert_eq!(check_label(seen, NAME_MAX), Ok(()));
+        assert_eq!(label_from_host(seen), seen);
+    }
     assert_eq!(label_from_host("bob.example.org"), "bob");
     assert_eq!(label_from_host("a=b|c\n"), "a-b-c");
     assert_eq!(label_from_host(&"ü".repeat(20)), "ü".repeat(12));
     assert_eq!(label_from_host(""), "");
+}
+
+#[test]
+fn an_answer_has_the_form_of_its_question() {
+    let pong = Pong {
+        addr: addr("10.0.0.12:62626"),
+        card: Some(Card {
+            id: 255,
+            name: "bob".into(),
+            service: String::new(),
+        }),
+    };
+    let manual = Some("PONG 10.0.0.12:62626");
+    let both = "PONG 10.0.0.12:62626|ponger=10.0.0.12:62626";
+    let all = format!("{both}&v=1&id=00000000ff&name=bob");
+    for (question, expected) in [
+        ("PING", None),
+        ("PING|pinger=nonsense", None),
+        ("PING|v=1&id=1", None),
+        ("PING 10.0.0.9:51515", manual),
+        ("PING 10.0.0.9:51515\n", manual),
+        ("PING 10.0.0.9:9", manual),
+        // Too short for what would come back: nobody's real address is that much shorter.
+        ("PING 1.1.1.1", None),
+        (
+            "PING|pinger=10.0.0.9:9",
+            Some("PONG|ponger=10.0.0.12:62626"),
+        ),
+        ("PING 10.0.0.9:9|pinger=10.0.0.9:9", Some(both)),
+        (&format!("{:|<127}", "PING 10.0.0.9:9"), Some(&*all)),
+        (
+            &format!("{:|<128}", "PING 10.0.0.9:9"),
+            Some(&*format!("{all:|<128}")),
+        ),
+    ] {
+        let answer = parse(question).ok().and_then(|beacon| match beacon {
+            Beacon::Ping(ping) => Question::new(&ping, question.len()),
+            _ => None,
+        });
+        let answer = answer.and_then(|form| pong.answer(form).unwrap());
+        let answer = answer.map(|bytes| String::from_utf8(bytes).unwrap());
+        assert_eq!(answer.as_deref(), expected, "{question}");
+    }
 }
 
 fn any_addr() -> impl Strategy<Value = SocketAddrV4> {
@@ -208,7 +274,7 @@ fn any_addr() -> impl Strategy<Value = SocketAddrV4> {
 fn any_card() -> impl Strategy<Value = Card> {
     let label = |max: usize| {
         proptest::collection::vec(any::<char>(), 0..max).prop_map(move |chars| {
-            let mut text: String = chars.into_iter().filter(|c| !c.is_control()).collect();
+            let mut text: String = chars.into_iter().filter(|c| !is_hidden(*c)).collect();
             text.retain(|c| !matches!(c, '|' | '&' | '='));
             while text.len() > max {
                 text.pop();
@@ -259,6 +325,38 @@ fn any_beacon() -> impl Strategy<Value = Beacon> {
             .prop_map(|(addr, card, every)| Beacon::Here(Here { addr, card, every })),
         (0..=ID_MASK).prop_map(|id| Beacon::Gone { id }),
     ]
+}
+
+proptest! {
+    #[test]
+    fn an_answer_is_hardly_longer_than_its_question(
+        asker in any_addr(),
+        pinger in any_addr(),
+        form in 0..3u8,
+        padding in 0..130usize,
+        (addr, card) in (any_addr(), any_card()),
+    ) {
+        let mut question = match form {
+            0 => format!("PING {asker}"),
+            1 => format!("PING|pinger={pinger}"),
+            _ => format!("PING {asker}|pinger={pinger}"),
+        };
+        while question.len() < padding {
+            question.push('|');
+        }
+        if let Ok(Beacon::Ping(ping)) = parse(&question) {
+            let form = Question::new(&ping, question.len()).unwrap();
+            let pong = Pong { addr, card: Some(card) };
+            if let Some(answer) = pong.answer(form).unwrap() {
+                prop_assert!(answer.len() * 10 <= question.len() * 17);
+                prop_assert!(question.len() < 128 || answer.len() == 128);
+                match Beacon::parse(&answer) {
+                    Ok(Beacon::Pong(read)) => prop_assert_eq!(read.addr, addr),
+                    other => prop_assert!(false, "{:?}", other),
+                }
+            }
+        }
+    }
 }
 
 proptest! {

@@ -2,7 +2,21 @@ use super::*;
 
 const SEC: Duration = Duration::from_secs(1);
 
+fn from(ip: &str) -> Origin {
+    let ip: Ipv4Addr = ip.parse().unwrap();
+    Origin {
+        ip,
+        is_local: ip.is_loopback() || ip == LOCAL,
+        from_port: true,
+    }
+}
+
+/// This host, on its network.
+const LOCAL: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+
+/// A sign of life from the address that it names.
 fn sighting(addr: &str, id: Option<u64>, distance: u8) -> Sighting {
+    let origin = from(addr.split(':').next().unwrap());
     let card = id.map(|id| Card {
         id,
         name: format!("n{id}"),
@@ -11,6 +25,7 @@ fn sighting(addr: &str, id: Option<u64>, distance: u8) -> Sighting {
     Sighting {
         addr: addr.parse().unwrap(),
         distance,
+        origin,
         card,
         patience: 4 * SEC,
         promised: true,
@@ -33,7 +48,7 @@ impl Told {
 
     fn gone(&mut self, id: u64, source: &str) -> Vec<String> {
         let mut out = Vec::new();
-        self.0.gone(id, source.parse().unwrap(), &mut out);
+        self.0.gone(id, from(source), &mut out);
         texts(out)
     }
 
@@ -61,10 +76,12 @@ fn found_once_and_lost_once() {
         ["found 10.0.0.2:7 n1"]
     );
     assert_eq!(told.seen(sighting("10.0.0.2:7", Some(1), 2)), NONE);
+    assert_eq!(told.0.next(), Some(told.1 + 2 * SEC), "a doubt");
     assert_eq!(told.after(3 * SEC), NONE);
     assert_eq!(told.seen(sighting("10.0.0.2:7", Some(1), 2)), NONE);
     assert_eq!(told.after(3 * SEC), NONE);
-    assert_eq!(told.0.next_expiry(), Some(told.1 + SEC));
+    assert_eq!(told.0.doubted(told.1), [Ipv4Addr::new(10, 0, 0, 2)]);
+    assert_eq!(told.0.next(), Some(told.1 + SEC));
     assert_eq!(told.after(SEC), ["lost 10.0.0.2:7 n1"]);
     assert_eq!(told.after(SEC), NONE);
     assert_eq!(
@@ -77,11 +94,14 @@ fn found_once_and_lost_once() {
 fn on_two_networks_it_is_one_with_the_nearest_address_first() {
     let mut told = Told::new();
     assert_eq!(
-        told.seen(sighting("10.0.0.2:7", Some(1), 2)),
-        ["found 10.0.0.2:7 n1"]
+        told.seen(sighting("10.0.0.5:7", Some(1), 1)),
+        ["found 10.0.0.5:7 n1"]
     );
     assert_eq!(
-        told.seen(sighting("10.1.0.2:7", Some(1), 2)),
+        told.seen(Sighting {
+            origin: from("10.0.0.5"),
+            ..sighting("10.1.0.5:7", Some(1), 1)
+        }),
         NONE,
         "as near, and later"
     );
@@ -98,16 +118,115 @@ fn on_two_networks_it_is_one_with_the_nearest_address_first() {
         .addrs()
         .map(|a| a.to_string())
         .collect();
-    assert_eq!(all, ["127.0.0.1:7", "10.0.0.2:7", "10.1.0.2:7"]);
+    assert_eq!(all, ["127.0.0.1:7", "10.0.0.5:7", "10.1.0.5:7"]);
 
     told.1 += 2 * SEC;
-    assert_eq!(told.seen(sighting("10.1.0.2:7", Some(1), 2)), NONE);
+    assert_eq!(
+        told.seen(Sighting {
+            origin: from("10.0.0.5"),
+            ..sighting("10.1.0.5:7", Some(1), 1)
+        }),
+        NONE
+    );
     assert_eq!(
         told.after(2 * SEC),
-        ["found 10.1.0.2:7 n1"],
+        ["found 10.1.0.5:7 n1"],
         "what it still answers at"
     );
-    assert_eq!(told.after(2 * SEC), ["lost 10.1.0.2:7 n1"]);
+    assert_eq!(told.after(2 * SEC), ["lost 10.1.0.5:7 n1"]);
+}
+
+#[test]
+fn a_goodbye_on_one_network_is_none_on_the_other() {
+    let mut told = Told::new();
+    told.seen(sighting("10.0.0.2:7", Some(1), 2));
+    told.seen(sighting("10.1.0.2:7", Some(1), 2));
+    assert_eq!(told.gone(1, "10.0.0.2"), ["found 10.1.0.2:7 n1"]);
+    assert_eq!(told.gone(1, "10.1.0.2"), ["lost 10.1.0.2:7 n1"]);
+}
+
+/// Someone at 10.0.0.66, or on this host, says that it is the peer at 10.0.0.2.
+#[test]
+fn who_claims_another_ones_id_changes_nothing_about_it() {
+    for (liar, distance) in [("10.0.0.66", 2), ("127.0.0.1", 0)] {
+        let mut told = Told::new();
+        told.seen(sighting("10.0.0.2:7", Some(1), 2));
+        let lie = sighting(&format!("{liar}:666"), Some(1), distance);
+        let mut printer = lie.clone();
+        printer.card.as_mut().unwrap().service = "print".to_owned();
+        for round in 0..100 {
+            let out = [
+                told.seen(lie.clone()),
+                told.gone(1, liar),
+                told.seen(printer.clone()),
+                told.seen(lie.clone()),
+                told.gone(1, liar),
+                told.gone(1, "127.0.0.1"),
+            ]
+            .concat();
+            let about_bob = |text: &&String| text.contains("10.0.0.2:7");
+            assert_eq!(out.iter().find(about_bob), None, "round {round}: {out:?}");
+            let bob = told
+                .0
+                .iter()
+                .find(|(_, n)| n.addr().to_string() == "10.0.0.2:7");
+            let (_, bob) = bob.expect("it is there");
+            assert_eq!((bob.name(), bob.service()), (Some("n1"), None));
+        }
+        // Nor does it keep it alive.
+        told.1 += 2 * SEC;
+        told.seen(lie.clone());
+        let out = told.after(2 * SEC);
+        assert!(
+            out[0] == "lost 10.0.0.2:7 n1" || out[0] == "found 10.0.0.66:666 n1",
+            "{out:?}"
+        );
+    }
+}
+
+#[test]
+fn what_another_host_has_said_a_process_of_this_one_cannot_take_back() {
+    let mut told = Told::new();
+    told.seen(sighting("10.0.0.2:7", Some(1), 2));
+    for liar in ["127.0.0.1", "127.0.0.9", "10.0.0.5", "10.0.0.3"] {
+        assert_eq!(told.gone(1, liar), NONE);
+        // Nor by claiming its address for another id.
+        let lie = Sighting {
+            origin: from(liar),
+            ..sighting("10.0.0.2:7", Some(2), 2)
+        };
+        if lie.origin.is_local {
+            assert_eq!(told.seen(lie), ["found 10.0.0.2:7 n2"]);
+            assert_eq!(told.gone(2, liar), ["lost 10.0.0.2:7 n2"]);
+        }
+    }
+    assert_eq!(told.gone(1, "10.0.0.2"), ["lost 10.0.0.2:7 n1"]);
+    // On this host all addresses are one.
+    told.seen(sighting("10.0.0.5:7", Some(3), 1));
+    assert_eq!(told.gone(3, "127.0.0.1"), ["lost 10.0.0.5:7 n3"]);
+}
+
+#[test]
+fn after_a_flood_from_one_address_others_are_found_and_lost() {
+    let mut told = Told::new();
+    told.seen(sighting("10.0.0.2:7", Some(1), 2));
+    let mut found = 0;
+    for id in 1000..3000 {
+        let mut flood = sighting(&format!("10.0.0.66:{id}"), Some(id), 2);
+        flood.patience = 2701 * SEC;
+        found += told.seen(flood).len();
+    }
+    assert_eq!(found, 64);
+    assert_eq!(told.0.entries.len(), 65);
+    assert_eq!(
+        told.seen(sighting("10.0.0.3:7", Some(2), 2)),
+        ["found 10.0.0.3:7 n2"]
+    );
+    assert_eq!(
+        told.after(4 * SEC).len(),
+        2,
+        "those who promised to speak every second"
+    );
 }
 
 #[test]
@@ -164,8 +283,7 @@ fn a_guess_does_not_shorten_a_promise() {
 #[test]
 fn memory_is_bounded() {
     let mut told = Told::new();
-    let mut crowd = Crowd::default();
-    for id in 0..3 * NEIGHBOURS_MAX as u64 {
+    for id in 0..NEIGHBOURS_MAX as u64 + 200 {
         let addr = format!("10.0.{}.{}:7", id / 256 % 256, id % 256);
         told.seen(sighting(&addr, Some(id), 2));
         told.seen(sighting(
@@ -173,16 +291,12 @@ fn memory_is_bounded() {
             Some(7),
             2,
         ));
-        crowd.note(id, None, told.1);
     }
-    assert!(told.0.entries.len() <= NEIGHBOURS_MAX);
+    assert_eq!(told.0.entries.len(), NEIGHBOURS_MAX);
     assert!(
         told.0
             .entries
             .values()
             .all(|entry| entry.places.len() <= ADDRS_MAX)
     );
-    assert_eq!(crowd.len(), NEIGHBOURS_MAX);
-    crowd.expire(told.1 + Crowd::UNPROMISED);
-    assert_eq!(crowd.len(), 0);
 }

@@ -1,0 +1,133 @@
+//! What the responder makes of a datagram: whom it believes what.
+
+use std::net::SocketAddrV4;
+use std::time::Instant;
+
+use super::Responder;
+use crate::error::without_quotes;
+use crate::net::discovery::LOG;
+use crate::net::discovery::networks::{distance, is_local, is_private, plausible};
+use crate::net::discovery::pace::{every, patience};
+use crate::net::discovery::quota::Origin;
+use crate::net::discovery::roster::Sighting;
+use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Question};
+
+impl Responder {
+    /// Takes in a datagram.
+    pub(super) fn hear(&mut self, datagram: &[u8], source: SocketAddrV4) {
+        let beacon = match Beacon::parse(datagram) {
+            Ok(beacon) => beacon,
+            Err(error) => {
+                // In the macro, so that it costs nothing where nobody listens.
+                log::trace!(target: LOG, "datagram from {source} ignored: {}", without_quotes(&error.to_string()));
+                return;
+            }
+        };
+        let ip = *source.ip();
+        let network = self
+            .networks
+            .iter()
+            .position(|network| network.contains(ip));
+        // A far host may ask, and one that was chosen may say anything that others may.
+        let is_question = matches!(beacon, Beacon::Ping(Ping { watch: None, .. }));
+        let is_far = !self.other_networks.iter().any(|other| other.contains(ip));
+        let is_welcome = self.shared.reach.is_seed(ip) || (is_question && is_far && is_private(ip));
+        if network.is_none() && !ip.is_loopback() && !is_welcome {
+            log::trace!(target: LOG, "datagram from {source} ignored: not of this network");
+            return;
+        }
+        let origin = self.origin(source);
+        let now = Instant::now();
+        let me = self.shared.card.id;
+        let is_me = |card: &Option<Card>| card.as_ref().is_some_and(|card| card.id == me);
+        match beacon {
+            Beacon::Ping(Ping { card, .. }) if is_me(&card) => {}
+            Beacon::Ping(Ping {
+                watch: Some(watch), ..
+            }) => {
+                if let Some(network) = network {
+                    let others = self.crowd.others();
+                    self.paces[network].heard(watch, others, now, &mut self.dice);
+                }
+            }
+            Beacon::Ping(ping) => match Question::new(&ping, datagram.len()) {
+                Some(question) => {
+                    let known = self.crowd.others().heard;
+                    self.answers
+                        .asked(source, question, known, now, &mut self.dice);
+                }
+                None => {
+                    log::trace!(target: LOG, "no answer to {source}: it names no address");
+                }
+            },
+            Beacon::Pong(Pong { card, .. }) if is_me(&card) => {}
+            Beacon::Pong(Pong { addr, card }) => {
+                if let Some(Card { id, .. }) = card {
+                    self.crowd.note(id, origin, None, now);
+                }
+                self.see(addr, source, card, None, now);
+            }
+            Beacon::Here(Here { addr, card, every }) => {
+                if card.id != me {
+                    let promise = every.map(patience);
+                    self.crowd.note(card.id, origin, promise, now);
+                    self.see(addr, source, Some(card), every, now);
+                }
+            }
+            Beacon::Gone { id } => {
+                if id != me {
+                    self.crowd.gone(id, origin);
+                    let mut events = Vec::new();
+                    self.roster.gone(id, origin, &mut events);
+                    self.tell(&events);
+                }
+            }
+        }
+    }
+
+    fn origin(&self, source: SocketAddrV4) -> Origin {
+        Origin {
+            ip: *source.ip(),
+            is_local: is_local(*source.ip(), &self.networks),
+            from_port: source.port() == self.shared.port,
+        }
+    }
+
+    /// A sign of life was heard.
+    fn see(
+        &mut self,
+        claimed: SocketAddrV4,
+        source: SocketAddrV4,
+        card: Option<Card>,
+        promise: Option<u16>,
+        now: Instant,
+    ) {
+        if self.subscribers.is_empty() {
+            return;
+        }
+        let Some(addr) = plausible(claimed, *source.ip(), card.is_some(), &self.networks) else {
+            log::trace!(target: LOG, "datagram from {source} ignored: it claims to be at {claimed}");
+            return;
+        };
+        if card.is_none() && self.is_my_address(addr) {
+            return;
+        }
+        let patience = patience(promise.unwrap_or_else(|| every(self.crowd.others().staying)));
+        let distance = distance(*addr.ip(), &self.networks);
+        let sighting = Sighting {
+            addr,
+            distance,
+            origin: self.origin(source),
+            card,
+            patience,
+            promised: promise.is_some(),
+        };
+        let mut events = Vec::new();
+        self.roster.seen(sighting, now, &mut events);
+        self.tell(&events);
+    }
+
+    fn is_my_address(&self, addr: SocketAddrV4) -> bool {
+        is_local(*addr.ip(), &self.networks) && addr.port() == self.shared.listen.port()
+    }
+}
