@@ -379,8 +379,7 @@ fn a_message_that_can_not_be_encoded_is_an_error() {
 fn a_stream_of_another_size_is_reported() {
     test(|| {
         let (alice, bob) = (peer(), peer());
-        let mut options = ConnectOptions::new();
-        options.stream_of(8);
+        let options = ConnectOptions::new().stream_of(8);
         let (stream, _stream_end) = link_as::<Bytes, Bytes>(&options, &alice, &bob);
         let carol = peer();
         let (plain, _plain_end) = link::<Bytes>(&carol, &bob);
@@ -403,8 +402,7 @@ fn a_stream_of_another_size_is_reported() {
 fn dynamic_ends_count_by_their_data_type() {
     test(|| {
         let (alice, bob) = (peer(), peer());
-        let mut options = ConnectOptions::new();
-        options.data_type(DataType::Json);
+        let options = ConnectOptions::new().data_type(DataType::Json);
         let (to_bob, _to_alice) = link_as::<Dynamic, Dynamic>(&options, &alice, &bob);
         let report = bob.broadcast::<Json<u32>>(&5).unwrap();
         assert_eq!(report.sent, [alice.local_addr()]);

@@ -76,12 +76,9 @@ fn an_accepted_offer_is_a_connection_in_both_directions() {
 fn an_offer_shows_its_options() {
     test(|| {
         let (alice, bob) = (peer(), peer());
-        let mut loose = ConnectOptions::new();
-        loose.strict(false);
-        let mut stream = ConnectOptions::new();
-        stream.stream();
-        let mut stream_of = ConnectOptions::new();
-        stream_of.stream_of(48).strict(false);
+        let loose = ConnectOptions::new().strict(false);
+        let stream = ConnectOptions::new().stream();
+        let stream_of = ConnectOptions::new().stream_of(48).strict(false);
         for (options, strict, size) in [
             (loose, false, None),
             (stream, true, Some(StreamSize::FromFirst)),
@@ -312,8 +309,7 @@ fn an_offer_whose_other_side_has_gone_is_withdrawn() {
 fn incoming_skips_offers_whose_other_side_has_gone() {
     test(|| {
         let (bob, hasty, patient) = (peer(), peer(), peer());
-        let mut options = ConnectOptions::new();
-        options.timeout(Duration::from_millis(50));
+        let options = ConnectOptions::new().timeout(Duration::from_millis(50));
         let gone = connecting::<Bytes>(&options, &hasty, &bob);
         assert!(matches!(gone.finish(), Err(Error::TimedOut { .. })));
         let calling = connecting::<Bytes>(&ConnectOptions::new(), &patient, &bob);
@@ -391,11 +387,9 @@ fn connecting_gives_up_at_the_timeout_of_the_peer_or_of_the_call() {
         let hasty = bind(builder().timeout(Duration::from_millis(150)));
         times_out(&ConnectOptions::new(), &hasty, Duration::from_millis(150));
         let patient = bind(builder().timeout(3 * SOON));
-        let mut options = ConnectOptions::new();
-        options.timeout(Duration::from_millis(100));
+        let options = ConnectOptions::new().timeout(Duration::from_millis(100));
         times_out(&options, &patient, Duration::from_millis(100));
-        let mut longer = ConnectOptions::new();
-        longer.timeout(Duration::from_millis(400));
+        let longer = ConnectOptions::new().timeout(Duration::from_millis(400));
         times_out(&longer, &hasty, Duration::from_millis(400));
     });
 }

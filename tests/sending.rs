@@ -534,7 +534,7 @@ fn an_idle_connection_takes_a_large_message_at_once() {
         let mut options = ConnectOptions::new();
         for stream in [false, true] {
             if stream {
-                options.stream();
+                options = options.stream();
             }
             let (to_bob, to_alice) = link_as::<Bytes, Bytes>(&options, &alice, &bob);
             for number in 0..20 {

@@ -155,16 +155,14 @@ fn streams_and_loose_connections_too() {
     test(|| {
         let (alice, bob) = (peer(), peer());
         // Both are one byte as MessagePack.
-        let mut options = ConnectOptions::new();
-        options.stream_of(1);
+        let options = ConnectOptions::new().stream_of(1);
         let (to_bob, to_alice) = link_as::<Raw<bool, u8>, Raw<u8, bool>>(&options, &alice, &bob);
         to_bob.send(&true).unwrap();
         assert!(next(&to_alice));
         to_alice.send(&7).unwrap();
         assert_eq!(next(&to_bob), 7);
 
-        let mut options = ConnectOptions::new();
-        options.strict(false);
+        let options = ConnectOptions::new().strict(false);
         let (to_bob, to_alice) =
             link_as::<Json<Order<'static>, Reading>, Dynamic>(&options, &alice, &bob);
         to_bob.send(&Order::Stop).unwrap();

@@ -34,8 +34,7 @@ fn word(result: Result<bool, Error>) -> String {
 #[test]
 fn only_those_with_the_secret_are_let_in() {
     let plain = ConnectOptions::new();
-    let mut clear = ConnectOptions::new();
-    clear.in_the_clear(true);
+    let clear = ConnectOptions::new().in_the_clear(true);
     let (bob, stranger) = (bind(secured()), peer());
     assert!(asked(&bind(secured()), &bob, &plain).expect("connected"));
     // Without any, with another, with the right one but in the clear: all are told the same.

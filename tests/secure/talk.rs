@@ -74,12 +74,10 @@ fn streams() {
         let (alice, bob) = (bind(secured()), bind(secured()));
         let taker = bob.clone();
         let taking = spawn(move || taker.accept::<Bytes>().expect("accepted"));
-        let mut options = ConnectOptions::new();
-        if named {
-            options.stream_of(size);
-        } else {
-            options.stream();
-        }
+        let options = match named {
+            true => ConnectOptions::new().stream_of(size),
+            false => ConnectOptions::new().stream(),
+        };
         let to_bob = options
             .connect::<Bytes>(&alice, bob.local_addr())
             .expect("connected");
