@@ -177,8 +177,8 @@ pub trait Format: sealed::Sealed + Sized + 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent on a connection of `{F}`",
     label = "cannot be encoded as a message of `{F}`",
-    note = "`Bytes` sends everything that is `AsRef<[u8]>`, `Dynamic` sends a `Message`",
-    note = "`Json<T>` and `Raw<T>` send a `T` that has `#[derive(serde::Serialize)]`, or what `T` borrows as"
+    note = "`Json<T>` and `Raw<T>` send a `T` that has `#[derive(serde::Serialize)]`, or what it can be borrowed as",
+    note = "`Bytes` sends everything that is `AsRef<[u8]>`, `Dynamic` sends a `Message`"
 )]
 pub trait Encode<F: Format> {
     /// What it will be; `None`: only `F` itself can say, and does.
