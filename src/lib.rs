@@ -176,7 +176,8 @@
 //!
 //! Three questions have three types: why could this not be done ([`Error`]), why was this message
 //! not sent ([`SendError`]), why did this connection end ([`CloseReason`]). Receiving has
-//! crossbeam's errors.
+//! crossbeam's errors. With `?` all of them become an [`Error`], so that a program can return
+//! [`lanpeer::Result`](Result) throughout.
 //!
 //! ```
 //! use lanpeer::{CloseReason, Connection, Json, SendError};
@@ -242,6 +243,7 @@
 mod broadcast;
 mod builder;
 mod connection;
+mod convert;
 mod discover;
 mod error;
 mod event;

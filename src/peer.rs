@@ -53,6 +53,7 @@ const OFFERS: usize = 256;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
+#[must_use = "a peer stops when its last handle is dropped, and ends its connections: keep it as long as they are used"]
 pub struct Peer {
     inner: Arc<Inner>,
 }
@@ -93,6 +94,7 @@ impl Peer {
     /// let bob = Peer::bind("127.0.0.1:0")?;
     /// assert!(matches!(Peer::bind(bob.local_addr()), Err(Error::Bind { .. }))); // in use
     /// assert!(matches!(Peer::bind("[::1]:0"), Err(Error::Ipv6 { .. })));
+    /// assert!(Peer::bind("127.0.0.1").unwrap_err().to_string().contains("the port is missing"));
     /// # Ok::<(), Error>(())
     /// ```
     ///

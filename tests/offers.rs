@@ -203,11 +203,11 @@ fn dynamic_accepts_every_type() {
         let json = connecting::<Json<u32>>(&ConnectOptions::new(), &alice, &bob);
         let end = offer(&bob).accept::<Dynamic>().unwrap();
         assert_eq!(end.data_type(), DataType::Json);
-        json.finish().unwrap();
+        let _ = json.finish().unwrap();
         let bytes = connecting::<Bytes>(&ConnectOptions::new(), &alice, &bob);
         let end = bob.accept::<Dynamic>().unwrap();
         assert_eq!(end.data_type(), DataType::Bytes);
-        bytes.finish().unwrap();
+        let _ = bytes.finish().unwrap();
     });
 }
 
@@ -219,10 +219,10 @@ fn offers_may_be_answered_in_any_order() {
         let first_offer = offer(&bob);
         let calling_second = connecting::<Bytes>(&ConnectOptions::new(), &second, &bob);
         let second_offer = offer(&bob);
-        second_offer.accept::<Bytes>().unwrap();
+        let _ = second_offer.accept::<Bytes>().unwrap();
         let _second = calling_second.finish().unwrap();
         assert!(calling_first.is_waiting());
-        first_offer.accept::<Bytes>().unwrap();
+        let _ = first_offer.accept::<Bytes>().unwrap();
         let _first = calling_first.finish().unwrap();
     });
 }
@@ -318,8 +318,8 @@ fn incoming_skips_offers_whose_other_side_has_gone() {
             move || bob.incoming().next().expect("an offer")
         });
         assert_eq!(offer.peer_addr(), patient.local_addr());
-        offer.accept::<Bytes>().unwrap();
-        calling.finish().unwrap();
+        let _ = offer.accept::<Bytes>().unwrap();
+        let _ = calling.finish().unwrap();
     });
 }
 
@@ -499,8 +499,8 @@ fn an_ipv6_address_is_a_clear_error() {
             let alice = alice.clone();
             move || alice.connect::<Bytes>(&addrs[..])
         });
-        offer(&bob).accept::<Bytes>().unwrap();
-        calling.finish().unwrap();
+        let _ = offer(&bob).accept::<Bytes>().unwrap();
+        let _ = calling.finish().unwrap();
     });
 }
 
@@ -525,12 +525,17 @@ fn a_host_without_an_ipv4_address_is_a_clear_error() {
                 );
             }
         }
+        for without_port in ["127.0.0.1", "localhost", "127.0.0.1:port"] {
+            let error = Peer::bind(without_port).map(drop).unwrap_err().to_string();
+            assert!(error.contains("the port is missing"), "{error}");
+            assert!(error.contains("127.0.0.1:62626"), "{error}");
+        }
         // A name that resolves is as good as an address.
         let bob = peer();
         let name = format!("localhost:{}", bob.local_addr().port());
         let calling = Call::start("connect", move || alice.connect::<Bytes>(name.as_str()));
-        offer(&bob).accept::<Bytes>().unwrap();
-        calling.finish().unwrap();
+        let _ = offer(&bob).accept::<Bytes>().unwrap();
+        let _ = calling.finish().unwrap();
     });
 }
 
@@ -552,7 +557,7 @@ fn a_port_in_use_is_a_clear_error() {
         // Free again as soon as the peer is stopped.
         let addr = of_a_peer.local_addr();
         of_a_peer.stop();
-        builder().bind(addr).unwrap();
+        let _ = builder().bind(addr).unwrap();
     });
 }
 

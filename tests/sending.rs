@@ -106,7 +106,7 @@ fn large_and_small_messages_keep_their_order() {
             let message = to_alice.recv_timeout(SOON).unwrap();
             assert_eq!((number_of(&message), message.len()), (number, size));
         }
-        sending.finish();
+        let _ = sending.finish();
     });
 }
 

@@ -142,7 +142,7 @@ fn handlers_receive_one_type_and_send_the_other() {
                 told.send(reading).unwrap();
             })
             .unwrap();
-        accepting.finish().unwrap();
+        let _ = accepting.finish().unwrap();
         to_bob.send(&Order::Measure("roof")).unwrap();
         assert_eq!(heard.recv_timeout(SOON).unwrap(), reading("roof"));
         to_bob.send(&Order::Stop).unwrap();

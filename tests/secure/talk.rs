@@ -116,7 +116,7 @@ fn a_close_inside_a_handler_keeps_what_came_before() {
         })
     });
     let to_bob = alice.connect::<Bytes>(bob.local_addr()).expect("connected");
-    taking.wait("accept").expect("accepted");
+    let _ = taking.wait("accept").expect("accepted");
     for _ in 0..100 {
         // Until Bob has closed.
         if to_bob.send(b"one of many").is_err() {
