@@ -164,8 +164,10 @@ pub enum Error {
     /// or the peer was stopped, where its offers, events or neighbours were received. Of a
     /// [`RecvError`](crate::RecvError), or of `Disconnected` in [`TryRecvError`](crate::TryRecvError) and [`RecvTimeoutError`](crate::RecvTimeoutError).
     Ended,
-    /// Nothing is there to be received, or nothing came in time; the connection goes on. Of
-    /// [`TryRecvError::Empty`](crate::TryRecvError::Empty) or [`RecvTimeoutError::Timeout`](crate::RecvTimeoutError::Timeout).
+    /// Nothing is there to be received, or nothing came in time: no offer
+    /// ([`accept_timeout`](crate::Peer::accept_timeout)), or no message, and then the connection goes
+    /// on. Also of [`TryRecvError::Empty`](crate::TryRecvError::Empty) and
+    /// [`RecvTimeoutError::Timeout`](crate::RecvTimeoutError::Timeout).
     NothingReceived,
     /// A [`Message`](crate::Message) holds no such value. Of a [`DecodeError`].
     Decode(DecodeError),
@@ -250,7 +252,7 @@ impl fmt::Display for Error {
             Error::Send(error) => error.fmt(f),
             Error::Close(error) => error.fmt(f),
             Error::Ended => f.write_str("nothing more to receive: it has ended"),
-            Error::NothingReceived => f.write_str("nothing was received"),
+            Error::NothingReceived => f.write_str("nothing was received in time"),
             Error::Decode(error) => error.fmt(f),
             Error::DataType(error) => error.fmt(f),
             #[cfg(feature = "secure")]

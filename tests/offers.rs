@@ -395,6 +395,51 @@ fn connecting_gives_up_at_the_timeout_of_the_peer_or_of_the_call() {
 }
 
 #[test]
+fn accept_waits_no_longer_than_it_is_told() {
+    test(|| {
+        let (alice, bob) = (peer(), peer());
+        let time = Duration::from_millis(100);
+        let begin = Instant::now();
+        let nobody = bob.accept_timeout::<Bytes>(time).map(drop);
+        assert!(matches!(nobody, Err(Error::NothingReceived)), "{nobody:?}");
+        assert!(begin.elapsed() >= time, "{:?}", begin.elapsed());
+
+        // What waits already is looked at without any time to wait: those of other types are denied.
+        let offers = bob.offers();
+        let mut others = Vec::new();
+        for number in 1..=3 {
+            others.push(connecting::<Json<u32>>(
+                &ConnectOptions::new(),
+                &alice,
+                &bob,
+            ));
+            eventually("the offer", || offers.len() == number);
+        }
+        let bytes = connecting::<Bytes>(&ConnectOptions::new(), &alice, &bob);
+        eventually("the offer", || offers.len() == 4);
+        let conn = bob.accept_timeout::<Bytes>(Duration::ZERO).unwrap();
+        assert_eq!(conn.peer_addr(), alice.local_addr());
+        let _ = bytes.finish().unwrap();
+        for json in others {
+            assert!(matches!(json.finish(), Err(Error::Denied { .. })));
+        }
+        let nobody = bob.accept_timeout::<Bytes>(Duration::ZERO).map(drop);
+        assert!(matches!(nobody, Err(Error::NothingReceived)), "{nobody:?}");
+
+        // For ever is as `accept`.
+        let waiting = Call::start("accept_timeout", {
+            let bob = bob.clone();
+            move || bob.accept_timeout::<Bytes>(Duration::MAX).map(drop)
+        });
+        waiting.wait_until_blocked();
+        bob.stop();
+        assert!(matches!(waiting.finish(), Err(Error::Stopped)));
+        let late = bob.accept_timeout::<Bytes>(SOON).map(drop);
+        assert!(matches!(late, Err(Error::Stopped)), "{late:?}");
+    });
+}
+
+#[test]
 fn a_refused_connection_says_so_at_once() {
     test(|| {
         let (_socket, nobody) = refusing();
