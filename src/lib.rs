@@ -319,6 +319,12 @@ mod manual {
     struct Closing;
     #[doc = include_str!("../docs/logging.md")]
     struct Logging;
+    // Its program for Ctrl-C is for Unix.
+    #[cfg(unix)]
+    #[doc = include_str!("../docs/cookbook.md")]
+    struct Cookbook;
+    #[doc = include_str!("../docs/traps.md")]
+    struct Traps;
     #[doc = include_str!("../docs/interop.md")]
     struct Interop;
     #[cfg(feature = "secure")]
