@@ -83,7 +83,7 @@ fn pair(
         let mut handler = Some(handler);
         for offer in offers {
             if let Some(handler) = handler.take() {
-                offer.accept_with(handler).expect("accepted");
+                let _ = offer.accept_with(handler).expect("accepted");
             }
         }
     });
@@ -134,7 +134,7 @@ fn handshakes(builder: PeerBuilder) -> Duration {
     let offers = bob.incoming();
     thread::spawn(move || {
         for offer in offers {
-            offer.accept_with::<Bytes>(|_, _| ()).expect("accepted");
+            let _ = offer.accept_with::<Bytes>(|_, _| ()).expect("accepted");
         }
     });
     let mut times: Vec<_> = (0..300)

@@ -79,8 +79,7 @@ fn film(builder: PeerBuilder, ip: &str, pause: Duration) -> Result<()> {
     println!("looking for someone who watches");
     loop {
         for watcher in peer.discover_service(SERVICE, Duration::from_secs(1))? {
-            let mut options = ConnectOptions::new();
-            let conn = match options
+            let conn = match ConnectOptions::new()
                 .stream_of(FRAME)
                 .connect::<Bytes>(&peer, watcher.addr())
             {

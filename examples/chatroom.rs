@@ -120,7 +120,8 @@ fn run() -> Result<(), Box<dyn Error>> {
                     text => {
                         let text = text.to_owned();
                         let told = room.peer.broadcast::<Json<Word>>(&Word::Say { text })?;
-                        for (addr, error) in told.failed {
+                        for (info, error) in told.failed {
+                            let addr = info.peer_addr();
                             screen.print(&format!("* {addr} did not get that: {error}"))?;
                         }
                     }

@@ -128,8 +128,7 @@ fn connect(options: &Options) -> Result<()> {
     };
     let builder = options.protect(Peer::builder().invisible(true))?;
     let peer = builder.bind((bind, 0))?;
-    let mut how = ConnectOptions::new();
-    how.data_type(options.data_type.unwrap_or(DataType::Bytes));
+    let how = ConnectOptions::new().data_type(options.data_type.unwrap_or(DataType::Bytes));
     let conn = how.strict(true).connect::<Dynamic>(&peer, &*options.addr)?;
     talk(&conn, Some(options.wait.unwrap_or_default()), options)
 }

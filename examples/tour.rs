@@ -62,8 +62,8 @@ fn main() -> Outcome {
 
     title("A stream: messages of one size, without a header each");
     let frame = [7u8; 64 * 48];
-    let mut options = ConnectOptions::new();
-    let (to_bob, to_alice) = meet::<Bytes>(&alice, &bob, options.stream_of(frame.len()))?;
+    let options = ConnectOptions::new().stream_of(frame.len());
+    let (to_bob, to_alice) = meet::<Bytes>(&alice, &bob, &options)?;
     let camera = thread::spawn(move || -> Outcome {
         for _ in 0..1_000 {
             to_bob.send(&frame)?;

@@ -1,11 +1,11 @@
 //! One message to many connections.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::SendError;
 use crate::format::{DataType, Dialect, Encode, EncodeError, Encoded, Format, with_encoded};
+use crate::info::ConnectionInfo;
 use crate::net::link::Link;
 use crate::net::{InLine, Wait, in_burst};
 use crate::peer::Peer;
@@ -17,8 +17,10 @@ impl Peer {
     /// [`SendError::Full`], so that it holds up nobody.
     ///
     /// The data type alone decides, not the type of the items: `Json<String>` goes to every
-    /// connection of `json`. With [`Dynamic`](crate::Dynamic) it goes to the connections of the
-    /// message's data type. Where there is none, the report is empty.
+    /// connection of `json`, whatever that receives. Where not all of them are for this message, say
+    /// for which it is: [`broadcast_where`](Peer::broadcast_where). With
+    /// [`Dynamic`](crate::Dynamic) it goes to the connections of the message's data type. Where there
+    /// is none, the report is empty.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -29,10 +31,10 @@ impl Peer {
     /// # let from_alice = bob.accept::<Json<String>>()?;
     /// # let to_bob = asking.join().unwrap()?;
     /// let report = alice.broadcast::<Json<String>>("to all")?;
-    /// for (addr, error) in &report.failed {
-    ///     eprintln!("{addr} did not get it: {error}");
+    /// for (info, error) in &report.failed {
+    ///     eprintln!("{} did not get it: {error}", info.peer_addr());
     /// }
-    /// assert_eq!(report.sent, [bob.local_addr()]);
+    /// assert_eq!(report.sent[0].peer_addr(), bob.local_addr());
     /// assert_eq!(from_alice.recv()?, "to all");
     /// assert!(alice.broadcast::<Bytes>("to nobody")?.sent.is_empty());
     /// # Ok(()) }
@@ -44,9 +46,56 @@ impl Peer {
         &self,
         item: &(impl Encode<F> + ?Sized),
     ) -> Result<Broadcast, SendError> {
+        self.broadcast_to(item, |_| true)
+    }
+
+    /// As [`broadcast`](Peer::broadcast), to those connections alone for which `wanted` says true.
+    ///
+    /// It is asked once for each connection of the data type, before anything is sent. It may ask
+    /// or close what it likes: nothing is locked meanwhile.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let carol = Peer::bind("127.0.0.1:0")?;
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<String>>(to));
+    /// # let from_alice = bob.accept::<Json<String>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// # let (to, asker) = (carol.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<String>>(to));
+    /// # let carols = carol.accept::<Json<String>>()?;
+    /// # let to_carol = asking.join().unwrap()?;
+    /// // Alice is connected to Bob and to Carol. Bob alone has asked for news.
+    /// let wants_news = [to_bob.id()];
+    /// let report =
+    ///     alice.broadcast_where::<Json<String>>(|info| wants_news.contains(&info.id()), "news")?;
+    /// assert_eq!(report.sent.len(), 1);
+    /// assert_eq!(from_alice.recv()?, "news");
+    /// # to_carol.close()?;
+    /// # assert!(carols.recv().is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SendError::Encode`]: nobody got it.
+    pub fn broadcast_where<F: Format>(
+        &self,
+        mut wanted: impl FnMut(&ConnectionInfo) -> bool,
+        item: &(impl Encode<F> + ?Sized),
+    ) -> Result<Broadcast, SendError> {
+        self.broadcast_to(item, |link| wanted(&ConnectionInfo::new(link)))
+    }
+
+    fn broadcast_to<F: Format>(
+        &self,
+        item: &(impl Encode<F> + ?Sized),
+        wanted: impl FnMut(&Arc<Link>) -> bool,
+    ) -> Result<Broadcast, SendError> {
         let mut report = Broadcast::default();
-        self.try_all(item, &mut report, |report, link, _, error| {
-            report.failed.push((link.peer_addr, error));
+        self.try_all(item, wanted, &mut report, |report, link, _, error| {
+            report.failed.push((ConnectionInfo::new(link), error));
         })?;
         Ok(report)
     }
@@ -69,7 +118,8 @@ impl Peer {
     ///     let report = alice.broadcast_timeout::<Bytes>(&frame, Duration::from_millis(10))?;
     ///     if report.sent.is_empty() { break report }
     /// };
-    /// assert_eq!(report.failed, [(bob.local_addr(), SendError::Timeout)]);
+    /// let (info, error) = &report.failed[0];
+    /// assert_eq!((info.peer_addr(), error), (bob.local_addr(), &SendError::Timeout));
     /// # Ok(()) }
     /// ```
     ///
@@ -83,8 +133,11 @@ impl Peer {
         let deadline = Instant::now().checked_add(timeout);
         let mut report = Broadcast::default();
         let mut full: Vec<Full> = Vec::new();
-        self.try_all(item, &mut report, |report, link, message, error| {
-            match (message, error) {
+        self.try_all(
+            item,
+            |_| true,
+            &mut report,
+            |report, link, message, error| match (message, error) {
                 (Some(message), SendError::Full) => {
                     let same = full.last().filter(|last| last.copy.dialect == link.dialect);
                     let copy = match same {
@@ -97,9 +150,9 @@ impl Peer {
                         place: None,
                     });
                 }
-                (_, error) => report.failed.push((link.peer_addr, error)),
-            }
-        })?;
+                (_, error) => report.failed.push((ConnectionInfo::new(link), error)),
+            },
+        )?;
         while !full.is_empty() {
             let now = Instant::now();
             let late = deadline.is_some_and(|deadline| now >= deadline);
@@ -119,24 +172,29 @@ impl Peer {
         Ok(report)
     }
 
-    /// Encodes once for each dialect that occurs, and sends to all who have room; `failed_at` gets the
-    /// others. Where only one dialect has no form for the value, those who speak it are told so; `Err`: nobody got it.
+    /// Encodes once for each dialect that occurs, and sends to all who are wanted and have room;
+    /// `failed_at` gets the others. Where only one dialect has no form for the value, those who speak
+    /// it are told so. `Err`: nobody got it.
     fn try_all<F: Format>(
         &self,
         item: &(impl Encode<F> + ?Sized),
+        mut wanted: impl FnMut(&Arc<Link>) -> bool,
         report: &mut Broadcast,
         mut failed_at: impl FnMut(&mut Broadcast, &Arc<Link>, Option<Encoded<'_>>, SendError),
     ) -> Result<(), SendError> {
+        let data_type = item.data_type();
+        let links = self.endpoint().links();
+        let of_type = links
+            .iter()
+            .filter(|link| data_type.is_none_or(|own| own == link.data_type));
+        // The program is asked once for each, and before anything is sent.
+        let links: Vec<&Arc<Link>> = of_type.filter(|link| wanted(link)).collect();
+        report.sent.reserve(links.len());
         // One broadcast is no burst, however many it goes to: its messages need not be gathered.
         let burst = in_burst();
-        let links = self.endpoint().links();
-        report.sent.reserve(links.len());
-        let data_type = item.data_type();
         let to = |dialect| {
-            let of_type =
-                move |link: &&Arc<Link>| data_type.is_none_or(|own| own == link.data_type);
             let speakers = links.iter().filter(move |link| link.dialect == dialect);
-            speakers.filter(of_type).peekable()
+            speakers.peekable()
         };
         let mut encoded = false;
         let mut failed = None;
@@ -147,7 +205,7 @@ impl Peer {
             let result = with_encoded(item, dialect, |message| {
                 for link in to(dialect) {
                     match link.send(message, Wait::No, Some(burst)) {
-                        Ok(()) => report.sent.push(link.peer_addr),
+                        Ok(()) => report.sent.push(ConnectionInfo::new(link)),
                         Err(error) => failed_at(report, link, Some(message), error),
                     }
                 }
@@ -211,11 +269,11 @@ impl Copy {
 
 /// Who got a message, and who did not: the result of [`Peer::broadcast`].
 ///
-/// Each connection is named by where its peer listens.
+/// Holding one does not keep the connections open.
 ///
 /// ```
 /// let peer = lanpeer::Peer::bind("127.0.0.1:0")?;
-/// let report = peer.broadcast::<lanpeer::Bytes>("to all").unwrap();
+/// let report = peer.broadcast::<lanpeer::Bytes>("to all")?;
 /// assert_eq!((report.sent.len(), report.failed.len()), (0, 0)); // nobody is connected
 /// # Ok::<(), lanpeer::Error>(())
 /// ```
@@ -223,16 +281,17 @@ impl Copy {
 #[non_exhaustive]
 pub struct Broadcast {
     /// They accepted it, as with an `Ok` from [`send`](crate::Connection::send).
-    pub sent: Vec<SocketAddr>,
+    pub sent: Vec<ConnectionInfo>,
     /// They did not, and why.
-    pub failed: Vec<(SocketAddr, SendError)>,
+    pub failed: Vec<(ConnectionInfo, SendError)>,
 }
 
 impl Broadcast {
-    fn add(&mut self, link: &Link, result: Result<(), SendError>) {
+    fn add(&mut self, link: &Arc<Link>, result: Result<(), SendError>) {
+        let info = ConnectionInfo::new(link);
         match result {
-            Ok(()) => self.sent.push(link.peer_addr),
-            Err(error) => self.failed.push((link.peer_addr, error)),
+            Ok(()) => self.sent.push(info),
+            Err(error) => self.failed.push((info, error)),
         }
     }
 }

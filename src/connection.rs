@@ -75,6 +75,7 @@ use crate::options::StreamSize;
 /// assert_eq!(to_bob.stats().messages_sent, 1);
 /// # Ok(()) }
 /// ```
+#[must_use = "a connection without a handler closes when its last handle is dropped: keep it; where it has a handler, `let _ =` says that it need not be kept"]
 pub struct Connection<F: Format> {
     handle: Arc<Handle<F>>,
 }

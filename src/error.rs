@@ -1,14 +1,22 @@
 //! Why a call failed, and why a connection ended.
+//!
+//! A long file because of its lists; there is no logic in it.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::format::{DataType, EncodeError};
+use crate::format::{DataType, DecodeError, EncodeError, UnknownDataType};
 use crate::proto::header::is_reason;
+#[cfg(feature = "secure")]
+use crate::secure::SecretError;
 
 /// Why a peer could not be bound, or a connection not be made.
+///
+/// Every other error of this crate becomes one with `?`, so that a program can use
+/// [`lanpeer::Result`](Result) throughout: see the last variants. Only `?` makes them; what makes
+/// peers and connections returns the others.
 ///
 /// ```
 /// use lanpeer::{Error, Json, Peer};
@@ -20,6 +28,29 @@ use crate::proto::header::is_reason;
 /// }
 /// # Ok::<(), Error>(())
 /// ```
+///
+/// One error for a whole program:
+///
+/// ```
+/// use lanpeer::{Connection, Error, Json};
+///
+/// fn answer(conn: &Connection<Json<u64>>) -> lanpeer::Result<()> {
+///     let number = conn.recv()?; // RecvError
+///     conn.send(&(number + 1))?; // SendError
+///     conn.close()?; // CloseError
+///     Ok(())
+/// }
+/// # use lanpeer::*;
+/// # fn main() -> lanpeer::Result<()> {
+/// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+/// # let (to, asker) = (bob.local_addr(), alice.clone());
+/// # let asking = std::thread::spawn(move || asker.connect::<Json<u64>>(to));
+/// # let from_alice = bob.accept::<Json<u64>>()?;
+/// # let to_bob = asking.join().unwrap()?;
+/// to_bob.close()?;
+/// assert!(matches!(answer(&from_alice), Err(Error::Ended)));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -28,7 +59,8 @@ pub enum Error {
         /// The address that was given.
         addr: SocketAddr,
     },
-    /// The address could not be resolved, for example an unknown host name or a missing port.
+    /// The address could not be resolved, for example an unknown host name or a missing port. It is
+    /// written `HOST:PORT`; port 0 lets the system choose a free one.
     Resolve {
         /// What the resolver said.
         source: io::Error,
@@ -124,6 +156,27 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A message was not sent. Of a [`SendError`], or of an [`EncodeError`].
+    Send(SendError),
+    /// `close` can not say that everything arrived. Of a [`CloseError`].
+    Close(CloseError),
+    /// Nothing more is to be received: the connection has ended, and all its messages were taken;
+    /// or the peer was stopped, where its offers, events or neighbours were received. Of a
+    /// [`RecvError`](crate::RecvError), or of `Disconnected` in [`TryRecvError`](crate::TryRecvError) and [`RecvTimeoutError`](crate::RecvTimeoutError).
+    Ended,
+    /// Nothing is there to be received, or nothing came in time: no offer
+    /// ([`accept_timeout`](crate::Peer::accept_timeout)), or no message, and then the connection goes
+    /// on. Also of [`TryRecvError::Empty`](crate::TryRecvError::Empty) and
+    /// [`RecvTimeoutError::Timeout`](crate::RecvTimeoutError::Timeout).
+    NothingReceived,
+    /// A [`Message`](crate::Message) holds no such value. Of a [`DecodeError`].
+    Decode(DecodeError),
+    /// A text names no data type. Of an [`UnknownDataType`].
+    DataType(UnknownDataType),
+    /// There is no secret. Of a [`SecretError`]; only with the feature `secure`.
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    Secret(SecretError),
 }
 
 /// The result of everything that makes a peer or a connection.
@@ -140,7 +193,17 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Ipv6 { addr } => write!(f, "{addr} is an IPv6 address: use an IPv4 address"),
-            Error::Resolve { source } => write!(f, "can not resolve the address: {source}"),
+            Error::Resolve { source } => {
+                write!(f, "can not resolve the address: {source}")?;
+                // What std says to a text that it can not take apart does not name the port.
+                if source.kind() == io::ErrorKind::InvalidInput {
+                    f.write_str(
+                        ": the port is missing or wrong; write HOST:PORT, as in 127.0.0.1:62626, \
+                         or port 0 for a free one",
+                    )?;
+                }
+                Ok(())
+            }
             Error::Bind { addr, source } => write!(f, "can not listen on {addr}: {source}"),
             Error::Connect { addr, source } => write!(f, "can not connect to {addr}: {source}"),
             Error::TimedOut { addr, after } => write!(f, "{addr} did not answer within {after:?}"),
@@ -186,6 +249,14 @@ impl fmt::Display for Error {
             Error::Stopped => f.write_str("the peer is stopped"),
             Error::InvalidOption { option, reason } => write!(f, "option {option}: {reason}"),
             Error::Io { context, source } => write!(f, "{context}: {source}"),
+            Error::Send(error) => error.fmt(f),
+            Error::Close(error) => error.fmt(f),
+            Error::Ended => f.write_str("nothing more to receive: it has ended"),
+            Error::NothingReceived => f.write_str("nothing was received in time"),
+            Error::Decode(error) => error.fmt(f),
+            Error::DataType(error) => error.fmt(f),
+            #[cfg(feature = "secure")]
+            Error::Secret(error) => error.fmt(f),
         }
     }
 }
@@ -222,6 +293,9 @@ impl std::error::Error for Error {
             | Error::Bind { source, .. }
             | Error::Connect { source, .. }
             | Error::Io { source, .. } => Some(source),
+            // The others say themselves what the error in them says; it would be told twice.
+            #[cfg(feature = "secure")]
+            Error::Secret(error) => error.source(),
             _ => None,
         }
     }

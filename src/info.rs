@@ -1,4 +1,4 @@
-//! An open connection as its peer lists it.
+//! A connection as its peer lists it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,9 +9,10 @@ use crate::format::DataType;
 use crate::net::link::{Link, Stats};
 use crate::options::StreamSize;
 
-/// An open connection as its peer lists it, whatever its format.
+/// A connection as its peer lists it, whatever its format: in
+/// [`Peer::connections`](crate::Peer::connections), and in a [`Broadcast`](crate::Broadcast).
 ///
-/// Holding one does not keep the connection open.
+/// Holding one does not keep the connection open. Two are equal if they are of the same connection.
 ///
 /// ```
 /// # use lanpeer::*;
@@ -28,6 +29,9 @@ use crate::options::StreamSize;
 /// assert!(listed.is_strict() && listed.stream().is_none());
 /// assert_eq!(listed.stats().messages_received, 0);
 /// assert_eq!(listed.close_reason(), None);
+/// assert_eq!(*listed, bob.connections()[0]);
+/// let words = format!("connection {} with {}", from_alice.id(), alice.local_addr());
+/// assert_eq!(listed.to_string(), words);
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -135,6 +139,21 @@ impl ConnectionInfo {
     /// Why the connection ended; `None` while it has not.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.link.close_reason()
+    }
+}
+
+impl PartialEq for ConnectionInfo {
+    fn eq(&self, other: &ConnectionInfo) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for ConnectionInfo {}
+
+/// As events begin: `connection 1 with 127.0.0.1:62626`.
+impl fmt::Display for ConnectionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connection {} with {}", self.id(), self.peer_addr())
     }
 }
 

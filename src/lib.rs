@@ -32,9 +32,12 @@
 //!
 //! # Formats
 //!
-//! [`Json<T>`] and [`Raw<T>`] carry any serde type `T`, as JSON or as MessagePack; [`Bytes`] carries
-//! bytes; with [`Dynamic`] each message says what it is. The format is part of the connection's
-//! type, so a connection that mixes types does not compile.
+//! [`Json<T>`](Json) and [`Raw<T>`](Raw) carry any serde type `T`, as JSON or as MessagePack;
+//! [`Bytes`] carries bytes; with [`Dynamic`] each message says what it is. The format is part of the
+//! connection's type, so a connection that mixes types does not compile.
+//!
+//! `Json<Out, In>` and `Raw<Out, In>` have a type for each direction: what this side sends, then what
+//! it receives. The other side names them the other way round.
 //!
 //! ```
 //! use lanpeer::{Connection, Raw, SendError};
@@ -43,8 +46,15 @@
 //! #[derive(Serialize, Deserialize)]
 //! struct Reading { sensor: u32, celsius: f64 }
 //!
-//! fn report(conn: &Connection<Raw<Reading>>) -> Result<(), SendError> {
-//!     conn.send(&Reading { sensor: 7, celsius: 21.5 })
+//! #[derive(Serialize, Deserialize)]
+//! enum Command { Measure, Stop }
+//!
+//! // The other side has a Connection<Raw<Command, Reading>>.
+//! fn measure(conn: &Connection<Raw<Reading, Command>>) -> Result<(), SendError> {
+//!     while let Ok(Command::Measure) = conn.recv() {
+//!         conn.send(&Reading { sensor: 7, celsius: 21.5 })?;
+//!     }
+//!     Ok(())
 //! }
 //! ```
 //!
@@ -166,7 +176,8 @@
 //!
 //! Three questions have three types: why could this not be done ([`Error`]), why was this message
 //! not sent ([`SendError`]), why did this connection end ([`CloseReason`]). Receiving has
-//! crossbeam's errors.
+//! crossbeam's errors. With `?` all of them become an [`Error`], so that a program can return
+//! [`lanpeer::Result`](Result) throughout.
 //!
 //! ```
 //! use lanpeer::{CloseReason, Connection, Json, SendError};
@@ -232,6 +243,7 @@
 mod broadcast;
 mod builder;
 mod connection;
+mod convert;
 mod discover;
 mod error;
 mod event;
@@ -307,6 +319,12 @@ mod manual {
     struct Closing;
     #[doc = include_str!("../docs/logging.md")]
     struct Logging;
+    // Its program for Ctrl-C is for Unix.
+    #[cfg(unix)]
+    #[doc = include_str!("../docs/cookbook.md")]
+    struct Cookbook;
+    #[doc = include_str!("../docs/traps.md")]
+    struct Traps;
     #[doc = include_str!("../docs/interop.md")]
     struct Interop;
     #[cfg(feature = "secure")]

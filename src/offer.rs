@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Instant;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::connection::Connection;
 use crate::error::{Error, Result};
@@ -271,6 +272,22 @@ pub struct Incoming {
 impl Incoming {
     pub(crate) fn new(offers: Receiver<Offer>) -> Incoming {
         Incoming { offers }
+    }
+
+    /// The next one, or `None` at the end. [`Error::NothingReceived`]: none came in time.
+    pub(crate) fn next_until(&mut self, deadline: Option<Instant>) -> Result<Option<Offer>> {
+        let Some(deadline) = deadline else {
+            return Ok(self.next());
+        };
+        loop {
+            match self.offers.recv_deadline(deadline) {
+                // Of no use to anyone, as below.
+                Ok(offer) if offer.is_gone() => {}
+                Ok(offer) => return Ok(Some(offer)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(timeout) => return Err(timeout.into()),
+            }
+        }
     }
 }
 

@@ -118,7 +118,10 @@ pub(crate) fn check_timeout(option: &'static str, time: Duration) -> Result<()> 
     Ok(())
 }
 
-/// Options of one connection that this side asks for, like [`std::fs::OpenOptions`].
+/// Options of one connection that this side asks for; [`connect`](ConnectOptions::connect) makes it.
+///
+/// A builder, by value. Connecting does not use it up: keep it, or a clone of it, for further
+/// connections.
 ///
 /// ```
 /// use lanpeer::{Bytes, ConnectOptions, Peer};
@@ -138,7 +141,30 @@ pub(crate) fn check_timeout(option: &'static str, time: Duration) -> Result<()> 
 /// assert_eq!(frames.recv()?, b"1234");
 /// # Ok(()) }
 /// ```
+///
+/// Kept for many:
+///
+/// ```
+/// use lanpeer::{Bytes, ConnectOptions, Connection, Peer};
+/// use std::{net::SocketAddr, time::Duration};
+///
+/// /// A frame of so many bytes at a time, to everyone in the list.
+/// fn join_all(peer: &Peer, frame: usize, addrs: &[SocketAddr]) -> Vec<Connection<Bytes>> {
+///     let options = ConnectOptions::new()
+///         .stream_of(frame)
+///         .timeout(Duration::from_millis(200));
+///     addrs.iter().filter_map(|addr| options.connect(peer, addr).ok()).collect()
+/// }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+/// # let taker = bob.clone();
+/// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+/// assert_eq!(join_all(&alice, 4, &[bob.local_addr(), alice.local_addr()]).len(), 1);
+/// # taking.join().unwrap()?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
+#[must_use = "options do nothing until `connect` or `connect_with` is called on them"]
 pub struct ConnectOptions {
     pub(crate) strict: Option<bool>,
     pub(crate) stream: Option<StreamSize>,
@@ -176,14 +202,14 @@ impl ConnectOptions {
     /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
     /// # let taker = bob.clone();
     /// # let taking = std::thread::spawn(move || taker.accept::<Dynamic>());
-    /// let mut options = ConnectOptions::new();
-    /// let to_bob = options.strict(false).connect::<Json<String>>(&alice, bob.local_addr())?;
+    /// let options = ConnectOptions::new().strict(false);
+    /// let to_bob = options.connect::<Json<String>>(&alice, bob.local_addr())?;
     /// # let from_alice = taking.join().unwrap()?;
     /// from_alice.send(&Message::bytes(*b"not json"))?;
     /// assert_eq!(to_bob.recv()?, "not json");
     /// # Ok(()) }
     /// ```
-    pub fn strict(&mut self, strict: bool) -> &mut ConnectOptions {
+    pub fn strict(mut self, strict: bool) -> ConnectOptions {
         self.strict = Some(strict);
         self
     }
@@ -205,7 +231,7 @@ impl ConnectOptions {
     /// assert_eq!(from_alice.recv()?, b"1234");
     /// # Ok(()) }
     /// ```
-    pub fn stream(&mut self) -> &mut ConnectOptions {
+    pub fn stream(mut self) -> ConnectOptions {
         self.stream = Some(StreamSize::FromFirst);
         self
     }
@@ -226,7 +252,7 @@ impl ConnectOptions {
     /// assert_eq!(to_bob.send("12345"), Err(SendError::WrongSize { size: 5, stream: 4 }));
     /// # Ok(()) }
     /// ```
-    pub fn stream_of(&mut self, bytes: usize) -> &mut ConnectOptions {
+    pub fn stream_of(mut self, bytes: usize) -> ConnectOptions {
         self.stream = Some(StreamSize::Of(bytes));
         self
     }
@@ -245,7 +271,7 @@ impl ConnectOptions {
     /// assert!(matches!(result, Err(Error::TimedOut { after, .. }) if after == time));
     /// # Ok(()) }
     /// ```
-    pub fn timeout(&mut self, time: Duration) -> &mut ConnectOptions {
+    pub fn timeout(mut self, time: Duration) -> ConnectOptions {
         self.timeout = Some(time);
         self
     }
@@ -260,8 +286,7 @@ impl ConnectOptions {
     /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
     /// # let taker = bob.clone();
     /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
-    /// let mut options = ConnectOptions::new();
-    /// options.data_type(DataType::Bytes);
+    /// let options = ConnectOptions::new().data_type(DataType::Bytes);
     /// let to_bob = options.connect::<Dynamic>(&alice, bob.local_addr())?;
     /// # let from_alice = taking.join().unwrap()?;
     /// assert_eq!(from_alice.data_type(), DataType::Bytes);
@@ -269,7 +294,7 @@ impl ConnectOptions {
     /// assert!(matches!(wrong, Err(Error::InvalidOption { option: "data_type", .. })));
     /// # Ok(()) }
     /// ```
-    pub fn data_type(&mut self, data_type: DataType) -> &mut ConnectOptions {
+    pub fn data_type(mut self, data_type: DataType) -> ConnectOptions {
         self.data_type = Some(data_type);
         self
     }
@@ -287,15 +312,15 @@ impl ConnectOptions {
     /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
     /// let denied = alice.connect::<Bytes>(printer.local_addr());
     /// assert!(matches!(denied, Err(Error::Denied { reason: Some(word), .. }) if word == "no-secret"));
-    /// let mut options = ConnectOptions::new();
-    /// let conn = options.in_the_clear(true).connect::<Bytes>(&alice, printer.local_addr())?;
+    /// let options = ConnectOptions::new().in_the_clear(true);
+    /// let conn = options.connect::<Bytes>(&alice, printer.local_addr())?;
     /// assert!(!conn.is_secure());
     /// # taking.join().unwrap()?;
     /// # Ok(()) }
     /// ```
     #[cfg(feature = "secure")]
     #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
-    pub fn in_the_clear(&mut self, clear: bool) -> &mut ConnectOptions {
+    pub fn in_the_clear(mut self, clear: bool) -> ConnectOptions {
         self.in_the_clear = clear;
         self
     }

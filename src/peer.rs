@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TrySendError};
 
@@ -53,6 +54,7 @@ const OFFERS: usize = 256;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
+#[must_use = "a peer stops when its last handle is dropped, and ends its connections: keep it as long as they are used"]
 pub struct Peer {
     inner: Arc<Inner>,
 }
@@ -93,6 +95,7 @@ impl Peer {
     /// let bob = Peer::bind("127.0.0.1:0")?;
     /// assert!(matches!(Peer::bind(bob.local_addr()), Err(Error::Bind { .. }))); // in use
     /// assert!(matches!(Peer::bind("[::1]:0"), Err(Error::Ipv6 { .. })));
+    /// assert!(Peer::bind("127.0.0.1").unwrap_err().to_string().contains("the port is missing"));
     /// # Ok::<(), Error>(())
     /// ```
     ///
@@ -142,7 +145,7 @@ impl Peer {
     // Offers
 
     /// Waits for the next offer of the format's data type, and accepts it. There is no deadline:
-    /// for one, wait on [`offers`](Peer::offers).
+    /// for one, see [`accept_timeout`](Peer::accept_timeout).
     ///
     /// Offers of other data types that come first are denied with the reason `type`. A program
     /// that serves several types, or wants to look at an offer first, uses
@@ -169,11 +172,53 @@ impl Peer {
     /// # Errors
     /// [`Error::Stopped`]: the peer is stopped, meanwhile or before.
     pub fn accept<F: Format>(&self) -> Result<Connection<F>> {
-        for offer in self.incoming() {
+        self.accept_until(None)
+    }
+
+    /// As [`accept`](Peer::accept), and waits for at most `time`. An offer that is there already is
+    /// accepted also where `time` is zero.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// let nobody = bob.accept_timeout::<Bytes>(Duration::from_millis(1));
+    /// assert!(matches!(nobody, Err(Error::NothingReceived)));
+    /// # let bob_addr = bob.local_addr();
+    /// # let asking = std::thread::spawn(move || alice.connect::<Bytes>(bob_addr).map(|c| (alice, c)));
+    /// // Alice connects.
+    /// let conn = bob.accept_timeout::<Bytes>(Duration::from_secs(5))?;
+    /// # let (_alice, to_bob) = asking.join().unwrap()?;
+    /// # to_bob.send("hello")?;
+    /// assert_eq!(conn.recv()?, b"hello");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NothingReceived`]: no such offer came in time; what did come, of other data types,
+    /// was denied. [`Error::Stopped`], as [`accept`](Peer::accept).
+    pub fn accept_timeout<F: Format>(&self, time: Duration) -> Result<Connection<F>> {
+        // What is too far away to be told from never has no deadline.
+        self.accept_until(Instant::now().checked_add(time))
+    }
+
+    fn accept_until<F: Format>(&self, deadline: Option<Instant>) -> Result<Connection<F>> {
+        let mut incoming = self.incoming();
+        let mut late = 0;
+        while let Some(offer) = incoming.next_until(deadline)? {
             match offer.accept() {
                 // Of another type, or gone in this moment: not the one we wait for.
                 Err(Error::TypeMismatch { .. } | Error::Withdrawn | Error::NotSecure { .. }) => {}
                 accepted => return accepted,
+            }
+            // What waits at the deadline may be what is wanted. What comes after it, one offer of
+            // another type after the other, does not put it off.
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                late += 1;
+                if late > OFFERS {
+                    return Err(Error::NothingReceived);
+                }
             }
         }
         Err(Error::Stopped)

@@ -206,7 +206,7 @@ fn answered_by_handler(spin: Duration, count: usize) -> Vec<f64> {
         for offer in offers {
             let echo =
                 |conn: &Connection<Bytes>, message: Vec<u8>| conn.send(&message).expect("sent");
-            offer.accept_with(echo).expect("accepted");
+            let _ = offer.accept_with(echo).expect("accepted");
         }
     });
     let (told, done) = bounded(1);

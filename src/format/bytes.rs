@@ -42,6 +42,7 @@ impl Format for Bytes {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<Q: AsRef<[u8]> + ?Sized> Encode<Bytes> for Q {
     fn plain(&self) -> Option<Encoded<'_>> {
         Some(Encoded::new(DataType::Bytes, self.as_ref()))

@@ -221,6 +221,8 @@ impl Format for Dynamic {
     }
 }
 
+// Not as a hint to those who send something else on another connection.
+#[diagnostic::do_not_recommend]
 impl Encode<Dynamic> for Message {
     fn data_type(&self) -> Option<DataType> {
         Some(self.data_type)

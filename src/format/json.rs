@@ -1,6 +1,5 @@
 //! `json`: `{"data": VALUE}`, as peerpy wraps every value.
 
-use std::borrow::Borrow;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -8,11 +7,15 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, Payload, Reading,
-    decode_any,
+    DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, Payload, Reading, Sends,
+    decode_any, name_both,
 };
 
-/// Messages are JSON; the item is any serde type.
+/// Messages are JSON, of any serde type.
+///
+/// `Json<T>` sends and receives `T`. `Json<Out, In>` sends `Out` and receives `In`; the other side
+/// names the two the other way round. What is sent must be `Serialize`, what is received
+/// `Deserialize`.
 ///
 /// On the wire each value is wrapped as `{"data": VALUE}`, as peerpy does it. Values nest at most
 /// 126 deep. JSON has no NaN and no infinities: serde writes them as `null`.
@@ -30,11 +33,38 @@ use super::{
 /// assert_eq!(from_alice.recv()?, [0.5, 1.5]);
 /// # Ok(()) }
 /// ```
+///
+/// A type for each direction:
+///
+/// ```
+/// use lanpeer::{Json, Peer};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum Command { Measure, Stop }
+///
+/// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// struct Reading { celsius: f64 }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+/// # let bob_addr = bob.local_addr();
+/// # let asking = std::thread::spawn(move || alice.connect::<Json<Command, Reading>>(bob_addr).map(|c| (alice, c)));
+/// let from_alice = bob.accept::<Json<Reading, Command>>()?; // sends readings
+/// // Alice, at the same time: alice.connect::<Json<Command, Reading>>(bob_addr)?
+/// # let (_alice, to_bob) = asking.join().unwrap()?;
+/// to_bob.send(&Command::Measure)?;
+/// if let Command::Measure = from_alice.recv()? {
+///     from_alice.send(&Reading { celsius: 21.5 })?;
+/// }
+/// assert_eq!(to_bob.recv()?, Reading { celsius: 21.5 });
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
-pub struct Json<T>(PhantomData<fn() -> T>);
+pub struct Json<Out, In = Out>(PhantomData<fn(Out) -> In>);
 
-impl<T: DeserializeOwned + Send + 'static> Format for Json<T> {
-    type Item = T;
+impl<Out: 'static, In: DeserializeOwned + Send + 'static> Format for Json<Out, In> {
+    type Item = In;
     const DATA_TYPE: Option<DataType> = Some(DataType::Json);
 
     #[inline]
@@ -42,15 +72,16 @@ impl<T: DeserializeOwned + Send + 'static> Format for Json<T> {
         data_type: DataType,
         reading: Reading,
         payload: Payload<'_>,
-        item: &mut Option<T>,
+        item: &mut Option<In>,
     ) -> Result<usize, DecodeError> {
-        decode_any(data_type, reading, &payload, item)
+        decode_any(data_type, reading, &payload, item).map_err(name_both::<Out, In>)
     }
 }
 
-impl<T, Q> Encode<Json<T>> for Q
+impl<Out, In, Q> Encode<Json<Out, In>> for Q
 where
-    T: DeserializeOwned + Send + Borrow<Q> + 'static,
+    Out: Sends<Q> + 'static,
+    In: DeserializeOwned + Send + 'static,
     Q: Serialize + ?Sized,
 {
     fn encode<'a>(&'a self, _: Dialect, out: &'a mut Vec<u8>) -> Result<Encoded<'a>, EncodeError> {

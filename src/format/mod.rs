@@ -9,7 +9,8 @@ mod plain;
 mod raw;
 mod scratch;
 
-use std::borrow::Cow;
+use std::any::{TypeId, type_name};
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 
 pub use crate::proto::data_type::{DataType, UnknownDataType};
@@ -75,12 +76,16 @@ pub type Payload<'a> = Cow<'a, [u8]>;
 
 /// What the messages of a connection are.
 ///
-/// | format | item | on the wire |
-/// | --- | --- | --- |
-/// | [`Json<T>`] | any serde type `T` | `{"data": VALUE}` |
-/// | [`Raw<T>`] | any serde type `T` | MessagePack, structs as maps with field names |
-/// | [`Bytes`] | `Vec<u8>` | the bytes |
-/// | [`Dynamic`] | [`Message`] | each message says what it is |
+/// | format | sends | receives | on the wire |
+/// | --- | --- | --- | --- |
+/// | [`Json<T>`](Json) | any serde type `T` | `T` | `{"data": VALUE}` |
+/// | [`Raw<T>`](Raw) | any serde type `T` | `T` | MessagePack, structs as maps with field names |
+/// | [`Json<Out, In>`](Json), [`Raw<Out, In>`](Raw) | `Out` | `In` | the same |
+/// | [`Bytes`] | bytes | `Vec<u8>` | the bytes |
+/// | [`Dynamic`] | [`Message`] | [`Message`] | each message says what it is |
+///
+/// Where the two directions carry different types, each side names first what it sends: one side
+/// is `Json<Command, Reading>`, and the other `Json<Reading, Command>`.
 ///
 /// The trait is sealed: the protocol knows no other data types.
 ///
@@ -105,8 +110,13 @@ pub type Payload<'a> = Cow<'a, [u8]>;
 /// assert_eq!(Dynamic::DATA_TYPE, None);
 /// # Ok(()) }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a format: a connection carries `Json<T>`, `Raw<T>`, `Bytes` or `Dynamic`",
+    label = "did you mean `Json<{Self}>`?"
+)]
 pub trait Format: sealed::Sealed + Sized + 'static {
-    /// What [`recv`](crate::Connection::recv) returns.
+    /// What [`recv`](crate::Connection::recv) returns. What [`send`](crate::Connection::send) takes
+    /// is [`Encode<Self>`](Encode).
     type Item: Send + 'static;
 
     /// The data type that HELLO announces; `None` where the program chooses at run time.
@@ -133,6 +143,7 @@ pub trait Format: sealed::Sealed + Sized + 'static {
 /// | format | takes |
 /// | --- | --- |
 /// | `Json<T>`, `Raw<T>` | `&T`, and `&Q` where `T: Borrow<Q>`: `&str` for `String`, `&[U]` for `Vec<U>` |
+/// | `Json<Out, In>`, `Raw<Out, In>` | `&Out`, and `&Q` where `Out: Borrow<Q>` |
 /// | `Bytes` | everything that is `AsRef<[u8]>`: `b"…"`, `&vec`, `&slice`, `"text"` |
 /// | `Dynamic` | `&Message` |
 ///
@@ -163,6 +174,12 @@ pub trait Format: sealed::Sealed + Sized + 'static {
 /// assert_eq!(from_alice.iter().count(), 4);
 /// # Ok(()) }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent on a connection of `{F}`",
+    label = "cannot be encoded as a message of `{F}`",
+    note = "`Json<T>` and `Raw<T>` send a `T` that has `#[derive(serde::Serialize)]`, or what it can be borrowed as",
+    note = "`Bytes` sends everything that is `AsRef<[u8]>`, `Dynamic` sends a `Message`"
+)]
 pub trait Encode<F: Format> {
     /// What it will be; `None`: only `F` itself can say, and does.
     #[doc(hidden)]
@@ -184,6 +201,21 @@ pub trait Encode<F: Format> {
         out: &'a mut Vec<u8>,
     ) -> Result<Encoded<'a>, EncodeError>;
 }
+
+/// `Self` is what one side sends: can that be sent as a `&Q`?
+///
+/// The same as `Borrow<Q>`. It is a trait of its own for the sake of what the compiler says where a
+/// program sends something else.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "this side sends `{Self}`, not `{Q}`",
+    label = "not a `{Self}`, nor what one can be borrowed as",
+    note = "`Json<Out, In>` and `Raw<Out, In>` name first what this side sends, then what it receives; the other side names them the other way round"
+)]
+pub trait Sends<Q: ?Sized> {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Borrow<Q>, Q: ?Sized> Sends<Q> for T {}
 
 /// A message that is ready for the wire.
 #[doc(hidden)]
@@ -209,8 +241,8 @@ impl<'a> Encoded<'a> {
 
 mod sealed {
     pub trait Sealed {}
-    impl<T> Sealed for super::Json<T> {}
-    impl<T> Sealed for super::Raw<T> {}
+    impl<Out, In> Sealed for super::Json<Out, In> {}
+    impl<Out, In> Sealed for super::Raw<Out, In> {}
     impl Sealed for super::Bytes {}
     impl Sealed for super::Dynamic {}
 }
@@ -316,6 +348,17 @@ fn decode_any<T: serde::de::DeserializeOwned>(
         (DataType::Bytes, _) => *item = Some(plain::decode(payload)?),
     }
     Ok(payload.len())
+}
+
+/// Adds what this side expects, where it sends something else: the two types may be the wrong way
+/// round here or there.
+#[cold]
+fn name_both<Out: 'static, In: 'static>(mut error: DecodeError) -> DecodeError {
+    if TypeId::of::<Out>() != TypeId::of::<In>() {
+        let (sends, receives) = (type_name::<Out>(), type_name::<In>());
+        error.what += &format!("; this side receives `{receives}` and sends `{sends}`");
+    }
+    error
 }
 
 /// In place of the feature: says that it is missing.

@@ -1,6 +1,5 @@
 //! `raw` between lanpeers: MessagePack.
 
-use std::borrow::Borrow;
 use std::marker::PhantomData;
 
 use rmp_serde::decode::Error as RmpError;
@@ -9,10 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, MAX_DEPTH, Payload,
-    Reading, decode_any, pickle,
+    Reading, Sends, decode_any, name_both, pickle,
 };
 
-/// Messages are `raw`: MessagePack between two lanpeers; the item is any serde type.
+/// Messages are `raw`: MessagePack between two lanpeers, of any serde type.
+///
+/// `Raw<T>` sends and receives `T`. `Raw<Out, In>` sends `Out` and receives `In`; the other side
+/// names the two the other way round, as with [`Json`](crate::Json).
 ///
 /// Structs are maps with field names, so that both sides may add fields. Values nest at most 128
 /// deep. Bytes after the value make a message malformed. Smaller and faster than [`Json`](crate::Json).
@@ -59,10 +61,10 @@ use super::{
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-pub struct Raw<T>(PhantomData<fn() -> T>);
+pub struct Raw<Out, In = Out>(PhantomData<fn(Out) -> In>);
 
-impl<T: DeserializeOwned + Send + 'static> Format for Raw<T> {
-    type Item = T;
+impl<Out: 'static, In: DeserializeOwned + Send + 'static> Format for Raw<Out, In> {
+    type Item = In;
     const DATA_TYPE: Option<DataType> = Some(DataType::Raw);
 
     #[inline]
@@ -70,15 +72,16 @@ impl<T: DeserializeOwned + Send + 'static> Format for Raw<T> {
         data_type: DataType,
         reading: Reading,
         payload: Payload<'_>,
-        item: &mut Option<T>,
+        item: &mut Option<In>,
     ) -> Result<usize, DecodeError> {
-        decode_any(data_type, reading, &payload, item)
+        decode_any(data_type, reading, &payload, item).map_err(name_both::<Out, In>)
     }
 }
 
-impl<T, Q> Encode<Raw<T>> for Q
+impl<Out, In, Q> Encode<Raw<Out, In>> for Q
 where
-    T: DeserializeOwned + Send + Borrow<Q> + 'static,
+    Out: Sends<Q> + 'static,
+    In: DeserializeOwned + Send + 'static,
     Q: Serialize + ?Sized,
 {
     fn encode<'a>(

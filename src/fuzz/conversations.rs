@@ -123,8 +123,7 @@ pub fn asking(data: &[u8]) {
     if bytes.len() < HEADER_LEN && Answer::parse(bytes).is_ok() {
         return; // As above.
     }
-    let mut options = ConnectOptions::new();
-    options
+    let options = ConnectOptions::new()
         .data_type(data_type)
         .strict(choice & 1 == 1)
         .timeout(DEADLINE);
@@ -133,11 +132,11 @@ pub fn asking(data: &[u8]) {
         2 => Some(StreamSize::FromFirst),
         _ => Some(StreamSize::Of(size)),
     };
-    match stream {
-        None => {}
-        Some(StreamSize::FromFirst) => drop(options.stream()),
-        Some(StreamSize::Of(size)) => drop(options.stream_of(size)),
-    }
+    let options = match stream {
+        None => options,
+        Some(StreamSize::FromFirst) => options.stream(),
+        Some(StreamSize::Of(size)) => options.stream_of(size),
+    };
     let addr = scene.listener.local_addr().expect("it listens");
     let (mut wire, result) = std::thread::scope(|scope| {
         let asking = scope.spawn(|| options.connect::<Dynamic>(&scene.peer, addr));

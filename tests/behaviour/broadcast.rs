@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use lanpeer::{
-    Bytes, ConnectOptions, Connection, DataType, Dynamic, Format, Json, Message, Peer, PeerBuilder,
-    Raw, SendError,
+    Broadcast, Bytes, ConnectOptions, Connection, ConnectionInfo, DataType, Dynamic, Format, Json,
+    Message, Peer, PeerBuilder, Raw, SendError,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -44,6 +44,19 @@ fn addrs<F: Format>(audience: &[(Peer, Connection<F>, Connection<F>)]) -> BTreeS
         .collect()
 }
 
+/// Where those who got it listen.
+fn sent(report: &Broadcast) -> Vec<SocketAddr> {
+    report.sent.iter().map(ConnectionInfo::peer_addr).collect()
+}
+
+/// Where the others listen, and what they were told.
+fn failed(report: &Broadcast) -> Vec<(SocketAddr, SendError)> {
+    let failed = report.failed.iter();
+    failed
+        .map(|(info, error)| (info.peer_addr(), error.clone()))
+        .collect()
+}
+
 fn set(addrs: &[SocketAddr]) -> BTreeSet<SocketAddr> {
     let set: BTreeSet<_> = addrs.iter().copied().collect();
     assert_eq!(set.len(), addrs.len(), "somebody is in it twice");
@@ -58,14 +71,14 @@ fn everybody_of_the_type_gets_it_and_nobody_else() {
         let bytes = audience::<Bytes>(&bob, 3);
 
         let report = bob.broadcast::<Json<String>>("news").unwrap();
-        assert_eq!(set(&report.sent), addrs(&json));
+        assert_eq!(set(&sent(&report)), addrs(&json));
         assert!(report.failed.is_empty(), "{:?}", report.failed);
         for (_, end, _) in &json {
             assert_eq!(end.recv_timeout(SOON).unwrap(), "news");
         }
 
         let report = bob.broadcast::<Bytes>(b"bytes").unwrap();
-        assert_eq!(set(&report.sent), addrs(&bytes));
+        assert_eq!(set(&sent(&report)), addrs(&bytes));
         for (_, end, _) in &bytes {
             assert_eq!(end.recv_timeout(SOON).unwrap(), b"bytes");
             assert!(end.try_recv().is_err(), "the news too?");
@@ -84,7 +97,7 @@ fn it_goes_to_connections_made_from_either_side() {
         let (_keep, to_bob_too) = link::<Bytes>(&bob, &carol);
         let report = bob.broadcast::<Bytes>(b"both").unwrap();
         assert_eq!(
-            set(&report.sent),
+            set(&sent(&report)),
             BTreeSet::from([alice.local_addr(), carol.local_addr()])
         );
         assert_eq!(to_bob.recv_timeout(SOON).unwrap(), b"both");
@@ -177,9 +190,9 @@ fn it_is_encoded_once_also_where_some_are_waited_for() {
         let report = bob
             .broadcast_timeout::<CountedJson>(&Counted(&ENCODED), timeout)
             .unwrap();
-        assert_eq!(report.sent, [audience[1].0.local_addr()]);
+        assert_eq!(sent(&report), [audience[1].0.local_addr()]);
         assert_eq!(
-            report.failed,
+            failed(&report),
             [(audience[0].0.local_addr(), SendError::Timeout)]
         );
         assert_eq!(ENCODED.load(Ordering::SeqCst), 1);
@@ -224,8 +237,8 @@ fn one_that_is_full_is_reported_and_holds_up_nobody() {
                 let bob = bob.clone();
                 move || bob.broadcast::<Bytes>(&message).unwrap()
             });
-            assert_eq!(set(&report.sent), addrs(&others));
-            match &report.failed[..] {
+            assert_eq!(set(&sent(&report)), addrs(&others));
+            match &failed(&report)[..] {
                 [(addr, SendError::Full)] => assert_eq!(*addr, stuck.local_addr()),
                 other => panic!("{other:?}"),
             }
@@ -268,7 +281,7 @@ fn with_a_timeout_the_others_have_it_at_once() {
         assert!(report.failed.is_empty(), "{:?}", report.failed);
         let mut everybody = addrs(&others);
         everybody.insert(stuck.local_addr());
-        assert_eq!(set(&report.sent), everybody);
+        assert_eq!(set(&sent(&report)), everybody);
     });
 }
 
@@ -297,9 +310,9 @@ fn one_that_stays_full_does_not_hold_up_another_that_was_full_too() {
             "only got there at the end of the timeout"
         );
         let report = broadcasting.finish().unwrap();
-        assert_eq!(set(&report.sent), addrs(&audience[1..]));
+        assert_eq!(set(&sent(&report)), addrs(&audience[1..]));
         assert_eq!(report.failed.len(), 1);
-        assert_eq!(report.failed[0].0, audience[0].0.local_addr());
+        assert_eq!(failed(&report)[0].0, audience[0].0.local_addr());
     });
 }
 
@@ -320,7 +333,7 @@ fn the_timeout_is_one_for_all_of_them() {
         let took = start.elapsed();
         assert!(report.sent.is_empty());
         assert_eq!(report.failed.len(), 4);
-        for (addr, error) in &report.failed {
+        for (addr, error) in &failed(&report) {
             assert!(addrs(&audience).contains(addr));
             assert!(matches!(error, SendError::Timeout), "{error:?}");
         }
@@ -377,14 +390,13 @@ fn a_message_that_can_not_be_encoded_is_an_error() {
 fn a_stream_of_another_size_is_reported() {
     test(|| {
         let (alice, bob) = (peer(), peer());
-        let mut options = ConnectOptions::new();
-        options.stream_of(8);
+        let options = ConnectOptions::new().stream_of(8);
         let (stream, _stream_end) = link_as::<Bytes, Bytes>(&options, &alice, &bob);
         let carol = peer();
         let (plain, _plain_end) = link::<Bytes>(&carol, &bob);
         let report = bob.broadcast::<Bytes>(&numbered(0, 9)).unwrap();
-        assert_eq!(report.sent, [carol.local_addr()]);
-        match &report.failed[..] {
+        assert_eq!(sent(&report), [carol.local_addr()]);
+        match &failed(&report)[..] {
             [(addr, SendError::WrongSize { size: 9, stream: 8 })] => {
                 assert_eq!(*addr, alice.local_addr());
             }
@@ -401,11 +413,10 @@ fn a_stream_of_another_size_is_reported() {
 fn dynamic_ends_count_by_their_data_type() {
     test(|| {
         let (alice, bob) = (peer(), peer());
-        let mut options = ConnectOptions::new();
-        options.data_type(DataType::Json);
+        let options = ConnectOptions::new().data_type(DataType::Json);
         let (to_bob, _to_alice) = link_as::<Dynamic, Dynamic>(&options, &alice, &bob);
         let report = bob.broadcast::<Json<u32>>(&5).unwrap();
-        assert_eq!(report.sent, [alice.local_addr()]);
+        assert_eq!(sent(&report), [alice.local_addr()]);
         assert_eq!(
             to_bob.recv_timeout(SOON).unwrap().decode::<u32>().unwrap(),
             5
@@ -415,11 +426,86 @@ fn dynamic_ends_count_by_their_data_type() {
         let report = bob
             .broadcast::<Dynamic>(&Message::json(&6).unwrap())
             .unwrap();
-        assert_eq!(report.sent, [alice.local_addr()]);
+        assert_eq!(sent(&report), [alice.local_addr()]);
         assert_eq!(
             to_bob.recv_timeout(SOON).unwrap().decode::<u32>().unwrap(),
             6
         );
+    });
+}
+
+#[test]
+fn only_those_who_are_wanted_get_it() {
+    test(|| {
+        let bob = peer();
+        let json = audience::<Json<u32>>(&bob, 4);
+        let bytes = audience::<Bytes>(&bob, 1);
+        let wanted: Vec<u64> = json[1..3].iter().map(|(.., to)| to.id()).collect();
+        let mut asked = Vec::new();
+        let report = bob
+            .broadcast_where::<Json<u32>>(
+                |info| {
+                    assert_eq!(info.data_type(), DataType::Json);
+                    // Nothing is locked meanwhile.
+                    assert_eq!(bob.connections().len(), 5);
+                    asked.push(info.id());
+                    wanted.contains(&info.id())
+                },
+                &7,
+            )
+            .unwrap();
+        // Each once, and before anything was sent; those of another type not at all.
+        let all: Vec<u64> = json.iter().map(|(.., to)| to.id()).collect();
+        assert_eq!(asked, all);
+        let ids: Vec<u64> = report.sent.iter().map(ConnectionInfo::id).collect();
+        assert_eq!(ids, wanted);
+        assert_eq!(set(&sent(&report)), addrs(&json[1..3]));
+        assert!(report.failed.is_empty());
+        // What comes after it shows that it did not come to the others.
+        bob.broadcast::<Json<u32>>(&8).unwrap();
+        for (number, (_, end, _)) in json.iter().enumerate() {
+            if (1..3).contains(&number) {
+                assert_eq!(end.recv_timeout(SOON), Ok(7));
+            }
+            assert_eq!(end.recv_timeout(SOON), Ok(8));
+        }
+        assert!(bytes[0].1.try_recv().is_err());
+    });
+}
+
+#[test]
+fn what_nobody_wants_is_not_encoded() {
+    test(|| {
+        static ENCODED: AtomicUsize = AtomicUsize::new(0);
+        let bob = peer();
+        let _audience = audience::<CountedJson>(&bob, 2);
+        let report = bob
+            .broadcast_where::<CountedJson>(|_| false, &Counted(&ENCODED))
+            .unwrap();
+        assert!(report.sent.is_empty() && report.failed.is_empty());
+        assert_eq!(ENCODED.load(Ordering::SeqCst), 0);
+    });
+}
+
+#[test]
+fn a_report_lists_connections() {
+    test(|| {
+        let bob = peer();
+        let audience = audience::<Bytes>(&bob, 2);
+        let report = bob.broadcast::<Bytes>(b"hello").unwrap();
+        let open = bob.connections();
+        assert_eq!(report.sent.len(), 2);
+        assert!(report.sent.iter().all(|info| open.contains(info)));
+        // A report keeps no connection open, and can end one.
+        let (alice, _, to_alice) = &audience[0];
+        let info = report
+            .sent
+            .iter()
+            .find(|info| info.id() == to_alice.id())
+            .unwrap();
+        assert_eq!(info.peer_addr(), alice.local_addr());
+        info.abort();
+        assert_eq!(to_alice.close_reason(), info.close_reason());
     });
 }
 
@@ -431,8 +517,8 @@ fn an_ended_connection_is_not_counted_as_reached() {
         audience[0].1.abort();
         eventually("Bob knows", || audience[0].2.close_reason().is_some());
         let report = bob.broadcast::<Bytes>(b"who is left?").unwrap();
-        assert_eq!(set(&report.sent), addrs(&audience[1..]));
-        for (addr, error) in &report.failed {
+        assert_eq!(set(&sent(&report)), addrs(&audience[1..]));
+        for (addr, error) in &failed(&report) {
             assert_eq!(*addr, audience[0].0.local_addr());
             assert!(matches!(error, SendError::Closed(_)), "{error:?}");
         }
@@ -458,7 +544,7 @@ fn connections_of_another_type_have_no_say_in_how_it_is_encoded() {
         let report = bob
             .broadcast::<Dynamic>(&Message::raw(&7).unwrap())
             .unwrap();
-        assert_eq!(report.sent, [alice.local_addr()]);
+        assert_eq!(sent(&report), [alice.local_addr()]);
         assert!(report.failed.is_empty(), "{:?}", report.failed);
         assert_eq!(raw.0.recv_timeout(SOON).unwrap(), 7);
     });

@@ -302,13 +302,12 @@ fn a_message_over_the_receivers_limit_ends_the_connection() {
 fn dynamic_takes_whatever_comes() {
     test(|| {
         let (alice, bob) = (peer(), peer());
-        let mut options = ConnectOptions::new();
         for (data_type, message) in [
             (DataType::Json, Message::json(&readings()).unwrap()),
             (DataType::Raw, Message::raw(&readings()).unwrap()),
             (DataType::Bytes, Message::bytes(*b"\x00\xff")),
         ] {
-            options.data_type(data_type);
+            let options = ConnectOptions::new().data_type(data_type);
             let (to_bob, to_alice) = link_as::<Dynamic, Dynamic>(&options, &alice, &bob);
             assert_eq!(to_bob.data_type(), data_type);
             assert_eq!(to_alice.data_type(), data_type);
@@ -347,8 +346,7 @@ fn dynamic_and_typed_ends_understand_each_other() {
 fn a_strict_connection_takes_one_type() {
     test(|| {
         let (alice, bob) = (peer(), peer());
-        let mut options = ConnectOptions::new();
-        options.data_type(DataType::Json).strict(true);
+        let options = ConnectOptions::new().data_type(DataType::Json).strict(true);
         let (to_bob, to_alice) = link_as::<Dynamic, Dynamic>(&options, &alice, &bob);
         for end in [&to_bob, &to_alice] {
             match end.send(&Message::raw(&1).unwrap()) {
@@ -369,8 +367,9 @@ fn a_strict_connection_takes_one_type() {
 fn a_loose_connection_takes_them_all_mixed() {
     test(|| {
         let (alice, bob) = (peer(), peer());
-        let mut options = ConnectOptions::new();
-        options.data_type(DataType::Bytes).strict(false);
+        let options = ConnectOptions::new()
+            .data_type(DataType::Bytes)
+            .strict(false);
         let (to_bob, to_alice) = link_as::<Dynamic, Dynamic>(&options, &alice, &bob);
         for number in 0..300_u32 {
             let message = match number % 3 {
@@ -393,8 +392,9 @@ fn a_loose_connection_takes_them_all_mixed() {
 fn a_loose_connection_decodes_a_message_as_the_type_it_names() {
     test(|| {
         let (alice, bob) = (peer(), peer());
-        let mut options = ConnectOptions::new();
-        options.data_type(DataType::Json).strict(false);
+        let options = ConnectOptions::new()
+            .data_type(DataType::Json)
+            .strict(false);
         let (to_bob, to_alice) = link_as::<Dynamic, Json<Vec<u32>>>(&options, &alice, &bob);
         to_bob.send(&Message::json(&[1, 2]).unwrap()).unwrap();
         to_bob.send(&Message::raw(&[3, 4]).unwrap()).unwrap();

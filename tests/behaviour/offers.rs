@@ -74,12 +74,9 @@ fn an_accepted_offer_is_a_connection_in_both_directions() {
 fn an_offer_shows_its_options() {
     test(|| {
         let (alice, bob) = (peer(), peer());
-        let mut loose = ConnectOptions::new();
-        loose.strict(false);
-        let mut stream = ConnectOptions::new();
-        stream.stream();
-        let mut stream_of = ConnectOptions::new();
-        stream_of.stream_of(48).strict(false);
+        let loose = ConnectOptions::new().strict(false);
+        let stream = ConnectOptions::new().stream();
+        let stream_of = ConnectOptions::new().stream_of(48).strict(false);
         for (options, strict, size) in [
             (loose, false, None),
             (stream, true, Some(StreamSize::FromFirst)),
@@ -204,11 +201,11 @@ fn dynamic_accepts_every_type() {
         let json = connecting::<Json<u32>>(&ConnectOptions::new(), &alice, &bob);
         let end = offer(&bob).accept::<Dynamic>().unwrap();
         assert_eq!(end.data_type(), DataType::Json);
-        json.finish().unwrap();
+        let _ = json.finish().unwrap();
         let bytes = connecting::<Bytes>(&ConnectOptions::new(), &alice, &bob);
         let end = bob.accept::<Dynamic>().unwrap();
         assert_eq!(end.data_type(), DataType::Bytes);
-        bytes.finish().unwrap();
+        let _ = bytes.finish().unwrap();
     });
 }
 
@@ -220,10 +217,10 @@ fn offers_may_be_answered_in_any_order() {
         let first_offer = offer(&bob);
         let calling_second = connecting::<Bytes>(&ConnectOptions::new(), &second, &bob);
         let second_offer = offer(&bob);
-        second_offer.accept::<Bytes>().unwrap();
+        let _ = second_offer.accept::<Bytes>().unwrap();
         let _second = calling_second.finish().unwrap();
         assert!(calling_first.is_waiting());
-        first_offer.accept::<Bytes>().unwrap();
+        let _ = first_offer.accept::<Bytes>().unwrap();
         let _first = calling_first.finish().unwrap();
     });
 }
@@ -310,8 +307,7 @@ fn an_offer_whose_other_side_has_gone_is_withdrawn() {
 fn incoming_skips_offers_whose_other_side_has_gone() {
     test(|| {
         let (bob, hasty, patient) = (peer(), peer(), peer());
-        let mut options = ConnectOptions::new();
-        options.timeout(Duration::from_millis(50));
+        let options = ConnectOptions::new().timeout(Duration::from_millis(50));
         let gone = connecting::<Bytes>(&options, &hasty, &bob);
         assert!(matches!(gone.finish(), Err(Error::TimedOut { .. })));
         let calling = connecting::<Bytes>(&ConnectOptions::new(), &patient, &bob);
@@ -320,8 +316,8 @@ fn incoming_skips_offers_whose_other_side_has_gone() {
             move || bob.incoming().next().expect("an offer")
         });
         assert_eq!(offer.peer_addr(), patient.local_addr());
-        offer.accept::<Bytes>().unwrap();
-        calling.finish().unwrap();
+        let _ = offer.accept::<Bytes>().unwrap();
+        let _ = calling.finish().unwrap();
     });
 }
 
@@ -389,12 +385,55 @@ fn connecting_gives_up_at_the_timeout_of_the_peer_or_of_the_call() {
         let hasty = bind(builder().timeout(Duration::from_millis(150)));
         times_out(&ConnectOptions::new(), &hasty, Duration::from_millis(150));
         let patient = bind(builder().timeout(3 * SOON));
-        let mut options = ConnectOptions::new();
-        options.timeout(Duration::from_millis(100));
+        let options = ConnectOptions::new().timeout(Duration::from_millis(100));
         times_out(&options, &patient, Duration::from_millis(100));
-        let mut longer = ConnectOptions::new();
-        longer.timeout(Duration::from_millis(400));
+        let longer = ConnectOptions::new().timeout(Duration::from_millis(400));
         times_out(&longer, &hasty, Duration::from_millis(400));
+    });
+}
+
+#[test]
+fn accept_waits_no_longer_than_it_is_told() {
+    test(|| {
+        let (alice, bob) = (peer(), peer());
+        let time = Duration::from_millis(100);
+        let begin = Instant::now();
+        let nobody = bob.accept_timeout::<Bytes>(time).map(drop);
+        assert!(matches!(nobody, Err(Error::NothingReceived)), "{nobody:?}");
+        assert!(begin.elapsed() >= time, "{:?}", begin.elapsed());
+
+        // What waits already is looked at without any time to wait: those of other types are denied.
+        let offers = bob.offers();
+        let mut others = Vec::new();
+        for number in 1..=3 {
+            others.push(connecting::<Json<u32>>(
+                &ConnectOptions::new(),
+                &alice,
+                &bob,
+            ));
+            eventually("the offer", || offers.len() == number);
+        }
+        let bytes = connecting::<Bytes>(&ConnectOptions::new(), &alice, &bob);
+        eventually("the offer", || offers.len() == 4);
+        let conn = bob.accept_timeout::<Bytes>(Duration::ZERO).unwrap();
+        assert_eq!(conn.peer_addr(), alice.local_addr());
+        let _ = bytes.finish().unwrap();
+        for json in others {
+            assert!(matches!(json.finish(), Err(Error::Denied { .. })));
+        }
+        let nobody = bob.accept_timeout::<Bytes>(Duration::ZERO).map(drop);
+        assert!(matches!(nobody, Err(Error::NothingReceived)), "{nobody:?}");
+
+        // For ever is as `accept`.
+        let waiting = Call::start("accept_timeout", {
+            let bob = bob.clone();
+            move || bob.accept_timeout::<Bytes>(Duration::MAX).map(drop)
+        });
+        waiting.wait_until_blocked();
+        bob.stop();
+        assert!(matches!(waiting.finish(), Err(Error::Stopped)));
+        let late = bob.accept_timeout::<Bytes>(SOON).map(drop);
+        assert!(matches!(late, Err(Error::Stopped)), "{late:?}");
     });
 }
 
@@ -503,8 +542,8 @@ fn an_ipv6_address_is_a_clear_error() {
             let alice = alice.clone();
             move || alice.connect::<Bytes>(&addrs[..])
         });
-        offer(&bob).accept::<Bytes>().unwrap();
-        calling.finish().unwrap();
+        let _ = offer(&bob).accept::<Bytes>().unwrap();
+        let _ = calling.finish().unwrap();
     });
 }
 
@@ -529,12 +568,17 @@ fn a_host_without_an_ipv4_address_is_a_clear_error() {
                 );
             }
         }
+        for without_port in ["127.0.0.1", "localhost", "127.0.0.1:port"] {
+            let error = Peer::bind(without_port).map(drop).unwrap_err().to_string();
+            assert!(error.contains("the port is missing"), "{error}");
+            assert!(error.contains("127.0.0.1:62626"), "{error}");
+        }
         // A name that resolves is as good as an address.
         let bob = peer();
         let name = format!("localhost:{}", bob.local_addr().port());
         let calling = Call::start("connect", move || alice.connect::<Bytes>(name.as_str()));
-        offer(&bob).accept::<Bytes>().unwrap();
-        calling.finish().unwrap();
+        let _ = offer(&bob).accept::<Bytes>().unwrap();
+        let _ = calling.finish().unwrap();
     });
 }
 
@@ -556,7 +600,7 @@ fn a_port_in_use_is_a_clear_error() {
         // Free again as soon as the peer is stopped.
         let addr = of_a_peer.local_addr();
         of_a_peer.stop();
-        builder().bind(addr).unwrap();
+        let _ = builder().bind(addr).unwrap();
     });
 }
 

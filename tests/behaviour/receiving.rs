@@ -418,7 +418,7 @@ fn select_takes_connections_offers_and_whatever_else() {
             }
             quit = never();
         }
-        calling.finish();
+        let _ = calling.finish();
     });
 }
 

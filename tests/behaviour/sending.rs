@@ -104,7 +104,7 @@ fn large_and_small_messages_keep_their_order() {
             let message = to_alice.recv_timeout(SOON).unwrap();
             assert_eq!((number_of(&message), message.len()), (number, size));
         }
-        sending.finish();
+        let _ = sending.finish();
     });
 }
 
@@ -532,7 +532,7 @@ fn an_idle_connection_takes_a_large_message_at_once() {
         let mut options = ConnectOptions::new();
         for stream in [false, true] {
             if stream {
-                options.stream();
+                options = options.stream();
             }
             let (to_bob, to_alice) = link_as::<Bytes, Bytes>(&options, &alice, &bob);
             for number in 0..20 {

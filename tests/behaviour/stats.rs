@@ -52,8 +52,7 @@ fn both_sides_count_the_same_bytes_in_every_format() {
         let (alice, bob) = (peer(), peer());
         let (json, json_end) = link::<Json<Vec<u32>>>(&alice, &bob);
         let (raw, raw_end) = link::<Raw<Vec<u32>>>(&alice, &bob);
-        let mut options = ConnectOptions::new();
-        options.stream_of(30);
+        let options = ConnectOptions::new().stream_of(30);
         let (stream, stream_end) = link_as::<Bytes, Bytes>(&options, &alice, &bob);
         json.send(&[1, 2, 3][..]).unwrap();
         raw.send(&[1, 2, 3][..]).unwrap();
@@ -109,8 +108,7 @@ fn connections_lists_what_is_open() {
         let (alice, bob) = (peer(), peer());
         assert!(bob.connections().is_empty());
         let (json, json_end) = link::<Json<u32>>(&alice, &bob);
-        let mut loose = ConnectOptions::new();
-        loose.strict(false);
+        let loose = ConnectOptions::new().strict(false);
         let (bytes, bytes_end) = link_as::<Bytes, Bytes>(&loose, &alice, &bob);
         json.send(&5).unwrap();
         json_end.recv_timeout(SOON).unwrap();

@@ -22,10 +22,9 @@ fn stream_between<F: Format + 'static>(
     alice: &Peer,
     bob: &Peer,
 ) -> (Connection<F>, Connection<F>) {
-    let mut options = ConnectOptions::new();
-    match size {
-        Some(size) => options.stream_of(size),
-        None => options.stream(),
+    let options = match size {
+        Some(size) => ConnectOptions::new().stream_of(size),
+        None => ConnectOptions::new().stream(),
     };
     link_as::<F, F>(&options, alice, bob)
 }
@@ -265,8 +264,7 @@ fn a_stream_over_the_other_sides_limit_never_begins_or_ends_at_once() {
         assert!(matches!(refused, Err(Error::Denied { .. })));
 
         // Named by the first message: a message over the limit like any other.
-        let mut options = ConnectOptions::new();
-        options.stream();
+        let options = ConnectOptions::new().stream();
         let (to_bob, to_alice) = link_as::<Bytes, Bytes>(&options, &alice, &bob);
         to_bob.send(&numbered(0, 1001)).unwrap();
         eventually("the end", || to_alice.close_reason().is_some());

@@ -263,9 +263,15 @@ fn a_port_that_another_program_had_is_taken_once_it_is_free() {
     let carol = builder.name("carol").bind("127.0.0.1:0").unwrap();
     let found = carol.discover(LONG).unwrap().next().expect("bob");
     assert_eq!(found.addr(), bob.local_addr());
-    assert_eq!(crate::beacons::told(&watch).neighbour().addr(), carol.local_addr());
+    assert_eq!(
+        crate::beacons::told(&watch).neighbour().addr(),
+        carol.local_addr()
+    );
     carol.stop();
-    assert!(matches!(crate::beacons::told(&watch), lanpeer::Presence::Lost(_)));
+    assert!(matches!(
+        crate::beacons::told(&watch),
+        lanpeer::Presence::Lost(_)
+    ));
     let begin = Instant::now();
     bob.stop();
     assert!(begin.elapsed() < Duration::from_secs(5));

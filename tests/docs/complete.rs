@@ -98,6 +98,11 @@ fn items(file: &str, source: &str) -> Vec<Item> {
         }
         if text.starts_with("#[") {
             hidden |= text == "#[doc(hidden)]";
+            if !text.ends_with(']') {
+                // One of several lines; its last stands as far to the left.
+                let end = format!("{})]", &line[..line.len() - text.len()]);
+                lines.by_ref().find(|(_, line)| *line == end);
+            }
             continue;
         }
         let (docs, hidden) = (std::mem::take(&mut docs), std::mem::take(&mut hidden));
@@ -236,6 +241,9 @@ fn the_rule_finds_what_it_should() {
 /// ```
 /// assert!(Thing.is_good());
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "[pub struct Other;]"
+)]
 pub struct Thing<T>(T);
 
 impl<T: Clone> Thing<T> {
@@ -292,11 +300,11 @@ pub enum Error {
     assert_eq!(
         wrong,
         [
-            "a.rs:53: Error has no example",
+            "a.rs:56: Error has no example",
             "Gone is exported, and defined nowhere",
-            "a.rs:11: Thing::open has no example",
-            "a.rs:18: Thing::shut has no example",
-            "a.rs:24: Thing::run has no example",
+            "a.rs:14: Thing::open has no example",
+            "a.rs:21: Thing::shut has no example",
+            "a.rs:27: Thing::run has no example",
         ]
     );
     assert_eq!(count, 7);

@@ -133,6 +133,18 @@ fn pages_open_with_a_program() {
 }
 
 #[test]
+fn the_cookbook_has_whole_programs_that_fit_a_screen() {
+    let blocks = blocks(&read("docs/cookbook.md"));
+    assert!(blocks.len() >= 7, "only {} programs", blocks.len());
+    for (tag, lines) in blocks {
+        // As doc tests they are compiled and run.
+        assert_eq!(tag, "rust");
+        assert!(lines.iter().any(|line| line.starts_with("fn main()")));
+        assert!(lines.len() <= 40, "{} lines: {lines:#?}", lines.len());
+    }
+}
+
+#[test]
 fn the_default_build_has_the_crates_that_the_manual_names() {
     let page = read("docs/start.md");
     let (_, list) = page.split_once("<!-- crates of").expect("the list");

@@ -70,14 +70,13 @@ impl Kind {
     ];
 
     fn options(self) -> ConnectOptions {
-        let mut options = ConnectOptions::new();
+        let options = ConnectOptions::new();
         match self {
-            Kind::JsonStrict => {}
-            Kind::BytesLoose => drop(options.strict(false)),
-            Kind::BytesStream => drop(options.stream()),
-            Kind::JsonStreamOf => drop(options.stream_of(<Json<String>>::SIZE as usize)),
+            Kind::JsonStrict => options,
+            Kind::BytesLoose => options.strict(false),
+            Kind::BytesStream => options.stream(),
+            Kind::JsonStreamOf => options.stream_of(<Json<String>>::SIZE as usize),
         }
-        options
     }
 
     fn size(self) -> u64 {
@@ -264,7 +263,7 @@ fn alice<F: Words>(world: &World, kind: Kind, course: Course, turn: Turn) -> Out
     let events = world.alice.events();
     let mut options = kind.options();
     if let Some(timeout) = course.timeout {
-        options.timeout(timeout);
+        options = options.timeout(timeout);
     }
     let connected = options.connect(&world.alice, world.proxy.addr());
     let connection: Connection<F> = match connected {

@@ -347,8 +347,7 @@ fn a_link_that_says_nothing() {
                 let silent = world.proxy.also(Plan::fault(Way::Back, 0, Fault::Stall));
                 let (alice, addr) = (world.alice.clone(), world.proxy.addr());
                 let ask = Call::start("connect", move || {
-                    let mut options = ConnectOptions::new();
-                    options.timeout(Duration::from_millis(300));
+                    let options = ConnectOptions::new().timeout(Duration::from_millis(300));
                     options.connect::<Bytes>(&alice, addr).map(drop)
                 });
                 eventually("it goes through the proxy", || silent.has_begun());

@@ -36,16 +36,16 @@ fn ask_one<F: Carry>(stage: &Arc<Stage>, diary: &Arc<Diary>, link: usize) -> boo
     let plan = &stage.program.links[link];
     let [asker, asked] = plan.peers;
     let mut options = ConnectOptions::new();
-    match plan.stream {
-        Some(Stream::FromFirst) => drop(options.stream()),
-        Some(Stream::Of(size)) => drop(options.stream_of(size)),
-        None => {}
-    }
+    options = match plan.stream {
+        Some(Stream::FromFirst) => options.stream(),
+        Some(Stream::Of(size)) => options.stream_of(size),
+        None => options,
+    };
     if let Some(timeout) = plan.timeout {
-        options.timeout(timeout);
+        options = options.timeout(timeout);
     }
     if F::DATA_TYPE.is_none() {
-        options.data_type(DataType::Bytes);
+        options = options.data_type(DataType::Bytes);
     }
     stage.begin(asker, asked, link);
     let (peer, addr) = (stage.peer(asker), stage.addrs[asked]);

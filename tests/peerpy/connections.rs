@@ -212,12 +212,11 @@ impl<'a, K: Kind> Exchange<'a, K> {
                 accepted.wait("the offer")
             }
             Who::Lanpeer => {
-                let mut options = ConnectOptions::new();
-                options.strict(case.strict);
-                match (case.stream, size) {
+                let options = ConnectOptions::new().strict(case.strict);
+                let options = match (case.stream, size) {
                     (Stream::Named, Some(size)) => options.stream_of(size),
                     (Stream::FirstFrom(_), _) => options.stream(),
-                    _ => &mut options,
+                    _ => options,
                 };
                 let (alice, addr) = (ours.clone(), peerpy.addr);
                 let conn = within_deadline("connect", move || options.connect::<K>(&alice, addr))

@@ -63,7 +63,7 @@ fn lanpeer_refuses() -> Option<Vec<String>> {
     let full = full.expect("a free port on loopback");
     let accepted = refusing(&full, |offer| {
         // Lives as long as its peer, with a handler.
-        offer.accept_with::<Json<Value>>(|_, _| ()).expect("accept");
+        let _ = offer.accept_with::<Json<Value>>(|_, _| ()).expect("accept");
     });
     let mut other = Peerpy::start()?;
     assert_eq!(asks(&mut other, &full, "json"), "accepted");

@@ -25,7 +25,7 @@ fn role() {
                 let echo = offer.accept_with::<Json<Value>>(|conn, value| {
                     conn.send(&value).expect("send");
                 });
-                echo.expect("accept");
+                let _ = echo.expect("accept");
             }
         }
         ["sizes", addr] => {

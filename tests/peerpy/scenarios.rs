@@ -177,7 +177,7 @@ fn connect<F: Format>(alice: &Peer, addr: &str, streams: bool) -> lanpeer::Conne
     let conn = within_deadline("connect", move || {
         let mut options = ConnectOptions::new();
         if streams {
-            options.stream();
+            options = options.stream();
         }
         options.connect::<F>(&alice, addr)
     });

@@ -74,12 +74,10 @@ fn streams() {
         let (alice, bob) = (bind(secured()), bind(secured()));
         let taker = bob.clone();
         let taking = spawn(move || taker.accept::<Bytes>().expect("accepted"));
-        let mut options = ConnectOptions::new();
-        if named {
-            options.stream_of(size);
-        } else {
-            options.stream();
-        }
+        let options = match named {
+            true => ConnectOptions::new().stream_of(size),
+            false => ConnectOptions::new().stream(),
+        };
         let to_bob = options
             .connect::<Bytes>(&alice, bob.local_addr())
             .expect("connected");
@@ -118,7 +116,7 @@ fn a_close_inside_a_handler_keeps_what_came_before() {
         })
     });
     let to_bob = alice.connect::<Bytes>(bob.local_addr()).expect("connected");
-    taking.wait("accept").expect("accepted");
+    let _ = taking.wait("accept").expect("accepted");
     for _ in 0..100 {
         // Until Bob has closed.
         if to_bob.send(b"one of many").is_err() {

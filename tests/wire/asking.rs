@@ -19,8 +19,7 @@ fn hello_byte_for_byte() {
         ("bytes", true, "1"),
         ("raw", true, "1"),
     ] {
-        let mut options = ConnectOptions::new();
-        options.strict(strict);
+        let options = ConnectOptions::new().strict(strict);
         let expected = format!(
             "HELLO|address_name={me}&peer_name={me}&data_type={data_type}&strict={flag}&v=1"
         );
@@ -52,10 +51,8 @@ fn hello_of<F: Format>(
 #[test]
 fn hello_of_a_stream() {
     let (alice, listener) = (peer(), WireListener::bind());
-    let mut from_first = ConnectOptions::new();
-    from_first.stream();
-    let mut of = ConnectOptions::new();
-    of.stream_of(2048);
+    let from_first = ConnectOptions::new().stream();
+    let of = ConnectOptions::new().stream_of(2048);
     for (options, size) in [(from_first, None), (of, Some("2048"))] {
         let _connecting = connecting::<Bytes>(&alice, listener.addr(), options);
         let hello = listener.accept().fields();
@@ -76,8 +73,7 @@ fn hello_leaves_out_the_second_name_where_both_do_not_fit() {
         return; // a digit less, and it fits
     }
     let listener = WireListener::bind();
-    let mut options = ConnectOptions::new();
-    options.stream_of(60_000_000);
+    let options = ConnectOptions::new().stream_of(60_000_000);
     let _connecting = connecting::<Bytes>(&alice, listener.addr(), options);
     let hello = listener.accept().fields();
     assert_eq!(hello.get("address_name"), None);
@@ -155,8 +151,7 @@ fn deny_in_all_its_forms() {
 #[test]
 fn without_an_answer_the_connect_gives_up() {
     let (alice, listener) = (peer(), WireListener::bind());
-    let mut options = ConnectOptions::new();
-    options.timeout(Duration::from_millis(150));
+    let options = ConnectOptions::new().timeout(Duration::from_millis(150));
     let connecting = connecting::<Bytes>(&alice, listener.addr(), options);
     let mut wire = listener.accept();
     wire.fields();

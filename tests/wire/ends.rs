@@ -99,7 +99,7 @@ fn lanpeer_drops_and_stops() {
             assert_eq!(bytes, json("\"last\""));
             assert_eq!(end, expected, "{keys}, stop: {stop}");
             drop(wire);
-            ending.wait("the end");
+            let _ = ending.wait("the end");
         }
     }
 }

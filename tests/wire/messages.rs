@@ -36,6 +36,35 @@ fn json_byte_for_byte() {
 }
 
 #[test]
+fn two_types_byte_for_byte() {
+    let bob = peer();
+    for keys in [PEERPY, LANPEER] {
+        let (mut wire, conn) = Wire::accepted::<Json<Point, String>>(&bob, keys);
+        conn.send(&point()).expect("send");
+        assert_eq!(
+            wire.read(HEADER),
+            header("DATA|data_size=31&data_type=json")
+        );
+        assert_eq!(wire.read(31), br#"{"data":{"x":7,"name":"north"}}"#);
+        wire.write(&data("json", br#"{"data": "where is north?"}"#));
+        assert_eq!(receive(&conn), "where is north?");
+        // What this side sends is nothing that it receives.
+        wire.write(&data("json", br#"{"data": {"x": 7, "name": "north"}}"#));
+        let reason = ended(&conn).to_string();
+        assert!(
+            reason.contains("receives `alloc::string::String`"),
+            "{reason}"
+        );
+    }
+    let (mut wire, conn) = Wire::accepted::<Raw<u8, Point>>(&bob, "data_type=raw&strict=1&v=1");
+    conn.send(&7).expect("send");
+    assert_eq!(wire.read(HEADER), header("DATA|data_size=1&data_type=raw"));
+    assert_eq!(wire.read(1), [7]);
+    wire.write(&data("raw", POINT));
+    assert_eq!(receive(&conn), point());
+}
+
+#[test]
 fn raw_byte_for_byte() {
     let bob = peer();
     let (mut wire, conn) = Wire::accepted::<Raw<Point>>(&bob, "data_type=raw&strict=1&v=1");

@@ -52,8 +52,7 @@ fn stream_with_its_size_in_hello() {
 fn stream_with_its_size_in_hello_when_lanpeer_connects() {
     let alice = peer();
     for answer in ["ACCEPT", "ACCEPT|v=1"] {
-        let mut options = ConnectOptions::new();
-        options.stream_of(4);
+        let options = ConnectOptions::new().stream_of(4);
         let (mut wire, result) = answered::<Bytes>(&alice, options, &header(answer));
         flows_both_ways(&mut wire, &result.expect("accepted"));
     }
@@ -85,8 +84,7 @@ fn stream_whose_size_the_remote_sets() {
 #[test]
 fn stream_whose_size_lanpeer_sets() {
     let alice = peer();
-    let mut options = ConnectOptions::new();
-    options.stream();
+    let options = ConnectOptions::new().stream();
     let (mut wire, result) = answered::<Bytes>(&alice, options, &header("ACCEPT"));
     let conn = result.expect("accepted");
     conn.send(b"0000").expect("send");

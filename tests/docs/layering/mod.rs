@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["proto"],
     &["secure"],
     &["format"],
-    &["error", "options", "event", "neighbour"],
+    &["error", "convert", "options", "event", "neighbour"],
     &["net"],
     &["connection", "offer", "info"],
     &["peer", "builder", "broadcast", "discover"],

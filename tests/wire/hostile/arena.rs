@@ -42,7 +42,7 @@ impl Arena {
         let alice = common::peer();
         let (caller, addr) = (alice.clone(), bob.local_addr());
         let connecting = spawn(move || caller.connect::<Json<u64>>(addr));
-        next_offer(&bob)
+        let _ = next_offer(&bob)
             // Where it does not get through, the other end misses it.
             .accept_with::<Json<u64>>(|conn, n| drop(conn.send(&n)))
             .expect("accept");

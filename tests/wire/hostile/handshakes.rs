@@ -230,8 +230,7 @@ fn answers_that_are_none_fail_the_connect() {
         let listener = WireListener::bind();
         let (bob, addr) = (arena.bob.clone(), listener.addr());
         // The deadline is far: none of these may take until then.
-        let mut options = ConnectOptions::new();
-        options.timeout(2 * DEADLINE);
+        let options = ConnectOptions::new().timeout(2 * DEADLINE);
         let connecting = spawn(move || options.connect::<Json<Value>>(&bob, addr));
         let mut wire = listener.accept();
         wire.fields();
