@@ -8,9 +8,9 @@ use crossbeam_channel::Receiver;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::format::{DataType, Format};
-use crate::net::handshake::Start;
-use crate::net::handshake::server::{Pending, check_reason};
+use crate::net::endpoint::offers::{Pending, check_reason};
 use crate::net::link::Link;
+use crate::net::wire::early::Start;
 use crate::options::StreamSize;
 
 /// Another peer asks for a connection: accept it or deny it.

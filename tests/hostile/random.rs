@@ -4,8 +4,8 @@ use lanpeer::{DataType, Dynamic, Json, Raw};
 use serde_json::Value;
 
 use super::arena::{Arena, everything_is_given_back};
-use super::common::spawn;
 use super::common::wire::{HEADER, Wire, data, header, json, shown};
+use super::common::{spawn, until};
 use super::{BYTES, JSON, RAW, hello};
 
 /// The same sequence in every run.
@@ -95,6 +95,10 @@ fn conversations_changed_at_random() {
         if dice.below(4) == 0 {
             wire.reset();
         } else {
+            // An end before the answer would withdraw the offer.
+            if bytes.len() >= HEADER || bytes.contains(&b'\n') {
+                until("an answer", || !wire.is_silent());
+            }
             wire.fin();
             let (answer, _) = wire.rest();
             let clean = answer.is_empty()

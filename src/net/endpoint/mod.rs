@@ -1,11 +1,13 @@
 //! What all threads of a peer share.
 
+pub(crate) mod connect;
 pub(crate) mod listener;
+pub(crate) mod offers;
 pub(crate) mod watchdog;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::{Shutdown, SocketAddrV4, TcpStream};
+use std::net::{SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,13 +17,11 @@ use log::{debug, warn};
 
 use crate::error::{CloseReason, Error, Result, without_quotes};
 use crate::event::Event;
+use crate::net::endpoint::offers::Pending;
 use crate::net::endpoint::watchdog::Watchdog;
-use crate::net::handshake::deny;
-use crate::net::handshake::server::Pending;
 use crate::net::link::Link;
 use crate::net::os::LOG;
 use crate::net::os::lock;
-use crate::net::os::socket::reset;
 use crate::net::os::threads::Threads;
 use crate::net::send::flusher::Flusher;
 use crate::options::Settings;
@@ -261,17 +261,7 @@ impl Endpoint {
             drop(lock(&self.stop_signal).take());
             wake_listener();
             drop(lock(&self.deliver).take());
-            for (_, (socket, side)) in lock(&self.sockets).drain() {
-                match side {
-                    // Accepted in this moment, the other side may send already: a FIN would say
-                    // that all of it was taken in.
-                    Side::Asking => reset(&socket),
-                    Side::Asked => {
-                        deny(&socket, None, "stopped");
-                        let _ = socket.shutdown(Shutdown::Both);
-                    }
-                }
-            }
+            self.end_handshakes();
             for link in self.links().iter() {
                 link.close_in_background(CloseReason::Stopped);
             }
@@ -319,13 +309,13 @@ impl Endpoint {
     }
 }
 
-/// Who began a handshake.
+/// What this peer is in a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// This peer.
-    Asking,
-    /// The other: it waits for our answer.
-    Asked,
+    /// It has asked for the connection.
+    Client,
+    /// The other side waits for its answer.
+    Server,
 }
 
 /// One of `max_connections`.

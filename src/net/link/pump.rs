@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use crate::error::CloseReason;
 use crate::format::{DataType, Format, Payload, Reading};
-use crate::net::handshake::{Early, Seen};
 use crate::net::link::Link;
 use crate::net::recv::lease::{Back, Fed, Source, Taken};
 use crate::net::recv::producer::Producer;
+use crate::net::wire::early::{Early, Seen};
 use crate::net::wire::reader::{Need, Next, Reader, run};
 
 /// The connection's socket.

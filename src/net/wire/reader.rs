@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use crate::error::CloseReason;
 use crate::format::{DataType, Payload};
-use crate::net::handshake::{Early, Seen};
 use crate::net::link::Link;
 use crate::net::os::lock;
 use crate::net::os::socket::is_over;
 use crate::net::os::spin::Spin;
 use crate::net::send::sender::Burst;
+use crate::net::wire::early::{Early, Seen};
 use crate::options::StreamSize;
 use crate::proto::frame::{Decoder, FrameError, Step};
 use crate::proto::header::HEADER_LEN;
