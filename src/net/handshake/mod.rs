@@ -8,6 +8,10 @@
 pub(crate) mod client;
 mod header;
 pub(crate) mod io;
+#[cfg(test)]
+mod play;
+#[cfg(all(test, feature = "secure"))]
+mod secure_tests;
 pub(crate) mod server;
 
 /// One side of a handshake.

@@ -1,0 +1,273 @@
+//! An offer until it is decided.
+//!
+//! A well-behaved client says nothing between HELLO and its answer. So the reader thread sleeps in
+//! a look at the socket, which ends when the client sends its first message, or hangs up. Nobody
+//! has to wake it when the program accepts. A client that sends sooner would hide its end behind
+//! its data. From then on what it sends is read into a bounded buffer, by whoever holds the lock:
+//! the reader thread every [`LOOK_EVERY`], and a call that decides. Once accepted, the connection
+//! begins with that buffer.
+//!
+//! The reader thread does not sleep in a read instead: what it has read then would wait with it
+//! for the client's next bytes, or a call that accepts would always have to wake it.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddrV4, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+use crate::error::CloseReason;
+use crate::net::endpoint::{Endpoint, Slot, Watched};
+use crate::net::handshake::io::{deny, linger};
+use crate::net::os::lock;
+#[cfg(unix)]
+use crate::net::os::socket::peek;
+use crate::net::os::socket::{is_pause, read_now};
+use crate::net::wire::early::{Early, Seen, Start};
+use crate::secure::Session;
+
+/// A client may send so many bytes before it has its answer.
+const MAX_EARLY: usize = 64 << 10;
+
+/// How often a client is looked at that has sent before it has its answer.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What both sides of an offer share. No program's code runs and nothing is logged under the lock.
+pub(super) struct Shared {
+    pub decision: Mutex<Decision>,
+    /// Signalled when the reader thread has noticed that the client sends before it has its answer.
+    pub noticed: Condvar,
+}
+
+pub(super) enum Decision {
+    /// The client waits for the program's word.
+    Undecided(Undecided),
+    /// A call of `accept` is at work. When it has finished, it drops the sender, which wakes the
+    /// reader thread where that waits for nothing else.
+    Accepting(Option<Sender<Infallible>>),
+    /// The connection is open, and these bytes of it were read already.
+    Accepted(Start, Vec<u8>),
+    Denied,
+    /// The client has sent too much before it had its answer. It was told so; this is for the
+    /// events.
+    Refused(String),
+    /// Nothing can be decided any more.
+    Over,
+}
+
+/// What an undecided offer holds.
+pub(super) struct Undecided {
+    pub endpoint: Arc<Endpoint>,
+    pub socket: Arc<TcpStream>,
+    pub session: Option<Session>,
+    pub slot: Slot,
+    pub watched: Watched,
+    /// What the client has sent before its answer. `None` until the reader thread has noticed that
+    /// it does: till then that thread may be in a look at the socket, and only it may read.
+    pub early: Option<Vec<u8>>,
+    /// See [`Decision::Accepting`].
+    pub awaited: Option<Sender<Infallible>>,
+}
+
+/// What a look at an undecided offer's client has found.
+enum Look {
+    /// It waits for its answer.
+    Waits,
+    /// It has sent something, and the reader thread is about to notice that.
+    Sends,
+    /// It has hung up.
+    Gone,
+    /// It has sent more than it may.
+    Floods(String),
+}
+
+impl Undecided {
+    /// Looks at the client without waiting.
+    fn look(&mut self) -> Look {
+        let Some(early) = &mut self.early else {
+            #[cfg(unix)]
+            return match peek::<1>(&self.socket) {
+                Ok(0) => Look::Gone,
+                Ok(_) => Look::Sends,
+                Err(error) if is_pause(&error) => Look::Waits,
+                Err(_) => Look::Gone,
+            };
+            // It can not be told before the reader thread has noticed something.
+            #[cfg(not(unix))]
+            return Look::Waits;
+        };
+        let mut chunk = [0; 4096];
+        while early.len() <= MAX_EARLY {
+            match read_now(&self.socket, &mut chunk) {
+                Ok(0) => return Look::Gone,
+                // The session has not begun that these bytes would be for.
+                Ok(_) if self.session.is_some() => {
+                    let reason = "it sent encrypted data before it had an answer";
+                    return Look::Floods(reason.to_owned());
+                }
+                Ok(n) => early.extend_from_slice(&chunk[..n]),
+                Err(error) if is_pause(&error) => return Look::Waits,
+                Err(_) => return Look::Gone,
+            }
+        }
+        let reason = format!("it sent more than {MAX_EARLY} bytes before it had an answer");
+        Look::Floods(reason)
+    }
+}
+
+impl Shared {
+    /// The lock, while the offer is undecided and its client waits. One whose client does not is
+    /// over: nobody will decide it any more.
+    pub fn undecided(&self) -> Option<MutexGuard<'_, Decision>> {
+        let mut decision = lock(&self.decision);
+        let next = loop {
+            let Decision::Undecided(undecided) = &mut *decision else {
+                return None;
+            };
+            match undecided.look() {
+                Look::Waits => return Some(decision),
+                Look::Gone => break Decision::Over,
+                Look::Floods(reason) => break Decision::Refused(reason),
+                // Its end may be hidden behind that. The reader thread's look ends now, if it has
+                // begun; so this waits for a moment only.
+                Look::Sends => {
+                    decision = self
+                        .noticed
+                        .wait(decision)
+                        .unwrap_or_else(|poisoned| poisoned.into_inner());
+                }
+            }
+        };
+        let is_refused = matches!(next, Decision::Refused(_));
+        let before = std::mem::replace(&mut *decision, next);
+        drop(decision);
+        if let (true, Decision::Undecided(mut undecided)) = (is_refused, before) {
+            deny(&undecided.socket, undecided.session.as_mut(), "malformed");
+        }
+        None
+    }
+
+    /// Notices, on the reader thread, that the client sends before it has its answer.
+    fn notice(&self) {
+        if let Decision::Undecided(undecided) = &mut *lock(&self.decision) {
+            if undecided.early.is_none() {
+                undecided.early = Some(Vec::new());
+                self.noticed.notify_all();
+            }
+        }
+    }
+
+    /// Takes an undecided offer whose client waits, and leaves what `next` says.
+    pub fn take(&self, next: impl FnOnce(&mut Undecided) -> Decision) -> Option<Undecided> {
+        let mut decision = self.undecided()?;
+        match std::mem::replace(&mut *decision, Decision::Over) {
+            Decision::Undecided(mut undecided) => {
+                *decision = next(&mut undecided);
+                Some(undecided)
+            }
+            other => {
+                *decision = other;
+                None
+            }
+        }
+    }
+}
+
+/// The reader thread's side of an offer.
+pub(super) struct Waiter {
+    pub socket: Arc<TcpStream>,
+    pub shared: Arc<Shared>,
+}
+
+impl Waiter {
+    /// Waits for the program's word, and if it accepts, runs the connection's reader.
+    pub fn wait(self, endpoint: &Endpoint, remote: SocketAddrV4) {
+        let (decision, seen) = self.wait_for_decision(endpoint);
+        let reason = match decision {
+            Decision::Accepted(start, bytes) => {
+                // The connection alone decides from here on how long its socket lives.
+                drop(self);
+                return start(Early { bytes, seen });
+            }
+            Decision::Denied => return linger(&self.socket),
+            Decision::Refused(reason) => {
+                endpoint.handshake_failed(remote, reason);
+                return linger(&self.socket);
+            }
+            withdrawn => {
+                let is_stopped = endpoint.is_stopped();
+                if is_stopped {
+                    // `stop` may not have come to it yet.
+                    deny(&self.socket, None, "stopped");
+                }
+                // Its place is free before anybody is told.
+                drop(withdrawn);
+                if is_stopped {
+                    "the peer was stopped"
+                } else {
+                    "it hung up before it had an answer"
+                }
+            }
+        };
+        endpoint.handshake_failed(remote, reason.to_owned());
+    }
+
+    /// Waits until the program has decided, the client has given up, or the peer is stopped.
+    #[inline(never)]
+    fn wait_for_decision(&self, endpoint: &Endpoint) -> (Decision, Seen) {
+        let seen = self.wait_for_client();
+        let mut decided: Option<Receiver<Infallible>> = None;
+        loop {
+            let may_wait = matches!(seen, Seen::Nothing) && !endpoint.is_stopped();
+            if may_wait {
+                self.shared.notice();
+                drop(self.shared.undecided());
+            }
+            let mut decision = lock(&self.shared.decision);
+            let (awaited, is_undecided) = match &mut *decision {
+                Decision::Undecided(undecided) if may_wait => (&mut undecided.awaited, true),
+                Decision::Accepting(awaited) => (awaited, false),
+                _ => {
+                    let last = std::mem::replace(&mut *decision, Decision::Over);
+                    self.shared.noticed.notify_all();
+                    return (last, seen);
+                }
+            };
+            // The sender stays with the offer, and goes with it to the call that accepts.
+            let decided = decided.get_or_insert_with(|| {
+                let (sender, receiver) = bounded(0);
+                *awaited = Some(sender);
+                receiver
+            });
+            drop(decision);
+            if is_undecided {
+                select! {
+                    recv(decided) -> _ => {}
+                    recv(endpoint.stopping) -> _ => {}
+                    default(LOOK_EVERY) => {}
+                }
+            } else {
+                let _ = decided.recv();
+            }
+        }
+    }
+
+    /// Waits in a look at the socket until the client sends or hangs up, unless it is known to have
+    /// sent already. A client that has its ACCEPT and sends ends this wait as well.
+    fn wait_for_client(&self) -> Seen {
+        if let Decision::Undecided(Undecided { early: Some(_), .. }) = &*lock(&self.shared.decision)
+        {
+            return Seen::Nothing;
+        }
+        loop {
+            match self.socket.peek(&mut [0]) {
+                Ok(0) => return Seen::End,
+                Ok(_) => return Seen::Nothing,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Seen::Failure(CloseReason::from_io(&error)),
+            }
+        }
+    }
+}
