@@ -637,6 +637,7 @@ enum Vanish {
 /// A client whose HELLO is followed by `early` bytes, in one write.
 fn early_client(bob: &Peer, early: &[u8]) -> TcpStream {
     let mut client = TcpStream::connect(bob.local_addr()).expect("connected");
+    client.set_nodelay(true).expect("nodelay");
     let hello = "HELLO|peer_name=127.0.0.1:40000&data_type=bytes&strict=1&v=1";
     let mut bytes = format!("{hello:|<128}").into_bytes();
     bytes.extend_from_slice(early);

@@ -214,9 +214,12 @@ fn raw_towards_another_needs_pickle() {
     let play = client(&settings, request(DataType::Raw));
     let (outcome, _) = play.all(&padded("ACCEPT"), HEADER_LEN);
     match outcome.expect("whole") {
-        Ok(_) => assert!(HAS_PICKLE),
+        Ok(accepted) => {
+            let of_lanpeer = accepted.agreed.dialect == Dialect::Lanpeer;
+            assert_eq!((HAS_PICKLE, of_lanpeer), (true, false));
+        }
         Err(Failure { error, reset }) => {
-            assert!(!HAS_PICKLE && reset);
+            assert_eq!((HAS_PICKLE, reset), (false, true));
             assert!(matches!(
                 error,
                 Error::FeatureMissing {
