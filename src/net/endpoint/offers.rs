@@ -341,6 +341,3 @@ pub(crate) fn check_reason(reason: &str) -> Result<()> {
         reason: format!("`{}` is not {what}", reason.escape_debug()),
     })
 }
-
-#[cfg(all(test, feature = "secure"))]
-mod tests;
