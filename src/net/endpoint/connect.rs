@@ -1,4 +1,7 @@
-//! Connections that this peer asks for.
+//! Connections that this peer asks for: the TCP connection, the client's handshake, and the reader.
+//!
+//! The calling thread does it all. Meanwhile it keeps a place among the connections, and the socket
+//! where `stop` finds it.
 
 use std::io;
 use std::net::{SocketAddrV4, TcpStream};
@@ -38,6 +41,7 @@ fn try_connect<T>(
     start: impl FnOnce(&Arc<Link>) -> (T, Start),
 ) -> Result<T> {
     endpoint.check_running()?;
+    // Its place, given back wherever this returns without a connection.
     let slot = endpoint.slot()?;
     let deadline = Instant::now() + request.timeout;
     let reached = reach(endpoint, addrs, request.timeout, deadline);
@@ -49,6 +53,7 @@ fn try_connect<T>(
         ends,
         watched,
     } = reached.map_err(unless_stopped)?;
+    // `stop` waits for this call as it does for a thread.
     let _held = endpoint.hold().inspect_err(|_| reset(&socket))?;
     let settings = &endpoint.settings;
     let (mut client, hello) =
@@ -71,6 +76,7 @@ fn try_connect<T>(
             error,
             reset: is_due,
         } = failure;
+        // The other side has accepted, and may send already.
         if is_due {
             reset(&socket);
         }
@@ -118,6 +124,7 @@ fn reach(
     let own = endpoint.local_addr;
     let mut failure = None;
     for &addr in addrs {
+        // The own address, in one of the forms that lead to it.
         let own_ip =
             own.ip() == addr.ip() || (own.ip().is_unspecified() && addr.ip().is_loopback());
         if addr.port() == own.port() && (own_ip || addr.ip().is_unspecified()) {
@@ -144,6 +151,7 @@ fn reach(
         let connected = SockRef::from(&*socket).connect_timeout(&addr.into(), left);
         match connected.and_then(|()| ends(&socket)) {
             Ok(ends) => {
+                // Only now is it known that the address is one of this host's.
                 let here = ends.0.ip() == addr.ip();
                 if here && addr.port() == own.port() && own.ip().is_unspecified() {
                     return Err(Error::SelfConnection { addr: addr.into() });
@@ -155,6 +163,7 @@ fn reach(
                     watched,
                 });
             }
+            // The next address gets what is left of the time, if anything is.
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
             Err(source) => {
                 failure = Some(Error::Connect {
@@ -164,6 +173,7 @@ fn reach(
             }
         }
     }
+    // Of several failures the last one is told; silence only where there was nothing else.
     match (failure, addrs.last()) {
         (Some(failure), _) => Err(failure),
         (None, Some(&addr)) => Err(Error::TimedOut {

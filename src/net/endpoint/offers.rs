@@ -36,6 +36,7 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
     let Ok(watched) = endpoint.watch(&socket, Side::Server) else {
         return;
     };
+    // Most clients have said HELLO before they are accepted, and need no thread that waits for it.
     let begun = match read_at_once(&socket) {
         Ok(begun) => begun,
         // The system tells it once, so that a thread would not meet it.
@@ -60,6 +61,7 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
         }
     };
     match (started, pending) {
+        // Only now, since the decision is for the thread.
         (Ok(()), Some(pending)) => deliver(endpoint, pending),
         (Ok(()), None) => {}
         (Err(error), pending) => {
@@ -125,6 +127,7 @@ fn examine(
                 deliver(endpoint, pending);
                 Some(waiter)
             }
+            // After the proof of the secret: only who has it learns how busy this peer is.
             Err(_) => refuse(offered.agreed.peer_addr, offered.session.as_mut(), "busy"),
         },
         Outcome::Denied {
@@ -143,6 +146,7 @@ fn examine(
     }
 }
 
+/// Runs the server's machine until the deadline.
 fn handshake(
     endpoint: &Endpoint,
     socket: &TcpStream,
@@ -196,6 +200,7 @@ fn offer(
     (pending, waiter)
 }
 
+/// Hands an offer to the program. One that nobody can take is denied.
 fn deliver(endpoint: &Endpoint, pending: Pending) {
     if let Err(pending) = endpoint.deliver(pending) {
         pending.deny("busy");
@@ -211,12 +216,13 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Has the client given up?
+    /// Has the client given up? An offer of one that has is over from then on.
     pub fn is_gone(&self) -> bool {
         self.shared.undecided().is_none()
     }
 
-    /// Answers ACCEPT. `start` makes, for the new connection, what its reader thread will run.
+    /// Answers ACCEPT. Holds no lock meanwhile: entering the connection logs, and what the program
+    /// has given for it may be dropped. `start` makes, for the new connection, what its reader thread will run.
     pub fn accept<T>(self, start: impl FnOnce(&Arc<Link>) -> (T, Start)) -> Result<T> {
         let accepting = |undecided: &mut Undecided| Decision::Accepting(undecided.awaited.take());
         let undecided = self.shared.take(accepting).ok_or(Error::Withdrawn)?;
@@ -236,6 +242,7 @@ impl Pending {
         // From here on it is not for `stop` to deny it.
         drop(watched);
         let answer = acceptance(session.as_mut());
+        // A client that has reset the connection has no address any more.
         let entered = ends(&socket)
             .map_err(|_| Error::Withdrawn)
             .and_then(|ends| {
@@ -263,13 +270,13 @@ impl Pending {
         Ok(connection)
     }
 
-    /// As if it had never been.
+    /// As if it had never been: it has no reader thread, and the client is told something else.
     fn forget(self) {
         let undecided = std::mem::replace(&mut *lock(&self.shared.decision), Decision::Over);
         drop(undecided);
     }
 
-    /// Answers DENY, if that still makes a difference.
+    /// Answers DENY, if that still makes a difference. Its place is free when this returns.
     pub fn deny(&self, word: &str) -> bool {
         let Some(undecided) = self.shared.take(|_| Decision::Denied) else {
             return false;

@@ -1,4 +1,11 @@
 //! The client's side: says HELLO, proves that it has the secret, and takes the answer.
+//!
+//! ```text
+//! in the clear   HELLO ──▶  ◀── answer
+//! encrypted      HELLO ──▶  ◀── ACCEPT, challenge   proof ──▶  ◀── answer, as a record
+//! ```
+//!
+//! A server may say DENY in the clear at each point where it has something to say.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -33,6 +40,7 @@ pub(crate) struct Client<'a> {
     request: Request,
     /// The encryption that HELLO has offered.
     offered: Option<Suite>,
+    /// What was written. The proof covers it, so that nobody can alter it on the way.
     hello: [u8; HEADER_LEN],
     state: State,
 }
@@ -47,7 +55,8 @@ enum State {
     Challenge(Suite, Vec<u8>, Exactly<MESSAGE>),
     /// Writes the second message, which proves that this side has the secret.
     Proof(Box<Session>),
-    /// Reads as much of the encrypted answer as a DENY in the clear has.
+    /// Reads as much of the encrypted answer as a DENY in the clear has: a server that found no proof
+    /// of the secret has no session to deny through.
     Record(Box<Session>, Exactly<HEADER_LEN>),
     /// Reads the rest of it.
     Rest(
@@ -62,6 +71,7 @@ enum State {
 /// The other side has accepted this.
 pub(crate) struct Accepted {
     pub agreed: Agreement,
+    /// The keys of an encrypted connection.
     pub session: Option<Session>,
     /// What came behind the answer.
     pub early: Vec<u8>,
@@ -115,6 +125,7 @@ impl Client<'_> {
         Ok((client, header))
     }
 
+    /// Takes the first header that the server has sent. Without encryption it is the answer.
     fn examine(&mut self, header: Header) -> Step<Outcome> {
         let Header { bytes, early } = header;
         let (lanpeer, suite) = match Answer::parse(&bytes) {
@@ -124,10 +135,13 @@ impl Client<'_> {
         };
         match (self.offered, suite) {
             (None, None) => self.agree(lanpeer, None, early),
+            // A connection in the clear is not what the program has asked for.
             (Some(_), None) => {
                 let addr = self.addr.into();
                 failure(Error::NotSecure { addr }, true)
             }
+            // ChaCha20 is what every side can do. The proof covers an ACCEPT of 128 bytes, and so one
+            // that came in another form could not be proved.
             (Some(offered), Some(suite))
                 if lanpeer
                     && [offered, Suite::ChaCha].contains(&suite)
@@ -157,6 +171,7 @@ impl Client<'_> {
         }
     }
 
+    /// Takes the first 128 bytes of the answer: all of a DENY in the clear, or most of a record.
     fn begin_record(&mut self, session: Box<Session>, begin: [u8; HEADER_LEN]) -> Step<Outcome> {
         if let Ok(Answer::Deny { reason }) = Answer::parse(&begin) {
             return self.denied(reason);
@@ -170,6 +185,7 @@ impl Client<'_> {
         step
     }
 
+    /// Takes the whole record of the answer. That it opens is the server's proof.
     fn open(&self, mut session: Session, begin: &[u8], rest: &[u8]) -> Step<Outcome> {
         let mut record = [begin, rest].concat();
         let answer = match session.opener.open(&mut record) {
@@ -183,6 +199,7 @@ impl Client<'_> {
         }
     }
 
+    /// The server has accepted, and what it has accepted is what was asked for.
     fn agree(&self, lanpeer: bool, session: Option<Session>, early: Vec<u8>) -> Step<Outcome> {
         let Request {
             data_type,
@@ -221,6 +238,7 @@ impl Client<'_> {
         failure(Error::Denied { addr, reason }, false)
     }
 
+    /// Somebody on the way has altered something, or the server has not the secret.
     fn forged(&self) -> Step<Outcome> {
         let addr = self.addr.into();
         failure(Error::Forged { addr }, false)
@@ -244,6 +262,7 @@ impl Machine for Client<'_> {
                 if let Some(header) = header {
                     return self.examine(header);
                 }
+                // Each of these arms goes on in its state until all that it reads is there.
                 let step = reader.read();
                 self.state = State::Answer(reader);
                 step
@@ -278,6 +297,7 @@ impl Machine for Client<'_> {
                 self.state = State::Rest(session, begin, rest);
                 step
             }
+            // In every other state the handshake ends with what has ended it.
             (_, Input::NotWritten(reason) | Input::Ended(Ended::Lost(reason))) => {
                 self.failed(reason)
             }
@@ -288,6 +308,7 @@ impl Machine for Client<'_> {
                 let (addr, after) = (self.addr.into(), self.request.timeout);
                 failure(Error::TimedOut { addr, after }, false)
             }
+            // Not what the last step has asked for.
             (_, Input::Bytes(_) | Input::Silence | Input::Written) => {
                 self.failed("the handshake has lost its place".to_owned())
             }

@@ -1,5 +1,13 @@
 //! The server's side: takes HELLO, has the client prove that it has the secret, and says what can be
 //! offered to the program.
+//!
+//! ```text
+//! in the clear   ◀── HELLO
+//! encrypted      ◀── HELLO   ACCEPT, challenge ──▶   ◀── proof
+//! ```
+//!
+//! There the machine ends, with an offer or with a word why there is none. The answer comes from
+//! the program; [`acceptance`] and [`denial`] are its bytes.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -15,7 +23,7 @@ use crate::secure::{self, Session};
 /// The machine of one client.
 pub(crate) struct Server<'a> {
     settings: &'a Settings,
-    /// Where this peer listens.
+    /// Where this peer listens, so that it notices when it asks itself.
     listens: SocketAddrV4,
     /// Where the client's packets come from.
     source: Ipv4Addr,
@@ -54,6 +62,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Offered {
     /// What is agreed on if the program accepts.
     pub agreed: Agreement,
+    /// The keys of an encrypted connection. The answer goes through it.
     pub session: Option<Session>,
     /// What came behind HELLO.
     pub early: Vec<u8>,
@@ -69,6 +78,7 @@ impl Server<'_> {
         }
     }
 
+    /// Takes HELLO: goes on with the proof of the secret, or comes to an outcome.
     fn examine(&mut self, header: Header) -> Step<Outcome> {
         let Header { bytes, early } = header;
         let hello = match Hello::parse(&bytes) {
@@ -91,6 +101,7 @@ impl Server<'_> {
             None if has_secret && !self.settings.clear_offers => self.deny(&hello, None, "secret"),
             None => self.agree(hello, None, early),
             Some(_) if !has_secret => self.deny(&hello, None, "no-secret"),
+            // The proof covers the 128 bytes of a lanpeer's HELLO.
             Some(_) if bytes.len() != HEADER_LEN || !hello.lanpeer => {
                 self.deny(&hello, None, "malformed")
             }
@@ -98,6 +109,8 @@ impl Server<'_> {
         }
     }
 
+    /// Says how the connection is to be encrypted, and has the client prove that it has the secret.
+    /// `theirs` is what the client is fast with, `header` the bytes of its HELLO.
     fn challenge(&mut self, hello: Hello, theirs: Suite, header: &[u8]) -> Step<Outcome> {
         let suite = secure::agreed(theirs);
         let accept = Answer::Accept {
@@ -161,6 +174,7 @@ impl Server<'_> {
         }
     }
 
+    /// The client has asked for something, and does not get it.
     fn deny(&self, hello: &Hello, session: Option<Session>, word: &'static str) -> Step<Outcome> {
         Step::Over(Outcome::Denied {
             peer_addr: reachable(hello.addr, self.source),
@@ -214,9 +228,11 @@ impl Machine for Server<'_> {
                 failed(format!("no proof of its secret within {timeout:?}"))
             }
             (State::Proof(..), Input::Ended(Ended::Lost(reason))) => failed(reason),
+            // A client that takes no challenge has hung up; what the system says of it is no news.
             (State::Challenge(..), Input::NotWritten(_)) | (State::Proof(..), Input::Ended(_)) => {
                 failed("it hung up before the proof of its secret".to_owned())
             }
+            // Not what the last step has asked for.
             (State::Hello(_) | State::Challenge(..) | State::Proof(..) | State::Over, _) => {
                 failed("the handshake has lost its place".to_owned())
             }
@@ -244,6 +260,7 @@ pub(crate) fn denial(word: &str, session: Option<&mut Session>) -> Option<Vec<u8
     sealed(&Answer::Deny { reason }, session)
 }
 
+/// `None`: the word does not fit, or the session can seal nothing more.
 fn sealed(answer: &Answer, session: Option<&mut Session>) -> Option<Vec<u8>> {
     let header = answer.write().ok()?;
     let Some(session) = session else {
