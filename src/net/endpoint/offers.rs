@@ -186,7 +186,7 @@ fn offer(
             early: Some(early).filter(|early| !early.is_empty()),
             awaited: None,
         })),
-        noticed: Condvar::new(),
+        changed: Condvar::new(),
     });
     let pending = Pending {
         shared: Arc::clone(&shared),
@@ -224,8 +224,8 @@ impl Pending {
     /// Answers ACCEPT. Holds no lock meanwhile: entering the connection logs, and what the program
     /// has given for it may be dropped. `start` makes, for the new connection, what its reader thread will run.
     pub fn accept<T>(self, start: impl FnOnce(&Arc<Link>) -> (T, Start)) -> Result<T> {
-        let accepting = |undecided: &mut Undecided| Decision::Accepting(undecided.awaited.take());
-        let undecided = self.shared.take(accepting).ok_or(Error::Withdrawn)?;
+        let undecided = self.shared.take(Decision::Accepting(false));
+        let undecided = undecided.ok_or(Error::Withdrawn)?;
         let mut accepting = Accepting {
             shared: &self.shared,
             decision: Decision::Over,
@@ -278,7 +278,7 @@ impl Pending {
 
     /// Answers DENY, if that still makes a difference. Its place is free when this returns.
     pub fn deny(&self, word: &str) -> bool {
-        let Some(undecided) = self.shared.take(|_| Decision::Denied) else {
+        let Some(undecided) = self.shared.take(Decision::Denied) else {
             return false;
         };
         let Undecided {
@@ -316,7 +316,9 @@ impl Drop for Accepting<'_> {
     fn drop(&mut self) {
         let decision = std::mem::replace(&mut self.decision, Decision::Over);
         let before = std::mem::replace(&mut *lock(&self.shared.decision), decision);
-        drop(before);
+        if matches!(before, Decision::Accepting(true)) {
+            self.shared.changed.notify_all();
+        }
     }
 }
 

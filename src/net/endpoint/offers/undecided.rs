@@ -37,16 +37,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What both sides of an offer share. No program's code runs and nothing is logged under the lock.
 pub(super) struct Shared {
     pub decision: Mutex<Decision>,
-    /// Signalled when the reader thread has noticed that the client sends before it has its answer.
-    pub noticed: Condvar,
+    /// Signalled when the reader thread has noticed that the client sends before it has its answer,
+    /// and when a call of `accept` has finished for which that thread waits.
+    pub changed: Condvar,
 }
 
 pub(super) enum Decision {
     /// The client waits for the program's word.
     Undecided(Undecided),
-    /// A call of `accept` is at work. When it has finished, it drops the sender, which wakes the
-    /// reader thread where that waits for nothing else.
-    Accepting(Option<Sender<Infallible>>),
+    /// A call of `accept` is at work. `true`: the reader thread waits until it has finished.
+    Accepting(bool),
     /// The connection is open, and these bytes of it were read already.
     Accepted(Start, Vec<u8>),
     Denied,
@@ -67,7 +67,7 @@ pub(super) struct Undecided {
     /// What the client has sent before its answer. `None` until the reader thread has noticed that
     /// it does: till then that thread may be in a look at the socket, and only it may read.
     pub early: Option<Vec<u8>>,
-    /// See [`Decision::Accepting`].
+    /// Its drop, with a decision, wakes the reader thread where that waits for nothing else.
     pub awaited: Option<Sender<Infallible>>,
 }
 
@@ -133,10 +133,7 @@ impl Shared {
                 // Its end may be hidden behind that. The reader thread's look ends now, if it has
                 // begun; so this waits for a moment only.
                 Look::Sends => {
-                    decision = self
-                        .noticed
-                        .wait(decision)
-                        .unwrap_or_else(|poisoned| poisoned.into_inner());
+                    decision = self.wait(decision);
                 }
             }
         };
@@ -149,24 +146,18 @@ impl Shared {
         None
     }
 
-    /// Notices, on the reader thread, that the client sends before it has its answer.
-    fn notice(&self) {
-        if let Decision::Undecided(undecided) = &mut *lock(&self.decision) {
-            if undecided.early.is_none() {
-                undecided.early = Some(Vec::new());
-                self.noticed.notify_all();
-            }
-        }
+    /// Waits until the reader thread has noticed something, or a call of `accept` has finished.
+    fn wait<'a>(&self, decision: MutexGuard<'a, Decision>) -> MutexGuard<'a, Decision> {
+        self.changed
+            .wait(decision)
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Takes an undecided offer whose client waits, and leaves what `next` says.
-    pub fn take(&self, next: impl FnOnce(&mut Undecided) -> Decision) -> Option<Undecided> {
+    /// Takes an undecided offer whose client waits, and leaves what comes `next`.
+    pub fn take(&self, next: Decision) -> Option<Undecided> {
         let mut decision = self.undecided()?;
-        match std::mem::replace(&mut *decision, Decision::Over) {
-            Decision::Undecided(mut undecided) => {
-                *decision = next(&mut undecided);
-                Some(undecided)
-            }
+        match std::mem::replace(&mut *decision, next) {
+            Decision::Undecided(undecided) => Some(undecided),
             other => {
                 *decision = other;
                 None
@@ -221,35 +212,37 @@ impl Waiter {
         let mut decided: Option<Receiver<Infallible>> = None;
         loop {
             let may_wait = matches!(seen, Seen::Nothing) && !endpoint.is_stopped();
-            if may_wait {
-                self.shared.notice();
-                drop(self.shared.undecided());
-            }
             let mut decision = lock(&self.shared.decision);
-            let (awaited, is_undecided) = match &mut *decision {
-                Decision::Undecided(undecided) if may_wait => (&mut undecided.awaited, true),
-                Decision::Accepting(awaited) => (awaited, false),
+            let decided = match &mut *decision {
+                Decision::Accepting(is_awaited) => {
+                    *is_awaited = true;
+                    drop(self.shared.wait(decision));
+                    continue;
+                }
+                Decision::Undecided(undecided) if may_wait => {
+                    if undecided.early.is_none() {
+                        undecided.early = Some(Vec::new());
+                        self.shared.changed.notify_all();
+                    }
+                    decided.get_or_insert_with(|| {
+                        let (sender, receiver) = bounded(0);
+                        undecided.awaited = Some(sender);
+                        receiver
+                    })
+                }
                 _ => {
                     let last = std::mem::replace(&mut *decision, Decision::Over);
-                    self.shared.noticed.notify_all();
+                    self.shared.changed.notify_all();
                     return (last, seen);
                 }
             };
-            // The sender stays with the offer, and goes with it to the call that accepts.
-            let decided = decided.get_or_insert_with(|| {
-                let (sender, receiver) = bounded(0);
-                *awaited = Some(sender);
-                receiver
-            });
             drop(decision);
-            if is_undecided {
+            if self.shared.undecided().is_some() {
                 select! {
                     recv(decided) -> _ => {}
                     recv(endpoint.stopping) -> _ => {}
                     default(LOOK_EVERY) => {}
                 }
-            } else {
-                let _ = decided.recv();
             }
         }
     }
