@@ -94,7 +94,7 @@ impl Undecided {
                 Err(error) if is_pause(&error) => Look::Waits,
                 Err(_) => Look::Gone,
             };
-            // It can not be told before the reader thread has noticed something.
+            // It cannot be told before the reader thread has noticed something.
             #[cfg(not(unix))]
             return Look::Waits;
         };
