@@ -12,11 +12,11 @@ use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError, bou
 use crate::error::{CloseError, CloseReason, SendError};
 use crate::format::{DataType, Encode, Format, with_encoded};
 use crate::net::Wait;
-use crate::net::link::pump::Start;
 use crate::net::link::pump::{run_handler, run_queue};
 use crate::net::link::{Link, Stats};
 use crate::net::recv::consumer::{Consumer, receive_queue};
 use crate::net::recv::producer::Producer;
+use crate::net::wire::early::Start;
 use crate::options::StreamSize;
 
 /// An open connection to another peer, over which messages of the format `F` go both ways.

@@ -9,9 +9,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::format::{DataType, Format};
-use crate::net::handshake::server::{Pending, check_reason};
+use crate::net::endpoint::offers::{Pending, check_reason};
 use crate::net::link::Link;
-use crate::net::link::pump::Start;
+use crate::net::wire::early::Start;
 use crate::options::StreamSize;
 
 /// Another peer asks for a connection: accept it or deny it.

@@ -17,9 +17,10 @@ use crate::format::{DataType, Format};
 use crate::info::ConnectionInfo;
 use crate::net::discovery::Discovery;
 use crate::net::endpoint::Endpoint;
-use crate::net::handshake::client::{self, Request};
+use crate::net::endpoint::connect::connect;
+use crate::net::handshake::client::Request;
 use crate::net::link::Link;
-use crate::net::link::pump::Start;
+use crate::net::wire::early::Start;
 use crate::net::{listen, resolve};
 use crate::offer::{Incoming, Offer};
 use crate::options::{ConnectOptions, StreamSize, check_timeout};
@@ -617,6 +618,6 @@ impl ConnectOptions {
             timeout,
             in_the_clear: self.in_the_clear,
         };
-        client::connect(endpoint, &resolve(addr)?, request, start)
+        connect(endpoint, &resolve(addr)?, request, start)
     }
 }

@@ -13,8 +13,8 @@
 //! | `recv` | messages to the program: the receive queue, and who reads |
 //! | `send` | messages to the socket, in order: the send queue, and who writes |
 //! | `link` | one connection, whatever its type: its threads, its end |
-//! | `handshake` | from a socket to an agreement, on the side that asks and on the one that is asked |
-//! | `endpoint` | one peer: its open connections, its listener, stop, dead remotes |
+//! | `handshake` | from a socket to an agreement: client and server as machines of bytes, and what runs them |
+//! | `endpoint` | one peer: its open connections, connecting, offers, its listener, stop, dead remotes |
 //! | `discovery` | the responder thread, searches and watches |
 
 mod burst;

@@ -1,8 +1,8 @@
 //! Offers: what they show, accepting, denying, every way in which they come to
 //! nothing, and that nobody's silence delays anybody else.
 
-use std::io::{ErrorKind, Write};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use lanpeer::{
@@ -664,5 +664,253 @@ fn stop_wakes_a_connect_that_waits_for_tcp() {
         within("stop", SOON, move || alice.stop());
         let connected = connecting.finish();
         assert!(matches!(connected, Err(Error::Stopped)), "{connected:?}");
+    });
+}
+
+// Clients that send before they are answered.
+
+/// How a client goes away.
+#[derive(Clone, Copy, Debug)]
+enum Vanish {
+    Fin,
+    Reset,
+}
+
+/// A client whose HELLO is followed by `early` bytes, in one write.
+fn early_client(bob: &Peer, early: &[u8]) -> TcpStream {
+    let mut client = TcpStream::connect(bob.local_addr()).expect("connected");
+    client.set_nodelay(true).expect("nodelay");
+    let hello = "HELLO|peer_name=127.0.0.1:40000&data_type=bytes&strict=1&v=1";
+    let mut bytes = format!("{hello:|<128}").into_bytes();
+    bytes.extend_from_slice(early);
+    client.write_all(&bytes).expect("written");
+    client
+}
+
+/// Ends the client, and waits until the system of `bob` knows. What it gives back keeps a half
+/// of the connection open.
+fn vanish(client: TcpStream, bob: &Peer, how: Vanish) -> Option<TcpStream> {
+    let own = client.local_addr().expect("an address");
+    let client = match how {
+        Vanish::Fin => {
+            client.shutdown(Shutdown::Write).expect("a FIN");
+            Some(client)
+        }
+        Vanish::Reset => {
+            let socket = socket2::SockRef::from(&client);
+            socket
+                .set_linger(Some(Duration::ZERO))
+                .expect("no lingering");
+            drop(client);
+            None
+        }
+    };
+    let hexadecimal = |addr: SocketAddr| match addr {
+        SocketAddr::V4(addr) => {
+            let ip = u32::from_ne_bytes(addr.ip().octets());
+            format!("{ip:08X}:{:04X}", addr.port())
+        }
+        SocketAddr::V6(addr) => panic!("{addr}"),
+    };
+    // `local remote state`; 01 is ESTABLISHED.
+    let open = format!("{} {} 01", hexadecimal(bob.local_addr()), hexadecimal(own));
+    eventually("the client's end", || {
+        let table = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default();
+        !table.contains(&open)
+    });
+    client
+}
+
+/// One message of the text protocol.
+fn data(payload: &[u8]) -> Vec<u8> {
+    let header = format!("DATA|data_size={}&data_type=bytes", payload.len());
+    [format!("{header:|<128}").as_bytes(), payload].concat()
+}
+
+/// Each is undecided when it vanishes, and while its place is asked for again.
+#[test]
+fn clients_that_vanish_behind_early_data_give_their_places_back() {
+    const CLIENTS: usize = 8;
+    for how in [Vanish::Fin, Vanish::Reset] {
+        test(move || {
+            let (alice, bob) = (peer(), bind(builder().max_connections(CLIENTS)));
+            let clients: Vec<_> = (0..CLIENTS).map(|_| early_client(&bob, b"x")).collect();
+            let offers: Vec<_> = clients.iter().map(|_| offer(&bob)).collect();
+            let _halves: Vec<_> = clients
+                .into_iter()
+                .map(|client| vanish(client, &bob, how))
+                .collect();
+            for _ in 0..CLIENTS {
+                match bob.events().recv_timeout(SOON).expect("an event") {
+                    Event::HandshakeFailed { reason, .. } => {
+                        assert_eq!(reason, "it hung up before it had an answer");
+                    }
+                    event => panic!("{event:?}"),
+                }
+            }
+            let links: Vec<_> = (0..CLIENTS).map(|_| link::<Bytes>(&alice, &bob)).collect();
+            for offer in offers {
+                let accepted = offer.accept::<Bytes>().map(|_| "accepted");
+                assert!(matches!(accepted, Err(Error::Withdrawn)), "{accepted:?}");
+            }
+            assert_eq!(bob.connections().len(), links.len());
+        });
+    }
+}
+
+/// Its end is there before the program decides, and so no decision comes to anything.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_offer_whose_end_is_hidden_behind_early_data_is_withdrawn() {
+    for how in [Vanish::Fin, Vanish::Reset] {
+        test(move || {
+            let bob = peer();
+            for round in 0..20 {
+                let early = vec![b'x'; [1, 20_000][round % 2]];
+                let client = early_client(&bob, &early);
+                // Sometimes the reader thread knows already that data has come.
+                let before = (round % 3 == 0).then(|| offer(&bob));
+                let _half = vanish(client, &bob, how);
+                let offer = before.unwrap_or_else(|| offer(&bob));
+                let decided = match round % 4 {
+                    0 => offer.deny("no"),
+                    1 => offer.accept_with::<Bytes>(|_, _| ()).map(drop),
+                    _ => offer.accept::<Bytes>().map(drop),
+                };
+                assert!(
+                    matches!(decided, Err(Error::Withdrawn)),
+                    "round {round}, {how:?}: {decided:?}"
+                );
+            }
+            eventually("no connection", || bob.connections().is_empty());
+        });
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn incoming_skips_offers_whose_end_is_hidden_behind_early_data() {
+    test(|| {
+        let (alice, bob) = (peer(), peer());
+        let mut halves = Vec::new();
+        for how in [Vanish::Fin, Vanish::Reset, Vanish::Fin] {
+            halves.push(vanish(early_client(&bob, b"early"), &bob, how));
+        }
+        let calling = connecting::<Bytes>(&ConnectOptions::new(), &alice, &bob);
+        let own = bob.clone();
+        let offer = within("incoming", SOON, move || {
+            own.incoming().next().expect("an offer")
+        });
+        assert_eq!(offer.peer_addr(), alice.local_addr());
+        let _ = offer.accept::<Bytes>().unwrap();
+        let _ = calling.finish().unwrap();
+    });
+}
+
+#[test]
+fn what_a_client_sends_before_it_is_answered_comes_first() {
+    test(|| {
+        let bob = peer();
+        for round in 0..60 {
+            // A whole message, the beginning of one, and more than one look reads.
+            let early = match round % 3 {
+                0 => data(b"early"),
+                1 => data(b"early")[..100].to_vec(),
+                _ => [data(b"early"), data(&[7; 40_000])].concat(),
+            };
+            let mut client = early_client(&bob, &early);
+            let offer = offer(&bob);
+            if round % 2 == 0 {
+                // Its reader thread is to be somewhere else each time.
+                std::thread::sleep(Duration::from_millis(round % 7));
+            }
+            let conn = offer.accept::<Bytes>().expect("accepted");
+            if round % 3 == 1 {
+                client.write_all(&data(b"early")[100..]).unwrap();
+            }
+            // Nothing else comes meanwhile that could wake anybody.
+            assert_eq!(conn.recv_timeout(SOON).expect("a message"), b"early");
+            if round % 3 == 2 {
+                assert_eq!(conn.recv_timeout(SOON).expect("a message"), [7; 40_000]);
+            }
+            client.write_all(&data(b"late")).unwrap();
+            assert_eq!(conn.recv_timeout(SOON).expect("a message"), b"late");
+        }
+    });
+}
+
+#[test]
+fn a_client_that_sends_too_much_before_it_is_answered_is_refused() {
+    test(|| {
+        let bob = bind(builder().max_connections(1));
+        let mut client = early_client(&bob, &[]);
+        client.set_write_timeout(Some(SOON)).unwrap();
+        let offer = offer(&bob);
+        let mut sent = 0_u64;
+        let error = loop {
+            match client.write(&[b'x'; 1 << 16]) {
+                Ok(n) => sent += n as u64,
+                Err(error) => break error,
+            }
+            // What the systems of both sides hold of it is not lanpeer's.
+            assert!(sent < 1 << 30, "there is no end of it");
+        };
+        assert_ne!(error.kind(), ErrorKind::WouldBlock, "nobody reads it");
+        match bob.events().recv_timeout(SOON).expect("an event") {
+            Event::HandshakeFailed { reason, .. } => {
+                assert_eq!(
+                    reason,
+                    "it sent more than 65536 bytes before it had an answer"
+                );
+            }
+            event => panic!("{event:?}"),
+        }
+        let accepted = offer.accept::<Bytes>().map(|_| "accepted");
+        assert!(matches!(accepted, Err(Error::Withdrawn)), "{accepted:?}");
+        let alice = peer();
+        let _free = link::<Bytes>(&alice, &bob);
+    });
+}
+
+#[test]
+fn a_client_that_sends_a_little_too_much_is_told_so() {
+    test(|| {
+        let bob = peer();
+        // One that stays within the bound waits for its answer.
+        let most = early_client(&bob, &[b'x'; 1 << 16]);
+        let offer = offer(&bob);
+        let mut more = early_client(&bob, &[b'x'; (1 << 16) + 1]);
+        let mut answer = String::new();
+        more.set_read_timeout(Some(SOON)).unwrap();
+        more.read_to_string(&mut answer).expect("an answer");
+        assert_eq!(answer, format!("{:|<128}", "DENY|reason=malformed"));
+        offer.deny("no").expect("it still waits");
+        drop(most);
+    });
+}
+
+#[test]
+fn clients_that_have_sent_before_are_told_of_a_denial_and_of_a_stop() {
+    test(|| {
+        for round in 0..6_u64 {
+            let bob = peer();
+            let mut client = early_client(&bob, &data(b"early"));
+            let offer = offer(&bob);
+            std::thread::sleep(Duration::from_millis(round));
+            let word = if round % 2 == 0 {
+                offer.deny("no").expect("it waits");
+                "no"
+            } else {
+                within("stop", SOON, move || bob.stop());
+                let accepted = offer.accept::<Bytes>().map(|_| "accepted");
+                assert!(accepted.is_err(), "{accepted:?}");
+                "stopped"
+            };
+            let mut answer = [0; 128];
+            client.set_read_timeout(Some(SOON)).unwrap();
+            client.read_exact(&mut answer).expect("an answer");
+            let text = format!("DENY|reason={word}");
+            assert_eq!(answer, format!("{text:|<128}").as_bytes());
+        }
     });
 }

@@ -11,8 +11,7 @@ use socket2::SockRef;
 
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::net::endpoint::Endpoint;
-use crate::net::handshake::server;
+use crate::net::endpoint::{Endpoint, offers};
 use crate::net::os::LOG;
 
 /// Connections that the system keeps until they are accepted; std asks for 128. Who finds no room
@@ -73,7 +72,7 @@ fn accept_all(endpoint: &Arc<Endpoint>, listener: &TcpListener) {
         match accepted {
             Ok((socket, SocketAddr::V4(remote))) => {
                 trouble = 0;
-                server::receive(endpoint, socket, remote);
+                offers::receive(endpoint, socket, remote);
             }
             Ok((_, SocketAddr::V6(_))) => {}
             // The client has gone before it was its turn.

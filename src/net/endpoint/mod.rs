@@ -1,13 +1,15 @@
 //! What all threads of a peer share.
 
+pub(crate) mod connect;
 mod dead_remotes;
 mod events;
 pub(crate) mod listener;
+pub(crate) mod offers;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{Shutdown, SocketAddrV4, TcpStream};
+use std::net::{SocketAddrV4, TcpStream};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -18,11 +20,9 @@ use log::{debug, warn};
 
 use self::dead_remotes::DeadRemotes;
 use self::events::Events;
+use self::offers::Pending;
 use super::context::Context;
-use super::handshake::deny;
-use super::handshake::server::Pending;
 use super::link::{Agreement, Link};
-use super::os::socket::reset;
 use super::os::table::Ends;
 use super::os::threads::{Held, Waiting};
 use super::os::{LOG, lock};
@@ -314,17 +314,7 @@ impl Endpoint {
             self.threads.close();
             wake_listener();
             drop(lock(&self.deliver).take());
-            for (_, (socket, side)) in lock(&self.sockets).drain() {
-                match side {
-                    // Accepted in this moment, the other side may send already: a FIN would say
-                    // that all of it was taken in.
-                    Side::Asking => reset(&socket),
-                    Side::Asked => {
-                        deny(&socket, None, "stopped");
-                        let _ = socket.shutdown(Shutdown::Both);
-                    }
-                }
-            }
+            self.end_handshakes();
             for link in self.links().iter() {
                 link.close_in_background(CloseReason::Stopped);
             }
@@ -392,13 +382,13 @@ impl Endpoint {
     }
 }
 
-/// Who began a handshake.
+/// What this peer is in a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// This peer.
-    Asking,
-    /// The other: it waits for our answer.
-    Asked,
+    /// It has asked for the connection.
+    Client,
+    /// The other side waits for its answer.
+    Server,
 }
 
 /// One of `max_connections`.

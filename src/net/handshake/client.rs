@@ -1,26 +1,25 @@
-//! The side that asks: opens the TCP connection, sends HELLO, reads the answer.
+//! The client's side: says HELLO, proves that it has the secret, and takes the answer.
+//!
+//! ```text
+//! in the clear   HELLO ──▶  ◀── answer
+//! encrypted      HELLO ──▶  ◀── ACCEPT, challenge   proof ──▶  ◀── answer, as a record
+//! ```
+//!
+//! A server may say DENY in the clear at each point where it has something to say.
 
-use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
-use log::debug;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-
-use crate::error::{CloseReason, Error, Result};
+use crate::error::Error;
 use crate::format::{DataType, Dialect, HAS_PICKLE};
-use crate::net::endpoint::{Endpoint, Side, Watched, next_id};
-use crate::net::handshake::{NoHeader, read_full, read_header};
-use crate::net::link::pump::{Early, Seen, Start};
-use crate::net::link::{Agreement, Link};
-use crate::net::os::LOG;
-use crate::net::os::socket::{ends, prepare, reset};
-use crate::net::wire::record::read_answer;
-use crate::options::StreamSize;
+use crate::net::handshake::header::{Exactly, Header, HeaderReader};
+use crate::net::handshake::{Ended, Input, Machine, Step};
+use crate::net::link::Agreement;
+use crate::options::{Settings, StreamSize};
 use crate::proto::header::{Answer, HEADER_LEN, Hello, Stream, Suite, reachable};
 use crate::secure::handshake::{MESSAGE, join};
-use crate::secure::{self, Forged, Session};
+use crate::secure::record::{Opener, PREFIX, TAG};
+use crate::secure::{self, Forged, Secrets, Session};
 
 /// What a connection is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -33,315 +32,299 @@ pub(crate) struct Request {
     pub in_the_clear: bool,
 }
 
-/// Asks the peer that listens at one of `addrs`, and starts the connection's reader.
-pub(crate) fn connect<T>(
-    endpoint: &Arc<Endpoint>,
-    addrs: &[SocketAddrV4],
-    request: Request,
-    start: impl FnOnce(&Arc<Link>) -> (T, Start),
-) -> Result<T> {
-    let connected = try_connect(endpoint, addrs, request, start);
-    if let (Err(error), Some(addr)) = (&connected, addrs.last()) {
-        debug!(target: LOG, "no connection to {addr}: {}", error.without_quotes());
-    }
-    connected
-}
-
-fn try_connect<T>(
-    endpoint: &Arc<Endpoint>,
-    addrs: &[SocketAddrV4],
-    request: Request,
-    start: impl FnOnce(&Arc<Link>) -> (T, Start),
-) -> Result<T> {
-    endpoint.check_running()?;
-    let slot = endpoint.slot()?;
-    let deadline = Instant::now() + request.timeout;
-    let reached = reach(endpoint, addrs, request.timeout, deadline);
-    let Reached {
-        socket,
-        addr,
-        ends,
-        watched,
-    } = match reached {
-        Err(_) if endpoint.is_stopped() => return Err(Error::Stopped),
-        reached => reached?,
-    };
-    let io = |context| move |source| Error::Io { context, source };
-    let _held = endpoint.hold().inspect_err(|_| reset(&socket))?;
-    let hello = greet(endpoint, &socket, addr, *ends.0.ip(), request);
-    let hello = hello.map_err(|error| endpoint.check_running().err().unwrap_or(error))?;
-    // It starts while the other side thinks.
-    let reader = endpoint
-        .spawn_waiting(format!("lanpeer-r-{}", next_id()))
-        .map_err(|source| {
-            reset(&socket);
-            io("the reader thread")(source)
-        })?;
-    let answered = read_answers(endpoint, &socket, addr, request, hello, deadline);
-    let Answered {
-        dialect,
-        session,
-        early: bytes,
-    } = answered.map_err(|error| endpoint.check_running().err().unwrap_or(error))?;
-    if request.data_type == DataType::Raw && dialect == Dialect::Peerpy && !HAS_PICKLE {
-        // It has accepted, and would not notice a FIN.
-        reset(&socket);
-        return Err(Error::FeatureMissing {
-            feature: "pickle",
-            needed_for: "raw towards a peer that is not a lanpeer",
-        });
-    }
-    let early = Early {
-        bytes,
-        seen: Seen::Nothing,
-    };
-    let Request {
-        data_type,
-        strict,
-        stream,
-        ..
-    } = request;
-    let agreed = Agreement {
-        peer_addr: addr,
-        data_type,
-        strict,
-        stream,
-        dialect,
-        secure: session.is_some(),
-    };
-    let link = endpoint.link(&socket, ends, agreed, slot, session);
-    let (connection, start) = start(&link);
-    // From here on `stop` ends it as a connection.
-    drop(watched);
-    // Accepted, the other side may send already: a FIN would say that all of it was taken in.
-    endpoint
-        .enter(&link)
-        .inspect_err(|_| link.kill(CloseReason::Stopped))?;
-    #[cfg(test)]
-    let _ = crate::net::faults::before_thread(endpoint.local_addr, "entered");
-    reader.run(Box::new(move || start(early)));
-    Ok(connection)
-}
-
-/// A TCP connection.
-struct Reached {
-    socket: Arc<TcpStream>,
+/// The machine of one connection that is asked for.
+pub(crate) struct Client<'a> {
+    secrets: &'a Secrets,
+    /// Where the other peer listens.
     addr: SocketAddrV4,
-    /// Seen at once: whoever accepts may reset it, and then it has none any more.
-    ends: (SocketAddrV4, SocketAddrV4),
-    watched: Watched,
+    request: Request,
+    /// The encryption that HELLO has offered.
+    offered: Option<Suite>,
+    /// What was written. The proof covers it, so that nobody can alter it on the way.
+    hello: [u8; HEADER_LEN],
+    state: State,
 }
 
-/// Opens it.
-fn reach(
-    endpoint: &Arc<Endpoint>,
-    addrs: &[SocketAddrV4],
-    timeout: Duration,
-    deadline: Instant,
-) -> Result<Reached> {
-    let own = endpoint.local_addr;
-    let mut failure = None;
-    for &addr in addrs {
-        let own_ip =
-            own.ip() == addr.ip() || (own.ip().is_unspecified() && addr.ip().is_loopback());
-        if addr.port() == own.port() && (own_ip || addr.ip().is_unspecified()) {
-            return Err(Error::SelfConnection { addr: addr.into() });
+/// The answer of an encrypted connection, as a record.
+const RECORD: usize = PREFIX + HEADER_LEN + TAG;
+
+enum State {
+    /// Reads the answer; or, where HELLO has offered encryption, the word that it is taken.
+    Answer(HeaderReader),
+    /// Reads the first message of the encryption, which stands behind this ACCEPT.
+    Challenge(Suite, Vec<u8>, Exactly<MESSAGE>),
+    /// Writes the second message, which proves that this side has the secret.
+    Proof(Box<Session>),
+    /// Reads as much of the encrypted answer as a DENY in the clear has: a server that found no proof
+    /// of the secret has no session to deny through.
+    Record(Box<Session>, Exactly<HEADER_LEN>),
+    /// Reads the rest of it.
+    Rest(
+        Box<Session>,
+        [u8; HEADER_LEN],
+        Exactly<{ RECORD - HEADER_LEN }>,
+    ),
+    /// The outcome is known.
+    Over,
+}
+
+/// The other side has accepted this.
+pub(crate) struct Accepted {
+    pub agreed: Agreement,
+    /// The keys of an encrypted connection.
+    pub session: Option<Session>,
+    /// What came behind the answer.
+    pub early: Vec<u8>,
+}
+
+/// There is no connection.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub error: Error,
+    /// The other side has accepted all the same. It is to see a reset, since a FIN would say that
+    /// all was taken in, and a peerpy would not notice it.
+    pub reset: bool,
+}
+
+type Outcome = Result<Box<Accepted>, Failure>;
+
+impl Client<'_> {
+    /// Also returns HELLO, which is to be written. `listens` is where this peer listens, `source`
+    /// where its packets come from.
+    pub fn new(
+        settings: &Settings,
+        listens: SocketAddrV4,
+        source: Ipv4Addr,
+        addr: SocketAddrV4,
+        request: Request,
+    ) -> Result<(Client<'_>, [u8; HEADER_LEN]), Error> {
+        let secrets = &settings.secrets;
+        let encrypted = secrets.own().is_some() && !request.in_the_clear;
+        let hello = Hello {
+            addr: reachable(listens, source),
+            data_type: request.data_type,
+            strict: request.strict,
+            stream: request.stream.map(|stream| match stream {
+                StreamSize::FromFirst => Stream::FromFirst,
+                StreamSize::Of(size) => Stream::Of(size as u64),
+            }),
+            lanpeer: true,
+            secure: encrypted.then(secure::preferred),
+        };
+        let header = hello
+            .write()
+            .map_err(|error| handshake_error(addr, error.to_string()))?;
+        let client = Client {
+            secrets,
+            addr,
+            request,
+            offered: hello.secure,
+            hello: header,
+            state: State::Answer(HeaderReader::new()),
+        };
+        Ok((client, header))
+    }
+
+    /// Takes the first header that the server has sent. Without encryption it is the answer.
+    fn examine(&mut self, header: Header) -> Step<Outcome> {
+        let Header { bytes, early } = header;
+        let (lanpeer, suite) = match Answer::parse(&bytes) {
+            Ok(Answer::Accept { lanpeer, secure }) => (lanpeer, secure),
+            Ok(Answer::Deny { reason }) => return self.denied(reason),
+            Err(error) => return self.failed(error.to_string()),
+        };
+        match (self.offered, suite) {
+            (None, None) => self.agree(lanpeer, None, early),
+            // A connection in the clear is not what the program has asked for.
+            (Some(_), None) => {
+                let addr = self.addr.into();
+                failure(Error::NotSecure { addr }, true)
+            }
+            // ChaCha20 is what every side can do. The proof covers an ACCEPT of 128 bytes, and so one
+            // that came in another form could not be proved.
+            (Some(offered), Some(suite))
+                if lanpeer
+                    && [offered, Suite::ChaCha].contains(&suite)
+                    && bytes.len() == HEADER_LEN
+                    && early.is_empty() =>
+            {
+                let message = Exactly::new();
+                let step = message.read();
+                self.state = State::Challenge(suite, bytes, message);
+                step
+            }
+            _ => self.failed("it wants an encryption that was not offered".to_owned()),
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
+    }
+
+    /// Answers the first message of the encryption.
+    fn prove(&mut self, suite: Suite, accept: &[u8], message: &[u8; MESSAGE]) -> Step<Outcome> {
+        let Some(secret) = self.secrets.own() else {
+            return self.forged();
+        };
+        match join(suite, secret, &self.hello, accept, message) {
+            Ok((second, session)) => {
+                self.state = State::Proof(Box::new(session));
+                Step::Write(second.to_vec())
+            }
+            Err(Forged) => self.forged(),
         }
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP));
-        let socket = socket.map_err(|source| Error::Io {
-            context: "a socket",
-            source,
-        })?;
-        let socket = Arc::new(TcpStream::from(socket));
-        prepare(&socket, endpoint.settings.keepalive).map_err(|source| Error::Io {
-            context: "the socket's options",
-            source,
-        })?;
-        // `stop` shuts it down, which also ends a connect that waits.
-        let watched = endpoint.watch(&socket, Side::Asking)?;
-        // It counts in milliseconds and rounds down.
-        let left = left + Duration::from_millis(1);
-        let connected = SockRef::from(&*socket).connect_timeout(&addr.into(), left);
-        match connected.and_then(|()| ends(&socket)) {
-            Ok(ends) => {
-                let here = ends.0.ip() == addr.ip();
-                if here && addr.port() == own.port() && own.ip().is_unspecified() {
-                    return Err(Error::SelfConnection { addr: addr.into() });
+    }
+
+    /// Takes the first 128 bytes of the answer: all of a DENY in the clear, or most of a record.
+    fn begin_record(&mut self, session: Box<Session>, begin: [u8; HEADER_LEN]) -> Step<Outcome> {
+        if let Ok(Answer::Deny { reason }) = Answer::parse(&begin) {
+            return self.denied(reason);
+        }
+        if Opener::record_len(&begin) != Ok(Some(RECORD)) {
+            return self.forged();
+        }
+        let rest = Exactly::new();
+        let step = rest.read();
+        self.state = State::Rest(session, begin, rest);
+        step
+    }
+
+    /// Takes the whole record of the answer. That it opens is the server's proof.
+    fn open(&self, mut session: Session, begin: &[u8], rest: &[u8]) -> Step<Outcome> {
+        let mut record = [begin, rest].concat();
+        let answer = match session.opener.open(&mut record) {
+            Ok(header) => Answer::parse(header),
+            Err(Forged) => return self.forged(),
+        };
+        match answer {
+            Ok(Answer::Accept { .. }) => self.agree(true, Some(session), Vec::new()),
+            Ok(Answer::Deny { reason }) => self.denied(reason),
+            Err(error) => self.failed(error.to_string()),
+        }
+    }
+
+    /// The server has accepted, and what it has accepted is what was asked for.
+    fn agree(&self, lanpeer: bool, session: Option<Session>, early: Vec<u8>) -> Step<Outcome> {
+        let Request {
+            data_type,
+            strict,
+            stream,
+            ..
+        } = self.request;
+        if data_type == DataType::Raw && !lanpeer && !HAS_PICKLE {
+            let error = Error::FeatureMissing {
+                feature: "pickle",
+                needed_for: "raw towards a peer that is not a lanpeer",
+            };
+            return failure(error, true);
+        }
+        let agreed = Agreement {
+            peer_addr: self.addr,
+            data_type,
+            strict,
+            stream,
+            dialect: if lanpeer {
+                Dialect::Lanpeer
+            } else {
+                Dialect::Peerpy
+            },
+            secure: session.is_some(),
+        };
+        Step::Over(Ok(Box::new(Accepted {
+            agreed,
+            session,
+            early,
+        })))
+    }
+
+    fn denied(&self, reason: Option<String>) -> Step<Outcome> {
+        let addr = self.addr.into();
+        failure(Error::Denied { addr, reason }, false)
+    }
+
+    /// Somebody on the way has altered something, or the server has not the secret.
+    fn forged(&self) -> Step<Outcome> {
+        let addr = self.addr.into();
+        failure(Error::Forged { addr }, false)
+    }
+
+    fn failed(&self, reason: String) -> Step<Outcome> {
+        failure(handshake_error(self.addr, reason), false)
+    }
+}
+
+impl Machine for Client<'_> {
+    type Outcome = Outcome;
+
+    fn take(&mut self, input: Input<'_>) -> Step<Outcome> {
+        match (std::mem::replace(&mut self.state, State::Over), input) {
+            (State::Answer(mut reader), input @ (Input::Bytes(_) | Input::Silence)) => {
+                let header = match input {
+                    Input::Bytes(bytes) => reader.take(bytes),
+                    _ => reader.take_silence(Answer::may_be_whole),
+                };
+                if let Some(header) = header {
+                    return self.examine(header);
                 }
-                return Ok(Reached {
-                    socket,
-                    addr,
-                    ends,
-                    watched,
-                });
+                // Each of these arms goes on in its state until all that it reads is there.
+                let step = reader.read();
+                self.state = State::Answer(reader);
+                step
             }
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
-            Err(source) => {
-                failure = Some(Error::Connect {
-                    addr: addr.into(),
-                    source,
-                })
+            (State::Challenge(suite, accept, mut message), Input::Bytes(bytes)) => {
+                if let Some(message) = message.take(bytes) {
+                    return self.prove(suite, &accept, &message);
+                }
+                let step = message.read();
+                self.state = State::Challenge(suite, accept, message);
+                step
+            }
+            (State::Proof(session), Input::Written) => {
+                let begin = Exactly::new();
+                let step = begin.read();
+                self.state = State::Record(session, begin);
+                step
+            }
+            (State::Record(session, mut begin), Input::Bytes(bytes)) => {
+                if let Some(begin) = begin.take(bytes) {
+                    return self.begin_record(session, begin);
+                }
+                let step = begin.read();
+                self.state = State::Record(session, begin);
+                step
+            }
+            (State::Rest(session, begin, mut rest), Input::Bytes(bytes)) => {
+                if let Some(rest) = rest.take(bytes) {
+                    return self.open(*session, &begin, &rest);
+                }
+                let step = rest.read();
+                self.state = State::Rest(session, begin, rest);
+                step
+            }
+            // In every other state the handshake ends with what has ended it.
+            (_, Input::NotWritten(reason) | Input::Ended(Ended::Lost(reason))) => {
+                self.failed(reason)
+            }
+            (_, Input::Ended(Ended::Closed)) => {
+                self.failed("it hung up without an answer".to_owned())
+            }
+            (_, Input::Ended(Ended::Deadline)) => {
+                let (addr, after) = (self.addr.into(), self.request.timeout);
+                failure(Error::TimedOut { addr, after }, false)
+            }
+            // Not what the last step has asked for.
+            (_, Input::Bytes(_) | Input::Silence | Input::Written) => {
+                self.failed("the handshake has lost its place".to_owned())
             }
         }
     }
-    match (failure, addrs.last()) {
-        (Some(failure), _) => Err(failure),
-        (None, Some(&addr)) => Err(Error::TimedOut {
-            addr: addr.into(),
-            after: timeout,
-        }),
-        (None, None) => Err(Error::Resolve {
-            source: io::ErrorKind::NotFound.into(),
-        }),
-    }
 }
 
-/// What was answered, if not no.
-struct Answered {
-    dialect: Dialect,
-    session: Option<Session>,
-    early: Vec<u8>,
+fn failure(error: Error, reset: bool) -> Step<Outcome> {
+    Step::Over(Err(Failure { error, reset }))
 }
 
-/// Sends HELLO; returns what it said, and its bytes.
-fn greet(
-    endpoint: &Endpoint,
-    mut socket: &TcpStream,
-    addr: SocketAddrV4,
-    source: Ipv4Addr,
-    request: Request,
-) -> Result<(Hello, [u8; HEADER_LEN])> {
-    let failed = |reason: String| Error::Handshake {
-        addr: addr.into(),
-        reason,
-    };
-    let stream = request.stream.map(|stream| match stream {
-        StreamSize::FromFirst => Stream::FromFirst,
-        StreamSize::Of(size) => Stream::Of(size as u64),
-    });
-    let hello = Hello {
-        addr: reachable(endpoint.local_addr, source),
-        data_type: request.data_type,
-        strict: request.strict,
-        stream,
-        lanpeer: true,
-        secure: own_suite(endpoint, request),
-    };
-    let header = hello.write().map_err(|error| failed(error.to_string()))?;
-    socket
-        .write_all(&header)
-        .map_err(|error| failed(error.to_string()))?;
-    Ok((hello, header))
+/// Whoever listens there does not speak this protocol, or not any more.
+pub(crate) fn handshake_error(addr: SocketAddrV4, reason: String) -> Error {
+    let addr = addr.into();
+    Error::Handshake { addr, reason }
 }
 
-/// Reads the answer to it.
-fn read_answers(
-    endpoint: &Endpoint,
-    socket: &TcpStream,
-    addr: SocketAddrV4,
-    request: Request,
-    (hello, header): (Hello, [u8; HEADER_LEN]),
-    deadline: Instant,
-) -> Result<Answered> {
-    let failed = |reason: String| Error::Handshake {
-        addr: addr.into(),
-        reason,
-    };
-    let (answer, early) = read_header(socket, &[], deadline, Answer::may_be_whole)
-        .map_err(|missing| unanswered(missing, addr, request))?;
-    let parse = |answer: &[u8]| Answer::parse(answer).map_err(|error| failed(error.to_string()));
-    let denied = |reason| Error::Denied {
-        addr: addr.into(),
-        reason,
-    };
-    let (lanpeer, accepted) = match parse(&answer)? {
-        Answer::Accept { lanpeer, secure } => (lanpeer, secure),
-        Answer::Deny { reason } => return Err(denied(reason)),
-    };
-    let session = match (hello.secure, accepted) {
-        (None, None) => None,
-        (Some(_), None) => {
-            // A peerpy has accepted, and would not notice a FIN.
-            reset(socket);
-            return Err(Error::NotSecure { addr: addr.into() });
-        }
-        (Some(offered), Some(suite))
-            if lanpeer
-                && [offered, Suite::ChaCha].contains(&suite)
-                && answer.len() == HEADER_LEN
-                && early.is_empty() =>
-        {
-            let headers = (&header[..], &answer[..]);
-            let proved = prove(endpoint, socket, suite, headers, deadline);
-            let (session, answer) = proved
-                .map_err(|missing| unanswered(missing, addr, request))?
-                .map_err(|Forged| Error::Forged { addr: addr.into() })?;
-            match parse(&answer)? {
-                Answer::Accept { .. } => Some(session),
-                Answer::Deny { reason } => return Err(denied(reason)),
-            }
-        }
-        _ => {
-            return Err(failed(
-                "it wants an encryption that was not offered".to_owned(),
-            ));
-        }
-    };
-    let dialect = if lanpeer {
-        Dialect::Lanpeer
-    } else {
-        Dialect::Peerpy
-    };
-    Ok(Answered {
-        dialect,
-        session,
-        early,
-    })
-}
-
-/// How this connection is to be encrypted, if at all.
-fn own_suite(endpoint: &Endpoint, request: Request) -> Option<Suite> {
-    endpoint.settings.secrets.own()?;
-    (!request.in_the_clear).then(secure::preferred)
-}
-
-fn unanswered(missing: NoHeader, addr: SocketAddrV4, request: Request) -> Error {
-    let failed = |reason| Error::Handshake {
-        addr: addr.into(),
-        reason,
-    };
-    match missing {
-        NoHeader::Timeout => Error::TimedOut {
-            addr: addr.into(),
-            after: request.timeout,
-        },
-        NoHeader::Closed => failed("it hung up without an answer".to_owned()),
-        NoHeader::Io(error) => failed(error.to_string()),
-    }
-}
-
-/// Proves that this side has the secret, and reads the answer that proves it of the other.
-fn prove(
-    endpoint: &Endpoint,
-    mut socket: &TcpStream,
-    suite: Suite,
-    (hello, accept): (&[u8], &[u8]),
-    deadline: Instant,
-) -> std::result::Result<std::result::Result<(Session, Vec<u8>), Forged>, NoHeader> {
-    let Some(secret) = endpoint.settings.secrets.own() else {
-        return Ok(Err(Forged));
-    };
-    let mut first = [0; MESSAGE];
-    read_full(socket, &mut first, deadline)?;
-    let (second, mut session) = match join(suite, secret, hello, accept, &first) {
-        Ok(joined) => joined,
-        Err(forged) => return Ok(Err(forged)),
-    };
-    socket.write_all(&second).map_err(NoHeader::Io)?;
-    let answer = read_answer(socket, &mut session.opener, deadline)?;
-    Ok(answer.map(|answer| (session, answer)))
-}
+#[cfg(test)]
+mod tests;

@@ -11,26 +11,8 @@ use crate::format::{DataType, Format, Payload, Reading};
 use crate::net::panics::{let_go, unless_it_panics};
 use crate::net::recv::lease::{Back, Fed, Source, Taken};
 use crate::net::recv::producer::Producer;
+use crate::net::wire::early::{Early, Seen};
 use crate::net::wire::frames::{FrameReader, Need, Next};
-
-/// Runs a connection's reader, on the thread that calls it.
-pub(crate) type Start = Box<dyn FnOnce(Early) + Send>;
-
-/// What the handshake has seen of the connection that follows it.
-pub(crate) struct Early {
-    /// What came behind a header that was ended by a newline.
-    pub bytes: Vec<u8>,
-    /// What else has come.
-    pub seen: Seen,
-}
-
-pub(crate) enum Seen {
-    Nothing,
-    /// The end of input; maybe not the connection's.
-    End,
-    /// The system tells an error once: what a look at the socket met, the reader will not meet.
-    Failure(CloseReason),
-}
 
 /// The connection's socket.
 struct Socket<F: Format> {

@@ -1,6 +1,6 @@
 //! Socket options, writes that never block, and the system's table of connections.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 #[cfg(unix)]
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpStream, ToSocketAddrs};
@@ -125,20 +125,21 @@ pub(crate) fn has_arrived<const N: usize>(stream: &TcpStream) -> io::Result<bool
     }
 }
 
-/// Has the other side hung up? Looks without waiting; `false` where that can not be told.
-pub(crate) fn has_hung_up(stream: &TcpStream) -> bool {
-    #[cfg(unix)]
-    {
-        match peek::<1>(stream) {
-            Ok(n) => n == 0,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        }
+/// Reads what is there without waiting; 0 is an end. For a socket that nobody else reads.
+#[cfg(unix)]
+pub(crate) fn read_now(mut stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
+    match peek::<1>(stream)? {
+        0 => Ok(0),
+        _ => stream.read(bytes),
     }
-    #[cfg(not(unix))]
-    {
-        let _ = stream;
-        false
-    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn read_now(mut stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
+    stream.set_nonblocking(true)?;
+    let read = stream.read(bytes);
+    stream.set_nonblocking(false)?;
+    read
 }
 
 /// A program that embeds the library from another language may not ignore SIGPIPE.

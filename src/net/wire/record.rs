@@ -2,13 +2,9 @@
 //! encrypted has neither of the two types here.
 
 use std::io::{self, IoSlice, Read};
-use std::net::TcpStream;
 use std::ops::Range;
-use std::time::Instant;
 
-use crate::net::handshake::{NoHeader, read_full};
 use crate::net::os::socket::is_pause;
-use crate::proto::header::{Answer, HEADER_LEN};
 use crate::secure::record::{MAX_PLAIN, Opener, PREFIX, Sealer, TAG};
 use crate::secure::{Forged, Session};
 
@@ -197,23 +193,4 @@ pub(crate) fn split(session: Option<Session>) -> (Option<RecordWriter>, Option<R
     let split = |session: Session| (session.sealer, session.opener);
     let (sealer, opener) = session.map(split).unzip();
     (sealer.map(RecordWriter::new), opener.map(RecordReader::new))
-}
-
-/// The first record of the side that was asked, or a DENY in the clear.
-pub(crate) fn read_answer(
-    socket: &TcpStream,
-    opener: &mut Opener,
-    deadline: Instant,
-) -> Result<Result<Vec<u8>, Forged>, NoHeader> {
-    let mut bytes = [0; PREFIX + HEADER_LEN + TAG];
-    let (head, rest) = bytes.split_at_mut(HEADER_LEN);
-    read_full(socket, head, deadline)?;
-    if matches!(Answer::parse(head), Ok(Answer::Deny { .. })) {
-        return Ok(Ok(head.to_vec()));
-    }
-    if Opener::record_len(head) != Ok(Some(PREFIX + HEADER_LEN + TAG)) {
-        return Ok(Err(Forged));
-    }
-    read_full(socket, rest, deadline)?;
-    Ok(opener.open(&mut bytes).map(<[u8]>::to_vec))
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::arena::{Arena, everything_is_given_back};
 use super::{BYTES, JSON, RAW, hello};
-use crate::common::spawn;
+use crate::common::{spawn, until};
 use crate::common::wire::{HEADER, Wire, data, header, json, shown};
 use crate::dice::Dice;
 use crate::peers::alone;
@@ -80,6 +80,10 @@ fn conversations_changed_at_random() {
             if dice.below(4) == 0 {
                 wire.reset();
             } else {
+                // An end before the answer would withdraw the offer.
+                if bytes.len() >= HEADER || bytes.contains(&b'\n') {
+                    until("an answer", || !wire.is_silent());
+                }
                 wire.fin();
                 let (answer, _) = wire.rest();
                 let clean = answer.is_empty()

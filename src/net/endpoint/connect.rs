@@ -1,0 +1,187 @@
+//! Connections that this peer asks for: the TCP connection, the client's handshake, and the reader.
+//!
+//! The calling thread does it all. Meanwhile it keeps a place among the connections, and the socket
+//! where `stop` finds it.
+
+use std::io;
+use std::net::{SocketAddrV4, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::debug;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::error::{CloseReason, Error, Result};
+use crate::net::endpoint::{Endpoint, Side, Watched, next_id};
+use crate::net::handshake::client::{Accepted, Client, Failure, Request, handshake_error};
+use crate::net::handshake::{Input, Machine, io as handshake};
+use crate::net::link::Link;
+use crate::net::os::LOG;
+use crate::net::os::socket::{ends, prepare, reset};
+use crate::net::wire::early::{Early, Seen, Start};
+
+/// Connects to the peer that listens at one of `addrs`, and starts the connection's reader.
+pub(crate) fn connect<T>(
+    endpoint: &Arc<Endpoint>,
+    addrs: &[SocketAddrV4],
+    request: Request,
+    start: impl FnOnce(&Arc<Link>) -> (T, Start),
+) -> Result<T> {
+    let connected = try_connect(endpoint, addrs, request, start);
+    if let (Err(error), Some(addr)) = (&connected, addrs.last()) {
+        debug!(target: LOG, "no connection to {addr}: {}", error.without_quotes());
+    }
+    connected
+}
+
+fn try_connect<T>(
+    endpoint: &Arc<Endpoint>,
+    addrs: &[SocketAddrV4],
+    request: Request,
+    start: impl FnOnce(&Arc<Link>) -> (T, Start),
+) -> Result<T> {
+    endpoint.check_running()?;
+    // Its place, given back wherever this returns without a connection.
+    let slot = endpoint.slot()?;
+    let deadline = Instant::now() + request.timeout;
+    let reached = reach(endpoint, addrs, request.timeout, deadline);
+    // `stop` shuts the socket down; what comes of that is no failure of the other side.
+    let unless_stopped = |error| endpoint.check_running().err().unwrap_or(error);
+    let Reached {
+        socket,
+        addr,
+        ends,
+        watched,
+    } = reached.map_err(unless_stopped)?;
+    // `stop` waits for this call as it does for a thread.
+    let _held = endpoint.hold().inspect_err(|_| reset(&socket))?;
+    let settings = &endpoint.settings;
+    let (mut client, hello) =
+        Client::new(settings, endpoint.local_addr, *ends.0.ip(), addr, request)
+            .map_err(unless_stopped)?;
+    handshake::write(&socket, &hello)
+        .map_err(|error| unless_stopped(handshake_error(addr, error.to_string())))?;
+    // It starts while the other side thinks.
+    let reader = endpoint
+        .spawn_waiting(format!("lanpeer-r-{}", next_id()))
+        .map_err(|source| {
+            reset(&socket);
+            let context = "the reader thread";
+            Error::Io { context, source }
+        })?;
+    let first = client.take(Input::Bytes(&[]));
+    let accepted = handshake::run(&socket, &mut client, first, deadline);
+    let accepted = accepted.map_err(|failure| {
+        let Failure {
+            error,
+            reset: is_due,
+        } = failure;
+        // The other side has accepted, and may send already.
+        if is_due {
+            reset(&socket);
+        }
+        unless_stopped(error)
+    })?;
+    let Accepted {
+        agreed,
+        session,
+        early,
+    } = *accepted;
+    let link = endpoint.link(&socket, ends, agreed, slot, session);
+    let (connection, start) = start(&link);
+    // From here on `stop` ends it as a connection.
+    drop(watched);
+    // Accepted, the other side may send already: a FIN would say that all of it was taken in.
+    endpoint
+        .enter(&link)
+        .inspect_err(|_| link.kill(CloseReason::Stopped))?;
+    #[cfg(test)]
+    let _ = crate::net::faults::before_thread(endpoint.local_addr, "entered");
+    let early = Early {
+        bytes: early,
+        seen: Seen::Nothing,
+    };
+    reader.run(Box::new(move || start(early)));
+    Ok(connection)
+}
+
+/// A TCP connection.
+struct Reached {
+    socket: Arc<TcpStream>,
+    addr: SocketAddrV4,
+    /// Seen at once: whoever accepts may reset it, and then it has none any more.
+    ends: (SocketAddrV4, SocketAddrV4),
+    watched: Watched,
+}
+
+/// Opens a TCP connection to the first of the addresses that takes one.
+fn reach(
+    endpoint: &Arc<Endpoint>,
+    addrs: &[SocketAddrV4],
+    timeout: Duration,
+    deadline: Instant,
+) -> Result<Reached> {
+    let own = endpoint.local_addr;
+    let mut failure = None;
+    for &addr in addrs {
+        // The own address, in one of the forms that lead to it.
+        let own_ip =
+            own.ip() == addr.ip() || (own.ip().is_unspecified() && addr.ip().is_loopback());
+        if addr.port() == own.port() && (own_ip || addr.ip().is_unspecified()) {
+            return Err(Error::SelfConnection { addr: addr.into() });
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP));
+        let socket = socket.map_err(|source| Error::Io {
+            context: "a socket",
+            source,
+        })?;
+        let socket = Arc::new(TcpStream::from(socket));
+        prepare(&socket, endpoint.settings.keepalive).map_err(|source| Error::Io {
+            context: "the socket's options",
+            source,
+        })?;
+        // `stop` shuts it down, which also ends a connect that waits.
+        let watched = endpoint.watch(&socket, Side::Client)?;
+        // It counts in milliseconds and rounds down.
+        let left = left + Duration::from_millis(1);
+        let connected = SockRef::from(&*socket).connect_timeout(&addr.into(), left);
+        match connected.and_then(|()| ends(&socket)) {
+            Ok(ends) => {
+                // Only now is it known that the address is one of this host's.
+                let here = ends.0.ip() == addr.ip();
+                if here && addr.port() == own.port() && own.ip().is_unspecified() {
+                    return Err(Error::SelfConnection { addr: addr.into() });
+                }
+                return Ok(Reached {
+                    socket,
+                    addr,
+                    ends,
+                    watched,
+                });
+            }
+            // The next address gets what is left of the time, if anything is.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+            Err(source) => {
+                failure = Some(Error::Connect {
+                    addr: addr.into(),
+                    source,
+                })
+            }
+        }
+    }
+    // Of several failures the last one is told; silence only where there was nothing else.
+    match (failure, addrs.last()) {
+        (Some(failure), _) => Err(failure),
+        (None, Some(&addr)) => Err(Error::TimedOut {
+            addr: addr.into(),
+            after: timeout,
+        }),
+        (None, None) => Err(Error::Resolve {
+            source: io::ErrorKind::NotFound.into(),
+        }),
+    }
+}

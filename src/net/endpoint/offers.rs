@@ -1,0 +1,352 @@
+//! Connections that clients ask this peer for: from an accepted socket to the program's decision.
+//!
+//! An offer has two sides. The program's is [`Pending`]: with it the program decides. The other is
+//! the connection's reader thread, which waits for the decision and then reads the connection. It
+//! also notices when the client gives up, so that its place and its thread are free at once.
+
+mod undecided;
+
+use std::io;
+use std::net::{Shutdown, SocketAddrV4, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use crate::error::{CloseReason, Error, Result};
+use crate::net::endpoint::offers::undecided::{Decision, Shared, Undecided, Waiter};
+use crate::net::endpoint::{Endpoint, MAX_HANDSHAKES, Side, Slot, Watched, next_id};
+use crate::net::handshake::io::{deny, linger, run, write_answer};
+use crate::net::handshake::server::{Offered, Outcome, Server, acceptance};
+use crate::net::handshake::{Input, Machine, Step};
+use crate::net::link::{Agreement, Link};
+use crate::net::os::lock;
+use crate::net::os::socket::{ends, has_arrived, prepare, reset};
+use crate::net::wire::early::Start;
+use crate::proto::header::{HEADER_LEN, is_reason};
+use crate::secure::Session;
+
+/// Takes an accepted socket, never waiting. Where its HELLO is here already, its offer is made at
+/// once. All others get a thread that reads it.
+pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: SocketAddrV4) {
+    let socket = Arc::new(socket);
+    let failed = |reason| endpoint.handshake_failed(remote, reason);
+    if endpoint.handshakes() >= MAX_HANDSHAKES {
+        deny(&socket, None, "busy");
+        return failed(format!("there are {MAX_HANDSHAKES} handshakes under way"));
+    }
+    let Ok(watched) = endpoint.watch(&socket, Side::Server) else {
+        return;
+    };
+    // Most clients have said HELLO before they are accepted, and need no thread that waits for it.
+    let begun = match read_at_once(&socket) {
+        Ok(begun) => begun,
+        // The system tells it once, so that a thread would not meet it.
+        Err(error) => return failed(error.to_string()),
+    };
+    let name = format!("lanpeer-r-{}", next_id());
+    let own_endpoint = Arc::clone(endpoint);
+    let (started, pending) = match examine_at_once(endpoint, &socket, &begun, remote) {
+        Some((offered, slot)) => {
+            let (pending, waiter) = offer(endpoint, &socket, *offered, slot, watched);
+            let work = move || waiter.wait(&own_endpoint, remote);
+            (endpoint.spawn(name, work), Some(pending))
+        }
+        None => {
+            let own = Arc::clone(&socket);
+            let work = move || {
+                if let Some(waiter) = examine(&own_endpoint, own, begun, remote, watched) {
+                    waiter.wait(&own_endpoint, remote);
+                }
+            };
+            (endpoint.spawn(name, work), None)
+        }
+    };
+    match (started, pending) {
+        // Only now, since the decision is for the thread.
+        (Ok(()), Some(pending)) => deliver(endpoint, pending),
+        (Ok(()), None) => {}
+        (Err(error), pending) => {
+            if let Some(pending) = pending {
+                pending.forget();
+            }
+            deny(&socket, None, "busy");
+            failed(format!("no thread for it: {error}"));
+        }
+    }
+}
+
+/// A header that is here whole, or else nothing.
+fn read_at_once(mut socket: &TcpStream) -> io::Result<Vec<u8>> {
+    let mut header = Vec::new();
+    if has_arrived::<HEADER_LEN>(socket)? {
+        header.resize(HEADER_LEN, 0);
+        io::Read::read_exact(&mut socket, &mut header)?;
+    }
+    Ok(header)
+}
+
+/// What a client wants whose HELLO is here, if it can be offered and nothing is to be proved.
+fn examine_at_once(
+    endpoint: &Arc<Endpoint>,
+    socket: &TcpStream,
+    begun: &[u8],
+    remote: SocketAddrV4,
+) -> Option<(Box<Offered>, Slot)> {
+    // Proofs take time, which the listener has not.
+    if begun.is_empty() || endpoint.settings.secrets.own().is_some() {
+        return None;
+    }
+    let mut server = Server::new(&endpoint.settings, endpoint.local_addr, *remote.ip());
+    let Step::Over(Outcome::Offer(offered)) = server.take(Input::Bytes(begun)) else {
+        return None;
+    };
+    prepare(socket, endpoint.settings.keepalive).ok()?;
+    Some((offered, endpoint.slot().ok()?))
+}
+
+/// Runs the handshake, of which `begun` was read already, and makes the client's offer, if it comes
+/// to that. A function of its own, so that a connection need not keep the memory of the stack that
+/// it takes.
+#[inline(never)]
+fn examine(
+    endpoint: &Arc<Endpoint>,
+    socket: Arc<TcpStream>,
+    begun: Vec<u8>,
+    remote: SocketAddrV4,
+    watched: Watched,
+) -> Option<Waiter> {
+    let refuse = |peer_addr, session: Option<&mut Session>, word: &str| {
+        deny(&socket, session, word);
+        endpoint.denied(peer_addr, word);
+        linger(&socket);
+        None
+    };
+    match handshake(endpoint, &socket, &begun, remote) {
+        Outcome::Offer(mut offered) => match endpoint.slot() {
+            Ok(slot) => {
+                let (pending, waiter) = offer(endpoint, &socket, *offered, slot, watched);
+                deliver(endpoint, pending);
+                Some(waiter)
+            }
+            // After the proof of the secret: only who has it learns how busy this peer is.
+            Err(_) => refuse(offered.agreed.peer_addr, offered.session.as_mut(), "busy"),
+        },
+        Outcome::Denied {
+            peer_addr,
+            word,
+            mut session,
+        } => refuse(peer_addr, session.as_deref_mut(), word),
+        Outcome::Failed { reason, word } => {
+            endpoint.handshake_failed(remote, reason);
+            if let Some(word) = word {
+                deny(&socket, None, word);
+                linger(&socket);
+            }
+            None
+        }
+    }
+}
+
+/// Runs the server's machine until the deadline.
+fn handshake(
+    endpoint: &Endpoint,
+    socket: &TcpStream,
+    begun: &[u8],
+    remote: SocketAddrV4,
+) -> Outcome {
+    let deadline = Instant::now() + endpoint.settings.timeout;
+    if let Err(error) = prepare(socket, endpoint.settings.keepalive) {
+        let reason = error.to_string();
+        return Outcome::Failed { reason, word: None };
+    }
+    let mut server = Server::new(&endpoint.settings, endpoint.local_addr, *remote.ip());
+    let first = server.take(Input::Bytes(begun));
+    run(socket, &mut server, first, deadline)
+}
+
+/// Both sides of an offer.
+fn offer(
+    endpoint: &Arc<Endpoint>,
+    socket: &Arc<TcpStream>,
+    offered: Offered,
+    slot: Slot,
+    watched: Watched,
+) -> (Pending, Waiter) {
+    let Offered {
+        agreed,
+        session,
+        early,
+    } = offered;
+    let shared = Arc::new(Shared {
+        decision: Mutex::new(Decision::Undecided(Undecided {
+            endpoint: Arc::clone(endpoint),
+            socket: Arc::clone(socket),
+            session,
+            slot,
+            watched,
+            early: Some(early).filter(|early| !early.is_empty()),
+            awaited: None,
+        })),
+        changed: Condvar::new(),
+    });
+    let pending = Pending {
+        shared: Arc::clone(&shared),
+        agreed,
+        forbidden: endpoint.settings.secrets.own().is_some() && !agreed.secure,
+    };
+    let waiter = Waiter {
+        socket: Arc::clone(socket),
+        shared,
+    };
+    (pending, waiter)
+}
+
+/// Hands an offer to the program. One that nobody can take is denied.
+fn deliver(endpoint: &Endpoint, pending: Pending) {
+    if let Err(pending) = endpoint.deliver(pending) {
+        pending.deny("busy");
+    }
+}
+
+/// An offer that waits for the program's word. Dropped without one, it is denied.
+pub(crate) struct Pending {
+    shared: Arc<Shared>,
+    pub agreed: Agreement,
+    /// It is in the clear, and this peer has a secret: the program must allow it.
+    pub forbidden: bool,
+}
+
+impl Pending {
+    /// Has the client given up? An offer of one that has is over from then on.
+    pub fn is_gone(&self) -> bool {
+        self.shared.undecided().is_none()
+    }
+
+    /// Answers ACCEPT. Holds no lock meanwhile: entering the connection logs, and what the program
+    /// has given for it may be dropped. `start` makes, for the new connection, what its reader thread will run.
+    pub fn accept<T>(self, start: impl FnOnce(&Arc<Link>) -> (T, Start)) -> Result<T> {
+        let undecided = self.shared.take(Decision::Accepting(false));
+        let undecided = undecided.ok_or(Error::Withdrawn)?;
+        let mut accepting = Accepting {
+            shared: &self.shared,
+            decision: Decision::Over,
+        };
+        let Undecided {
+            endpoint,
+            socket,
+            mut session,
+            slot,
+            watched,
+            early,
+            awaited: _,
+        } = undecided;
+        // From here on it is not for `stop` to deny it.
+        drop(watched);
+        let answer = acceptance(session.as_mut());
+        // A client that has reset the connection has no address any more.
+        let entered = ends(&socket)
+            .map_err(|_| Error::Withdrawn)
+            .and_then(|ends| {
+                endpoint.check_running()?;
+                let agreed = self.agreed;
+                Ok(endpoint.link(&socket, ends, agreed, slot, session))
+            });
+        let link = entered.inspect_err(|_| {
+            deny(&socket, None, "stopped");
+            let _ = socket.shutdown(Shutdown::Read);
+        })?;
+        // Before the connection is entered: what a broadcast sends must follow the answer. The
+        // reader thread starts only when the decision is there.
+        if !answer.is_some_and(|bytes| write_answer(&socket, &bytes)) {
+            let _ = socket.shutdown(Shutdown::Both);
+            return Err(Error::Withdrawn);
+        }
+        let (connection, start) = start(&link);
+        endpoint.enter(&link).inspect_err(|_| {
+            // Wakes the reader thread, which looks at the socket. The other side may send already:
+            // a FIN would say that all of it was taken in.
+            link.kill(CloseReason::Stopped);
+        })?;
+        accepting.decision = Decision::Accepted(start, early.unwrap_or_default());
+        Ok(connection)
+    }
+
+    /// As if it had never been: it has no reader thread, and the client is told something else.
+    fn forget(self) {
+        let undecided = std::mem::replace(&mut *lock(&self.shared.decision), Decision::Over);
+        drop(undecided);
+    }
+
+    /// Answers DENY, if that still makes a difference. Its place is free when this returns.
+    pub fn deny(&self, word: &str) -> bool {
+        let Some(undecided) = self.shared.take(Decision::Denied) else {
+            return false;
+        };
+        let Undecided {
+            endpoint,
+            socket,
+            mut session,
+            slot: _slot,
+            watched,
+            early: _,
+            awaited: _awaited,
+        } = undecided;
+        // From here on it is not for `stop` to deny it.
+        drop(watched);
+        let told = deny(&socket, session.as_mut(), word);
+        // Wakes the reader thread, which looks at the socket.
+        let _ = socket.shutdown(Shutdown::Read);
+        endpoint.denied(self.agreed.peer_addr, word);
+        told
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.deny("dropped");
+    }
+}
+
+/// A call of `accept` at work. However that ends, its drop tells the reader thread.
+struct Accepting<'a> {
+    shared: &'a Shared,
+    decision: Decision,
+}
+
+impl Drop for Accepting<'_> {
+    fn drop(&mut self) {
+        let decision = std::mem::replace(&mut self.decision, Decision::Over);
+        let before = std::mem::replace(&mut *lock(&self.shared.decision), decision);
+        if matches!(before, Decision::Accepting(true)) {
+            self.shared.changed.notify_all();
+        }
+    }
+}
+
+impl Endpoint {
+    /// Ends all handshakes for `stop`, and with them the offers that nobody has decided.
+    pub(super) fn end_handshakes(&self) {
+        for (_, (socket, side)) in lock(&self.sockets).drain() {
+            match side {
+                // Accepted in this moment, the other side may send already: a FIN would say that
+                // all of it was taken in.
+                Side::Client => reset(&socket),
+                Side::Server => {
+                    deny(&socket, None, "stopped");
+                    let _ = socket.shutdown(Shutdown::Both);
+                }
+            }
+        }
+    }
+}
+
+/// Checks a word that the program gives as its reason.
+pub(crate) fn check_reason(reason: &str) -> Result<()> {
+    if is_reason(reason) {
+        return Ok(());
+    }
+    let what = "one word of 1 to 64 letters, digits, `-`, `_` or `.`";
+    Err(Error::InvalidOption {
+        option: "reason",
+        reason: format!("`{}` is not {what}", reason.escape_debug()),
+    })
+}

@@ -1,0 +1,253 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::net::handshake::play::{Play, padded};
+
+const ADDR: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 40_000);
+const LISTENS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 50_000);
+const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
+
+fn request(data_type: DataType) -> Request {
+    Request {
+        data_type,
+        strict: true,
+        stream: None,
+        timeout: Duration::from_secs(7),
+        in_the_clear: false,
+    }
+}
+
+fn client(settings: &Settings, request: Request) -> Play<Client<'_>> {
+    let client = Client::new(settings, LISTENS, SOURCE, ADDR, request);
+    Play::new(client.expect("it fits").0)
+}
+
+/// What comes of an answer to a client without a secret.
+fn answered(text: &str) -> Outcome {
+    let settings = Settings::default();
+    let play = client(&settings, request(DataType::Json));
+    play.all(&padded(text), HEADER_LEN).0.expect("an outcome")
+}
+
+/// An outcome as text that can be compared.
+fn shown(outcome: &Option<Outcome>) -> String {
+    match outcome {
+        None => "none".to_owned(),
+        Some(Ok(accepted)) => format!("{:?} {}", accepted.agreed, accepted.session.is_some()),
+        Some(Err(Failure { error, reset })) => format!("{error}, {reset}"),
+    }
+}
+
+#[test]
+fn hello_says_what_is_asked_for() {
+    let settings = Settings::default();
+    for (stream, keys) in [
+        (None, "&v=1"),
+        (Some(StreamSize::FromFirst), "&stream=1&v=1"),
+        (Some(StreamSize::Of(48)), "&stream=1&data_size=48&v=1"),
+    ] {
+        let request = Request {
+            stream,
+            ..request(DataType::Bytes)
+        };
+        let (_, hello) = Client::new(&settings, LISTENS, SOURCE, ADDR, request).unwrap();
+        let own = "127.0.0.9:50000";
+        let text =
+            format!("HELLO|address_name={own}&peer_name={own}&data_type=bytes&strict=1{keys}");
+        assert_eq!(
+            hello.escape_ascii().to_string(),
+            padded(&text).escape_ascii().to_string()
+        );
+    }
+}
+
+#[test]
+fn an_answer_is_understood_however_it_is_split() {
+    let settings = Settings::default();
+    for (text, dialect) in [
+        ("ACCEPT|v=1", Dialect::Lanpeer),
+        ("ACCEPT", Dialect::Peerpy),
+        ("ACCEPT|v=0&colour=blue", Dialect::Peerpy),
+    ] {
+        for size in 1..=HEADER_LEN {
+            let bytes = [padded(text), b"behind".to_vec()].concat();
+            let play = client(&settings, request(DataType::Json));
+            let (outcome, left) = play.all(&bytes, size);
+            assert_eq!(left, b"behind", "only a header is taken");
+            let accepted = outcome.expect("whole").expect("accepted");
+            assert!(accepted.session.is_none() && accepted.early.is_empty());
+            let agreed = accepted.agreed;
+            assert_eq!((agreed.peer_addr, agreed.dialect), (ADDR, dialect));
+            assert!(agreed.strict && !agreed.secure);
+        }
+    }
+}
+
+#[test]
+fn a_line_or_silence_ends_an_answer() {
+    let settings = Settings::default();
+    let play = || client(&settings, request(DataType::Json));
+    for size in [1, 5, HEADER_LEN] {
+        let (outcome, left) = play().all(b"ACCEPT|v=1\r\nand more", size);
+        let accepted = outcome.expect("whole").expect("accepted");
+        assert_eq!([accepted.early, left].concat(), b"and more");
+    }
+    for (text, ends) in [
+        ("ACCEPT", true),
+        ("DENY|reason=no", true),
+        ("", false),
+        ("ACC", false),
+        ("ACCEPT|", false),
+        ("ACCEPT|v=1", false),
+    ] {
+        let outcome = play().then(text.as_bytes(), Input::Silence);
+        assert_eq!(outcome.is_some(), ends, "{text}");
+    }
+}
+
+#[test]
+fn every_word_of_a_denial_is_told() {
+    for word in [
+        "busy",
+        "type",
+        "dropped",
+        "malformed",
+        "size",
+        "unsupported",
+        "self",
+        "stopped",
+        "secret",
+        "no-secret",
+        "The-program.s_own",
+    ] {
+        match answered(&format!("DENY|reason={word}")) {
+            Err(Failure {
+                error: Error::Denied { addr, reason },
+                reset: false,
+            }) => {
+                assert_eq!((addr, reason.as_deref()), (ADDR.into(), Some(word)));
+            }
+            other => panic!("{}", shown(&Some(other))),
+        }
+    }
+    let silent = answered("DENY");
+    assert!(
+        matches!(
+            &silent,
+            Err(Failure {
+                error: Error::Denied { reason: None, .. },
+                ..
+            })
+        ),
+        "{}",
+        shown(&Some(silent))
+    );
+}
+
+#[test]
+fn what_is_no_answer_fails() {
+    for (text, reason) in [
+        ("PING", "a header `PING` where ACCEPT or DENY was expected"),
+        ("ACCEPT|v", "`v` in a header is not key=value"),
+        ("ACCEPT|v=1&secure=rot13", "unknown secure=`rot13`"),
+        (
+            "ACCEPT|v=1&secure=aes",
+            "it wants an encryption that was not offered",
+        ),
+        (
+            "ACCEPT|secure=chacha",
+            "it wants an encryption that was not offered",
+        ),
+    ] {
+        match answered(text) {
+            Err(Failure {
+                error: Error::Handshake { addr, reason: told },
+                reset: false,
+            }) => {
+                assert_eq!((addr, told.as_str()), (ADDR.into(), reason));
+            }
+            other => panic!("{}", shown(&Some(other))),
+        }
+    }
+}
+
+#[test]
+fn every_prefix_waits_and_its_end_is_told() {
+    let settings = Settings::default();
+    for len in 0..HEADER_LEN {
+        let prefix = &padded("ACCEPT|v=1")[..len];
+        let play = || client(&settings, request(DataType::Json));
+        let mut waiting = play();
+        waiting.feed(&mut prefix.iter().copied().collect(), 3);
+        assert_eq!(waiting.reads(), Some((HEADER_LEN - len, len > 0)));
+        for (input, reason) in [
+            (Input::Ended(Ended::Closed), "it hung up without an answer"),
+            (Input::Ended(Ended::Lost("lost".to_owned())), "lost"),
+            (Input::NotWritten("a full disk".to_owned()), "a full disk"),
+        ] {
+            match play().then(prefix, input) {
+                Some(Err(Failure {
+                    error: Error::Handshake { reason: told, .. },
+                    ..
+                })) => {
+                    assert_eq!(told, reason);
+                }
+                other => panic!("{}", shown(&other)),
+            }
+        }
+        match play().then(prefix, Input::Ended(Ended::Deadline)) {
+            Some(Err(Failure {
+                error: Error::TimedOut { addr, after },
+                reset: false,
+            })) => {
+                assert_eq!((addr, after), (ADDR.into(), Duration::from_secs(7)));
+            }
+            other => panic!("{}", shown(&other)),
+        }
+    }
+}
+
+/// It has accepted, and is to see a reset.
+#[test]
+fn raw_towards_another_needs_pickle() {
+    let settings = Settings::default();
+    let play = client(&settings, request(DataType::Raw));
+    let (outcome, _) = play.all(&padded("ACCEPT"), HEADER_LEN);
+    match outcome.expect("whole") {
+        Ok(accepted) => {
+            let of_lanpeer = accepted.agreed.dialect == Dialect::Lanpeer;
+            assert_eq!((HAS_PICKLE, of_lanpeer), (true, false));
+        }
+        Err(Failure { error, reset }) => {
+            assert_eq!((HAS_PICKLE, reset), (false, true));
+            assert!(matches!(
+                error,
+                Error::FeatureMissing {
+                    feature: "pickle",
+                    ..
+                }
+            ));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_in_any_pieces_come_to_the_same(
+        bytes in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..300),
+            "(ACCEPT|DENY|PING)\\|(v=1&)?(secure=(aes|chacha)&)?(reason=a&)?x=[\n|]?[|a]{0,120}"
+                .prop_map(String::into_bytes),
+        ],
+        size in 1..HEADER_LEN,
+    ) {
+        let settings = Settings::default();
+        let play = || client(&settings, request(DataType::Json));
+        let (whole, whole_left) = play().all(&bytes, HEADER_LEN);
+        let (split, left) = play().all(&bytes, size);
+        prop_assert_eq!(shown(&whole), shown(&split));
+        if let (Some(Ok(whole)), Some(Ok(split))) = (whole, split) {
+            prop_assert_eq!([whole.early, whole_left].concat(), [split.early, left].concat());
+        }
+    }
+}

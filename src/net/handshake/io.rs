@@ -1,0 +1,113 @@
+//! What a handshake does with a socket.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::net::handshake::server::denial;
+use crate::net::handshake::{Ended, Input, Machine, Step};
+use crate::net::os::socket::write_now;
+use crate::net::wire::frames::SILENCE;
+use crate::proto::header::HEADER_LEN;
+use crate::secure::Session;
+
+/// Runs a machine from its `first` step to its outcome, which is there soon after the deadline at
+/// the latest. A function of its own, so that a connection's thread need not keep the memory of the
+/// stack that it takes.
+#[inline(never)]
+pub(crate) fn run<M: Machine>(
+    socket: &TcpStream,
+    machine: &mut M,
+    first: Step<M::Outcome>,
+    deadline: Instant,
+) -> M::Outcome {
+    let mut bytes = [0; HEADER_LEN];
+    let mut step = first;
+    loop {
+        step = match step {
+            Step::Read { most, silence } => {
+                let most = most.min(bytes.len());
+                machine.take(read(socket, &mut bytes[..most], silence, deadline))
+            }
+            Step::Write(bytes) => machine.take(match write(socket, &bytes) {
+                Ok(()) => Input::Written,
+                Err(error) => Input::NotWritten(error.to_string()),
+            }),
+            Step::Over(outcome) => {
+                let _ = socket.set_read_timeout(None);
+                return outcome;
+            }
+        }
+    }
+}
+
+/// Waits for bytes, for silence if that is asked for, or for the end of it.
+fn read<'a>(
+    mut socket: &TcpStream,
+    bytes: &'a mut [u8],
+    silence: bool,
+    deadline: Instant,
+) -> Input<'a> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Input::Ended(Ended::Deadline);
+        }
+        let wait = if silence { left.min(SILENCE) } else { left };
+        let read = socket
+            .set_read_timeout(Some(wait))
+            .and_then(|()| socket.read(bytes));
+        match read {
+            Ok(0) => return Input::Ended(Ended::Closed),
+            Ok(n) => return Input::Bytes(&bytes[..n]),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if silence => {
+                    return Input::Silence;
+                }
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::TimedOut
+                | io::ErrorKind::Interrupted => {}
+                _ => return Input::Ended(Ended::Lost(error.to_string())),
+            },
+        }
+    }
+}
+
+/// Writes all, for the thread that does the handshake.
+pub(crate) fn write(mut socket: &TcpStream, bytes: &[u8]) -> io::Result<()> {
+    socket.write_all(bytes)
+}
+
+/// Writes an answer without waiting. The socket of a handshake is empty: it takes an answer whole,
+/// or it is broken.
+pub(crate) fn write_answer(socket: &TcpStream, answer: &[u8]) -> bool {
+    if cfg!(unix) {
+        matches!(write_now(socket, &[IoSlice::new(answer)]), Ok(n) if n == answer.len())
+    } else {
+        write(socket, answer).is_ok()
+    }
+}
+
+/// Tells the client no without waiting, through the session if there is one; says whether that
+/// could be written. The program's words are checked before.
+pub(crate) fn deny(socket: &TcpStream, session: Option<&mut Session>, word: &str) -> bool {
+    let written = denial(word, session).is_some_and(|bytes| write_answer(socket, &bytes));
+    let _ = socket.shutdown(Shutdown::Write);
+    written
+}
+
+/// Lets the other side read a DENY: closing a socket with unread input would reset it.
+pub(crate) fn linger(socket: &TcpStream) {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let mut scrap = [0; 1024];
+    for _ in 0..64 {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || socket.set_read_timeout(Some(left)).is_err() {
+            return;
+        }
+        match (&*socket).read(&mut scrap) {
+            Ok(n) if n > 0 => {}
+            _ => return,
+        }
+    }
+}

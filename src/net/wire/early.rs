@@ -1,0 +1,22 @@
+//! What a handshake hands on to the reader of the connection that follows it.
+
+use crate::error::CloseReason;
+
+/// Runs a connection's reader until the connection ends.
+pub(crate) type Start = Box<dyn FnOnce(Early) + Send>;
+
+/// What the handshake has seen of the connection that follows it.
+pub(crate) struct Early {
+    /// Bytes that the handshake has read and that belong to the connection.
+    pub bytes: Vec<u8>,
+    /// What else has come.
+    pub seen: Seen,
+}
+
+pub(crate) enum Seen {
+    Nothing,
+    /// The end of input; maybe not the connection's.
+    End,
+    /// The system tells an error once: what a look at the socket met, the reader will not meet.
+    Failure(CloseReason),
+}
