@@ -81,22 +81,23 @@ impl Reading {
     }
 }
 
-/// Sends that gather: another thread's large message is in their way until all are sent.
+/// Sends that gather: the rest of a large message, for which the writer thread waits, is in their way
+/// until all are sent.
 fn send<F: Format>(full: F::Item, item: F::Item, count: usize)
 where
     F::Item: Encode<F>,
 {
     let (peer, conn, other) = connect(|peer, addr| peer.connect::<F>(addr), 1);
     let conn_too = conn.clone();
+    // In a thread of its own, whose buffer for encoding it takes along.
     let large = thread::spawn(move || conn_too.send(&full).expect("sent"));
-    while conn.stats().send_queue_bytes == 0 {
-        thread::sleep(MOMENT);
-    }
+    large.join().expect("the large message");
+    // The writer thread takes it all before the first of them comes.
+    thread::sleep(10 * MOMENT);
     for _ in 0..count {
         conn.send(black_box(&item)).expect("sent");
     }
     let drain = thread::spawn(move || drain(other));
-    large.join().expect("the large message");
     conn.close().expect("closed");
     drain.join().expect("the drain").expect("drained");
     drop(peer);

@@ -184,6 +184,7 @@ impl Link {
     // Sending
 
     /// Sends a message, or says why not. `burst`: whether it is part of one, where the caller knows.
+    #[inline]
     pub fn send(
         &self,
         message: Encoded<'_>,

@@ -142,7 +142,14 @@ impl Sender {
         wait: Wait,
         burst: Option<bool>,
     ) -> Result<(), SendError> {
-        self.send_in_line(message, wait, burst, &mut None)
+        self.check(&message)?;
+        let total = message.payload.len() + HEADER_LEN;
+        let queue = lock(&self.queue);
+        if queue.admits_at_once(total) {
+            return self.send_admitted(queue, message, wait, burst);
+        }
+        let queue = self.wait_in_line(queue, total, wait, &mut None)?;
+        self.send_admitted(queue, message, wait, burst)
     }
 
     /// The same for one who may have a place in the line already, and keeps it where there is no
@@ -155,9 +162,21 @@ impl Sender {
         place: &mut Option<InLine>,
     ) -> Result<(), SendError> {
         self.check(&message)?;
+        let total = message.payload.len() + HEADER_LEN;
+        let queue = self.wait_in_line(lock(&self.queue), total, wait, place)?;
+        self.send_admitted(queue, message, wait, burst)
+    }
+
+    #[inline]
+    fn send_admitted(
+        self: &Arc<Sender>,
+        mut queue: MutexGuard<'_, SendQueue>,
+        message: Encoded<'_>,
+        wait: Wait,
+        burst: Option<bool>,
+    ) -> Result<(), SendError> {
         let payload = message.payload;
         let size = payload.len();
-        let mut queue = self.admit(size + HEADER_LEN, wait, place)?;
         let header_len = match self.has_header(&mut queue, &message)? {
             true => HEADER_LEN,
             false => 0,
@@ -170,8 +189,10 @@ impl Sender {
             Offer::WriteFromWhereItLies | Offer::WriteNow => {
                 self.write_directly(&mut queue, header_len, payload)?
             }
-            Offer::Queue => {
-                burst::note();
+            Offer::Gather | Offer::Queue => {
+                if offer == Offer::Gather {
+                    burst::note();
+                }
                 exit::note(self, &mut queue);
                 queue.push(header_len, 0, payload);
                 self.see_to(queue);
@@ -191,6 +212,7 @@ impl Sender {
         Ok(())
     }
 
+    #[inline]
     fn check(&self, message: &Encoded<'_>) -> Result<(), SendError> {
         let (size, limit) = (
             message.payload.len(),
@@ -221,20 +243,6 @@ impl Sender {
     }
 
     /// Waits in line for room for `total` bytes.
-    #[inline]
-    fn admit(
-        self: &Arc<Sender>,
-        total: usize,
-        wait: Wait,
-        place: &mut Option<InLine>,
-    ) -> Result<MutexGuard<'_, SendQueue>, SendError> {
-        let queue = lock(&self.queue);
-        if place.is_none() && queue.admits(total, None) == Ok(true) {
-            return Ok(queue);
-        }
-        self.wait_in_line(queue, total, wait, place)
-    }
-
     #[cold]
     fn wait_in_line<'a>(
         self: &'a Arc<Sender>,
@@ -280,6 +288,7 @@ impl Sender {
     }
 
     /// Makes the message's header, if it needs one.
+    #[inline]
     fn has_header(&self, queue: &mut SendQueue, message: &Encoded<'_>) -> Result<bool, SendError> {
         let size = message.payload.len();
         if self.stream.is_on() {

@@ -91,7 +91,9 @@ pub(super) enum Offer {
     WriteNow,
     /// The same, from where the message lies: it is large.
     WriteFromWhereItLies,
-    /// It goes into the queue; then this is to be done.
+    /// It is part of a burst, and the first to wait in the queue.
+    Gather,
+    /// It goes into the queue, behind others.
     Queue,
 }
 
@@ -143,6 +145,7 @@ impl SendQueue {
     // Room
 
     /// Bytes that wait, or are being written.
+    #[inline]
     pub fn used(&self) -> usize {
         let half = match &self.half {
             Half::Here(half) => half.left(),
@@ -152,14 +155,22 @@ impl SendQueue {
         self.pending.len() + half
     }
 
+    #[inline]
     fn has_room(&self, size: usize) -> bool {
         let used = self.used();
         used == 0 || used.saturating_add(size) <= self.limit
     }
 
+    /// May a message of this size, header included, go in now? As [`admits`](SendQueue::admits), for
+    /// the message that nobody is before.
+    #[inline]
+    pub fn admits_at_once(&self, size: usize) -> bool {
+        let is_open = self.closed.is_none() && self.line.is_empty();
+        is_open && self.has_room(size)
+    }
+
     /// May a message of this size, header included, go in now, ahead of everyone in the line but its
     /// own place? `Ok(false)`: there is no room, or others were first.
-    #[inline]
     pub fn admits(&self, size: usize, place: Option<Place>) -> Result<bool, SendError> {
         if let Some(reason) = &self.closed {
             return Err(SendError::Closed(reason.clone()));
@@ -190,7 +201,7 @@ impl SendQueue {
         match () {
             () if !self.is_idle() => Offer::Queue,
             () if size >= LARGE => Offer::WriteFromWhereItLies,
-            () if burst() => Offer::Queue,
+            () if burst() => Offer::Gather,
             () => Offer::WriteNow,
         }
     }
@@ -210,6 +221,7 @@ impl SendQueue {
         }
     }
 
+    #[inline]
     pub fn header(&self) -> &[u8; HEADER_LEN] {
         &self.header
     }
@@ -234,6 +246,7 @@ impl SendQueue {
     }
 
     /// Messages and bytes accepted so far.
+    #[inline]
     pub fn numbers(&self) -> (u64, u64) {
         (self.messages, self.bytes)
     }

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::arena::{Arena, everything_is_given_back};
 use super::{BYTES, JSON, RAW, hello};
-use crate::common::{spawn, until};
 use crate::common::wire::{HEADER, Wire, data, header, json, shown};
+use crate::common::{spawn, until};
 use crate::dice::Dice;
 use crate::peers::alone;
 
