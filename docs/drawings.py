@@ -218,7 +218,7 @@ def threads():
 
     d.box(20, 160, 200, 56, BLUE, ["events"])
     d.box(250, 160, 220, 56, SAND, ["events", "256; full: counted, not waited for"])
-    d.box(500, 160, 240, 56, GREEN, ["pulse", "ends what is dead or overdue"])
+    d.box(500, 160, 240, 56, GREEN, ["timer", "ends what is dead or overdue"])
     d.box(770, 160, 190, 56, GREY, ["kernel's table", "of TCP connections"])
     d.line(250, 188, 222, 188)
     d.line(770, 188, 742, 188)

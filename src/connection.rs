@@ -542,6 +542,11 @@ impl<F: Format> Connection<F> {
     /// A peerpy does not notice a FIN. There `Ok` means that its system has acknowledged
     /// everything; then the connection is reset, which it does notice.
     ///
+    /// Inside the connection's own handler it reads on until the other side's end, and keeps what
+    /// comes before for the handler: as much as
+    /// [`receive_queue_bytes`](crate::PeerBuilder::receive_queue_bytes), and at least 1 MiB. If more
+    /// comes, it times out.
+    ///
     /// Where both sides close at the same moment, `Ok` means that the other side's system has
     /// everything and its library is reading it.
     ///
@@ -562,8 +567,8 @@ impl<F: Format> Connection<F> {
     ///
     /// # Errors
     /// [`CloseError::Timeout`]: the other side's program did not receive, or this side's receive
-    /// queue is full and nobody takes what waits there. It goes on closing until the last handle
-    /// is dropped.
+    /// queue is full and nobody takes what waits there. The connection goes on closing for
+    /// `close_timeout` once more, and at least for a second; one with a handler has ended.
     /// [`CloseError::Incomplete`]: the connection ended otherwise.
     pub fn close(&self) -> Result<(), CloseError> {
         self.link().close()

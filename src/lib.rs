@@ -210,7 +210,7 @@
 //!           ┌ listener: accepts, and starts a reader for each connection
 //!   Peer ───┼ responder: answers who searches, and keeps watches
 //!           ├ flusher: writes what bursts have gathered, when their senders go quiet
-//!           └ watchdog: notices dead remotes; asleep while nothing is sent
+//!           └ timer: ends what is dead or overdue; asleep while nothing is due
 //!
 //!   Connection ┬ reader: the handshake; then bytes to messages, to the queue or the handler
 //!              └ writer: only while the socket is full; send() writes by itself where it can

@@ -148,7 +148,9 @@ impl Sender {
         if queue.admits_at_once(total) {
             return self.send_admitted(queue, message, wait, burst);
         }
-        let queue = self.wait_in_line(queue, total, wait, &mut None)?;
+        // Dropped behind the lock, which its drop takes.
+        let mut place = None;
+        let queue = self.wait_in_line(queue, total, wait, &mut place)?;
         self.send_admitted(queue, message, wait, burst)
     }
 

@@ -1,7 +1,9 @@
 //! Imports go one way, only `net` blocks, and no clock can jump: see docs/contributing.md.
 //!
 //! The sources are read as tokens, without comments, strings and test modules. Then every path
-//! that starts with `crate`, `self` or `super` must lead to the same layer or to a lower one.
+//! that starts with `crate`, `self` or `super` must lead to the same layer or to a lower one, and
+//! inside `net` to the same room or to one before it. An `impl` of a type of `net` must stand in
+//! the type's own room, or its methods would be a way around that.
 
 mod paths;
 mod tokens;
@@ -24,6 +26,21 @@ const LAYERS: &[&[&str]] = &[
     &["fuzz"],
     &["lib"],
 ];
+
+/// The rooms of `net`, each of which may use those before it. What has one line uses nothing of its
+/// own line but itself.
+const ROOMS: &[&[&str]] = &[
+    &["os"],
+    &["burst", "context", "life", "panics"],
+    &["wire"],
+    &["recv", "send"],
+    &["link"],
+    &["handshake"],
+    &["endpoint"],
+];
+
+/// A room beside the others, which uses the first alone.
+const BESIDE: &str = "discovery";
 
 /// What only `net` may name, and `fuzz`, which is the network that a peer talks to.
 const BLOCKING: &[&str] = &["TcpStream", "UdpSocket", "thread", "socket2"];
@@ -53,12 +70,18 @@ fn the_sources_keep_the_layers() {
         "no sources found"
     );
 
-    let mut violations = Vec::new();
-    for file in files {
-        let text = std::fs::read_to_string(&file).expect("read a source file");
-        let inside = file.strip_prefix(&src).expect("below src");
-        violations.extend(check(inside, &text).into_iter().map(|v| v.to_string()));
+    let texts: Vec<(PathBuf, String)> = files
+        .into_iter()
+        .map(|file| {
+            let text = std::fs::read_to_string(&file).expect("read a source file");
+            (file.strip_prefix(&src).expect("below src").to_owned(), text)
+        })
+        .collect();
+    let mut violations = foreign_impls(&texts);
+    for (file, text) in &texts {
+        violations.extend(check(file, text));
     }
+    let violations: Vec<_> = violations.iter().map(Violation::to_string).collect();
     assert!(violations.is_empty(), "\n{}", violations.join("\n"));
 }
 
@@ -124,6 +147,9 @@ fn check(file: &Path, text: &str) -> Vec<Violation> {
             }
             Some(_) => {}
         }
+        if let Some(what) = room_violation(&module, &path) {
+            violation(line, what);
+        }
     }
     for (index, token) in tokens.iter().enumerate() {
         let Kind::Word(word) = &token.kind else {
@@ -156,6 +182,99 @@ fn check(file: &Path, text: &str) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// What is wrong with a path from one room of `net` to another.
+fn room_violation(module: &[String], path: &[String]) -> Option<String> {
+    let (["net", own, ..], ["net", other, ..]) = (&words(module)[..], &words(path)[..]) else {
+        return None;
+    };
+    if own == other {
+        return None;
+    }
+    let place = |room: &str| ROOMS.iter().position(|line| line.contains(&room));
+    let shown = path.join("::");
+    match (place(own), place(other)) {
+        (None, _) if *own == BESIDE => (*other != "os")
+            .then(|| format!("`{own}` imports `crate::{shown}`, and may use `os` alone")),
+        (None, _) => Some(format!(
+            "`net::{own}` is no room: give it a place in tests/docs/layering"
+        )),
+        (_, None) => Some(format!("`crate::{shown}` is in no room before `{own}`")),
+        (Some(own_place), Some(other_place)) => (other_place >= own_place).then(|| {
+            format!("`net::{own}` imports `crate::{shown}`, which does not come before it")
+        }),
+    }
+}
+
+fn words(path: &[String]) -> Vec<&str> {
+    path.iter().map(String::as_str).collect()
+}
+
+/// Each `impl` of a type's own methods that stands in another room of `net` than the type.
+fn foreign_impls(texts: &[(PathBuf, String)]) -> Vec<Violation> {
+    let mut types: Vec<(String, String)> = Vec::new();
+    let mut impls: Vec<(String, Violation, String)> = Vec::new();
+    for (file, text) in texts {
+        let module = module_of(file);
+        let ["net", room, ..] = words(&module)[..] else {
+            continue;
+        };
+        let tokens = without_tests(tokens(text));
+        for (index, token) in tokens.iter().enumerate() {
+            let Kind::Word(word) = &token.kind else {
+                continue;
+            };
+            match word.as_str() {
+                "struct" | "enum" => {
+                    if let Some(Kind::Word(name)) = tokens.get(index + 1).map(|t| &t.kind) {
+                        types.push((name.clone(), room.to_owned()));
+                    }
+                }
+                "impl" => {
+                    if let Some(name) = implemented(&tokens[index + 1..]) {
+                        let what = format!("an `impl {name}` outside the room of `{name}`");
+                        let violation = Violation {
+                            file: file.display().to_string(),
+                            line: token.line,
+                            what,
+                        };
+                        impls.push((name, violation, room.to_owned()));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let is_foreign = |name: &str, room: &str| {
+        let mut homes = types.iter().filter(|(own, _)| own == name).peekable();
+        homes.peek().is_some() && homes.all(|(_, home)| home != room)
+    };
+    impls
+        .into_iter()
+        .filter(|(name, _, room)| is_foreign(name, room))
+        .map(|(_, violation, _)| violation)
+        .collect()
+}
+
+/// The type of which `impl<…> Type<…> {` has the methods; `None` for `impl Trait for Type`.
+fn implemented(tokens: &[tokens::Token]) -> Option<String> {
+    let (mut name, mut depth) = (None, 0);
+    for token in tokens {
+        match &token.kind {
+            Kind::Mark('<') => depth += 1,
+            Kind::Mark('>') => depth -= 1,
+            Kind::Mark('{') if depth <= 0 => return name,
+            Kind::Mark('(' | ')' | ',' | ';') if depth <= 0 => return None,
+            Kind::Word(word) if depth <= 0 => match word.as_str() {
+                "for" => return None,
+                "where" => return name,
+                word => name = Some(word.to_owned()),
+            },
+            _ => {}
+        }
+    }
+    None
 }
 
 fn layer_of(module: &str) -> Option<usize> {
@@ -200,12 +319,12 @@ fn an_import_of_a_higher_layer_is_found() {
         ("format/json.rs", "use super::super::net::reader;", 1),
         ("format/mod.rs", "use super::net;", 1),
         (
-            "net/reader.rs",
+            "net/wire/reader.rs",
             "use std::io;\nuse crate::{\n    error::Error, peer::Peer};",
             2,
         ),
         (
-            "net/reader.rs",
+            "net/wire/reader.rs",
             "use crate::{proto::{self, header::{Header}}, connection as c};",
             1,
         ),
@@ -229,9 +348,70 @@ fn an_import_of_a_higher_layer_is_found() {
 }
 
 #[test]
+fn an_import_of_a_later_room_is_found() {
+    for (file, text) in [
+        ("net/os/socket.rs", "use crate::net::life::Life;"),
+        ("net/send/queue.rs", "use super::super::link::Link;"),
+        ("net/recv/lease.rs", "use crate::net::send::Sender;"),
+        ("net/link/end.rs", "use crate::net::endpoint::Endpoint;"),
+        (
+            "net/wire/half.rs",
+            "fn f() { crate::net::handshake::io::deny() }",
+        ),
+        (
+            "net/discovery/watch.rs",
+            "use crate::net::context::Context;",
+        ),
+        ("net/link/end.rs", "use crate::net::Wait;"),
+        ("net/misc.rs", "use crate::net::os::lock;"),
+    ] {
+        assert_eq!(violations(file, text).len(), 1, "{file}: {text}");
+    }
+    for (file, text) in [
+        (
+            "net/link/end.rs",
+            "use crate::net::{os::lock, life::Life}; use super::Link;",
+        ),
+        (
+            "net/endpoint/mod.rs",
+            "use super::link::Link; use self::events::Events;",
+        ),
+        (
+            "net/discovery/watch.rs",
+            "use crate::net::os::lock; use super::roster::Roster;",
+        ),
+        ("net/mod.rs", "pub(crate) use endpoint::listener::listen;"),
+    ] {
+        assert_eq!(violations(file, text), Vec::<String>::new(), "{file}");
+    }
+}
+
+#[test]
+fn an_impl_in_another_room_is_found() {
+    let found = |text: &str| {
+        let home = "pub struct Link<T> { t: T }\nstruct Other;".to_owned();
+        let texts = [
+            (PathBuf::from("net/link/mod.rs"), home),
+            (PathBuf::from("net/send/mod.rs"), text.to_owned()),
+        ];
+        foreign_impls(&texts).len()
+    };
+    assert_eq!(found("impl<T: Send> Link<T> { fn f() {} }"), 1);
+    assert_eq!(
+        found("impl<T> crate::net::link::Link<T> where T: Send { fn f() {} }"),
+        1
+    );
+    assert_eq!(found("impl Drop for Other { fn drop(&mut self) {} }"), 0);
+    assert_eq!(
+        found("struct Own; impl Own {} fn f(g: impl Fn() -> u8) {}"),
+        0
+    );
+}
+
+#[test]
 fn an_import_through_the_root_or_from_nowhere_is_found() {
     assert_eq!(
-        violations("net/reader.rs", "use crate::Error;"),
+        violations("net/wire/reader.rs", "use crate::Error;"),
         ["1: `crate::Error` goes through the crate root"]
     );
     assert_eq!(
@@ -280,7 +460,7 @@ fn what_is_in_order_passes() {
             "mod sealed { impl super::Sealed for super::Json {} }\nuse self::json::J;",
         ),
         (
-            "net/reader.rs",
+            "net/wire/reader.rs",
             "use super::writer::Writer; use std::{thread, net::TcpStream};",
         ),
         (
