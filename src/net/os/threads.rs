@@ -6,7 +6,7 @@ use std::io;
 #[cfg(test)]
 use std::net::SocketAddrV4;
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{JoinHandle, ThreadId};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::lock;
@@ -23,7 +23,10 @@ pub(crate) struct Threads {
 
 #[derive(Default)]
 struct State {
-    running: HashMap<ThreadId, JoinHandle<()>>,
+    /// Threads by number, from before their start to the end of their work. `None`: it is being
+    /// started.
+    running: HashMap<u64, Option<JoinHandle<()>>>,
+    started: u64,
     /// Calls of the program that are to be over before [`Threads::wait`] returns.
     held: usize,
     /// No further call is held, and every thread that ends is kept to be joined.
@@ -57,15 +60,29 @@ impl Threads {
     ) -> io::Result<()> {
         #[cfg(test)]
         crate::net::faults::before_thread(self.peer, &name)?;
-        let group = Arc::clone(self);
-        // Under the lock, so that the thread finds its own handle entered when it ends.
-        let mut state = lock(&self.state);
+        let number = {
+            let mut state = lock(&self.state);
+            state.started += 1;
+            let number = state.started;
+            state.running.insert(number, None);
+            number
+        };
+        // Marks the end also where the thread cannot be started, and drops the closure.
+        let ended = Ended {
+            group: Arc::clone(self),
+            number,
+        };
         let handle = std::thread::Builder::new().name(name).spawn(move || {
-            WORKS_FOR.set(Arc::as_ptr(&group).cast());
-            let _ended = Ended(group);
+            WORKS_FOR.set(Arc::as_ptr(&ended.group).cast());
+            let _ended = ended;
             work();
         })?;
-        state.running.insert(handle.thread().id(), handle);
+        let mut state = lock(&self.state);
+        match state.running.get_mut(&number) {
+            Some(running) => *running = Some(handle),
+            // It has done its work already.
+            None => drop(state.keep(handle)),
+        }
         Ok(())
     }
 
@@ -190,23 +207,33 @@ fn wait_for_work(shared: Arc<(Mutex<Work>, Condvar)>) -> Option<Box<dyn FnOnce()
     }
 }
 
+impl State {
+    /// Keeps the handle of a thread that has done its work. Gives back what need not be kept any
+    /// more, to be dropped without the lock, since each drop is a call of the system.
+    fn keep(&mut self, handle: JoinHandle<()>) -> Vec<JoinHandle<()>> {
+        let before = match self.closed {
+            true => Vec::new(),
+            false => std::mem::take(&mut self.leaving),
+        };
+        self.leaving.push(handle);
+        before
+    }
+}
+
 /// Marks the end of a thread's work, also where it panics.
-struct Ended(Arc<Threads>);
+struct Ended {
+    group: Arc<Threads>,
+    number: u64,
+}
 
 impl Drop for Ended {
     fn drop(&mut self) {
         let before = {
-            let mut state = lock(&self.0.state);
-            let own = state.running.remove(&std::thread::current().id());
-            let before = match state.closed {
-                true => Vec::new(),
-                false => std::mem::take(&mut state.leaving),
-            };
-            state.leaving.extend(own);
-            before
+            let mut state = lock(&self.group.state);
+            let own = state.running.remove(&self.number).flatten();
+            own.map(|own| state.keep(own))
         };
-        self.0.ended.notify_all();
-        // Without the lock: each drop is a call of the system.
+        self.group.ended.notify_all();
         drop(before);
     }
 }
