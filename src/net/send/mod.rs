@@ -2,6 +2,8 @@
 //!
 //! | file | |
 //! | --- | --- |
+//! | `line` | waiting: for room, in the order in which the callers came, or until all is written |
+//! | `large` | messages that are written from where they lie |
 //! | `queue` | what is accepted and not yet written, who has the turn, who waits: a machine |
 //! | `gathering` | when a burst is written: a machine |
 //! | `turn` | one write without the lock, and how its rest comes back |
@@ -19,15 +21,18 @@
 pub(crate) mod exit;
 mod flusher;
 mod gathering;
+mod large;
+mod line;
 mod queue;
 mod turn;
 mod writer;
 
 use std::net::{Shutdown, SocketAddr};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use queue::{Ending, Next, Offer, Place, SendQueue};
+pub(crate) use line::InLine;
+use queue::{Ending, Next, Offer, SendQueue};
 use turn::Turn;
 
 use super::burst;
@@ -41,10 +46,6 @@ use super::wire::write_half::{Patience, WriteHalf};
 use crate::error::{CloseReason, SendError};
 use crate::format::{DataType, Dialect, Encoded};
 use crate::proto::header::HEADER_LEN;
-
-/// A large message waits so long for the socket before its rest is copied into the queue, where it
-/// fits there: a side that reads takes it sooner.
-const COPY_AFTER: Duration = Duration::from_millis(50);
 
 /// A peerpy starts to read before its program has set its handlers. Nothing is written so long after
 /// the connection is agreed on; what is sent meanwhile waits in the queue. Measured: after 5 ms no
@@ -83,20 +84,6 @@ pub(crate) struct Sender {
     work: Condvar,
     /// The socket, also while the half is with the thread that writes; taken at the end.
     socket: Mutex<Option<Arc<TcpStream>>>,
-}
-
-/// A place in the line of those who wait for room at one connection. Given up when it is dropped.
-pub(crate) struct InLine {
-    sender: Arc<Sender>,
-    place: Place,
-}
-
-impl Drop for InLine {
-    fn drop(&mut self) {
-        let mut queue = lock(&self.sender.queue);
-        queue.leave_line(self.place);
-        self.sender.tell_waiters(&queue);
-    }
 }
 
 impl Sender {
@@ -244,51 +231,6 @@ impl Sender {
         Ok(())
     }
 
-    /// Waits in line for room for `total` bytes.
-    #[cold]
-    fn wait_in_line<'a>(
-        self: &'a Arc<Sender>,
-        mut queue: MutexGuard<'a, SendQueue>,
-        total: usize,
-        wait: Wait,
-        in_line: &mut Option<InLine>,
-    ) -> Result<MutexGuard<'a, SendQueue>, SendError> {
-        let mut tried = false;
-        loop {
-            let place = in_line.as_ref().map(|own| own.place);
-            if queue.admits(total, place)? {
-                if let Some(place) = place {
-                    queue.leave_line(place);
-                    self.tell_waiters(&queue);
-                }
-                return Ok(queue);
-            }
-            // Room can be made by whoever waits for it, once.
-            if !tried && queue.next() != Next::Nothing {
-                tried = true;
-                Turn::take(self, queue).write(Patience::None);
-                queue = lock(&self.queue);
-                continue;
-            }
-            if in_line.is_none() && !matches!(wait, Wait::No) {
-                let place = queue.queue_up();
-                *in_line = Some(InLine {
-                    sender: Arc::clone(self),
-                    place,
-                });
-            }
-            let deadline = match wait {
-                Wait::No => return Err(SendError::Full),
-                Wait::Until(deadline) if Instant::now() >= deadline => {
-                    return Err(SendError::Timeout);
-                }
-                Wait::Until(deadline) => Some(deadline),
-                Wait::Forever => None,
-            };
-            queue = self.wait_for_room(queue, deadline);
-        }
-    }
-
     /// Makes the message's header, if it needs one.
     #[inline]
     fn has_header(&self, queue: &mut SendQueue, message: &Encoded<'_>) -> Result<bool, SendError> {
@@ -326,71 +268,6 @@ impl Sender {
                 Err(SendError::Closed(self.fail(queue, &error)))
             }
         }
-    }
-
-    /// A large message from where it lies, waiting for the socket. It is accepted in any case, once
-    /// it was admitted: what is not written when the deadline or a close comes, or when the socket
-    /// has taken too long, goes to the queue.
-    fn write_large<'a>(
-        self: &'a Arc<Sender>,
-        queue: MutexGuard<'a, SendQueue>,
-        header_len: usize,
-        payload: &[u8],
-        wait: Wait,
-    ) -> Result<(), SendError> {
-        let header = *queue.header();
-        let header = &header[..header_len];
-        let total = header_len + payload.len();
-        let rest = |written: usize| {
-            [
-                &header[written.min(header_len)..],
-                &payload[written.saturating_sub(header_len)..],
-            ]
-        };
-        let mut turn = Turn::take_for(self, queue, total);
-        let mut patience = Patience::None;
-        let copy_at = Instant::now() + COPY_AFTER;
-        let limit = self.context.settings.send_queue;
-        let mut written = 0;
-        let failure = loop {
-            if written == total && turn.left() == 0 {
-                break None;
-            }
-            if patience != Patience::None {
-                let now = Instant::now();
-                let late = matches!(wait, Wait::Until(deadline) if now >= deadline);
-                let slow = now >= copy_at && total - written <= limit;
-                if late || slow || self.life.is_ending() {
-                    break None;
-                }
-            }
-            match turn.write_parts(rest(written), patience) {
-                Ok(n) => written += n,
-                Err(error) if is_pause(&error) => {}
-                Err(error) => break Some(error),
-            }
-            patience = Patience::Slice;
-        };
-        let mut queue = turn.give_back();
-        burst::note();
-        if let Some(error) = failure {
-            queue.take_back(payload.len());
-            return Err(SendError::Closed(self.fail(&mut queue, &error)));
-        }
-        if queue.is_gone() && written < total {
-            queue.take_back(payload.len());
-            let reason = queue.closed().cloned().unwrap_or(CloseReason::ClosedHere);
-            self.tell_waiters(&queue);
-            return Err(SendError::Closed(reason));
-        }
-        // Others may have gathered meanwhile: they are behind it.
-        if written < total {
-            queue.push_front(rest(written));
-            self.wake_writer(queue);
-        } else {
-            self.continue_writing(queue);
-        }
-        Ok(())
     }
 
     // Who writes what waits
@@ -451,53 +328,6 @@ impl Sender {
         }
         self.room.notify_all();
         reason
-    }
-
-    // Waiting
-
-    /// Waits until bytes have left the queue, or until the deadline.
-    fn wait_for_room<'a>(
-        &self,
-        mut queue: MutexGuard<'a, SendQueue>,
-        deadline: Option<Instant>,
-    ) -> MutexGuard<'a, SendQueue> {
-        queue.waiters += 1;
-        queue = match deadline {
-            None => {
-                let waited = self.room.wait(queue);
-                waited.unwrap_or_else(PoisonError::into_inner)
-            }
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                let waited = self.room.wait_timeout(queue, left);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-        };
-        queue.waiters -= 1;
-        queue
-    }
-
-    /// Writes what has gathered and waits until everything accepted is handed to the system, also
-    /// what others send meanwhile. `Err`: it never will be, or not before the deadline.
-    pub fn drain(self: &Arc<Sender>, deadline: Option<Instant>) -> Result<(), SendError> {
-        self.flush_now();
-        let mut queue = lock(&self.queue);
-        loop {
-            if let Some(fault) = self.life.fault() {
-                return Err(SendError::Closed(fault));
-            }
-            if queue.is_gone() {
-                let reason = queue.closed().cloned();
-                return Err(SendError::Closed(reason.unwrap_or(CloseReason::ClosedHere)));
-            }
-            if queue.is_drained() {
-                return Ok(());
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(SendError::Timeout);
-            }
-            queue = self.wait_for_room(queue, deadline);
-        }
     }
 
     /// Writes what has gathered, unless someone is at it, and never waits.

@@ -6,7 +6,7 @@ use std::mem::{replace, take};
 
 use crate::error::{CloseReason, SendError};
 use crate::format::DataType;
-use crate::net::wire::write_half::WriteHalf;
+use crate::net::wire::write_half::{Unwritten, WriteHalf};
 use crate::proto::header::{HEADER_LEN, data_header};
 
 use super::gathering::Gathering;
@@ -20,14 +20,14 @@ pub(super) const GATHERED: usize = 128 << 10;
 /// Buffers above this size are given back after a burst.
 const KEEP: usize = 4 << 10;
 
-pub(super) struct SendQueue {
+pub(super) struct SendQueue<W = WriteHalf> {
     /// The most bytes that may wait. A message larger than that waits alone.
     limit: usize,
     /// Whole messages, to be written next; after a partial write, the rest of one first.
     pending: Vec<u8>,
     /// An empty buffer that changes places with `pending`, so that a burst needs no new memory.
     spare: Vec<u8>,
-    half: Half,
+    half: Half<W>,
     pub writer: Writer,
     /// Nothing is written before the other side can be expected to listen.
     held_back: bool,
@@ -48,8 +48,8 @@ pub(super) struct SendQueue {
 }
 
 /// The writing half of the socket. There is one, and who owns it has the turn.
-enum Half {
-    Here(WriteHalf),
+enum Half<W> {
+    Here(W),
     /// A thread writes, without the lock, and looks at the queue when it has written. So many bytes
     /// are with it.
     Out {
@@ -119,8 +119,8 @@ pub(super) enum Ending {
     Fin,
 }
 
-impl SendQueue {
-    pub fn new(half: WriteHalf, limit: usize, held_back: bool) -> SendQueue {
+impl<W: Unwritten> SendQueue<W> {
+    pub fn new(half: W, limit: usize, held_back: bool) -> SendQueue<W> {
         SendQueue {
             limit,
             pending: Vec::new(),
@@ -291,7 +291,7 @@ impl SendQueue {
     }
 
     /// The half, for a write under the lock. `None`: someone else has the turn, or it is over.
-    pub fn half(&mut self) -> Option<&mut WriteHalf> {
+    pub fn half(&mut self) -> Option<&mut W> {
         match &mut self.half {
             Half::Here(half) if !self.held_back => Some(half),
             _ => None,
@@ -300,7 +300,7 @@ impl SendQueue {
 
     /// Takes the turn for a write without the lock. `extra` bytes that are not in the queue count as
     /// waiting meanwhile. `None`: someone else has it, or it is over.
-    pub fn take_half(&mut self, extra: usize) -> Option<WriteHalf> {
+    pub fn take_half(&mut self, extra: usize) -> Option<W> {
         if self.held_back {
             return None;
         }
@@ -328,7 +328,7 @@ impl SendQueue {
 
     /// Gives the turn back, with the rest of a batch. `false`: the connection is over meanwhile, and
     /// the half goes with it.
-    pub fn give_half(&mut self, half: WriteHalf, mut batch: Vec<u8>, written: usize) -> bool {
+    pub fn give_half(&mut self, half: W, mut batch: Vec<u8>, written: usize) -> bool {
         if matches!(self.half, Half::Gone) {
             return false;
         }
@@ -417,3 +417,6 @@ impl SendQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

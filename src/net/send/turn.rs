@@ -8,7 +8,7 @@ use super::queue::SendQueue;
 use crate::net::os::lock;
 use crate::net::os::socket::is_pause;
 use crate::net::os::sync::MutexGuard;
-use crate::net::wire::write_half::{Patience, WriteHalf};
+use crate::net::wire::write_half::{Patience, Unwritten, WriteHalf};
 
 /// Owns the writing half, and what of the queue it is to write. Its drop gives both back, so that a
 /// turn cannot be lost.
@@ -52,7 +52,7 @@ impl<'a> Turn<'a> {
 
     /// Bytes that are sealed and not yet written.
     pub fn left(&self) -> usize {
-        self.half.as_ref().map_or(0, WriteHalf::left)
+        self.half.as_ref().map_or(0, Unwritten::left)
     }
 
     /// Writes once what is not in the queue.

@@ -13,6 +13,27 @@ pub(crate) struct WriteHalf {
     records: Option<RecordWriter>,
 }
 
+/// What a queue knows of the half that it keeps while nobody writes.
+pub(crate) trait Unwritten {
+    /// Bytes that are sealed and not yet written: the socket is full.
+    fn left(&self) -> usize;
+
+    /// Gives up what is sealed and not yet written.
+    fn clear(&mut self);
+}
+
+impl Unwritten for WriteHalf {
+    fn left(&self) -> usize {
+        self.records.as_ref().map_or(0, RecordWriter::left)
+    }
+
+    fn clear(&mut self) {
+        if let Some(records) = &mut self.records {
+            records.clear();
+        }
+    }
+}
+
 /// How long a write may wait for the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
@@ -29,18 +50,6 @@ impl WriteHalf {
 
     pub fn socket(&self) -> &Arc<TcpStream> {
         &self.socket
-    }
-
-    /// Bytes that are sealed and not yet written: the socket is full.
-    pub fn left(&self) -> usize {
-        self.records.as_ref().map_or(0, RecordWriter::left)
-    }
-
-    /// Gives up what is sealed and not yet written.
-    pub fn clear(&mut self) {
-        if let Some(records) = &mut self.records {
-            records.clear();
-        }
     }
 
     /// Writes once. Says how much of `parts` is written, or sealed, which is as good, since the rest

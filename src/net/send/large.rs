@@ -1,0 +1,84 @@
+//! Large messages: written by their caller, from where they lie.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::queue::SendQueue;
+use super::turn::Turn;
+use super::{Sender, Wait};
+use crate::error::{CloseReason, SendError};
+use crate::net::burst;
+use crate::net::os::socket::is_pause;
+use crate::net::os::sync::{Instant, MutexGuard};
+use crate::net::wire::write_half::Patience;
+
+/// A large message waits so long for the socket before its rest is copied into the queue, where it
+/// fits there: a side that reads takes it sooner.
+const COPY_AFTER: Duration = Duration::from_millis(50);
+
+impl Sender {
+    /// A large message from where it lies, waiting for the socket. It is accepted in any case, once
+    /// it was admitted: what is not written when the deadline or a close comes, or when the socket
+    /// has taken too long, goes to the queue.
+    pub(super) fn write_large<'a>(
+        self: &'a Arc<Sender>,
+        queue: MutexGuard<'a, SendQueue>,
+        header_len: usize,
+        payload: &[u8],
+        wait: Wait,
+    ) -> Result<(), SendError> {
+        let header = *queue.header();
+        let header = &header[..header_len];
+        let total = header_len + payload.len();
+        let rest = |written: usize| {
+            [
+                &header[written.min(header_len)..],
+                &payload[written.saturating_sub(header_len)..],
+            ]
+        };
+        let mut turn = Turn::take_for(self, queue, total);
+        let mut patience = Patience::None;
+        let copy_at = Instant::now() + COPY_AFTER;
+        let limit = self.context.settings.send_queue;
+        let mut written = 0;
+        let failure = loop {
+            if written == total && turn.left() == 0 {
+                break None;
+            }
+            if patience != Patience::None {
+                let now = Instant::now();
+                let late = matches!(wait, Wait::Until(deadline) if now >= deadline);
+                let slow = now >= copy_at && total - written <= limit;
+                if late || slow || self.life.is_ending() {
+                    break None;
+                }
+            }
+            match turn.write_parts(rest(written), patience) {
+                Ok(n) => written += n,
+                Err(error) if is_pause(&error) => {}
+                Err(error) => break Some(error),
+            }
+            patience = Patience::Slice;
+        };
+        let mut queue = turn.give_back();
+        burst::note();
+        if let Some(error) = failure {
+            queue.take_back(payload.len());
+            return Err(SendError::Closed(self.fail(&mut queue, &error)));
+        }
+        if queue.is_gone() && written < total {
+            queue.take_back(payload.len());
+            let reason = queue.closed().cloned().unwrap_or(CloseReason::ClosedHere);
+            self.tell_waiters(&queue);
+            return Err(SendError::Closed(reason));
+        }
+        // Others may have gathered meanwhile: they are behind it.
+        if written < total {
+            queue.push_front(rest(written));
+            self.wake_writer(queue);
+        } else {
+            self.continue_writing(queue);
+        }
+        Ok(())
+    }
+}

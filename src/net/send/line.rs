@@ -1,0 +1,118 @@
+//! Waiting at the send queue: for room, in the order in which the callers came, and until everything is
+//! written.
+
+use std::sync::{Arc, PoisonError};
+
+use super::queue::{Next, Place, SendQueue};
+use super::turn::Turn;
+use super::{Sender, Wait};
+use crate::error::{CloseReason, SendError};
+use crate::net::os::lock;
+use crate::net::os::sync::{Instant, MutexGuard};
+use crate::net::wire::write_half::Patience;
+
+/// A place in the line of those who wait for room at one connection. Given up when it is dropped.
+pub(crate) struct InLine {
+    sender: Arc<Sender>,
+    place: Place,
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        let mut queue = lock(&self.sender.queue);
+        queue.leave_line(self.place);
+        self.sender.tell_waiters(&queue);
+    }
+}
+
+impl Sender {
+    /// Waits in line for room for `total` bytes.
+    #[cold]
+    pub(super) fn wait_in_line<'a>(
+        self: &'a Arc<Sender>,
+        mut queue: MutexGuard<'a, SendQueue>,
+        total: usize,
+        wait: Wait,
+        in_line: &mut Option<InLine>,
+    ) -> Result<MutexGuard<'a, SendQueue>, SendError> {
+        let mut tried = false;
+        loop {
+            let place = in_line.as_ref().map(|own| own.place);
+            if queue.admits(total, place)? {
+                if let Some(place) = place {
+                    queue.leave_line(place);
+                    self.tell_waiters(&queue);
+                }
+                return Ok(queue);
+            }
+            // Room can be made by whoever waits for it, once.
+            if !tried && queue.next() != Next::Nothing {
+                tried = true;
+                Turn::take(self, queue).write(Patience::None);
+                queue = lock(&self.queue);
+                continue;
+            }
+            if in_line.is_none() && !matches!(wait, Wait::No) {
+                let place = queue.queue_up();
+                *in_line = Some(InLine {
+                    sender: Arc::clone(self),
+                    place,
+                });
+            }
+            let deadline = match wait {
+                Wait::No => return Err(SendError::Full),
+                Wait::Until(deadline) if Instant::now() >= deadline => {
+                    return Err(SendError::Timeout);
+                }
+                Wait::Until(deadline) => Some(deadline),
+                Wait::Forever => None,
+            };
+            queue = self.wait_for_room(queue, deadline);
+        }
+    }
+
+    /// Waits until bytes have left the queue, or until the deadline.
+    fn wait_for_room<'a>(
+        &self,
+        mut queue: MutexGuard<'a, SendQueue>,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'a, SendQueue> {
+        queue.waiters += 1;
+        queue = match deadline {
+            None => {
+                let waited = self.room.wait(queue);
+                waited.unwrap_or_else(PoisonError::into_inner)
+            }
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let waited = self.room.wait_timeout(queue, left);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        queue.waiters -= 1;
+        queue
+    }
+
+    /// Writes what has gathered and waits until everything accepted is handed to the system, also
+    /// what others send meanwhile. `Err`: it never will be, or not before the deadline.
+    pub fn drain(self: &Arc<Sender>, deadline: Option<Instant>) -> Result<(), SendError> {
+        self.flush_now();
+        let mut queue = lock(&self.queue);
+        loop {
+            if let Some(fault) = self.life.fault() {
+                return Err(SendError::Closed(fault));
+            }
+            if queue.is_gone() {
+                let reason = queue.closed().cloned();
+                return Err(SendError::Closed(reason.unwrap_or(CloseReason::ClosedHere)));
+            }
+            if queue.is_drained() {
+                return Ok(());
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(SendError::Timeout);
+            }
+            queue = self.wait_for_room(queue, deadline);
+        }
+    }
+}
