@@ -9,7 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lanpeer::crossbeam_channel::{Select, never, select};
-use lanpeer::{Bytes, CloseReason, Connection, Event, RecvTimeoutError, SendError, TryRecvError};
+use lanpeer::{
+    Bytes, CloseReason, Connection, Event, Peer, RecvTimeoutError, SendError, TryRecvError,
+};
 
 use crate::peers::*;
 
@@ -661,5 +663,32 @@ fn spinning_ends_at_the_deadline() {
         // The quickest: a busy machine makes the others late.
         let quickest = waits.min().unwrap();
         assert!(quickest < Duration::from_millis(10), "{quickest:?}");
+    });
+}
+
+/// Memory follows what waits, not what might.
+#[test]
+fn a_channel_of_any_queue_that_bind_accepts_is_a_channel() {
+    test(|| {
+        for limit in [1, 4096, 1 << 16, (1 << 16) + 1, 1 << 40, usize::MAX] {
+            let alice = Peer::bind("127.0.0.1:0").unwrap();
+            let builder = Peer::builder();
+            let builder = builder.receive_queue(limit).receive_queue_bytes(usize::MAX);
+            let bob = builder.send_queue(usize::MAX).bind("127.0.0.1:0").unwrap();
+            let addr = bob.local_addr();
+            let connecting = std::thread::spawn(move || (alice.connect::<Bytes>(addr), alice));
+            let from_alice = bob.accept::<Bytes>().unwrap();
+            let (to_bob, _alice) = connecting.join().unwrap();
+            let to_bob = to_bob.unwrap();
+            let receiver = from_alice.receiver();
+            for number in 0..100_u8 {
+                to_bob.send(&[number]).unwrap();
+            }
+            for number in 0..100_u8 {
+                assert_eq!(receiver.recv_timeout(SOON), Ok(vec![number]), "{limit}");
+            }
+            from_alice.send(b"back").unwrap();
+            assert_eq!(to_bob.recv_timeout(SOON).unwrap(), b"back");
+        }
     });
 }

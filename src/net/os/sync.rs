@@ -9,4 +9,4 @@ pub(crate) use std::thread::yield_now;
 pub(crate) use std::thread_local;
 pub(crate) use std::time::Instant;
 
-pub(crate) use crossbeam_channel::{Receiver, Sender, bounded, select};
+pub(crate) use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};

@@ -1,6 +1,7 @@
 //! The receive queue as a crossbeam channel, for programs that wait at several things at once.
 //!
-//! The channel bounds the messages by itself; the bytes are bounded here. It says how many messages
+//! The channel bounds the messages by itself, unless that would reserve memory for more than
+//! [`RESERVED`] of them; the bytes are bounded here. It says how many messages
 //! wait in it, and the order is known, so the bytes that wait can be summed up. What it can not do
 //! is to tell when the program takes one: a reader that waits for room in bytes looks every few
 //! milliseconds.
@@ -13,7 +14,11 @@ use crossbeam_channel::RecvTimeoutError;
 
 use crate::error::CloseReason;
 use crate::net::life::Life;
-use crate::net::os::sync::{AtomicBool, Ordering, Receiver, Sender, bounded, select};
+use crate::net::os::sync::{AtomicBool, Ordering, Receiver, Sender, bounded, select, unbounded};
+
+/// A bounded channel has the memory for all of its messages from the beginning. One for more than
+/// so many is not bounded by itself.
+const RESERVED: usize = 1 << 16;
 
 const LOOK_MIN: Duration = Duration::from_millis(1);
 const LOOK_MAX: Duration = Duration::from_millis(20);
@@ -25,6 +30,8 @@ pub(crate) struct SelectProducer<T> {
     sizes: VecDeque<usize>,
     bytes: usize,
     limit: usize,
+    /// Of a channel that does not bound its messages by itself.
+    messages: Option<usize>,
     killed: Receiver<Infallible>,
 }
 
@@ -37,13 +44,17 @@ pub(crate) fn open<T>(
     messages: usize,
     bytes: usize,
 ) -> (SelectProducer<T>, KillSwitch, Receiver<T>) {
-    let (sender, receiver) = bounded(messages);
+    let (sender, receiver) = match messages {
+        0..=RESERVED => bounded(messages),
+        _ => unbounded(),
+    };
     let (kill, killed) = bounded(0);
     let producer = SelectProducer {
         sender,
         sizes: VecDeque::new(),
         bytes: 0,
         limit: bytes,
+        messages: (messages > RESERVED).then_some(messages),
         killed,
     };
     (producer, KillSwitch(kill), receiver)
@@ -100,7 +111,8 @@ impl<T> SelectProducer<T> {
     }
 
     fn fits(&self, size: usize) -> bool {
-        self.sizes.is_empty() || self.bytes.saturating_add(size) <= self.limit
+        let has_place = self.messages.is_none_or(|most| self.sizes.len() < most);
+        self.sizes.is_empty() || (has_place && self.bytes.saturating_add(size) <= self.limit)
     }
 
     fn note(&mut self, size: usize) {

@@ -24,3 +24,25 @@ impl std::fmt::Display for EncodeError {
 }
 
 impl std::error::Error for EncodeError {}
+
+#[derive(Debug)]
+pub struct DecodeError;
+
+impl std::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("not decoded")
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+#[derive(Debug)]
+pub struct UnknownDataType;
+
+impl std::fmt::Display for UnknownDataType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no data type")
+    }
+}
+
+impl std::error::Error for UnknownDataType {}

@@ -228,6 +228,10 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (Sender(Arc::clone(&channel)), Receiver(channel))
 }
 
+pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+    bounded(usize::MAX)
+}
+
 impl<T> Channel<T> {
     fn state(&self) -> checked::MutexGuard<'_, State<T>> {
         self.state.lock().expect("nobody panics under a lock")
