@@ -15,6 +15,7 @@ mod formats;
 mod handlers;
 mod logging;
 mod offers;
+mod promises;
 mod races;
 mod reading;
 mod receiving;

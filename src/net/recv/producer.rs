@@ -77,7 +77,10 @@ impl<T: Send + 'static> Producer<T> {
             self.make_room(life, size)?;
         }
         if let Some(channel) = &mut self.channel {
-            self.abandoned = !channel.push(life, &self.shared.abandoned, item, size)?;
+            let sent = channel.push(life, &self.shared.abandoned, item, size)?;
+            // Looked at behind the push: either this finds that the last handle was dropped, or
+            // that drop finds the message in the channel.
+            self.abandoned = !sent || self.shared.is_abandoned();
         } else if !self.abandoned {
             self.fresh.push(item, size);
             self.note(size);
@@ -138,6 +141,9 @@ impl<T: Send + 'static> Producer<T> {
             while let Some((item, size)) = fresh.pop(self.shared.make) {
                 // Room was made for them when they came.
                 self.abandoned |= !channel.push_at_once(item, size);
+            }
+            if self.shared.is_abandoned() {
+                self.abandoned = true;
             }
             self.channel = Some(channel);
         } else if self.shared.is_abandoned() {
