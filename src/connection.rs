@@ -93,8 +93,11 @@ impl<F: Format> Drop for Handle<F> {
     fn drop(&mut self) {
         if !self.handled {
             // What nobody will take was not taken in, and the other side is to learn of that.
-            let unread = self.inbox.abandon() || self.link.has_unread();
+            let (queued, items) = self.inbox.abandon();
+            let unread = queued || self.link.has_unread();
             self.link.leave_in_background(unread);
+            // The program's code, which may panic.
+            drop(items);
         }
     }
 }

@@ -402,14 +402,14 @@ fn eventually_or(limit: Duration, mut condition: impl FnMut() -> bool) -> Result
 #[test]
 fn the_place_of_an_aborted_connection_is_free_at_once() {
     let (alice, bob) = (bind(builder().max_connections(1)), peer());
-    // Bob takes whatever comes, and keeps it.
+    // Bob takes whatever comes, has work for it, and keeps it.
     let taking = bob.clone();
     std::thread::spawn(move || {
-        let kept: Vec<_> = taking
-            .incoming()
-            .map(|offer| offer.accept::<Bytes>())
-            .collect();
-        drop(kept);
+        let mut kept = Vec::new();
+        for conn in taking.incoming().flat_map(|offer| offer.accept::<Bytes>()) {
+            let _ = conn.send(b"work");
+            kept.push(conn);
+        }
     });
     let addr = bob.local_addr();
     repeat(20, move |number| {
@@ -425,18 +425,13 @@ fn the_place_of_an_aborted_connection_is_free_at_once() {
         };
         let to_bob = to_bob.map_err(|error| format!("the first: {error}"))?;
         if handled {
-            // Bob may still list one of the round before, whose end he is about to see.
-            eventually("the handler works", || {
-                let _ = bob.broadcast::<Bytes>(b"work");
-                busy.try_recv().is_ok()
-            });
+            busy.recv_timeout(SOON).expect("the handler works");
         }
         to_bob.abort();
         let next = alice.connect::<Bytes>(addr);
         let next = next.map_err(|error| format!("handled: {handled}; {error}"));
         drop(let_go);
         next?.abort();
-        eventually("Bob's ends are gone", || bob.connections().is_empty());
         Ok(())
     });
 }
@@ -629,4 +624,57 @@ fn the_channel_of_a_handled_connection_holds_up_neither_its_handler_nor_stop() {
             });
         },
     );
+}
+
+#[test]
+fn the_place_of_a_closed_connection_is_free_when_close_says_so() {
+    let (alice, bob) = (bind(builder().max_connections(1)), peer());
+    let taking = bob.clone();
+    std::thread::spawn(move || {
+        for offer in taking.incoming() {
+            if let Ok(to_alice) = offer.accept::<Bytes>() {
+                while to_alice.recv().is_ok() {}
+            }
+        }
+    });
+    let addr = bob.local_addr();
+    repeat(100, move |_| {
+        let to_bob = alice.connect::<Bytes>(addr);
+        let to_bob = to_bob.map_err(|error| error.to_string())?;
+        to_bob.close().map_err(|error| error.to_string())
+    });
+}
+
+/// What is dropped with the last handle is the program's, and may panic.
+#[test]
+fn an_item_whose_drop_panics_does_not_keep_its_connection_open() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Item(u32);
+    impl Drop for Item {
+        fn drop(&mut self) {
+            if self.0 == 7 && !std::thread::panicking() {
+                panic!("an item's drop");
+            }
+        }
+    }
+    repeat(5, |_| {
+        let (_alice, bob, to_bob, to_alice) = pair::<lanpeer::Json<Item>>();
+        for number in 0..10 {
+            let item = std::mem::ManuallyDrop::new(Item(number));
+            to_bob.send(&*item).expect("sent");
+        }
+        eventually("all are queued", || {
+            to_alice.stats().receive_queue_messages == 10
+        });
+        let dropped = std::panic::AssertUnwindSafe(|| drop(to_alice));
+        check(std::panic::catch_unwind(dropped).is_err(), "no panic")?;
+        let ended = to_bob.recv_timeout(SOON);
+        check(
+            ended.is_err_and(|error| error.is_disconnected()),
+            "it is still open",
+        )?;
+        eventually("no connection is left", || bob.connections().is_empty());
+        let reason = to_bob.close_reason();
+        check(reason == Some(CloseReason::Reset), format!("{reason:?}"))
+    });
 }

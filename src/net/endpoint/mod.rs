@@ -22,7 +22,7 @@ use self::dead_remotes::DeadRemotes;
 use self::events::Events;
 use self::offers::Pending;
 use super::context::Context;
-use super::link::{Agreement, Link};
+use super::link::{Agreement, Link, OnEnd};
 use super::os::table::Ends;
 use super::os::threads::{Held, Waiting};
 use super::os::{LOG, lock};
@@ -205,20 +205,12 @@ impl Endpoint {
         session: Option<Session>,
     ) -> Arc<Link> {
         let endpoint = Arc::clone(self);
-        let on_end = move |link: &Link, reason| {
-            drop(slot);
-            endpoint.leave(link, reason);
+        let on_end = OnEnd {
+            slot: Box::new(slot),
+            tell: Box::new(move |link: &Link, reason| endpoint.leave(link, reason)),
         };
         let context = &self.context;
-        Link::new(
-            next_id(),
-            context,
-            socket,
-            ends,
-            agreed,
-            session,
-            Box::new(on_end),
-        )
+        Link::new(next_id(), context, socket, ends, agreed, session, on_end)
     }
 
     /// Enters a connection, unless the peer was stopped meanwhile.

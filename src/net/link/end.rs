@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::Link;
+use super::{Link, OnEnd};
 use crate::error::{CloseError, CloseReason};
 use crate::format::Dialect;
 use crate::net::life::{Manner, Outcome};
@@ -42,6 +42,15 @@ impl Link {
 
     /// Ends it, unless it is over: lets go of all that it holds, and tells its peer.
     fn end(&self, cause: CloseReason, outcome: Outcome, part: fn(&TcpStream)) {
+        let tell = {
+            let mut on_end = lock(&self.on_end);
+            let Some(OnEnd { slot, tell }) = on_end.take() else {
+                return;
+            };
+            // Under the lock: who finds it ended finds the place free as well.
+            drop(slot);
+            tell
+        };
         let Some(reason) = self.life.end(cause, outcome) else {
             return;
         };
@@ -55,10 +64,7 @@ impl Link {
             Some(queue) => queue.wake(),
             None => {}
         }
-        let on_end = lock(&self.on_end).take();
-        if let Some(on_end) = on_end {
-            on_end(self, reason);
-        }
+        tell(self, reason);
     }
 
     // Gracefully

@@ -44,8 +44,13 @@ pub(crate) struct Agreement {
     pub secure: bool,
 }
 
-/// What its peer is told when a connection has ended.
-pub(crate) type OnEnd = Box<dyn FnOnce(&Link, CloseReason) + Send>;
+/// What a connection holds of its peer until it ends.
+pub(crate) struct OnEnd {
+    /// Its place among the connections, which is free before anyone can learn of the end.
+    pub slot: Box<dyn Send>,
+    /// Tells the peer.
+    pub tell: Box<dyn FnOnce(&Link, CloseReason) + Send>,
+}
 
 pub(crate) struct Link {
     pub id: u64,
@@ -77,7 +82,7 @@ pub(crate) struct Link {
     /// Everything sent has been acknowledged, and the reader is to close the socket as a whole; see
     /// [`Manner::Leave`](super::life::Manner::Leave).
     released: AtomicBool,
-    /// Run once, by whoever ends it.
+    /// Taken by whoever ends it.
     on_end: Mutex<Option<OnEnd>>,
 }
 

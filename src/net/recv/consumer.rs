@@ -230,8 +230,9 @@ impl<T: Send + 'static> Consumer<T> {
     }
 
     /// Nobody will receive any more, except through clones of the channel. Says whether messages
-    /// waited.
-    pub fn abandon(&self) -> bool {
+    /// waited, and gives back what did: to be dropped when all else is done, since the drop of an
+    /// item is the program's code, and may panic.
+    pub fn abandon(&self) -> (bool, impl Sized + use<T>) {
         let shared = &self.shared;
         let mut taking = lock(&shared.taking);
         let mut arrived = lock(&shared.arrived);
@@ -241,9 +242,9 @@ impl<T: Send + 'static> Consumer<T> {
         drop((taking, arrived));
         shared.room.notify_one();
         let (old, new) = &dropped;
-        // The items go last, without a lock: their drop is the program's code.
         let queued = (old.amount() + new.amount()).messages;
-        unread || queued + self.channel.get().map_or(0, Receiver::len) > 0
+        let unread = unread || queued + self.channel.get().map_or(0, Receiver::len) > 0;
+        (unread, dropped)
     }
 }
 

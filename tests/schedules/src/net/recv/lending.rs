@@ -250,7 +250,7 @@ fn run(end: End, select: bool) {
     }
     remote.join().expect("the remote");
     if end == End::Abandon {
-        let waits = inbox.abandon();
+        let waits = inbox.abandon().0;
         socket.change(|state| state.fin = true);
         reading.join().expect("the reader");
         // What was decoded is taken, or known to have waited.
