@@ -678,3 +678,75 @@ fn an_item_whose_drop_panics_does_not_keep_its_connection_open() {
         check(reason == Some(CloseReason::Reset), format!("{reason:?}"))
     });
 }
+
+// ------------------------------------------------- what a thread has gathered
+
+/// What the process of the next test does, with the address that it connects to.
+const LEAVES: &str = "LANPEER_TEST_LEAVES";
+
+/// A burst that was accepted is written out when its thread ends, and when that thread ends the
+/// process.
+#[test]
+fn a_burst_is_not_lost_with_its_thread_or_its_process() {
+    if let Ok(order) = std::env::var(LEAVES) {
+        let (how, addr) = order.split_once(' ').expect("how, and where to");
+        let alice = peer();
+        let to_bob = alice.connect::<Bytes>(addr).expect("connected");
+        let burst = {
+            let to_bob = to_bob.clone();
+            move || (0..100).for_each(|number| to_bob.send(&numbered(number, 60)).expect("sent"))
+        };
+        if how == "exit" {
+            burst();
+            std::process::exit(0);
+        }
+        // The thread ends, and the process dies before any other can do something for it.
+        std::thread::spawn(burst).join().expect("all sent");
+        std::process::abort();
+    }
+    let bob = peer();
+    repeat(6, move |number| {
+        let how = ["exit", "end"][number % 2];
+        let program = std::env::current_exe().expect("this program");
+        let test = "promises::a_burst_is_not_lost_with_its_thread_or_its_process";
+        let mut leaving = std::process::Command::new(program)
+            .args(["--exact", test])
+            .env(LEAVES, format!("{how} {}", bob.local_addr()))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("a process");
+        let to_alice = bob.accept::<Bytes>().expect("accepted");
+        let mut arrived = 0;
+        while to_alice.recv_timeout(SOON).is_ok() {
+            arrived += 1;
+        }
+        leaving.wait().expect("its end");
+        check(arrived == 100, format!("{how}: {arrived} of 100"))
+    });
+}
+
+/// While the queue has room, a large message waits for the socket for a moment only.
+#[test]
+fn large_messages_fill_the_queue_without_waiting() {
+    repeat(2, |_| {
+        let (_alice, _bob, to_bob, _to_alice) = pair_of::<Bytes>(
+            builder().send_queue(1 << 20),
+            builder().receive_queue(1).receive_queue_bytes(1),
+        );
+        let message = vec![7; 100_000];
+        let (told, heard) = bounded(0);
+        let sending = to_bob.clone();
+        std::thread::spawn(
+            move || while sending.send(&message).is_ok() && told.send(()).is_ok() {},
+        );
+        // Each is accepted soon, until the queue is full.
+        while heard.recv_timeout(SLACK).is_ok() {}
+        let queued = to_bob.stats().send_queue_bytes;
+        to_bob.abort();
+        check(
+            queued > (1 << 20) - 110_000,
+            format!("{queued} bytes queued"),
+        )
+    });
+}
