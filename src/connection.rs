@@ -189,7 +189,11 @@ impl<F: Format> Connection<F> {
     /// have come, or for about 0.5 ms. They, and what the socket does not take, wait in a queue of
     /// [`send_queue`](crate::PeerBuilder::send_queue) bytes, 1 MiB by default. While that is full,
     /// `send` waits: for ever if the other side takes nothing, until `close`, `abort`, `stop` or the
-    /// end of the connection.
+    /// end of the connection. A message of 64 KiB or more is written from where it lies, for which
+    /// `send` may wait for the socket for 50 ms, also while the queue has room.
+    ///
+    /// A thread that ends, or returns from `main`, or calls [`exit`](std::process::exit), writes out
+    /// what it has gathered. A process that is killed, or aborts, loses it.
     ///
     /// Takes the item by reference, or what the item can be borrowed as; see
     /// [`Encode`](crate::Encode).
