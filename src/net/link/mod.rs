@@ -49,8 +49,11 @@ pub(crate) struct OnEnd {
     /// Its place among the connections, which is free before anyone can learn of the end.
     pub slot: Box<dyn Send>,
     /// Tells the peer.
-    pub tell: Box<dyn FnOnce(&Link, CloseReason) + Send>,
+    pub tell: Tell,
 }
+
+/// Tells a peer that this connection has ended, and why.
+pub(crate) type Tell = Box<dyn FnOnce(&Link, CloseReason) + Send>;
 
 pub(crate) struct Link {
     pub id: u64,
