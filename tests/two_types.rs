@@ -39,22 +39,6 @@ fn reading(place: &str) -> Reading {
     }
 }
 
-#[track_caller]
-fn next<F: Format>(connection: &Connection<F>) -> F::Item {
-    match connection.recv_timeout(SOON) {
-        Ok(item) => item,
-        Err(error) => panic!("{error} ({:?})", connection.close_reason()),
-    }
-}
-
-#[track_caller]
-fn ended<F: Format>(connection: &Connection<F>) -> CloseReason {
-    eventually("the connection ends", || {
-        connection.close_reason().is_some()
-    });
-    connection.close_reason().expect("a reason")
-}
-
 /// Commands one way, readings the other.
 fn converse<A, B>(options: &ConnectOptions, data_type: DataType)
 where

@@ -24,7 +24,7 @@ pub(crate) struct Context {
     pub local_addr: SocketAddrV4,
     pub threads: Arc<Threads>,
     /// Runs what may take a while: ends that are overdue, and looks at the system's table. Its
-    /// thread is there as long as there are connections.
+    /// thread is there from the first connection until the peer stops.
     pub watchdog: Arc<Timer>,
     /// Writes what bursts have gathered.
     pub flusher: Arc<Timer>,
@@ -64,8 +64,8 @@ impl Context {
         self.watchdog.start(&self.threads)
     }
 
-    /// Has the watchdog run `task` at a time. The peer has a connection, so the watchdog runs; a
-    /// peer that was stopped drops the task.
+    /// Has the watchdog run `task` at a time. The peer has had a connection, so the watchdog was
+    /// started; a peer that was stopped drops the task.
     pub fn watch(&self, at: Instant, task: Arc<dyn Task>) {
         let _ = self.watchdog.schedule(&self.threads, at, task);
     }

@@ -5,21 +5,10 @@ use std::io::{Read, Write};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use lanpeer::{
-    Bytes, CloseError, CloseReason, ConnectOptions, Connection, Error, Format, Peer, SendError,
-};
+use lanpeer::{Bytes, CloseError, CloseReason, ConnectOptions, Connection, Error, Peer, SendError};
 use socket2::SockRef;
 
 use crate::peers::*;
-
-/// Why the connection ended, which it has to.
-#[track_caller]
-fn ended<F: Format>(connection: &Connection<F>) -> CloseReason {
-    eventually("the connection ends", || {
-        connection.close_reason().is_some()
-    });
-    connection.close_reason().expect("a reason")
-}
 
 /// Two ends, Alice's full, and given `close_timeout` for closing.
 fn full(close_timeout: Duration) -> (Peer, Peer, Connection<Bytes>, Connection<Bytes>, u64) {

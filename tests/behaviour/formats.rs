@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
 use lanpeer::{
-    Bytes, CloseReason, ConnectOptions, Connection, DataType, Dynamic, Format, Json, Message, Raw,
-    SendError,
+    Bytes, CloseReason, ConnectOptions, DataType, Dynamic, Json, Message, Raw, SendError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -59,24 +58,6 @@ fn commands() -> Vec<Command> {
         Command::Say("|DATA|data_size=1|".to_owned()),
         Command::Pair(255, i64::MIN),
     ]
-}
-
-/// The next item, which has to come.
-#[track_caller]
-fn next<F: Format>(connection: &Connection<F>) -> F::Item {
-    match connection.recv_timeout(SOON) {
-        Ok(item) => item,
-        Err(error) => panic!("{error} ({:?})", connection.close_reason()),
-    }
-}
-
-/// Why the connection ended, which it has to.
-#[track_caller]
-fn ended<F: Format>(connection: &Connection<F>) -> CloseReason {
-    eventually("the connection ends", || {
-        connection.close_reason().is_some()
-    });
-    connection.close_reason().expect("a reason")
 }
 
 #[test]

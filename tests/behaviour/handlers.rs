@@ -11,15 +11,6 @@ use lanpeer::{Bytes, CloseReason, ConnectOptions, Connection, Event, Format, Jso
 
 use crate::peers::*;
 
-/// Why the connection ended, which it has to.
-#[track_caller]
-fn ended<F: Format>(connection: &Connection<F>) -> CloseReason {
-    eventually("the connection ends", || {
-        connection.close_reason().is_some()
-    });
-    connection.close_reason().expect("a reason")
-}
-
 /// Alice connects; Bob's end has a handler. His handle, if the test wants it.
 fn handled<F: Format + 'static>(
     alice: &Peer,

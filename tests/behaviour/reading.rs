@@ -87,11 +87,6 @@ fn an_abort_is_seen_whenever_it_comes() {
     });
 }
 
-fn ended(conn: &Connection<Bytes>) -> CloseReason {
-    eventually("the end", || conn.close_reason().is_some());
-    conn.close_reason().expect("ended")
-}
-
 #[test]
 fn a_program_that_does_something_else_is_read_for() {
     test(|| {

@@ -89,6 +89,16 @@ impl Port {
             }
         }
     }
+
+    /// Who asks for a search next, while others may ask for a watch.
+    pub fn hear_searcher(&self) -> SocketAddr {
+        loop {
+            let (text, asker) = self.hear("PING");
+            if !text.contains("watch=") {
+                return asker;
+            }
+        }
+    }
 }
 
 /// A panic in one of the library's own threads would pass unnoticed by a test.

@@ -19,7 +19,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lanpeer::crossbeam_channel::{Receiver, bounded};
-use lanpeer::{Bytes, ConnectOptions, Connection, DataType, Format, Peer, PeerBuilder, SendError};
+use lanpeer::{
+    Bytes, CloseReason, ConnectOptions, Connection, DataType, Format, Peer, PeerBuilder, SendError,
+};
 
 /// Much more than any single step needs, also on a machine that is busy with
 /// other things. Reached only by a test that fails.
@@ -143,6 +145,15 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Why the connection ended, which it has to.
+#[track_caller]
+pub fn ended<F: Format>(connection: &Connection<F>) -> CloseReason {
+    eventually("the connection ends", || {
+        connection.close_reason().is_some()
+    });
+    connection.close_reason().expect("a reason")
 }
 
 /// A call on a thread of its own, so that the test can see whether it still
@@ -271,6 +282,15 @@ pub fn take(connection: &Connection<Bytes>, first: u64, count: u64) {
                 connection.close_reason()
             ),
         }
+    }
+}
+
+/// The next item, which has to come.
+#[track_caller]
+pub fn next<F: Format>(connection: &Connection<F>) -> F::Item {
+    match connection.recv_timeout(SOON) {
+        Ok(item) => item,
+        Err(error) => panic!("{error} ({:?})", connection.close_reason()),
     }
 }
 

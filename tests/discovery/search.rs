@@ -367,12 +367,7 @@ fn what_is_not_seen_in_a_name_is_written_out() {
     let alice = port.peer("alice");
     let watch = alice.watch();
     let search = port.discover(LONG);
-    let asker = loop {
-        let (text, asker) = port.hear("PING");
-        if !text.contains("watch=") {
-            break asker;
-        }
-    };
+    let asker = port.hear_searcher();
     let speaker = Speaker::on("127.0.0.7");
     let card = "v=1&id=00000000aa&name=b\u{202e}o\u{200b}b\u{1b}[2J&service=ch\u{feff}at";
     speaker.say(format!("PONG 127.0.0.7:4001|{card}"), asker);

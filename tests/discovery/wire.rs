@@ -407,13 +407,7 @@ fn a_neighbour_that_claims_two_hundred_addresses_has_eight() {
     let alice = port.peer("alice");
     let watch = alice.watch();
     let search = port.discover(LONG);
-    // The search's own question, and not that of the watch.
-    let asker = loop {
-        let (text, asker) = port.hear("PING");
-        if !text.contains("watch=") {
-            break asker;
-        }
-    };
+    let asker = port.hear_searcher();
     let speaker = Speaker::on("127.0.0.7");
     for n in 0..200 {
         let at = format!("127.0.0.7:{}", 4000 + n);

@@ -275,17 +275,14 @@ impl Discovery {
     /// Shutting the socket down would wake it on Linux, too. But then `recv_from` returns without a
     /// sender's address, and std panics at that.
     fn wake(&self) {
-        let Some(Ear { socket, hears_port }) = self.shared.ear() else {
+        let Some(ear) = self.shared.ear() else {
             return;
         };
-        let to = match hears_port {
+        let to = match ear.hears_port {
             true => (Ipv4Addr::new(127, 255, 255, 255), self.shared.port),
-            false => (
-                Ipv4Addr::LOCALHOST,
-                socket.local_addr().map_or(0, |addr| addr.port()),
-            ),
+            false => (Ipv4Addr::LOCALHOST, ear.own_port()),
         };
-        if let Err(error) = socket.send_to(&[], to) {
+        if let Err(error) = ear.socket.send_to(&[], to) {
             let listen = self.shared.listen;
             log::debug!(target: LOG, "{listen}: the responder thread is not woken: {error}");
         }

@@ -39,13 +39,19 @@ pub(super) struct Ear {
     pub hears_port: bool,
 }
 
+impl Ear {
+    /// The port of its socket; 0 where the system does not say.
+    pub fn own_port(&self) -> u16 {
+        self.socket.local_addr().map_or(0, |addr| addr.port())
+    }
+}
+
 impl Shared {
     pub fn ear(&self) -> Option<Ear> {
         lock(&self.ear).clone()
     }
 
-    /// Sends to everyone on a network. An interface that fails is no
-    /// reason not to try the others.
+    /// Sends to everyone on a network. An interface that fails is no reason not to try the others.
     pub fn broadcast(&self, socket: &UdpSocket, network: &Network, beacon: &Beacon) {
         let Some(broadcast) = network.broadcast else {
             return;
@@ -72,10 +78,9 @@ impl Shared {
         let Ok(from) = source_towards(*to.ip()) else {
             return;
         };
-        let own_port = ear.socket.local_addr().map_or(0, |addr| addr.port());
         let ping = Ping {
             addr: Some(SocketAddrV4::new(from, self.listen_port(visible))),
-            pinger: Some(SocketAddrV4::new(from, own_port)),
+            pinger: Some(SocketAddrV4::new(from, ear.own_port())),
             card: Some(self.anonymous()),
             watch: None,
         };
@@ -129,10 +134,9 @@ impl Shared {
         watch: Watch,
     ) -> Ping {
         let listen_port = self.listen_port(visible);
-        let own_port = ear.socket.local_addr().map_or(0, |addr| addr.port());
         let (pinger, watch) = match ear.hears_port {
             true => (SocketAddrV4::new(broadcast, self.port), Some(watch)),
-            false => (SocketAddrV4::new(network.addr, own_port), None),
+            false => (SocketAddrV4::new(network.addr, ear.own_port()), None),
         };
         Ping {
             addr: Some(SocketAddrV4::new(network.addr, listen_port)),

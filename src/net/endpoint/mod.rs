@@ -338,7 +338,6 @@ impl Endpoint {
         self.watchdog.stop();
         self.flusher.stop();
         if !self.threads.wait(deadline.max(Instant::now() + grace)) {
-            self.kill_all();
             warn!(
                 target: LOG,
                 "{}: {} threads did not end: does a handler not return?",

@@ -222,7 +222,8 @@ impl Pending {
     }
 
     /// Answers ACCEPT. Holds no lock meanwhile: entering the connection logs, and what the program
-    /// has given for it may be dropped. `start` makes, for the new connection, what its reader thread will run.
+    /// has given for it may be dropped. `start` makes, for the new connection, what its reader thread
+    /// will run.
     pub fn accept<T>(self, start: impl FnOnce(&Arc<Link>) -> (T, Start)) -> Result<T> {
         let undecided = self.shared.take(Decision::Accepting(false));
         let undecided = undecided.ok_or(Error::Withdrawn)?;
@@ -237,6 +238,8 @@ impl Pending {
             slot,
             watched,
             early,
+            // It stays where it is: dropped behind `accepting`, it wakes a reader thread that then
+            // finds the decision.
             awaited: _,
         } = undecided;
         // From here on it is not for `stop` to deny it.

@@ -2,28 +2,19 @@
 //! [`kill`](Link::kill). Every way leads through [`Life`](crate::net::life::Life), which says who is
 //! the one to let go of what the connection holds.
 
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
-use std::thread::sleep;
 use std::time::Duration;
 
+use super::overdue::Overdue;
 use super::{Link, OnEnd};
 use crate::error::{CloseError, CloseReason};
 use crate::format::Dialect;
 use crate::net::life::{Manner, Outcome};
 use crate::net::os::lock;
 use crate::net::os::socket::reset;
-use crate::net::os::sync::{Instant, Mutex};
-use crate::net::os::timer::Task;
-
-/// The system tells nobody when an acknowledgement comes: the table is looked at again after this
-/// time at first, and then less and less often.
-const LOOK_MIN: Duration = Duration::from_micros(200);
-const LOOK_MAX: Duration = Duration::from_millis(20);
-
-/// Where the system has no table: what a LAN needs for the last segment, generously.
-const WITHOUT_TABLE: Duration = Duration::from_millis(200);
+use crate::net::os::sync::Instant;
 
 /// After a `close` that has timed out the connection goes on closing for `close_timeout` once more,
 /// and at least for this time.
@@ -41,7 +32,7 @@ impl Link {
     }
 
     /// Ends it, unless it is over: lets go of all that it holds, and tells its peer.
-    fn end(&self, cause: CloseReason, outcome: Outcome, part: fn(&TcpStream)) {
+    pub(super) fn end(&self, cause: CloseReason, outcome: Outcome, part: fn(&TcpStream)) {
         let tell = {
             let mut on_end = lock(&self.on_end);
             let Some(OnEnd { slot, tell }) = on_end.take() else {
@@ -136,22 +127,19 @@ impl Link {
         if !self.life.begin(reason, manner) {
             return;
         }
-        let fin = self.life.manner() == Some(Manner::Finish);
+        // That of an earlier call may be harder.
+        let manner = self.life.manner();
+        let fin = manner == Some(Manner::Finish);
         self.sender.close(self.life.why(), fin);
         // The other side's end is to be read, whether or not the program receives.
         if let Some(queue) = self.queue.get() {
             queue.recall();
         }
-        let at = match self.life.manner() {
+        let at = match manner {
             Some(Manner::Finish) | None => deadline,
             Some(Manner::Leave | Manner::Reset) => Instant::now(),
         };
-        let task = Arc::new(Overdue {
-            link: Arc::downgrade(self),
-            deadline,
-            progress: Mutex::new(Progress::Writing),
-        });
-        self.context.watch(at, task);
+        self.context.watch(at, Overdue::task(self, deadline));
     }
 
     /// A message has come for which nobody is left: the other side is to learn of that by a reset,
@@ -161,40 +149,6 @@ impl Link {
         self.begin(CloseReason::ClosedHere, Manner::Reset, deadline);
         let ended = self.life.wait(deadline);
         ended.map_or(CloseReason::ClosedHere, |(reason, _)| reason)
-    }
-
-    /// What has become of everything that this side had written by `since`.
-    fn acknowledged(&self, since: Instant) -> Acknowledged {
-        let Some(rows) = self.context.table.look(since) else {
-            return Acknowledged::Untold;
-        };
-        match rows.get(&self.ends) {
-            Some(row) if row.unacknowledged > 0 => Acknowledged::NotYet,
-            Some(_) => Acknowledged::All,
-            None => Acknowledged::Gone,
-        }
-    }
-
-    /// Waits until the other side's system has everything. `false`: it never will, or not before the
-    /// deadline.
-    fn wait_until_acknowledged(&self, deadline: Instant) -> bool {
-        let mut pause = LOOK_MIN;
-        loop {
-            match self.acknowledged(Instant::now()) {
-                Acknowledged::All => return true,
-                Acknowledged::Gone => return false,
-                Acknowledged::Untold => {
-                    sleep(WITHOUT_TABLE);
-                    return true;
-                }
-                Acknowledged::NotYet => {}
-            }
-            if self.life.is_over() || Instant::now() >= deadline {
-                return false;
-            }
-            sleep(pause);
-            pause = (pause * 2).min(LOOK_MAX);
-        }
     }
 
     /// A `close` inside the connection's own handler, which runs on the thread that would read the
@@ -296,115 +250,5 @@ impl Link {
             false => reason,
         };
         self.kill(cause);
-    }
-}
-
-/// What has become of everything that was written.
-enum Acknowledged {
-    NotYet,
-    All,
-    /// The system knows no such connection any more.
-    Gone,
-    /// There is no table.
-    Untold,
-}
-
-/// The watchdog's task for an end that has begun: what is to follow when everything is written and
-/// acknowledged, and the deadline at which it is over in any case.
-struct Overdue {
-    link: Weak<Link>,
-    deadline: Instant,
-    progress: Mutex<Progress>,
-}
-
-/// How far an end has come that waits for acknowledgements.
-#[derive(Clone, Copy)]
-enum Progress {
-    /// Something may not be handed to the system yet.
-    Writing,
-    /// Everything was, at this time. The next look is due after the pause.
-    Written { at: Instant, pause: Duration },
-}
-
-impl Task for Overdue {
-    fn run(&self, now: Instant) -> Option<Instant> {
-        let link = self.link.upgrade()?;
-        if link.life.is_over() {
-            return None;
-        }
-        if now >= self.deadline {
-            let late = match link.life.why() {
-                // What is left when a peer stops ends by that.
-                CloseReason::Stopped => CloseReason::Stopped,
-                _ => CloseReason::TimedOut,
-            };
-            link.kill(link.life.fault().unwrap_or(late));
-            return None;
-        }
-        let manner = link.life.manner()?;
-        if manner == Manner::Finish || link.is_released() {
-            return Some(self.deadline);
-        }
-        if let Some(fault) = link.life.fault() {
-            link.kill(fault);
-            return None;
-        }
-        let mut progress = lock(&self.progress);
-        let again = match *progress {
-            Progress::Writing if !link.sender.is_drained() => now + LOOK_MIN * 5,
-            Progress::Writing => {
-                // The table is looked at in a later run: one reading serves all that have come so far.
-                let at = Instant::now();
-                *progress = Progress::Written {
-                    at,
-                    pause: LOOK_MIN,
-                };
-                at + LOOK_MIN
-            }
-            Progress::Written { at, pause } => match link.acknowledged(at) {
-                Acknowledged::NotYet => {
-                    let pause = (pause * 2).min(LOOK_MAX);
-                    *progress = Progress::Written { at: now, pause };
-                    now + pause
-                }
-                Acknowledged::Untold if now < at + WITHOUT_TABLE => at + WITHOUT_TABLE,
-                Acknowledged::Gone => {
-                    drop(progress);
-                    let over = match link.life.is_fin_sent() {
-                        // Both sides have finished: there is nothing left to be reset.
-                        true => link.life.why(),
-                        false => CloseReason::Reset,
-                    };
-                    link.kill(link.life.fault().unwrap_or(over));
-                    return None;
-                }
-                Acknowledged::All | Acknowledged::Untold => {
-                    drop(progress);
-                    return link.finish_unread(manner).then_some(self.deadline);
-                }
-            },
-        };
-        Some(again.min(self.deadline))
-    }
-}
-
-impl Link {
-    /// Everything that was sent is acknowledged, and nobody takes what comes. `true`: the reader is
-    /// to do the rest.
-    fn finish_unread(&self, manner: Manner) -> bool {
-        if manner == Manner::Leave {
-            self.released.store(true, Ordering::SeqCst);
-            // The reader wakes, and closes the socket if nothing of a message has come.
-            if let Ok(socket) = self.reading.socket() {
-                let _ = socket.shutdown(Shutdown::Read);
-            }
-            return true;
-        }
-        let outcome = match self.dialect {
-            Dialect::Peerpy => Outcome::Complete,
-            Dialect::Lanpeer => Outcome::Unknown,
-        };
-        self.end(self.life.why(), outcome, reset);
-        false
     }
 }

@@ -3,9 +3,11 @@
 //! | file | |
 //! | --- | --- |
 //! | `end` | how it ends, gracefully or at once |
+//! | `overdue` | what follows an end that has begun: the watchdog's task |
 //! | `pump` | from its socket to its program: the reader thread |
 
 mod end;
+mod overdue;
 pub(crate) mod pump;
 
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};

@@ -1,4 +1,4 @@
-//! Socket options, writes that never block, and the system's table of connections.
+//! Addresses, socket options, and reads and writes that do not wait for ever.
 
 use std::io::{self, IoSlice, Read};
 #[cfg(unix)]
@@ -102,7 +102,7 @@ pub(crate) fn is_pause(error: &io::Error) -> bool {
 }
 
 /// What is there, up to N bytes, without waiting and without taking it; 0 is an end. The system tells
-/// an error only once, also to this: see [`Link::look`](crate::net::link::Link::look).
+/// an error only once, also to this: see [`Life::look`](crate::net::life::Life::look).
 #[cfg(unix)]
 pub(crate) fn peek<const N: usize>(stream: &TcpStream) -> io::Result<usize> {
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;

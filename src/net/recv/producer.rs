@@ -142,9 +142,7 @@ impl<T: Send + 'static> Producer<T> {
                 // Room was made for them when they came.
                 self.abandoned |= !channel.push_at_once(item, size);
             }
-            if self.shared.is_abandoned() {
-                self.abandoned = true;
-            }
+            self.abandoned |= self.shared.is_abandoned();
             self.channel = Some(channel);
         } else if self.shared.is_abandoned() {
             self.abandoned = true;

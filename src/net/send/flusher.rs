@@ -11,7 +11,6 @@ use super::turn::Turn;
 use crate::net::os::lock;
 use crate::net::os::sync::{Instant, MutexGuard};
 use crate::net::os::timer::Task;
-use crate::net::wire::write_half::Patience;
 
 /// The memory of a burst is given back so long after its end.
 const TRIM_AFTER: Duration = Duration::from_secs(1);
@@ -49,7 +48,7 @@ impl Task for Flush {
         let look = queue.gathering.look(now, messages);
         let trim = !look.goes_on && queue.gathering.is_to_be_trimmed();
         if look.write && !queue.is_held() && queue.has_work() {
-            Turn::take(sender, queue).write(Patience::None);
+            Turn::take(sender, queue).write();
         } else {
             drop(queue);
         }
@@ -91,7 +90,7 @@ impl Task for Release {
         let mut queue = lock(&sender.queue);
         queue.release();
         if queue.has_work() {
-            Turn::take(&sender, queue).write(Patience::None);
+            Turn::take(&sender, queue).write();
         } else {
             sender.continue_writing(queue);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::queue::SendQueue;
 use super::turn::Turn;
 use super::{Sender, Wait};
-use crate::error::{CloseReason, SendError};
+use crate::error::SendError;
 use crate::net::burst;
 use crate::net::os::socket::is_pause;
 use crate::net::os::sync::{Instant, MutexGuard};
@@ -68,9 +68,8 @@ impl Sender {
         }
         if queue.is_gone() && written < total {
             queue.take_back(payload.len());
-            let reason = queue.closed().cloned().unwrap_or(CloseReason::ClosedHere);
             self.tell_waiters(&queue);
-            return Err(SendError::Closed(reason));
+            return Err(SendError::Closed(queue.why_closed()));
         }
         // Others may have gathered meanwhile: they are behind it.
         if written < total {

@@ -6,10 +6,9 @@ use std::sync::{Arc, PoisonError};
 use super::queue::{Next, Place, SendQueue};
 use super::turn::Turn;
 use super::{Sender, Wait};
-use crate::error::{CloseReason, SendError};
+use crate::error::SendError;
 use crate::net::os::lock;
 use crate::net::os::sync::{Instant, MutexGuard};
-use crate::net::wire::write_half::Patience;
 
 /// A place in the line of those who wait for room at one connection. Given up when it is dropped.
 pub(crate) struct InLine {
@@ -48,7 +47,7 @@ impl Sender {
             // Room can be made by whoever waits for it, once.
             if !tried && queue.next() != Next::Nothing {
                 tried = true;
-                Turn::take(self, queue).write(Patience::None);
+                Turn::take(self, queue).write();
                 queue = lock(&self.queue);
                 continue;
             }
@@ -103,8 +102,7 @@ impl Sender {
                 return Err(SendError::Closed(fault));
             }
             if queue.is_gone() {
-                let reason = queue.closed().cloned();
-                return Err(SendError::Closed(reason.unwrap_or(CloseReason::ClosedHere)));
+                return Err(SendError::Closed(queue.why_closed()));
             }
             if queue.is_drained() {
                 return Ok(());

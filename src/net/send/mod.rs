@@ -196,6 +196,7 @@ impl Sender {
             self.wake_writer(queue);
         } else {
             self.settle(&mut queue);
+            drop(queue);
         }
         self.context.note_write();
         Ok(())
@@ -256,8 +257,7 @@ impl Sender {
         header_len: usize,
         payload: &[u8],
     ) -> Result<usize, SendError> {
-        let header = *queue.header();
-        let Some(half) = queue.half() else {
+        let Some((half, header)) = queue.half_and_header() else {
             return Ok(0);
         };
         match half.write([&header[..header_len], payload], Patience::None) {
@@ -277,7 +277,7 @@ impl Sender {
     fn see_to(self: &Arc<Sender>, queue: MutexGuard<'_, SendQueue>) {
         match queue.next() {
             Next::Nothing => {}
-            Next::WriteGathered => Turn::take(self, queue).write(Patience::None),
+            Next::WriteGathered => Turn::take(self, queue).write(),
             Next::TellFlusher => self.tell_flusher(queue),
             Next::WakeWriter => self.wake_writer(queue),
         }
@@ -334,7 +334,7 @@ impl Sender {
     pub fn flush_now(self: &Arc<Sender>) {
         let queue = lock(&self.queue);
         if queue.next() != Next::Nothing || (queue.has_work() && !queue.is_held()) {
-            Turn::take(self, queue).write(Patience::None);
+            Turn::take(self, queue).write();
         }
     }
 

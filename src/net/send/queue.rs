@@ -292,8 +292,14 @@ impl<W: Unwritten> SendQueue<W> {
 
     /// The half, for a write under the lock. `None`: someone else has the turn, or it is over.
     pub fn half(&mut self) -> Option<&mut W> {
+        self.half_and_header().map(|(half, _)| half)
+    }
+
+    /// The same with the header of the message that is to be written.
+    #[inline]
+    pub fn half_and_header(&mut self) -> Option<(&mut W, &[u8; HEADER_LEN])> {
         match &mut self.half {
-            Half::Here(half) if !self.held_back => Some(half),
+            Half::Here(half) if !self.held_back => Some((half, &self.header)),
             _ => None,
         }
     }
@@ -360,8 +366,9 @@ impl<W: Unwritten> SendQueue<W> {
 
     // The end
 
-    pub fn closed(&self) -> Option<&CloseReason> {
-        self.closed.as_ref()
+    /// Why it accepts no more messages, where it does not.
+    pub fn why_closed(&self) -> CloseReason {
+        self.closed.clone().unwrap_or(CloseReason::ClosedHere)
     }
 
     /// Accepts no more messages.

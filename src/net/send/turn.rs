@@ -67,11 +67,11 @@ impl<'a> Turn<'a> {
 
     /// Writes the batch as far as the socket takes it, and gives the turn back. What is left is for
     /// the writer.
-    pub fn write(mut self, patience: Patience) {
+    pub fn write(mut self) {
         if self.half.is_none() {
             return;
         }
-        let failure = self.write_batch(patience, |_| true);
+        let failure = self.write_batch(Patience::None);
         let sender = self.sender;
         let is_full = self.left() > 0 || self.written < self.batch.len();
         let mut queue = self.give_back();
@@ -82,13 +82,9 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Writes the batch, as long as the socket takes it and `goes_on` says so after a pause. An error
-    /// is what the socket met.
-    pub fn write_batch(
-        &mut self,
-        patience: Patience,
-        mut goes_on: impl FnMut(Patience) -> bool,
-    ) -> Option<io::Error> {
+    /// Writes the batch: as far as the socket takes it at once, or else until all is written or the
+    /// connection is over. An error is what the socket met.
+    pub fn write_batch(&mut self, patience: Patience) -> Option<io::Error> {
         let half = self.half.as_mut()?;
         loop {
             let rest = &self.batch[self.written..];
@@ -102,7 +98,7 @@ impl<'a> Turn<'a> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_pause(&error) => {
-                    if patience == Patience::None || !goes_on(patience) {
+                    if patience == Patience::None || self.sender.life.is_over() {
                         return None;
                     }
                 }

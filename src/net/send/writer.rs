@@ -88,14 +88,24 @@ impl Sender {
     fn write_all(self: &Arc<Sender>) {
         let mut queue = lock(&self.queue);
         while queue.has_work() && queue.half().is_some() {
-            let mut turn = Turn::take(self, queue);
-            let failure = turn.write_batch(Patience::Slice, |_| !self.life.is_over());
-            queue = turn.give_back();
-            if let Some(error) = failure {
-                self.fail(&mut queue, &error);
-            }
-            self.settle(&mut queue);
+            queue = self.write_turn(queue, Patience::Slice);
         }
+    }
+
+    /// One turn, for everything that waits.
+    fn write_turn<'a>(
+        self: &'a Arc<Sender>,
+        queue: MutexGuard<'_, SendQueue>,
+        patience: Patience,
+    ) -> MutexGuard<'a, SendQueue> {
+        let mut turn = Turn::take(self, queue);
+        let failure = turn.write_batch(patience);
+        let mut queue = turn.give_back();
+        if let Some(error) = failure {
+            self.fail(&mut queue, &error);
+        }
+        self.settle(&mut queue);
+        queue
     }
 }
 
@@ -107,13 +117,7 @@ impl Task for InPlaceOfWriter {
         let sender = &self.0;
         let mut queue = lock(&sender.queue);
         if queue.has_work() && queue.half().is_some() {
-            let mut turn = Turn::take(sender, queue);
-            let failure = turn.write_batch(Patience::None, |_| false);
-            queue = turn.give_back();
-            if let Some(error) = failure {
-                sender.fail(&mut queue, &error);
-            }
-            sender.settle(&mut queue);
+            queue = sender.write_turn(queue, Patience::None);
         }
         let is_left = !queue.is_gone() && (queue.half().is_none() || queue.has_work());
         if !is_left {

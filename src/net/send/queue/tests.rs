@@ -158,7 +158,7 @@ fn what_failed_or_is_over_writes_nothing_more() {
     queue.give_up(CloseReason::Aborted);
     assert!(queue.is_gone() && !queue.give_half(half, b"late".to_vec(), 0));
     assert!(!queue.has_work() && !queue.is_drained());
-    assert_eq!(queue.closed(), Some(&CloseReason::Reset), "the first cause");
+    assert_eq!(queue.why_closed(), CloseReason::Reset, "the first cause");
 }
 
 #[test]
