@@ -198,7 +198,7 @@ impl Peer {
         };
         let mut encoded = false;
         let mut failed = None;
-        for dialect in [Dialect::Lanpeer, Dialect::Peerpy] {
+        for dialect in Dialect::ALL {
             if to(dialect).peek().is_none() {
                 continue;
             }

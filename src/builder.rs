@@ -295,6 +295,33 @@ impl PeerBuilder {
         self
     }
 
+    /// No frames: every connection speaks the text protocol of the manual, with a header of 128 bytes
+    /// before each message, also between two lanpeers. For those who read captures, or teach the
+    /// protocol. Default: no, and then two lanpeers speak frames, which are smaller and faster, tell
+    /// who is on the other side, and end with a goodbye.
+    ///
+    /// With text headers there is no
+    /// [`peer_name`](crate::Connection::peer_name), no
+    /// [`CloseReason::Vanished`](crate::CloseReason::Vanished) and no
+    /// [`CloseReason::RefusedThere`](crate::CloseReason::RefusedThere).
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bob = Peer::builder().text_headers(true).bind("127.0.0.1:0")?;
+    /// # let alice = Peer::bind("127.0.0.1:0")?;
+    /// # let bob_addr = bob.local_addr();
+    /// # let asking = std::thread::spawn(move || alice.connect::<Bytes>(bob_addr).map(|c| (alice, c)));
+    /// let from_alice = bob.accept::<Bytes>()?;
+    /// assert_eq!(from_alice.peer_id(), None); // he has not asked who she is
+    /// # drop(asking.join().unwrap()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn text_headers(mut self, text: bool) -> PeerBuilder {
+        self.settings.text_headers = text;
+        self
+    }
+
     // Secrets
 
     /// The secret that this peer shares with others: from now on it connects only to those who have

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError, bou
 
 use crate::error::{CloseError, CloseReason, SendError};
 use crate::format::{DataType, Encode, Format, with_encoded};
+use crate::neighbour::PeerId;
 use crate::net::Wait;
 use crate::net::link::pump::{run_handler, run_queue};
 use crate::net::link::{Link, Stats};
@@ -67,6 +68,7 @@ use crate::options::StreamSize;
 /// # let from_alice = bob.accept::<Json<String>>()?;
 /// # let to_bob = asking.join().unwrap()?;
 /// assert_eq!(to_bob.peer_addr(), bob.local_addr());
+/// assert_eq!((to_bob.peer_id(), to_bob.peer_service()), (Some(bob.id()), None));
 /// assert_eq!(from_alice.peer_addr(), alice.local_addr());
 /// assert_eq!(to_bob.data_type(), DataType::Json);
 /// assert!(to_bob.is_strict() && to_bob.stream().is_none());
@@ -494,6 +496,41 @@ impl<F: Format> Connection<F> {
     /// Where the other peer listens: an address that can be connected to.
     pub fn peer_addr(&self) -> SocketAddr {
         self.link().peer_addr
+    }
+
+    /// The id of the peer that is on the other side. None where it speaks no frames: it is no lanpeer, or one
+    /// with [`text_headers`](crate::PeerBuilder::text_headers).
+    pub fn peer_id(&self) -> Option<PeerId> {
+        self.handle.link.who.as_deref().map(|card| PeerId(card.id))
+    }
+
+    /// Its name, at most 24 bytes; as in [`Neighbour::name`](crate::Neighbour::name). None where it has
+    /// none, or speaks no frames. A name is no proof of anything.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bob = Peer::bind("127.0.0.1:0")?;
+    /// let alice = Peer::builder().name("alice").service("chat").bind("127.0.0.1:0")?;
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// let from_alice = bob.accept::<Bytes>()?; // she connects to him
+    /// assert_eq!(from_alice.peer_name(), Some("alice"));
+    /// # drop(asking.join().unwrap()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn peer_name(&self) -> Option<&str> {
+        self.handle.link.who.as_deref().and_then(|card| card.name())
+    }
+
+    /// What program it is, at most 16 bytes; as in
+    /// [`Neighbour::service`](crate::Neighbour::service). None where it has none, or speaks no frames.
+    pub fn peer_service(&self) -> Option<&str> {
+        self.handle
+            .link
+            .who
+            .as_deref()
+            .and_then(|card| card.service())
     }
 
     /// The data type that the handshake agreed on.

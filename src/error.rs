@@ -318,8 +318,9 @@ impl std::error::Error for Error {
 pub enum CloseReason {
     /// This side closed it: `close`, or its last handle was dropped.
     ClosedHere,
-    /// The other side closed it, and all that it sent before has arrived; or its process ended
-    /// between two messages, which looks the same from here.
+    /// The other side closed it, and all that it sent before has arrived. Between two lanpeers that
+    /// is its own word. From a peer without frames, such as peerpy, a process that ends between two
+    /// messages looks the same.
     ClosedThere,
     /// This side called `abort`.
     Aborted,
@@ -331,6 +332,10 @@ pub enum CloseReason {
     /// The other side has been silent for longer than the keepalive allows, or it did not finish a
     /// close in time.
     TimedOut,
+    /// The other side's process or machine ended without a goodbye: it was killed, it crashed, or it
+    /// exited without a [`close`](crate::Connection::close). What was on its way may be lost. Only
+    /// between two lanpeers that speak frames.
+    Vanished,
     /// The other side closed it in the middle of a message.
     Truncated,
     /// An encrypted connection ended without the other side's word: it was cut on the way, or the
@@ -356,6 +361,10 @@ pub enum CloseReason {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// The other side could not take in a message of this side, and says why, for example "missing
+    /// field `b`". The text is the other side's: at most 256 bytes, without control characters. Only
+    /// between two lanpeers that speak frames.
+    RefusedThere(String),
     /// The program's handler panicked; the text is the panic's message.
     HandlerPanicked(String),
     /// Another error of the system.
@@ -390,6 +399,7 @@ impl CloseReason {
         match self {
             CloseReason::Malformed(what) => what.split(": ").next().unwrap_or_default().to_owned(),
             CloseReason::HandlerPanicked(_) => "the handler panicked".to_owned(),
+            CloseReason::RefusedThere(_) => "a message was refused by the other side".to_owned(),
             reason => reason.to_string(),
         }
     }
@@ -423,6 +433,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Stopped => f.write_str("this peer was stopped"),
             CloseReason::Reset => f.write_str("reset by the other side"),
             CloseReason::TimedOut => f.write_str("the other side no longer answers"),
+            CloseReason::Vanished => f.write_str("the other side ended without a goodbye"),
             CloseReason::Truncated => {
                 f.write_str("closed by the other side in the middle of a message")
             }
@@ -436,6 +447,9 @@ impl fmt::Display for CloseReason {
             CloseReason::Malformed(what) => f.write_str(what),
             CloseReason::TooLarge { size, limit } => {
                 write!(f, "a message of {size} bytes, the limit is {limit}")
+            }
+            CloseReason::RefusedThere(why) => {
+                write!(f, "the other side could not take a message: {why}")
             }
             CloseReason::HandlerPanicked(what) => write!(f, "the handler panicked: {what}"),
             CloseReason::Io { message, .. } => f.write_str(message),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{CloseError, CloseReason};
 use crate::format::DataType;
+use crate::neighbour::PeerId;
 use crate::net::link::{Link, Stats};
 use crate::options::StreamSize;
 
@@ -25,6 +26,7 @@ use crate::options::StreamSize;
 /// let listed = &bob.connections()[0];
 /// assert_eq!(listed.id(), from_alice.id());
 /// assert_eq!(listed.peer_addr(), alice.local_addr());
+/// assert_eq!((listed.peer_id(), listed.peer_service()), (Some(alice.id()), None));
 /// assert_eq!(listed.data_type(), DataType::Bytes);
 /// assert!(listed.is_strict() && listed.stream().is_none());
 /// assert_eq!(listed.stats().messages_received, 0);
@@ -54,6 +56,38 @@ impl ConnectionInfo {
     /// Where the other peer listens.
     pub fn peer_addr(&self) -> SocketAddr {
         self.link.peer_addr
+    }
+
+    /// The id of the peer that is on the other side. None where it speaks no frames: it is no lanpeer, or one
+    /// with [`text_headers`](crate::PeerBuilder::text_headers).
+    pub fn peer_id(&self) -> Option<PeerId> {
+        self.link.who.as_deref().map(|card| PeerId(card.id))
+    }
+
+    /// Its name, at most 24 bytes; as in [`Neighbour::name`](crate::Neighbour::name). None where it has
+    /// none, or speaks no frames. A name is no proof of anything.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bob = Peer::bind("127.0.0.1:0")?;
+    /// let alice = Peer::builder().name("alice").service("chat").bind("127.0.0.1:0")?;
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let _from_alice = bob.accept::<Bytes>()?;
+    /// let listed = &bob.connections()[0]; // she has connected to him
+    /// assert_eq!(listed.peer_name(), Some("alice"));
+    /// # drop(asking.join().unwrap()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn peer_name(&self) -> Option<&str> {
+        self.link.who.as_deref().and_then(|card| card.name())
+    }
+
+    /// What program it is, at most 16 bytes; as in
+    /// [`Neighbour::service`](crate::Neighbour::service). None where it has none, or speaks no frames.
+    pub fn peer_service(&self) -> Option<&str> {
+        self.link.who.as_deref().and_then(|card| card.service())
     }
 
     /// The data type that the handshake agreed on.

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::format::{DataType, Format};
+use crate::neighbour::PeerId;
 use crate::net::endpoint::offers::{Pending, check_reason};
 use crate::net::link::Link;
 use crate::net::wire::early::Start;
@@ -31,6 +32,7 @@ use crate::options::StreamSize;
 /// assert!(offer.peer_addr().ip().is_loopback());
 /// assert_eq!(offer.data_type(), DataType::Json);
 /// assert!(offer.is_strict() && offer.stream().is_none());
+/// assert!(offer.peer_id().is_some() && offer.peer_service().is_none());
 /// drop(offer);
 /// match asking.join().unwrap() {
 ///     Err(Error::Denied { reason, .. }) => assert_eq!(reason.as_deref(), Some("dropped")),
@@ -59,6 +61,50 @@ impl Offer {
     /// Where the peer that asks listens: an address that can be connected to.
     pub fn peer_addr(&self) -> SocketAddr {
         self.pending.agreed.peer_addr.into()
+    }
+
+    /// The id of the peer that asks. None where it speaks no frames: it is no lanpeer, or one
+    /// with [`text_headers`](crate::PeerBuilder::text_headers).
+    pub fn peer_id(&self) -> Option<PeerId> {
+        self.pending
+            .agreed
+            .who
+            .as_deref()
+            .map(|card| PeerId(card.id))
+    }
+
+    /// Its name, at most 24 bytes; as in [`Neighbour::name`](crate::Neighbour::name). None where it has
+    /// none, or speaks no frames. A name is no proof of anything.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bob = Peer::bind("127.0.0.1:0")?;
+    /// let alice = Peer::builder().name("alice").service("chat").bind("127.0.0.1:0")?;
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// let offer = bob.incoming().next().unwrap(); // she connects to him
+    /// assert_eq!((offer.peer_name(), offer.peer_service()), (Some("alice"), Some("chat")));
+    /// # drop(offer);
+    /// # assert!(asking.join().unwrap().is_err());
+    /// # Ok(()) }
+    /// ```
+    pub fn peer_name(&self) -> Option<&str> {
+        self.pending
+            .agreed
+            .who
+            .as_deref()
+            .and_then(|card| card.name())
+    }
+
+    /// What program it is, at most 16 bytes; as in
+    /// [`Neighbour::service`](crate::Neighbour::service). None where it has none, or speaks no frames.
+    pub fn peer_service(&self) -> Option<&str> {
+        self.pending
+            .agreed
+            .who
+            .as_deref()
+            .and_then(|card| card.service())
     }
 
     /// What the connection would be for.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::format::{DataType, Limits, MAX_DEPTH};
+use crate::proto::beacon::Card;
+use crate::proto::header::Version;
 use crate::secure::Secrets;
 
 /// How a stream says its size.
@@ -46,6 +48,10 @@ pub(crate) struct Settings {
     pub secrets: Secrets,
     /// Where there is a secret: are offers in the clear put to the program?
     pub clear_offers: bool,
+    /// No frames: everything on the wire is text headers.
+    pub text_headers: bool,
+    /// Who this peer is.
+    pub card: Card,
 }
 
 impl Default for Settings {
@@ -63,11 +69,21 @@ impl Default for Settings {
             pickle: Limits::default(),
             secrets: Secrets::default(),
             clear_offers: false,
+            text_headers: false,
+            card: Card::default(),
         }
     }
 }
 
 impl Settings {
+    /// What this peer speaks.
+    pub fn version(&self) -> Version {
+        match self.text_headers {
+            true => Version::Headers,
+            false => Version::Frames,
+        }
+    }
+
     pub fn check(&self) -> Result<()> {
         let invalid = |option, reason: &str| {
             Err(Error::InvalidOption {

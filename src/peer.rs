@@ -499,9 +499,12 @@ impl PeerBuilder {
                 Err(offer.into_pending())
             }
         });
-        let endpoint = Endpoint::new(self.settings.clone(), local_addr, deliver);
+        let mut settings = self.settings.clone();
+        settings.card = self.discovery.draw_card();
+        let card = settings.card.clone();
+        let endpoint = Endpoint::new(settings, local_addr, deliver);
         let wake_listener = Box::new(listen(&endpoint, listener)?);
-        let discovery = Discovery::start(self.discovery.clone(), local_addr)
+        let discovery = Discovery::start(self.discovery.clone(), local_addr, card)
             .inspect_err(|_| endpoint.stop(&*wake_listener))?;
         if let Some(reason) = discovery.not_discoverable() {
             let reason = reason.to_owned();

@@ -1,9 +1,11 @@
-//! The limit: the best simple blocking program that we know over a bare `TcpStream`, with headers
-//! as lanpeer's: the size of a message, in decimal digits, and padding. It reads them as it must to
-//! find the messages, and checks nothing.
+//! The limits: the best simple blocking program that we know over a bare `TcpStream`. It reads heads
+//! as it must to find the messages, and checks nothing. One has the size of a message in 4 bytes
+//! before it, which is what hand-written programs do. The other has headers as the text protocol's:
+//! the size in decimal digits, and padding to 128 bytes.
 
 use std::hint::black_box;
 use std::io::{IoSlice, Read, Write};
+use std::marker::PhantomData;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -13,37 +15,88 @@ use crate::program::{Blob, Form, JsonText, MessagePack, Program, RECEIVERS, Read
 
 pub const HEADER: usize = 128;
 const BEFORE_SIZE: &str = "DATA|data_size=";
+
+/// What stands before a payload.
+pub trait Heading: 'static {
+    const NAME: &'static str;
+    const LEN: usize;
+
+    /// Writes the head of a message of this size.
+    fn write(size: usize, head: &mut [u8]);
+
+    /// The size that a head says.
+    fn size(head: &[u8]) -> usize;
+}
+
+/// 4 bytes.
+pub struct Lean;
+
+impl Heading for Lean {
+    const NAME: &'static str = "limit";
+    const LEN: usize = 4;
+
+    #[inline]
+    fn write(size: usize, head: &mut [u8]) {
+        head.copy_from_slice(&u32::try_from(size).expect("less than 4 GiB").to_be_bytes());
+    }
+
+    #[inline]
+    fn size(head: &[u8]) -> usize {
+        u32::from_be_bytes(head.try_into().expect("4 bytes")) as usize
+    }
+}
+
+/// 128 bytes of text.
+pub struct Text;
+
+impl Heading for Text {
+    const NAME: &'static str = "128-byte";
+    const LEN: usize = HEADER;
+
+    fn write(size: usize, head: &mut [u8]) {
+        head.fill(b'|');
+        let mut head = head;
+        write!(head, "{BEFORE_SIZE}{size}&data_type=bytes").expect("room");
+    }
+
+    fn size(head: &[u8]) -> usize {
+        let digits = head[BEFORE_SIZE.len()..].iter();
+        let digits = digits.take_while(|byte| byte.is_ascii_digit());
+        digits.fold(0, |size, digit| size * 10 + usize::from(digit - b'0'))
+    }
+}
+
 /// Writes and reads are gathered up to this.
 const BUFFER: usize = 256 << 10;
 
-pub struct Limit;
+pub struct Limit<H>(pub PhantomData<H>);
 
-impl Program for Limit {
+impl<H: Heading> Program for Limit<H> {
     fn name(&self) -> &'static str {
-        "limit"
+        H::NAME
     }
 
     fn one_way(&self, what: What, count: usize) -> Option<Duration> {
         Some(match what {
-            What::Bytes(size) => one_way::<Blob>(vec![7; size], 1, count),
-            What::MessagePack => one_way::<MessagePack>(Reading::example(), 1, count),
-            What::Json => one_way::<JsonText>(Reading::example(), 1, count),
+            What::Bytes(size) => one_way::<Blob, H>(vec![7; size], 1, count),
+            What::MessagePack => one_way::<MessagePack, H>(Reading::example(), 1, count),
+            What::Json => one_way::<JsonText, H>(Reading::example(), 1, count),
         })
     }
 
     fn broadcast(&self, size: usize, count: usize) -> Option<Duration> {
-        Some(one_way::<Blob>(vec![7; size], RECEIVERS, count))
+        Some(one_way::<Blob, H>(vec![7; size], RECEIVERS, count))
     }
 
     fn round_trip(&self, count: usize) -> Option<Vec<f64>> {
         let (mut socket, mut other) = pair();
         let echo = thread::spawn(move || {
-            let mut message = [0; HEADER + 64];
+            let mut message = vec![0; H::LEN + 64];
             while other.read_exact(&mut message).is_ok() {
                 other.write_all(&message).expect("written");
             }
         });
-        let mut message = [0; HEADER + 64];
+        let mut message = vec![0; H::LEN + 64];
         let times = (0..count).map(|_| {
             let begin = Instant::now();
             socket.write_all(&message).expect("written");
@@ -90,7 +143,7 @@ impl Program for Limit {
 }
 
 /// The same messages to each of `receivers` sockets.
-fn one_way<F: Form>(item: F::Item, receivers: usize, count: usize) -> Duration {
+fn one_way<F: Form, H: Heading>(item: F::Item, receivers: usize, count: usize) -> Duration {
     let mut one = Vec::new();
     F::encode(&item, &mut one);
     let ready = Arc::new(Barrier::new(receivers + 2));
@@ -102,18 +155,18 @@ fn one_way<F: Form>(item: F::Item, receivers: usize, count: usize) -> Duration {
         let ready = Arc::clone(&ready);
         readers.push(thread::spawn(move || {
             ready.wait();
-            read_all::<F>(other, count);
+            read_all::<F, H>(other, count);
         }));
     }
     let ready_too = Arc::clone(&ready);
     let sender = thread::spawn(move || {
         ready_too.wait();
         if one.len() >= BUFFER {
-            write_each(&mut sockets, &one, count);
+            write_each::<H>(&mut sockets, &one, count);
         } else if receivers == 1 {
-            write_one::<F>(&mut sockets[0], &item, count);
+            write_one::<F, H>(&mut sockets[0], &item, count);
         } else {
-            write_gathered::<F>(&mut sockets, &item, count);
+            write_gathered::<F, H>(&mut sockets, &item, count);
         }
     });
     ready.wait();
@@ -126,48 +179,42 @@ fn one_way<F: Form>(item: F::Item, receivers: usize, count: usize) -> Duration {
     time
 }
 
-/// The header of the last message: most are as large as the one before.
-struct Header {
+/// The head of the last message: most are as large as the one before.
+struct Head<H> {
     size: usize,
-    text: [u8; HEADER],
+    bytes: Vec<u8>,
+    heading: PhantomData<H>,
 }
 
-impl Header {
-    fn new() -> Header {
-        Header {
+impl<H: Heading> Head<H> {
+    fn new() -> Head<H> {
+        Head {
             size: usize::MAX,
-            text: [b'|'; HEADER],
+            bytes: vec![0; H::LEN],
+            heading: PhantomData,
         }
     }
 
-    fn of(&mut self, size: usize) -> &[u8; HEADER] {
+    fn of(&mut self, size: usize) -> &[u8] {
         if self.size != size {
             self.size = size;
-            self.text = [b'|'; HEADER];
-            write!(&mut self.text[..], "{BEFORE_SIZE}{size}&data_type=bytes").expect("room");
+            H::write(size, &mut self.bytes);
         }
-        &self.text
+        &self.bytes
     }
-}
-
-/// The size that a header says.
-fn size_in(header: &[u8]) -> usize {
-    let digits = header[BEFORE_SIZE.len()..].iter();
-    let digits = digits.take_while(|byte| byte.is_ascii_digit());
-    digits.fold(0, |size, digit| size * 10 + usize::from(digit - b'0'))
 }
 
 /// Encoded where it is written from.
-fn write_one<F: Form>(socket: &mut TcpStream, item: &F::Item, count: usize) {
-    let mut header = Header::new();
+fn write_one<F: Form, H: Heading>(socket: &mut TcpStream, item: &F::Item, count: usize) {
+    let mut head = Head::<H>::new();
     let mut buffer = Vec::with_capacity(BUFFER + BUFFER / 4);
     for _ in 0..count {
         let begin = buffer.len();
-        buffer.extend_from_slice(&header.text);
+        buffer.extend_from_slice(&head.bytes);
         F::encode(black_box(item), &mut buffer);
-        let size = buffer.len() - begin - HEADER;
-        if size != header.size {
-            buffer[begin..begin + HEADER].copy_from_slice(header.of(size));
+        let size = buffer.len() - begin - H::LEN;
+        if size != head.size {
+            buffer[begin..begin + H::LEN].copy_from_slice(head.of(size));
         }
         if buffer.len() >= BUFFER {
             socket.write_all(&buffer).expect("written");
@@ -178,8 +225,8 @@ fn write_one<F: Form>(socket: &mut TcpStream, item: &F::Item, count: usize) {
 }
 
 /// Encoded once. Each socket has a buffer of its own, as where some get more than the broadcasts.
-fn write_gathered<F: Form>(sockets: &mut [TcpStream], item: &F::Item, count: usize) {
-    let mut header = Header::new();
+fn write_gathered<F: Form, H: Heading>(sockets: &mut [TcpStream], item: &F::Item, count: usize) {
+    let mut head = Head::<H>::new();
     let mut buffers: Vec<_> = sockets
         .iter_mut()
         .map(|socket| (socket, Vec::with_capacity(BUFFER + BUFFER / 4)))
@@ -188,9 +235,9 @@ fn write_gathered<F: Form>(sockets: &mut [TcpStream], item: &F::Item, count: usi
     for _ in 0..count {
         payload.clear();
         F::encode(black_box(item), &mut payload);
-        let header = header.of(payload.len());
+        let head = head.of(payload.len());
         for (socket, buffer) in &mut buffers {
-            buffer.extend_from_slice(header);
+            buffer.extend_from_slice(head);
             buffer.extend_from_slice(&payload);
             if buffer.len() >= BUFFER {
                 socket.write_all(buffer).expect("written");
@@ -204,32 +251,32 @@ fn write_gathered<F: Form>(sockets: &mut [TcpStream], item: &F::Item, count: usi
 }
 
 /// Large messages: the payload is written from where it is.
-fn write_each(sockets: &mut [TcpStream], payload: &[u8], count: usize) {
-    let mut header = Header::new();
-    let header = header.of(payload.len());
+fn write_each<H: Heading>(sockets: &mut [TcpStream], payload: &[u8], count: usize) {
+    let mut head = Head::<H>::new();
+    let head = head.of(payload.len());
     for _ in 0..count {
         for socket in &mut *sockets {
-            let both = [IoSlice::new(header), IoSlice::new(payload)];
+            let both = [IoSlice::new(head), IoSlice::new(payload)];
             let written = socket.write_vectored(&both).expect("written");
-            let rest = written.checked_sub(HEADER).expect("more than the header");
+            let rest = written.checked_sub(H::LEN).expect("more than the head");
             socket.write_all(&payload[rest..]).expect("written");
         }
     }
 }
 
-fn read_all<F: Form>(mut socket: TcpStream, count: usize) {
+fn read_all<F: Form, H: Heading>(mut socket: TcpStream, count: usize) {
     let mut buffer = vec![0; BUFFER];
     let (mut begin, mut end, mut seen) = (0, 0, 0);
     loop {
-        let mut whole = HEADER;
+        let mut whole = H::LEN;
         while end - begin >= whole {
-            whole = HEADER + size_in(&buffer[begin..begin + HEADER]);
+            whole = H::LEN + H::size(&buffer[begin..begin + H::LEN]);
             if end - begin < whole {
                 break;
             }
-            F::consume(&buffer[begin + HEADER..begin + whole]);
+            F::consume(&buffer[begin + H::LEN..begin + whole]);
             begin += whole;
-            whole = HEADER;
+            whole = H::LEN;
             seen += 1;
         }
         if seen == count {

@@ -1,5 +1,7 @@
 //! Measures what is asked for, and prints tables as they grow.
 
+use std::marker::PhantomData;
+
 use crate::measure::{median, percentile};
 use crate::program::Program;
 use crate::rows::ROWS;
@@ -241,7 +243,12 @@ fn time_text(seconds: f64) -> String {
     }
 }
 
-/// The limit, and lanpeer's two ways.
-pub fn own() -> [&'static dyn Program; 3] {
-    [&limit::Limit, &peers::Handler, &peers::Recv]
+/// The limit, with heads of 4 bytes and of 128, and lanpeer's two ways.
+pub fn own() -> [&'static dyn Program; 4] {
+    [
+        &limit::Limit::<limit::Lean>(PhantomData),
+        &limit::Limit::<limit::Text>(PhantomData),
+        &peers::Handler,
+        &peers::Recv,
+    ]
 }

@@ -61,6 +61,8 @@ pub mod reason {
     pub const NEVER_BEGAN: u64 = 9;
     /// Both: the FIN of the stop was out, perhaps, when the program aborted.
     pub const STOPPED_AND_ABORTED: u64 = 10;
+    /// The other side's process or a relay ended, without a goodbye.
+    pub const VANISHED: u64 = 11;
 }
 
 /// A process by its place and by how often there was one before it.

@@ -117,28 +117,12 @@ impl Verdict {
         if lost == 0 {
             return;
         }
-        // Where both sides close, Ok means that the other side's system has everything; behind a
-        // relay, that is the relay's.
-        let relayed = from.get(Field::Flags) & RELAYED != 0;
-        let both_closed = from.get(Field::Flags) & BACKWARDS != 0
-            || from.get(Field::Reason) == reason::CLOSED_THERE
-            || [
-                reason::STOPPED,
-                reason::STOPPED_AND_ABORTED,
-                reason::NEVER_BEGAN,
-            ]
-            .contains(&to.get(Field::Reason));
-        // A relay lives in the process that asked.
-        let relay_died =
-            relayed && from.get(Field::Flags) & BACKWARDS == 0 && from.get(Field::Killed) == 1;
         let count = &mut self.lost;
         let (sender, receiver) = (from.get(Field::End), to.get(Field::Reason));
         let count = match (sender, receiver) {
             (0, _) => &mut count.with_sender,
             // A dropped handle closes in the background, for as long as the process lives.
             (end::DROPPED, _) if from.get(Field::Killed) == 1 => &mut count.with_sender,
-            // The relay of one that was killed died with it, and its system said FIN for it.
-            (end::ERROR, reason::CLOSED_THERE) if relay_died => &mut count.told_sender,
             (_, reason::CLOSED_THERE) => &mut count.silent,
             (end::ERROR, _) => &mut count.told_sender,
             (_, 0) => &mut count.with_receiver,
@@ -150,7 +134,6 @@ impl Verdict {
                 &mut count.left
             }
             (end::DROPPED, _) => &mut count.told_receiver,
-            _ if relayed && both_closed => &mut count.told_receiver,
             _ => &mut count.silent,
         };
         *count += lost;

@@ -313,6 +313,7 @@ impl Session<'_> {
                         Some(CloseReason::Reset) => reason::RESET,
                         Some(CloseReason::Truncated) => reason::TRUNCATED,
                         Some(CloseReason::TimedOut) => reason::TIMED_OUT,
+                        Some(CloseReason::Vanished) => reason::VANISHED,
                         other => panic!("no reason for an end here: {other:?}"),
                     };
                 }

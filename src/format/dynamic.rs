@@ -43,14 +43,14 @@ pub struct Dynamic(());
 ///
 /// let message = Message::json("hello")?;
 /// assert_eq!(message.data_type(), DataType::Json);
-/// assert_eq!(message.payload(), br#"{"data":"hello"}"#);
+/// assert_eq!(message.payload(), br#""hello""#);
 /// assert_eq!(message.decode::<String>()?, "hello");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Message {
     data_type: DataType,
-    /// What `raw` means in this payload, and the bounds of the peer that received it.
+    /// What `raw` and `json` mean in this payload, and the bounds of the peer that received it.
     reading: Reading,
     payload: Vec<u8>,
 }
@@ -58,12 +58,12 @@ pub struct Message {
 /// Two messages are equal if they would be the same on the wire.
 impl PartialEq for Message {
     fn eq(&self, other: &Message) -> bool {
-        let raw = |message: &Message| {
-            (message.data_type == DataType::Raw).then_some(message.reading.dialect)
+        let is_pickle = |message: &Message| {
+            message.data_type == DataType::Raw && !message.reading.dialect.is_lanpeer()
         };
         self.data_type == other.data_type
-            && raw(self) == raw(other)
-            && self.payload == other.payload
+            && is_pickle(self) == is_pickle(other)
+            && self.unwrapped() == other.unwrapped()
     }
 }
 
@@ -75,7 +75,7 @@ impl Message {
     /// ```
     /// use lanpeer::Message;
     ///
-    /// assert_eq!(Message::json(&[1, 2])?.payload(), br#"{"data":[1,2]}"#);
+    /// assert_eq!(Message::json(&[1, 2])?.payload(), b"[1,2]");
     /// let no_json = std::collections::HashMap::from([((1, 2), 3)]); // keys must be strings
     /// assert!(Message::json(&no_json).is_err());
     /// # Ok::<(), lanpeer::EncodeError>(())
@@ -85,8 +85,8 @@ impl Message {
     /// The value can not be expressed as JSON.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Message, EncodeError> {
         let mut payload = Vec::new();
-        json::encode(value, &mut payload)?;
-        Ok(Message::made(DataType::Json, Dialect::Lanpeer, payload))
+        json::encode(value, Dialect::Frames, &mut payload)?;
+        Ok(Message::made(DataType::Json, Dialect::Frames, payload))
     }
 
     /// A `raw` message, as MessagePack: for a lanpeer.
@@ -103,7 +103,7 @@ impl Message {
     /// # Errors
     /// The value can not be expressed as MessagePack.
     pub fn raw<T: Serialize + ?Sized>(value: &T) -> Result<Message, EncodeError> {
-        Message::raw_for(Dialect::Lanpeer, value)
+        Message::raw_for(Dialect::Frames, value)
     }
 
     /// A `raw` message, as a pickle: for a peer that is not a lanpeer, such as peerpy.
@@ -141,7 +141,7 @@ impl Message {
     /// assert_eq!(message.payload(), [1, 2]);
     /// ```
     pub fn bytes(payload: impl Into<Vec<u8>>) -> Message {
-        Message::made(DataType::Bytes, Dialect::Lanpeer, payload.into())
+        Message::made(DataType::Bytes, Dialect::Frames, payload.into())
     }
 
     fn made(data_type: DataType, dialect: Dialect, payload: Vec<u8>) -> Message {
@@ -161,9 +161,23 @@ impl Message {
         self.data_type
     }
 
-    /// The bytes as they are on the wire, without a header: for `json`, `{"data":VALUE}`.
+    /// The bytes as they are on the wire, without a head. Of a `json` message that is the value; one
+    /// that has come from a peer without frames, such as peerpy, is `{"data": VALUE}`.
     pub fn payload(&self) -> &[u8] {
         &self.payload
+    }
+
+    /// Is it `{"data": VALUE}`?
+    fn is_wrapped(&self) -> bool {
+        self.data_type == DataType::Json && self.reading.dialect != Dialect::Frames
+    }
+
+    /// The payload; of JSON, without a wrapper.
+    fn unwrapped(&self) -> &[u8] {
+        match self.is_wrapped() {
+            true => json::unwrap(&self.payload).unwrap_or(&self.payload),
+            false => &self.payload,
+        }
     }
 
     /// The same, owned.
@@ -231,16 +245,27 @@ impl Encode<Dynamic> for Message {
     fn encode<'a>(
         &'a self,
         dialect: Dialect,
-        _: &'a mut Vec<u8>,
+        out: &'a mut Vec<u8>,
     ) -> Result<Encoded<'a>, EncodeError> {
-        if self.data_type == DataType::Raw && self.reading.dialect != dialect {
+        let data_type = self.data_type;
+        let is_lanpeers = self.reading.dialect.is_lanpeer();
+        if data_type == DataType::Raw && is_lanpeers != dialect.is_lanpeer() {
             let what =
                 "the message is MessagePack where the other side expects a pickle, or the reverse";
             return Err(EncodeError::new(DataType::Raw, what));
         }
-        Ok(Encoded {
-            data_type: self.data_type,
-            payload: &self.payload,
-        })
+        let wrapped = data_type == DataType::Json && dialect != Dialect::Frames;
+        let payload = match (self.is_wrapped(), wrapped) {
+            (false, true) => {
+                json::wrap(&self.payload, out);
+                out
+            }
+            (true, false) => {
+                let value = json::unwrap(&self.payload);
+                value.map_err(|error| EncodeError::new(data_type, error))?
+            }
+            (true, true) | (false, false) => &self.payload,
+        };
+        Ok(Encoded { data_type, payload })
     }
 }

@@ -1,10 +1,11 @@
-//! `json`: `{"data": VALUE}`, as peerpy wraps every value.
+//! `json`: the value, or `{"data": VALUE}`, as peerpy wraps every value.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
 use super::{
     DataType, DecodeError, Dialect, Encode, EncodeError, Encoded, Format, Payload, Reading, Sends,
@@ -17,8 +18,9 @@ use super::{
 /// names the two the other way round. What is sent must be `Serialize`, what is received
 /// `Deserialize`.
 ///
-/// On the wire each value is wrapped as `{"data": VALUE}`, as peerpy does it. Values nest at most
-/// 126 deep. JSON has no NaN and no infinities: serde writes them as `null`.
+/// On the wire is the value as JSON; where the other side speaks no frames, as peerpy, it is wrapped
+/// as `{"data": VALUE}`. Values nest at most 126 deep. JSON has no NaN and no infinities: serde
+/// writes them as `null`.
 ///
 /// ```
 /// use lanpeer::{Json, Peer};
@@ -84,8 +86,12 @@ where
     In: DeserializeOwned + Send + 'static,
     Q: Serialize + ?Sized,
 {
-    fn encode<'a>(&'a self, _: Dialect, out: &'a mut Vec<u8>) -> Result<Encoded<'a>, EncodeError> {
-        encode(self, out)?;
+    fn encode<'a>(
+        &'a self,
+        dialect: Dialect,
+        out: &'a mut Vec<u8>,
+    ) -> Result<Encoded<'a>, EncodeError> {
+        encode(self, dialect, out)?;
         Ok(Encoded {
             data_type: DataType::Json,
             payload: out,
@@ -97,12 +103,42 @@ const OPEN: &[u8] = b"{\"data\":";
 
 pub(super) fn encode<Q: Serialize + ?Sized>(
     item: &Q,
+    dialect: Dialect,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    out.extend_from_slice(OPEN);
+    let wrapped = dialect != Dialect::Frames;
+    if wrapped {
+        out.extend_from_slice(OPEN);
+    }
     serde_json::to_writer(&mut *out, item)
         .map_err(|error| EncodeError::new(DataType::Json, error))?;
+    out.extend(wrapped.then_some(b'}'));
+    Ok(())
+}
+
+/// The text of a value that is not wrapped, wrapped.
+pub(super) fn wrap(value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(OPEN);
+    out.extend_from_slice(value);
     out.push(b'}');
+}
+
+/// The text of the value in a wrapper.
+pub(super) fn unwrap(payload: &[u8]) -> Result<&[u8], DecodeError> {
+    let value: Result<Wrapped<&RawValue>, _> = serde_json::from_slice(payload);
+    value
+        .map(|Wrapped(value)| value.get().as_bytes())
+        .map_err(|error| DecodeError::new(DataType::Json, error))
+}
+
+/// A value that is not wrapped, at most as deep as one in a wrapper may be.
+#[inline]
+pub(super) fn decode_bare<T: DeserializeOwned>(
+    payload: &[u8],
+    item: &mut Option<T>,
+) -> Result<(), DecodeError> {
+    let value = serde_json::from_slice(payload);
+    *item = Some(value.map_err(|error| DecodeError::new(DataType::Json, error))?);
     Ok(())
 }
 
@@ -183,7 +219,7 @@ mod tests {
     #[test]
     fn wrapped_as_peerpy_wraps() {
         let mut out = Vec::new();
-        encode(&json!([1, "a"]), &mut out).unwrap();
+        encode(&json!([1, "a"]), Dialect::Headers, &mut out).unwrap();
         assert_eq!(out, br#"{"data":[1,"a"]}"#);
         for text in [
             r#"{"data": [1, "a"]}"#,
@@ -226,7 +262,7 @@ mod tests {
             0.1 + 0.2,
         ] {
             let mut out = Vec::new();
-            encode(&float, &mut out).unwrap();
+            encode(&float, Dialect::Headers, &mut out).unwrap();
             assert_eq!(
                 decode::<f64>(&out).map(f64::to_bits),
                 Ok(f64::to_bits(float))

@@ -28,13 +28,25 @@ pub(crate) use scratch::with_encoded;
 /// The bound keeps a message from the network from overflowing a thread's stack.
 pub(crate) const MAX_DEPTH: usize = 128;
 
-/// What `raw` means on a connection: agreed by `v=1` on both sides.
+/// How two peers speak after the handshake, which has agreed on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// Both sides are lanpeers: `raw` is MessagePack.
-    Lanpeer,
-    /// The other side is a peerpy: `raw` is pickle.
+    /// Frames, agreed by `v=2` on both sides: `raw` is MessagePack, and `json` the value itself.
+    Frames,
+    /// Text headers between two lanpeers, agreed by `v=1`: `raw` is MessagePack, and `json` wraps the
+    /// value.
+    Headers,
+    /// The other side is a peerpy: as `Headers`, and `raw` is pickle.
     Peerpy,
+}
+
+impl Dialect {
+    pub(crate) const ALL: [Dialect; 3] = [Dialect::Frames, Dialect::Headers, Dialect::Peerpy];
+
+    /// Is the other side a lanpeer?
+    pub(crate) fn is_lanpeer(self) -> bool {
+        self != Dialect::Peerpy
+    }
 }
 
 /// Can this build read and write the pickles that `raw` is towards a peer that is not a lanpeer?
@@ -78,7 +90,7 @@ pub type Payload<'a> = Cow<'a, [u8]>;
 ///
 /// | format | sends | receives | on the wire |
 /// | --- | --- | --- | --- |
-/// | [`Json<T>`](Json) | any serde type `T` | `T` | `{"data": VALUE}` |
+/// | [`Json<T>`](Json) | any serde type `T` | `T` | JSON |
 /// | [`Raw<T>`](Raw) | any serde type `T` | `T` | MessagePack, structs as maps with field names |
 /// | [`Json<Out, In>`](Json), [`Raw<Out, In>`](Raw) | `Out` | `In` | the same |
 /// | [`Bytes`] | bytes | `Vec<u8>` | the bytes |
@@ -338,8 +350,9 @@ fn decode_any<T: serde::de::DeserializeOwned>(
     item: &mut Option<T>,
 ) -> Result<usize, DecodeError> {
     match (data_type, reading.dialect) {
-        (DataType::Json, _) => json::decode_into(payload, item)?,
-        (DataType::Raw, Dialect::Lanpeer) => raw::decode_into(payload, item)?,
+        (DataType::Json, Dialect::Frames) => json::decode_bare(payload, item)?,
+        (DataType::Json, Dialect::Headers | Dialect::Peerpy) => json::decode_into(payload, item)?,
+        (DataType::Raw, Dialect::Frames | Dialect::Headers) => raw::decode_into(payload, item)?,
         (DataType::Raw, Dialect::Peerpy) => {
             let (value, size) = pickle::decode(payload, reading.limits)?;
             *item = Some(value);

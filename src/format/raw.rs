@@ -209,7 +209,7 @@ mod tests {
         #[test]
         fn values_round_trip(value in any_value()) {
             let mut out = Vec::new();
-            encode(&value, Dialect::Lanpeer, &mut out).unwrap();
+            encode(&value, Dialect::Frames, &mut out).unwrap();
             prop_assert_eq!(decode(&out), Ok(value));
             for end in 0..out.len() {
                 prop_assert!(decode::<Example>(&out[..end]).is_err());

@@ -16,7 +16,7 @@ use crate::format::{DataType, Dynamic, HAS_PICKLE};
 use crate::options::{ConnectOptions, StreamSize};
 use crate::peer::Peer;
 use crate::proto::frame::{FrameError, Rules};
-use crate::proto::header::{Answer, HEADER_LEN, HeaderError, Hello, Stream, reachable};
+use crate::proto::header::{Answer, HEADER_LEN, HeaderError, Hello, Stream, Version, reachable};
 
 /// What must happen happens within this time, also on a loaded machine.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
@@ -58,7 +58,7 @@ pub fn asked(data: &[u8]) {
         Some("no-secret")
     } else if too_large {
         Some("size")
-    } else if hello.data_type == DataType::Raw && !hello.lanpeer && !HAS_PICKLE {
+    } else if hello.data_type == DataType::Raw && hello.version == Version::Peerpy && !HAS_PICKLE {
         Some("unsupported")
     } else if peer_addr == scene.peer.local_addr() {
         Some("self")
@@ -100,12 +100,12 @@ pub fn asked(data: &[u8]) {
         _ => {
             let conn = offer.accept::<Dynamic>().expect("it waits");
             let accept = Answer::Accept {
-                lanpeer: true,
+                version: Version::Headers,
                 secure: None,
             };
             assert_eq!(wire.read(), accept.write().expect("fits"));
             wire.fin();
-            return hears(conn, stream, hello.lanpeer, rest, wire);
+            return hears(conn, stream, hello.version != Version::Peerpy, rest, wire);
         }
     };
     assert_eq!(scene.denied(), (peer_addr, word.to_owned()));
@@ -164,14 +164,14 @@ pub fn asking(data: &[u8]) {
             Ok(conn),
             Ok((
                 Answer::Accept {
-                    lanpeer,
+                    version,
                     secure: None,
                 },
                 rest,
             )),
         ) => {
             assert_eq!((conn.data_type(), conn.stream()), (data_type, stream));
-            return hears(conn, stream, lanpeer, rest, wire);
+            return hears(conn, stream, version != Version::Peerpy, rest, wire);
         }
         (Err(Error::Handshake { reason, .. }), Err(expected)) => assert_eq!(reason, expected),
         (Err(error @ Error::Denied { .. }), Ok((Answer::Deny { reason: expected }, _))) => {
@@ -182,7 +182,7 @@ pub fn asking(data: &[u8]) {
             Err(Error::FeatureMissing { .. }),
             Ok((
                 Answer::Accept {
-                    lanpeer: false,
+                    version: Version::Peerpy,
                     secure: None,
                 },
                 _,
@@ -292,7 +292,8 @@ impl Scene {
             let peer = Peer::builder()
                 .invisible(true)
                 .timeout(DEADLINE)
-                .max_message_size(MAX_SIZE);
+                .max_message_size(MAX_SIZE)
+                .text_headers(true);
             let peer = peer.bind("127.0.0.1:0").expect("a free port");
             Mutex::new(Scene { peer, listener })
         });

@@ -5,7 +5,7 @@ use super::is_clean;
 use super::plan::Plan;
 use crate::proto::data_type::DataType;
 use crate::proto::header::{
-    Answer, Between, Fields, HEADER_LEN, HeaderError, HeaderWriter, Hello, Stream, Suite,
+    Answer, Between, Fields, HEADER_LEN, HeaderError, HeaderWriter, Hello, Stream, Suite, Version,
     data_header, is_reason,
 };
 
@@ -118,7 +118,8 @@ fn write(mut plan: Plan<'_>) {
             1 => Some(Stream::FromFirst),
             _ => Some(Stream::Of(u64::from_le_bytes(plan.array()).max(1))),
         },
-        lanpeer: plan.flag(),
+        version: plan.pick(&[Version::Peerpy, Version::Headers, Version::Frames]),
+        who: plan.flag(),
         secure: plan.pick(&[None, Some(Suite::Aes), Some(Suite::ChaCha)]),
     };
     assert_eq!(
@@ -204,8 +205,14 @@ impl<'a> Plain<'a> {
         !matches!(self.get(key), None | Some("" | "0" | "false" | "False"))
     }
 
-    fn is_lanpeer(&self) -> bool {
-        !matches!(self.get("v"), None | Some("" | "0"))
+    fn version(&self) -> Version {
+        match self.get("v") {
+            None | Some("" | "0") => Version::Peerpy,
+            Some(text) => match text.parse::<u32>() {
+                Ok(0 | 1) | Err(_) => Version::Headers,
+                Ok(_) => Version::Frames,
+            },
+        }
     }
 
     /// `None`: there is one, and it is none.
@@ -235,7 +242,8 @@ impl<'a> Plain<'a> {
             data_type: self.get("data_type")?.parse().ok()?,
             strict: self.is_set("strict") || self.get("strict").is_none(),
             stream,
-            lanpeer: self.is_lanpeer(),
+            version: self.version(),
+            who: self.is_set("who"),
             secure: self.suite()?,
         })
     }
@@ -243,7 +251,7 @@ impl<'a> Plain<'a> {
     fn answer(&self) -> Option<Answer> {
         match self.word {
             "ACCEPT" => Some(Answer::Accept {
-                lanpeer: self.is_lanpeer(),
+                version: self.version(),
                 secure: self.suite()?,
             }),
             "DENY" => Some(Answer::Deny {

@@ -24,7 +24,7 @@ type Octets = BTreeMap<i8, Vec<u8>>;
 
 /// Any bytes as a `json` payload, and any value as one.
 pub fn json(data: &[u8]) {
-    let any = Payload::new(Dialect::Lanpeer, data);
+    let any = Payload::new(Dialect::Headers, data);
     let found = any.read::<Json<Value>>();
     any.check::<Json<Text>>();
     any.check::<Json<Results>>();
@@ -65,7 +65,7 @@ pub fn json(data: &[u8]) {
 
 /// Any bytes as a `raw` payload between lanpeers, which is MessagePack, and any value as one.
 pub fn raw(data: &[u8]) {
-    let any = Payload::new(Dialect::Lanpeer, data);
+    let any = Payload::new(Dialect::Headers, data);
     let found = any.read_all();
     if let Ok((found, size)) = found {
         assert_eq!(size, data.len());

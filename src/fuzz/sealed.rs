@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::plan::Plan;
 use crate::format::DataType;
 use crate::net::wire::record::{RecordReader, RecordWriter};
-use crate::proto::header::{Answer, HEADER_LEN, Hello, Suite};
+use crate::proto::header::{Answer, HEADER_LEN, Hello, Suite, Version};
 use crate::secure::handshake::{Asked, join};
 use crate::secure::record::{MAX_PLAIN, Opener, PREFIX, Sealer, TAG};
 use crate::secure::{Secret, Secrets, Session};
@@ -29,14 +29,17 @@ pub fn handshake(data: &[u8]) {
         data_type: DataType::Json,
         strict: true,
         stream: None,
-        lanpeer: true,
+        version: Version::Headers,
+        who: false,
         secure: Some(offered),
     };
     let hello = hello.write().expect("fits");
 
     // Bob's side.
     let heard = header_on_the_way(hello, &mut plan);
-    let wanted = Hello::parse(&heard).ok().filter(|hello| hello.lanpeer);
+    let wanted = Hello::parse(&heard)
+        .ok()
+        .filter(|hello| hello.version != Version::Peerpy);
     let Some(wanted) = wanted.and_then(|hello| hello.secure) else {
         return; // He denies.
     };
@@ -45,7 +48,7 @@ pub fn handshake(data: &[u8]) {
         false => wanted,
     };
     let accept = Answer::Accept {
-        lanpeer: true,
+        version: Version::Headers,
         secure: Some(taken),
     };
     let accept = accept.write().expect("fits");

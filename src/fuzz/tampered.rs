@@ -239,6 +239,9 @@ impl Scene {
                     .invisible(true)
                     .timeout(DEADLINE)
                     .close_timeout(DEADLINE)
+                    // Each side speaks its last before it hears the other's: so one direction can be
+                    // passed on after the other.
+                    .text_headers(true)
             };
             let alice = peer().secret(secret.clone());
             let bob = peer().secret(other).accept_secret(secret);

@@ -73,7 +73,7 @@ pub(crate) struct Here {
 }
 
 /// Who a lanpeer is. Empty texts stand for "none" and are not written.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Card {
     pub id: u64,
     pub name: String,
@@ -240,11 +240,24 @@ impl Pong {
 }
 
 impl Card {
+    pub fn name(&self) -> Option<&str> {
+        Some(&*self.name).filter(|name| !name.is_empty())
+    }
+
+    pub fn service(&self) -> Option<&str> {
+        Some(&*self.service).filter(|service| !service.is_empty())
+    }
+
     /// None unless a lanpeer wrote it.
     fn parse(fields: &Fields<'_>) -> Result<Option<Card>, HeaderError> {
         if !fields.get("v").is_some_and(|v| !v.is_empty() && v != "0") {
             return Ok(None);
         }
+        Card::parse_labels(fields)
+    }
+
+    /// The same, where the header alone says that a lanpeer wrote it. None: it has no id.
+    pub fn parse_labels(fields: &Fields<'_>) -> Result<Option<Card>, HeaderError> {
         let Some(id) = fields.get("id") else {
             return Ok(None);
         };
@@ -274,9 +287,11 @@ impl Card {
     }
 
     fn write(&self, writer: HeaderWriter) -> HeaderWriter {
-        let mut writer = writer
-            .pair("v", 1)
-            .pair("id", format_args!("{:010x}", self.id));
+        self.write_labels(writer.pair("v", 1))
+    }
+
+    pub fn write_labels(&self, writer: HeaderWriter) -> HeaderWriter {
+        let mut writer = writer.pair("id", format_args!("{:010x}", self.id));
         if !self.name.is_empty() {
             writer = writer.pair("name", &self.name);
         }

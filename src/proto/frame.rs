@@ -1,4 +1,6 @@
 //! What follows the handshake, as a function of bytes: where the next message lies, or what to skip.
+//! This is the text protocol; between two lanpeers that speak frames, [`frames`](super::frames) comes
+//! to the same steps.
 //!
 //! The decoder sees the unread bytes and says what to do with them; it never holds any itself.
 //! Incomplete input is [`Step::Need`] and consumes nothing. A size is checked against the limit
@@ -7,6 +9,7 @@
 use std::fmt;
 
 use super::data_type::DataType;
+use super::frames::{Fault, Word};
 use super::header::{Between, HEADER_LEN, HeaderError, PING};
 
 /// What the unread bytes begin with.
@@ -25,6 +28,8 @@ pub(crate) enum Step {
     /// A whole payload is there, but it may also be the start of a keepalive. If nothing more comes
     /// at once it is the payload: then call [`Decoder::take_as_frame`].
     Ambiguous,
+    /// A frame that is no message, whole, and its last byte.
+    Word { end: usize, word: Word },
 }
 
 /// Why the bytes end the connection.
@@ -36,6 +41,7 @@ pub(crate) enum FrameError {
     Empty(DataType),
     StreamSize { size: u64, stream: usize },
     StreamStart,
+    Frame(Fault),
 }
 
 impl fmt::Display for FrameError {
@@ -53,6 +59,7 @@ impl fmt::Display for FrameError {
                 write!(f, "a message of {size} bytes in a stream of {stream} bytes")
             }
             Self::StreamStart => f.write_str("a stream that does not start with a DATA header"),
+            Self::Frame(fault) => fault.fmt(f),
         }
     }
 }
@@ -74,8 +81,33 @@ pub(crate) struct Rules {
     pub max_size: usize,
 }
 
+impl Rules {
+    /// Is a message of this size and type allowed here?
+    pub fn admit(&self, size: u64, data_type: DataType) -> Result<usize, FrameError> {
+        let Rules {
+            strict,
+            data_type: expected,
+            max_size: limit,
+            ..
+        } = *self;
+        if strict && data_type != expected {
+            return Err(FrameError::DeniedType {
+                expected,
+                got: data_type,
+            });
+        }
+        if size == 0 && data_type != DataType::Bytes {
+            return Err(FrameError::Empty(data_type));
+        }
+        match usize::try_from(size) {
+            Ok(size) if size <= limit => Ok(size),
+            _ => Err(FrameError::TooLarge { size, limit }),
+        }
+    }
+}
+
 /// Finds the messages of one connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Decoder {
     rules: Rules,
     /// The last DATA header and what it meant: equal messages cost a comparison, not a parse.
@@ -148,7 +180,7 @@ impl Decoder {
             None => match Between::parse(header)? {
                 Between::Other => return Ok(Step::Skip(HEADER_LEN)),
                 Between::Data { size, data_type } => {
-                    let meaning = (self.admit(size, data_type)?, data_type);
+                    let meaning = (self.rules.admit(size, data_type)?, data_type);
                     self.last = *header;
                     *self.meaning.insert(meaning)
                 }
@@ -186,28 +218,6 @@ impl Decoder {
         }
     }
 
-    fn admit(&self, size: u64, data_type: DataType) -> Result<usize, FrameError> {
-        let Rules {
-            strict,
-            data_type: expected,
-            max_size: limit,
-            ..
-        } = self.rules;
-        if strict && data_type != expected {
-            return Err(FrameError::DeniedType {
-                expected,
-                got: data_type,
-            });
-        }
-        if size == 0 && data_type != DataType::Bytes {
-            return Err(FrameError::Empty(data_type));
-        }
-        match usize::try_from(size) {
-            Ok(size) if size <= limit => Ok(size),
-            _ => Err(FrameError::TooLarge { size, limit }),
-        }
-    }
-
     /// The first message of this direction of a stream, or of both directions towards peerpy.
     fn first(&mut self, input: &[u8], known: Option<usize>) -> Result<Step, FrameError> {
         if let (Some(size), false) = (known, self.rules.lanpeer) {
@@ -239,7 +249,7 @@ impl Decoder {
             Between::Data { size, data_type } => (size, data_type),
             Between::Other => return Err(FrameError::StreamStart),
         };
-        let size = self.admit(size, data_type)?;
+        let size = self.rules.admit(size, data_type)?;
         match known {
             Some(stream) if stream != size => {
                 return Err(FrameError::StreamSize {

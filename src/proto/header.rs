@@ -21,17 +21,33 @@ pub(crate) const PING: [u8; HEADER_LEN] = {
 /// Why bytes are not a header, or can not become one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderError {
-    TooLong { len: usize },
+    TooLong {
+        len: usize,
+    },
     NotUtf8,
     Stray(String),
     NoEquals(String),
     Repeated(String),
     Missing(&'static str),
-    Number { key: &'static str, value: String },
-    Address { key: &'static str, value: String },
+    Number {
+        key: &'static str,
+        value: String,
+    },
+    Address {
+        key: &'static str,
+        value: String,
+    },
     DataType(String),
     Suite(String),
-    Unexpected { expected: &'static str, got: String },
+    Unexpected {
+        expected: &'static str,
+        got: String,
+    },
+    LongLabel {
+        key: &'static str,
+        len: usize,
+        max: usize,
+    },
 }
 
 impl fmt::Display for HeaderError {
@@ -55,6 +71,9 @@ impl fmt::Display for HeaderError {
                 write!(f, "{key}=`{}` is not IP:PORT", value.escape_debug())
             }
             Self::DataType(name) => write!(f, "unknown data type `{}`", name.escape_debug()),
+            Self::LongLabel { key, len, max } => {
+                write!(f, "a {key} of {len} bytes, at most {max} fit")
+            }
             Self::Suite(name) => write!(f, "unknown secure=`{}`", name.escape_debug()),
             Self::Unexpected { expected, got } => {
                 write!(
@@ -160,8 +179,13 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn is_lanpeer(&self) -> bool {
-        self.get("v").is_some_and(|v| !matches!(v, "" | "0"))
+    /// The highest version that the other side speaks; one that is higher than ours includes ours.
+    fn version(&self) -> Version {
+        match self.get("v") {
+            None | Some("" | "0") => Version::Peerpy,
+            Some(v) if v.parse().is_ok_and(|v: u32| v >= 2) => Version::Frames,
+            Some(_) => Version::Headers,
+        }
     }
 
     fn suite(&self) -> Result<Option<Suite>, HeaderError> {
@@ -219,6 +243,27 @@ impl fmt::Write for HeaderWriter {
     }
 }
 
+/// Which extensions a side speaks: `v=` in HELLO, and in ACCEPT the lower of both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Version {
+    /// None: no `v`.
+    Peerpy,
+    /// `v=1`: text headers, and MessagePack.
+    Headers,
+    /// `v=2`: frames.
+    Frames,
+}
+
+impl Version {
+    fn write(self, writer: HeaderWriter) -> HeaderWriter {
+        match self {
+            Version::Peerpy => writer,
+            Version::Headers => writer.pair("v", 1),
+            Version::Frames => writer.pair("v", 2),
+        }
+    }
+}
+
 /// HELLO: who asks for a connection, and for which.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
@@ -227,8 +272,10 @@ pub(crate) struct Hello {
     pub data_type: DataType,
     pub strict: bool,
     pub stream: Option<Stream>,
-    /// The asker understands lanpeer's extensions (`v=1`).
-    pub lanpeer: bool,
+    /// What the asker speaks.
+    pub version: Version,
+    /// WHO stands right behind it.
+    pub who: bool,
     /// The connection is to be encrypted; if with AES, then ChaCha20 would do as well.
     pub secure: Option<Suite>,
 }
@@ -295,7 +342,8 @@ impl Hello {
             data_type,
             strict,
             stream,
-            lanpeer: fields.is_lanpeer(),
+            version: fields.version(),
+            who: fields.flag("who", false),
             secure: fields.suite()?,
         })
     }
@@ -324,8 +372,9 @@ impl Hello {
                     writer = writer.pair("stream", "1").pair("data_size", size)
                 }
             }
-            if self.lanpeer {
-                writer = writer.pair("v", "1");
+            writer = self.version.write(writer);
+            if self.who {
+                writer = writer.pair("who", 1);
             }
             if let Some(suite) = self.secure {
                 writer = writer.pair("secure", suite);
@@ -341,7 +390,8 @@ impl Hello {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Accept {
-        lanpeer: bool,
+        /// What the two will speak.
+        version: Version,
         secure: Option<Suite>,
     },
     Deny {
@@ -354,7 +404,7 @@ impl Answer {
         let fields = Fields::parse(bytes)?;
         match fields.word() {
             "ACCEPT" => Ok(Answer::Accept {
-                lanpeer: fields.is_lanpeer(),
+                version: fields.version(),
                 secure: fields.suite()?,
             }),
             "DENY" => Ok(Answer::Deny {
@@ -375,11 +425,8 @@ impl Answer {
 
     pub fn write(&self) -> Result<[u8; HEADER_LEN], HeaderError> {
         match self {
-            Answer::Accept { lanpeer, secure } => {
-                let mut writer = HeaderWriter::new("ACCEPT");
-                if *lanpeer {
-                    writer = writer.pair("v", "1");
-                }
+            Answer::Accept { version, secure } => {
+                let mut writer = version.write(HeaderWriter::new("ACCEPT"));
                 if let Some(suite) = secure {
                     writer = writer.pair("secure", suite);
                 }

@@ -12,10 +12,15 @@
 //! discovery    PING IP:PORT|pinger=IP:PORT&…   and   PONG IP:PORT|ponger=IP:PORT&…           UDP, 128 bytes
 //! ```
 //!
+//! Two lanpeers that both say `v=2` go on in frames, whose heads have 1 to 9 bytes, and say goodbye at
+//! the end; see [`frames`].
+//!
 //! [`header`] reads and writes the 128 bytes, [`frame`] turns what comes after the handshake into
 //! messages, [`beacon`] is the datagrams. Nothing here reserves memory for what a header claims.
 
 pub(crate) mod beacon;
 pub(crate) mod data_type;
 pub(crate) mod frame;
+pub(crate) mod frames;
 pub(crate) mod header;
+pub(crate) mod who;

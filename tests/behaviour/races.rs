@@ -134,7 +134,7 @@ fn a_peer_that_stops_while_it_asks_resets() {
             move || alice.connect::<Bytes>(addr).map(drop)
         });
         let (mut socket, _) = bob.accept().unwrap();
-        socket.read_exact(&mut [0; 128]).unwrap();
+        socket.read_exact(&mut [0; 2 * 128]).unwrap(); // HELLO and WHO
         alice.stop();
         assert!(matches!(asking.finish(), Err(Error::Stopped)));
         socket.set_read_timeout(Some(SOON)).unwrap();

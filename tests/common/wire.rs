@@ -166,6 +166,16 @@ impl Wire {
     /// Reads a header and takes it apart. It must be padded as the protocol has it.
     #[track_caller]
     pub fn fields(&mut self) -> Fields {
+        let fields = self.one_header();
+        if fields.get("who") == Some("1") {
+            let who = self.one_header();
+            assert!(who.kind == "WHO" && who.get("id").is_some(), "{who:?}");
+        }
+        fields
+    }
+
+    #[track_caller]
+    fn one_header(&mut self) -> Fields {
         let bytes = self.read(HEADER);
         let text = std::str::from_utf8(&bytes).expect("a header in UTF-8");
         let fields = Fields::parse(text.trim_end_matches('|'));

@@ -35,12 +35,9 @@ fn lines_become_messages_and_messages_lines() {
     listener.end_input();
     assert_eq!(caller.line().as_deref(), Some("answer"));
     caller.kill();
-    assert_eq!(listener.succeed(), [""; 0]);
-    assert!(
-        listener
-            .errors()
-            .ends_with("ended: closed by the other side")
-    );
+    assert_eq!(listener.fail(1), [""; 0]);
+    let ended = "ended: the other side ended without a goodbye";
+    assert!(listener.errors().contains(ended), "{}", listener.errors());
 }
 
 #[test]
@@ -94,7 +91,7 @@ fn input_that_nobody_takes_any_more_is_an_error() {
     listener.kill();
     // Whether or not it knows already: its lines have nowhere to go.
     caller.error_after("ended: ");
-    caller.succeed(); // nobody had written any
+    caller.fail(1); // it has not heard a goodbye
 
     let (mut listener, addr) = listen(&port, &[]);
     let mut caller = connect(&[&addr]);

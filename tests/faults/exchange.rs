@@ -117,8 +117,9 @@ impl World {
         of_alice: impl Fn(PeerBuilder) -> PeerBuilder,
         of_bob: impl Fn(PeerBuilder) -> PeerBuilder,
     ) -> World {
-        // The proxy's system is alive, whatever the link does: there is nobody to probe.
-        let common = || builder().keepalive(None);
+        // The proxy's system is alive, whatever the link does: there is nobody to probe. The places of
+        // the faults are those of the text protocol; frames have tests of their own.
+        let common = || builder().keepalive(None).text_headers(true);
         let bob = bind(of_bob(common()));
         World {
             alice: bind(of_alice(common())),

@@ -143,7 +143,8 @@ fn an_abort_is_a_reset() {
 #[test]
 fn a_capture_shows_nothing_of_what_was_said() {
     const TEXT: &str = "the launch code is 0000, do not tell anyone";
-    let (alice, bob) = (bind(secured()), bind(secured()));
+    let of = |name: &str| bind(secured().name(name).service("rocketry"));
+    let (alice, bob) = (of("alice-in-wonderland"), of("bob-the-builder"));
     let proxy = Proxy::start(bob.local_addr(), |_, _, unit| vec![unit]);
     let taker = bob.clone();
     let taking = spawn(move || taker.accept::<Json<String>>().expect("accepted"));
@@ -164,11 +165,13 @@ fn a_capture_shows_nothing_of_what_was_said() {
     assert_eq!(receive(&from_alice), large);
     to_bob.close().expect("taken in");
     let [there, back] = proxy.seen();
-    assert!(there.starts_with(b"HELLO|") && back.starts_with(b"ACCEPT|v=1&secure="));
+    assert!(there.starts_with(b"HELLO|") && back.starts_with(b"ACCEPT|v=2&secure="));
+    assert_eq!(from_alice.peer_name(), Some("alice-in-wonderland"));
     assert!(there.len() > large.len(), "the capture is whole");
     for bytes in [&there[128..], &back[128..]] {
         // Eight bytes are never there by chance.
-        let parts = TEXT.as_bytes().windows(8);
+        let said = [TEXT, "alice-in-wonderland", "bob-the-builder", "rocketry"];
+        let parts = said.iter().flat_map(|text| text.as_bytes().windows(8));
         for part in parts.chain([&b"DATA|data_size="[..], b"{\"data\":", b"||||||||"]) {
             let found = bytes.windows(part.len()).position(|window| window == part);
             assert_eq!(found, None, "{}", part.escape_ascii());

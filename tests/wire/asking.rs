@@ -11,8 +11,15 @@ use super::{answered, connecting};
 
 #[test]
 fn hello_byte_for_byte() {
-    let (alice, listener) = (peer(), WireListener::bind());
-    let me = alice.local_addr();
+    let alice = builder().name("alice").service("chat");
+    let plain = alice
+        .clone()
+        .text_headers(true)
+        .bind("127.0.0.1:0")
+        .unwrap();
+    let (alice, listener) = (alice.bind("127.0.0.1:0").unwrap(), WireListener::bind());
+    let me = alice.local_addr().to_string();
+    let plain_me = plain.local_addr().to_string();
     for (data_type, strict, flag) in [
         ("json", true, "1"),
         ("json", false, ""),
@@ -20,18 +27,29 @@ fn hello_byte_for_byte() {
         ("raw", true, "1"),
     ] {
         let options = ConnectOptions::new().strict(strict);
-        let expected = format!(
-            "HELLO|address_name={me}&peer_name={me}&data_type={data_type}&strict={flag}&v=1"
-        );
-        let denied = match data_type {
-            "json" => hello_of::<Json<String>>(&alice, &listener, options, &expected),
-            "bytes" => hello_of::<Bytes>(&alice, &listener, options, &expected),
-            _ => hello_of::<Raw<String>>(&alice, &listener, options, &expected),
-        };
-        assert!(
-            matches!(denied, Error::Denied { reason: None, .. }),
-            "{denied:?}"
-        );
+        let expected =
+            format!("HELLO|address_name={me}&peer_name={me}&data_type={data_type}&strict={flag}");
+        let frames = [
+            header(&format!("{expected}&v=2&who=1")),
+            header(&format!("WHO|id={}&name=alice&service=chat", alice.id())),
+        ];
+        for (peer, expected) in [
+            (&alice, frames.concat()),
+            (
+                &plain,
+                header(&format!("{}&v=1", expected.replace(&me, &plain_me))).to_vec(),
+            ),
+        ] {
+            let denied = match data_type {
+                "json" => hello_of::<Json<String>>(peer, &listener, options.clone(), &expected),
+                "bytes" => hello_of::<Bytes>(peer, &listener, options.clone(), &expected),
+                _ => hello_of::<Raw<String>>(peer, &listener, options.clone(), &expected),
+            };
+            assert!(
+                matches!(denied, Error::Denied { reason: None, .. }),
+                "{denied:?}"
+            );
+        }
     }
 }
 
@@ -39,11 +57,15 @@ fn hello_of<F: Format>(
     alice: &Peer,
     listener: &WireListener,
     options: ConnectOptions,
-    expected: &str,
+    expected: &[u8],
 ) -> Error {
     let connecting = connecting::<F>(alice, listener.addr(), options);
     let mut wire = listener.accept();
-    assert_eq!(wire.read(HEADER), header(expected));
+    let read = wire.read(expected.len());
+    assert_eq!(
+        read.escape_ascii().to_string(),
+        expected.escape_ascii().to_string()
+    );
     wire.write(&header("DENY"));
     connecting.wait("connect").expect_err("denied")
 }
@@ -79,7 +101,7 @@ fn hello_leaves_out_the_second_name_where_both_do_not_fit() {
     assert_eq!(hello.get("address_name"), None);
     assert_eq!(hello.get("peer_name"), Some(me.to_string().as_str()));
     assert_eq!(hello.get("data_size"), Some("60000000"));
-    assert_eq!(hello.get("v"), Some("1"));
+    assert_eq!(hello.get("v"), Some("2"));
 }
 
 #[test]

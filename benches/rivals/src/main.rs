@@ -38,9 +38,10 @@ mod zeromq;
 use program::Program;
 
 fn main() -> std::io::Result<()> {
-    let [limit, handler, recv] = report::own();
-    let programs: [&dyn Program; 7] = [
+    let [limit, text, handler, recv] = report::own();
+    let programs: [&dyn Program; 8] = [
         limit,
+        text,
         handler,
         recv,
         &zeromq::ZeroMq,

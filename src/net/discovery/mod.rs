@@ -103,6 +103,19 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Who a peer with these settings is, by an id of its own.
+    pub fn draw_card(&self) -> Card {
+        let host = || hostname::get().map(|host| label_from_host(&host.to_string_lossy()));
+        let name = self.name.clone();
+        Card {
+            id: Dice::new().draw() & ID_MASK,
+            name: name.unwrap_or_else(|| host().unwrap_or_default()),
+            service: self.service.clone(),
+        }
+    }
+}
+
 fn check_port(port: u16) -> Result<()> {
     if port == 0 {
         let reason = "must not be 0: all peers use the same port".to_owned();
@@ -127,7 +140,7 @@ impl Discovery {
     /// Starts the responder; when this returns, PINGs are answered. Where the port can not be had,
     /// the peer can still search and watch, [`Discovery::not_discoverable`] says why, and the
     /// responder tries to get it from then on.
-    pub fn start(settings: Settings, listen: SocketAddrV4) -> Result<Discovery> {
+    pub fn start(settings: Settings, listen: SocketAddrV4, card: Card) -> Result<Discovery> {
         let (socket, not_discoverable) = match shared_socket(settings.port) {
             Ok(socket) => (Some(socket), None),
             Err(error) => {
@@ -136,8 +149,6 @@ impl Discovery {
                 (shared_socket(0).ok(), Some(reason))
             }
         };
-        let host = || hostname::get().map(|host| label_from_host(&host.to_string_lossy()));
-        let name = settings.name.unwrap_or_else(|| host().unwrap_or_default());
         let mut reach = settings.reach;
         reach.bound = *listen.ip();
         reach.seeds = reach::seeds(&settings.seeds, settings.port).unwrap_or_default();
@@ -146,11 +157,7 @@ impl Discovery {
             reach,
             voice: voice(*listen.ip()),
             port: settings.port,
-            card: Card {
-                id: Dice::new().draw() & ID_MASK,
-                name,
-                service: settings.service,
-            },
+            card,
             visible: Mutex::new(!settings.invisible),
             ear: Mutex::new(socket.map(|socket| Ear {
                 socket: Arc::new(socket),

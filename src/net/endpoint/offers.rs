@@ -37,14 +37,16 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
         return;
     };
     // Most clients have said HELLO before they are accepted, and need no thread that waits for it.
-    let begun = match read_at_once(&socket) {
-        Ok(begun) => begun,
-        // The system tells it once, so that a thread would not meet it.
+    let mut begun = Vec::new();
+    // The system tells an error once, so that a thread would not meet it.
+    let examined = examine_at_once(endpoint, &socket, &mut begun, remote);
+    let examined = match examined {
+        Ok(examined) => examined,
         Err(error) => return failed(error.to_string()),
     };
     let name = format!("lanpeer-r-{}", next_id());
     let own_endpoint = Arc::clone(endpoint);
-    let (started, pending) = match examine_at_once(endpoint, &socket, &begun, remote) {
+    let (started, pending) = match examined {
         Some((offered, slot)) => {
             let (pending, waiter) = offer(endpoint, &socket, *offered, slot, watched);
             let work = move || waiter.wait(&own_endpoint, remote);
@@ -74,33 +76,43 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
     }
 }
 
-/// A header that is here whole, or else nothing.
-fn read_at_once(mut socket: &TcpStream) -> io::Result<Vec<u8>> {
-    let mut header = Vec::new();
+/// A header that is here whole, or else nothing. What was read is also put behind `begun`.
+fn read_at_once<'a>(mut socket: &TcpStream, begun: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+    let start = begun.len();
     if has_arrived::<HEADER_LEN>(socket)? {
-        header.resize(HEADER_LEN, 0);
-        io::Read::read_exact(&mut socket, &mut header)?;
+        begun.resize(start + HEADER_LEN, 0);
+        io::Read::read_exact(&mut socket, &mut begun[start..])?;
     }
-    Ok(header)
+    Ok(&begun[start..])
 }
 
-/// What a client wants whose HELLO is here, if it can be offered and nothing is to be proved.
+/// What a client wants whose HELLO is here, if it can be offered and nothing is to be proved. What was
+/// read is in `begun`.
 fn examine_at_once(
     endpoint: &Arc<Endpoint>,
     socket: &TcpStream,
-    begun: &[u8],
+    begun: &mut Vec<u8>,
     remote: SocketAddrV4,
-) -> Option<(Box<Offered>, Slot)> {
-    // Proofs take time, which the listener has not.
-    if begun.is_empty() || endpoint.settings.secrets.own().is_some() {
-        return None;
-    }
+) -> io::Result<Option<(Box<Offered>, Slot)>> {
     let mut server = Server::new(&endpoint.settings, endpoint.local_addr, *remote.ip());
-    let Step::Over(Outcome::Offer(offered)) = server.take(Input::Bytes(begun)) else {
-        return None;
-    };
-    prepare(socket, endpoint.settings.keepalive).ok()?;
-    Some((offered, endpoint.slot().ok()?))
+    // HELLO, and who the client is.
+    for _ in 0..2 {
+        let header = read_at_once(socket, begun)?;
+        // Proofs take time, which the listener has not.
+        if header.is_empty() || endpoint.settings.secrets.own().is_some() {
+            return Ok(None);
+        }
+        match server.take(Input::Bytes(header)) {
+            Step::Read { .. } => {}
+            Step::Over(Outcome::Offer(offered)) => {
+                let is_prepared = prepare(socket, endpoint.settings.keepalive).is_ok();
+                let slot = endpoint.slot().ok().filter(|_| is_prepared);
+                return Ok(slot.map(|slot| (offered, slot)));
+            }
+            Step::Write(_) | Step::Over(_) => return Ok(None),
+        }
+    }
+    Ok(None)
 }
 
 /// Runs the handshake, of which `begun` was read already, and makes the client's offer, if it comes
@@ -159,7 +171,13 @@ fn handshake(
         return Outcome::Failed { reason, word: None };
     }
     let mut server = Server::new(&endpoint.settings, endpoint.local_addr, *remote.ip());
-    let first = server.take(Input::Bytes(begun));
+    let mut first = server.take(Input::Bytes(&[]));
+    let mut begun = begun;
+    while let (Step::Read { most, .. }, false) = (&first, begun.is_empty()) {
+        let (next, rest) = begun.split_at((*most).min(begun.len()));
+        first = server.take(Input::Bytes(next));
+        begun = rest;
+    }
     run(socket, &mut server, first, deadline)
 }
 
@@ -190,8 +208,8 @@ fn offer(
     });
     let pending = Pending {
         shared: Arc::clone(&shared),
-        agreed,
         forbidden: endpoint.settings.secrets.own().is_some() && !agreed.secure,
+        agreed,
     };
     let waiter = Waiter {
         socket: Arc::clone(socket),
@@ -244,13 +262,14 @@ impl Pending {
         } = undecided;
         // From here on it is not for `stop` to deny it.
         drop(watched);
-        let answer = acceptance(session.as_mut());
+        let card = &endpoint.settings.card;
+        let answer = acceptance(self.agreed.dialect, card, session.as_mut());
         // A client that has reset the connection has no address any more.
         let entered = ends(&socket)
             .map_err(|_| Error::Withdrawn)
             .and_then(|ends| {
                 endpoint.check_running()?;
-                let agreed = self.agreed;
+                let agreed = self.agreed.clone();
                 Ok(endpoint.link(&socket, ends, agreed, slot, session))
             });
         let link = entered.inspect_err(|_| {
@@ -263,12 +282,14 @@ impl Pending {
             let _ = socket.shutdown(Shutdown::Both);
             return Err(Error::Withdrawn);
         }
+        // The other side may send already, and hear no other answer any more.
+        accepting.decision = Decision::Reset;
         let (connection, start) = start(&link);
-        endpoint.enter(&link).inspect_err(|_| {
-            // Wakes the reader thread, which looks at the socket. The other side may send already:
-            // a FIN would say that all of it was taken in.
-            link.kill(CloseReason::Stopped);
-        })?;
+        // A reset wakes the reader thread, which looks at the socket. A FIN would say that all was
+        // taken in.
+        endpoint
+            .enter(&link)
+            .inspect_err(|_| link.kill(CloseReason::Stopped))?;
         accepting.decision = Decision::Accepted(start, early.unwrap_or_default());
         Ok(connection)
     }

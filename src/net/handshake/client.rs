@@ -5,18 +5,25 @@
 //! encrypted      HELLO ──▶  ◀── ACCEPT, challenge   proof ──▶  ◀── answer, as a record
 //! ```
 //!
+//! Where both sides speak frames, each also says who it is: WHO stands behind HELLO, or behind the
+//! proof as a record, and behind the answer. A stream's HELLO goes alone, since one who speaks no
+//! frames would take what follows for data; a server that does asks, by a WHO of its own.
+//!
 //! A server may say DENY in the clear at each point where it has something to say.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::net::handshake::header::{Exactly, Header, HeaderReader};
-use crate::net::handshake::{Ended, Input, Machine, Step};
+use crate::net::handshake::{Ended, Input, Machine, Step, dialect};
 use crate::net::link::Agreement;
 use crate::options::{Settings, StreamSize};
-use crate::proto::header::{Answer, HEADER_LEN, Hello, Stream, Suite, reachable};
+use crate::proto::beacon::Card;
+use crate::proto::header::{Answer, HEADER_LEN, Hello, Stream, Suite, Version, reachable};
+use crate::proto::who;
 use crate::secure::handshake::{MESSAGE, join};
 use crate::secure::record::{Opener, PREFIX, TAG};
 use crate::secure::{self, Forged, Secrets, Session};
@@ -35,6 +42,12 @@ pub(crate) struct Request {
 /// The machine of one connection that is asked for.
 pub(crate) struct Client<'a> {
     secrets: &'a Secrets,
+    /// Who this side is.
+    card: &'a Card,
+    /// What HELLO has offered to speak; with the answer, what both do.
+    version: Version,
+    /// The server may still ask who this side is.
+    may_ask: bool,
     /// Where the other peer listens.
     addr: SocketAddrV4,
     request: Request,
@@ -51,6 +64,10 @@ const RECORD: usize = PREFIX + HEADER_LEN + TAG;
 enum State {
     /// Reads the answer; or, where HELLO has offered encryption, the word that it is taken.
     Answer(HeaderReader),
+    /// Writes WHO, because the server has asked.
+    Tell,
+    /// Reads WHO, behind an answer in the clear.
+    Who(Exactly<HEADER_LEN>),
     /// Reads the first message of the encryption, which stands behind this ACCEPT.
     Challenge(Suite, Vec<u8>, Exactly<MESSAGE>),
     /// Writes the second message, which proves that this side has the secret.
@@ -64,6 +81,8 @@ enum State {
         [u8; HEADER_LEN],
         Exactly<{ RECORD - HEADER_LEN }>,
     ),
+    /// Reads WHO behind the answer, as a record.
+    SecureWho(Box<Session>, Exactly<RECORD>),
     /// The outcome is known.
     Over,
 }
@@ -97,9 +116,11 @@ impl Client<'_> {
         source: Ipv4Addr,
         addr: SocketAddrV4,
         request: Request,
-    ) -> Result<(Client<'_>, [u8; HEADER_LEN]), Error> {
+    ) -> Result<(Client<'_>, Vec<u8>), Error> {
         let secrets = &settings.secrets;
         let encrypted = secrets.own().is_some() && !request.in_the_clear;
+        let version = settings.version();
+        let has_who = version == Version::Frames && request.stream.is_none() && !encrypted;
         let hello = Hello {
             addr: reachable(listens, source),
             data_type: request.data_type,
@@ -108,33 +129,63 @@ impl Client<'_> {
                 StreamSize::FromFirst => Stream::FromFirst,
                 StreamSize::Of(size) => Stream::Of(size as u64),
             }),
-            lanpeer: true,
+            version,
+            who: has_who,
             secure: encrypted.then(secure::preferred),
         };
         let header = hello
             .write()
             .map_err(|error| handshake_error(addr, error.to_string()))?;
+        let mut written = header.to_vec();
+        if has_who {
+            written.extend_from_slice(&who::write(&settings.card));
+        }
         let client = Client {
             secrets,
+            card: &settings.card,
+            version,
+            may_ask: version == Version::Frames && !has_who && !encrypted,
             addr,
             request,
             offered: hello.secure,
             hello: header,
             state: State::Answer(HeaderReader::new()),
         };
-        Ok((client, header))
+        Ok((client, written))
     }
 
     /// Takes the first header that the server has sent. Without encryption it is the answer.
     fn examine(&mut self, header: Header) -> Step<Outcome> {
         let Header { bytes, early } = header;
-        let (lanpeer, suite) = match Answer::parse(&bytes) {
-            Ok(Answer::Accept { lanpeer, secure }) => (lanpeer, secure),
+        if self.may_ask && bytes == who::QUESTION {
+            self.may_ask = false;
+            self.state = State::Tell;
+            return Step::Write(who::write(self.card).to_vec());
+        }
+        if self.offered.is_some() && bytes == who::QUESTION {
+            // It is asked only in the clear.
+            let addr = self.addr.into();
+            return failure(Error::NotSecure { addr }, true);
+        }
+        let (version, suite) = match Answer::parse(&bytes) {
+            Ok(Answer::Accept { version, secure }) => (version, secure),
             Ok(Answer::Deny { reason }) => return self.denied(reason),
             Err(error) => return self.failed(error.to_string()),
         };
+        self.version = self.version.min(version);
+        if bytes.len() != HEADER_LEN {
+            // One that is not padded is typed by hand, and no frames follow it.
+            self.version = self.version.min(Version::Headers);
+        }
+        let is_lanpeer = self.version != Version::Peerpy;
         match (self.offered, suite) {
-            (None, None) => self.agree(lanpeer, None, early),
+            (None, None) if self.version == Version::Frames => {
+                let message = Exactly::new();
+                let step = message.read();
+                self.state = State::Who(message);
+                step
+            }
+            (None, None) => self.agree(None, None, early),
             // A connection in the clear is not what the program has asked for.
             (Some(_), None) => {
                 let addr = self.addr.into();
@@ -143,7 +194,7 @@ impl Client<'_> {
             // ChaCha20 is what every side can do. The proof covers an ACCEPT of 128 bytes, and so one
             // that came in another form could not be proved.
             (Some(offered), Some(suite))
-                if lanpeer
+                if is_lanpeer
                     && [offered, Suite::ChaCha].contains(&suite)
                     && bytes.len() == HEADER_LEN
                     && early.is_empty() =>
@@ -163,9 +214,16 @@ impl Client<'_> {
             return self.forged();
         };
         match join(suite, secret, &self.hello, accept, message) {
-            Ok((second, session)) => {
+            Ok((second, mut session)) => {
+                let mut written = second.to_vec();
+                if self.version == Version::Frames {
+                    let own = who::write(self.card);
+                    if session.sealer.seal(&own, &[], &mut written).is_err() {
+                        return self.forged();
+                    }
+                }
                 self.state = State::Proof(Box::new(session));
-                Step::Write(second.to_vec())
+                Step::Write(written)
             }
             Err(Forged) => self.forged(),
         }
@@ -186,28 +244,57 @@ impl Client<'_> {
     }
 
     /// Takes the whole record of the answer. That it opens is the server's proof.
-    fn open(&self, mut session: Session, begin: &[u8], rest: &[u8]) -> Step<Outcome> {
+    fn open(&mut self, mut session: Session, begin: &[u8], rest: &[u8]) -> Step<Outcome> {
         let mut record = [begin, rest].concat();
         let answer = match session.opener.open(&mut record) {
             Ok(header) => Answer::parse(header),
             Err(Forged) => return self.forged(),
         };
         match answer {
-            Ok(Answer::Accept { .. }) => self.agree(true, Some(session), Vec::new()),
+            Ok(Answer::Accept { .. }) if self.version == Version::Frames => {
+                let message = Exactly::new();
+                let step = message.read();
+                self.state = State::SecureWho(Box::new(session), message);
+                step
+            }
+            Ok(Answer::Accept { .. }) => self.agree(None, Some(session), Vec::new()),
             Ok(Answer::Deny { reason }) => self.denied(reason),
             Err(error) => self.failed(error.to_string()),
         }
     }
 
+    /// The server has said who it is.
+    fn meet(&self, header: &[u8; HEADER_LEN], session: Option<Session>) -> Step<Outcome> {
+        match who::parse(header) {
+            Ok(card) => self.agree(Some(Arc::new(card)), session, Vec::new()),
+            Err(error) => failure(handshake_error(self.addr, error.to_string()), true),
+        }
+    }
+
+    /// The same, as a record.
+    fn meet_sealed(&self, mut session: Session, mut record: [u8; RECORD]) -> Step<Outcome> {
+        let header = session.opener.open(&mut record);
+        match header.map(|header| header.first_chunk().copied()) {
+            Ok(Some(header)) => self.meet(&header, Some(session)),
+            _ => self.forged(),
+        }
+    }
+
     /// The server has accepted, and what it has accepted is what was asked for.
-    fn agree(&self, lanpeer: bool, session: Option<Session>, early: Vec<u8>) -> Step<Outcome> {
+    fn agree(
+        &self,
+        who: Option<Arc<Card>>,
+        session: Option<Session>,
+        early: Vec<u8>,
+    ) -> Step<Outcome> {
+        let dialect = dialect(self.version);
         let Request {
             data_type,
             strict,
             stream,
             ..
         } = self.request;
-        if data_type == DataType::Raw && !lanpeer && !HAS_PICKLE {
+        if data_type == DataType::Raw && dialect == Dialect::Peerpy && !HAS_PICKLE {
             let error = Error::FeatureMissing {
                 feature: "pickle",
                 needed_for: "raw towards a peer that is not a lanpeer",
@@ -219,11 +306,8 @@ impl Client<'_> {
             data_type,
             strict,
             stream,
-            dialect: if lanpeer {
-                Dialect::Lanpeer
-            } else {
-                Dialect::Peerpy
-            },
+            dialect,
+            who,
             secure: session.is_some(),
         };
         Step::Over(Ok(Box::new(Accepted {
@@ -265,6 +349,28 @@ impl Machine for Client<'_> {
                 // Each of these arms goes on in its state until all that it reads is there.
                 let step = reader.read();
                 self.state = State::Answer(reader);
+                step
+            }
+            (State::Tell, Input::Written) => {
+                let reader = HeaderReader::new();
+                let step = reader.read();
+                self.state = State::Answer(reader);
+                step
+            }
+            (State::Who(mut message), Input::Bytes(bytes)) => {
+                if let Some(header) = message.take(bytes) {
+                    return self.meet(&header, None);
+                }
+                let step = message.read();
+                self.state = State::Who(message);
+                step
+            }
+            (State::SecureWho(session, mut message), Input::Bytes(bytes)) => {
+                if let Some(record) = message.take(bytes) {
+                    return self.meet_sealed(*session, record);
+                }
+                let step = message.read();
+                self.state = State::SecureWho(session, message);
                 step
             }
             (State::Challenge(suite, accept, mut message), Input::Bytes(bytes)) => {

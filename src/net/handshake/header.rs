@@ -85,7 +85,7 @@ impl<const N: usize> Exactly<N> {
     /// How to go on where they are not all there.
     pub fn read<T>(&self) -> Step<T> {
         Step::Read {
-            most: N - self.len,
+            most: (N - self.len).min(HEADER_LEN),
             silence: false,
         }
     }

@@ -14,6 +14,18 @@ mod play;
 mod secure_tests;
 pub(crate) mod server;
 
+use crate::format::Dialect;
+use crate::proto::header::Version;
+
+/// How two peers speak that have agreed on this version.
+fn dialect(version: Version) -> Dialect {
+    match version {
+        Version::Peerpy => Dialect::Peerpy,
+        Version::Headers => Dialect::Headers,
+        Version::Frames => Dialect::Frames,
+    }
+}
+
 /// One side of a handshake.
 pub(crate) trait Machine {
     /// What the handshake has come to.

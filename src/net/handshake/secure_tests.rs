@@ -73,7 +73,7 @@ fn run(
             answered = true;
             let answer = match outcome {
                 Outcome::Offer(offered) => match word {
-                    None => acceptance(offered.session.as_mut()),
+                    None => acceptance(offered.agreed.dialect, &bob.card, offered.session.as_mut()),
                     Some(word) => denial(word, offered.session.as_mut()),
                 },
                 Outcome::Denied { word, session, .. } => denial(word, session.as_deref_mut()),
@@ -102,7 +102,7 @@ fn who_shares_a_secret_agrees_however_it_is_split() {
         let (client, server) = run(&settings, &settings, size, None, |_, _| ());
         let accepted = client.expect("an outcome").expect("accepted");
         assert!(accepted.agreed.secure && accepted.early.is_empty());
-        assert_eq!(accepted.agreed.dialect, Dialect::Lanpeer);
+        assert_eq!(accepted.agreed.dialect, Dialect::Frames);
         let Some(Outcome::Offer(mut offered)) = server else {
             panic!("no offer")
         };
@@ -237,7 +237,12 @@ fn nothing_can_be_altered() {
     run(&settings, &settings, HEADER_LEN, None, |_, bytes| {
         lens.push(bytes.len())
     });
-    assert_eq!(lens, [HEADER_LEN, HEADER_LEN + 48, 48, 2 + HEADER_LEN + 16]);
+    let record = 2 + HEADER_LEN + 16;
+    assert_eq!(
+        lens,
+        [HEADER_LEN, HEADER_LEN + 48, 48 + record, 2 * record],
+        "each side also says who it is"
+    );
     for (which, len) in lens.into_iter().enumerate() {
         for at in 0..len {
             let (client, _) = run(&settings, &settings, HEADER_LEN, None, |number, bytes| {
@@ -254,7 +259,8 @@ fn nothing_can_be_altered() {
 #[test]
 fn every_cut_is_told() {
     let settings = with_secret(&random());
-    for (which, len) in [(1, HEADER_LEN + 48), (2, 48), (3, 2 + HEADER_LEN + 16)] {
+    let record = 2 + HEADER_LEN + 16;
+    for (which, len) in [(1, HEADER_LEN + 48), (2, 48 + record), (3, 2 * record)] {
         for cut in 0..len {
             let outcomes = run(&settings, &settings, HEADER_LEN, None, |number, bytes| {
                 bytes.truncate(if number == which { cut } else { usize::MAX });
@@ -273,6 +279,7 @@ fn every_cut_is_told() {
             };
             let due = match which {
                 3 => "an offer",
+                2 if cut >= 48 => "it hung up before WHO",
                 _ => "it hung up before the proof of its secret",
             };
             assert_eq!(told, due, "cut at {cut} of part {which}");

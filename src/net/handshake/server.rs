@@ -6,18 +6,27 @@
 //! encrypted      ◀── HELLO   ACCEPT, challenge ──▶   ◀── proof
 //! ```
 //!
+//! A client that speaks frames also says who it is: behind HELLO, or when it is asked, or behind its
+//! proof, as a record.
+//!
 //! There the machine ends, with an offer or with a word why there is none. The answer comes from
 //! the program; [`acceptance`] and [`denial`] are its bytes.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::net::handshake::header::{Exactly, Header, HeaderReader};
-use crate::net::handshake::{Ended, Input, Machine, Step};
+use crate::net::handshake::{Ended, Input, Machine, Step, dialect};
 use crate::net::link::Agreement;
 use crate::options::{Settings, StreamSize};
-use crate::proto::header::{Answer, HEADER_LEN, HeaderError, Hello, Stream, Suite, reachable};
+use crate::proto::beacon::Card;
+use crate::proto::header::{
+    Answer, HEADER_LEN, HeaderError, Hello, Stream, Suite, Version, reachable,
+};
+use crate::proto::who;
 use crate::secure::handshake::{Asked as Prover, MESSAGE};
+use crate::secure::record::{PREFIX, TAG};
 use crate::secure::{self, Session};
 
 /// The machine of one client.
@@ -30,9 +39,18 @@ pub(crate) struct Server<'a> {
     state: State,
 }
 
+/// A header as a record.
+const RECORD: usize = PREFIX + HEADER_LEN + TAG;
+
 enum State {
     /// Reads HELLO.
     Hello(HeaderReader),
+    /// Asks the client who it is.
+    Ask(Hello),
+    /// Reads WHO.
+    Who(Hello, Exactly<HEADER_LEN>),
+    /// Reads WHO, as a record.
+    SecureWho(Hello, Box<Session>, Exactly<RECORD>),
     /// Writes ACCEPT and the first message of the encryption.
     Challenge(Hello, Prover),
     /// Reads the second message, which only who has the secret can make.
@@ -81,7 +99,7 @@ impl Server<'_> {
     /// Takes HELLO: goes on with the proof of the secret, or comes to an outcome.
     fn examine(&mut self, header: Header) -> Step<Outcome> {
         let Header { bytes, early } = header;
-        let hello = match Hello::parse(&bytes) {
+        let mut hello = match Hello::parse(&bytes) {
             Ok(hello) => hello,
             Err(error) => {
                 let word = match error {
@@ -95,14 +113,29 @@ impl Server<'_> {
                 });
             }
         };
+        hello.version = hello.version.min(self.settings.version());
+        if bytes.len() != HEADER_LEN {
+            // One that is not padded is typed by hand, and no frames follow it.
+            hello.version = hello.version.min(Version::Headers);
+        }
         // First of all: a client without the secret learns nothing else.
         let has_secret = self.settings.secrets.own().is_some();
         match hello.secure {
             None if has_secret && !self.settings.clear_offers => self.deny(&hello, None, "secret"),
-            None => self.agree(hello, None, early),
+            None if hello.version == Version::Frames && hello.who => {
+                let message = Exactly::new();
+                let step = message.read();
+                self.state = State::Who(hello, message);
+                step
+            }
+            None if hello.version == Version::Frames => {
+                self.state = State::Ask(hello);
+                Step::Write(who::QUESTION.to_vec())
+            }
+            None => self.agree(hello, None, None, early),
             Some(_) if !has_secret => self.deny(&hello, None, "no-secret"),
             // The proof covers the 128 bytes of a lanpeer's HELLO.
-            Some(_) if bytes.len() != HEADER_LEN || !hello.lanpeer => {
+            Some(_) if bytes.len() != HEADER_LEN || hello.version == Version::Peerpy => {
                 self.deny(&hello, None, "malformed")
             }
             Some(suite) => self.challenge(hello, suite, &bytes),
@@ -114,7 +147,7 @@ impl Server<'_> {
     fn challenge(&mut self, hello: Hello, theirs: Suite, header: &[u8]) -> Step<Outcome> {
         let suite = secure::agreed(theirs);
         let accept = Answer::Accept {
-            lanpeer: true,
+            version: hello.version,
             secure: Some(suite),
         };
         let accept = match accept.write() {
@@ -130,14 +163,47 @@ impl Server<'_> {
         }
     }
 
+    /// The client has said who it is.
+    fn meet(
+        &self,
+        hello: Hello,
+        header: &[u8; HEADER_LEN],
+        session: Option<Session>,
+    ) -> Step<Outcome> {
+        match who::parse(header) {
+            Ok(card) => self.agree(hello, Some(Arc::new(card)), session, Vec::new()),
+            Err(_) if session.is_some() => self.deny(&hello, session, "malformed"),
+            Err(error) => Step::Over(Outcome::Failed {
+                reason: error.to_string(),
+                word: Some("malformed"),
+            }),
+        }
+    }
+
+    /// The same, as a record.
+    fn meet_sealed(
+        &self,
+        hello: Hello,
+        mut session: Session,
+        mut record: [u8; RECORD],
+    ) -> Step<Outcome> {
+        let header = session.opener.open(&mut record);
+        match header.map(|header| header.first_chunk().copied()) {
+            Ok(Some(header)) => self.meet(hello, &header, Some(session)),
+            _ => self.deny(&hello, None, "secret"),
+        }
+    }
+
     /// What is agreed on if the program accepts; or why it will not be asked.
-    fn agree(&self, hello: Hello, session: Option<Session>, early: Vec<u8>) -> Step<Outcome> {
+    fn agree(
+        &self,
+        hello: Hello,
+        who: Option<Arc<Card>>,
+        session: Option<Session>,
+        early: Vec<u8>,
+    ) -> Step<Outcome> {
         let peer_addr = reachable(hello.addr, self.source);
-        let dialect = if hello.lanpeer {
-            Dialect::Lanpeer
-        } else {
-            Dialect::Peerpy
-        };
+        let dialect = dialect(hello.version);
         let stream = match hello.stream.map(|stream| self.stream_size(stream)) {
             Some(None) => return self.deny(&hello, session, "size"),
             stream => stream.flatten(),
@@ -154,6 +220,7 @@ impl Server<'_> {
             strict: hello.strict,
             stream,
             dialect,
+            who,
             secure: session.is_some(),
         };
         Step::Over(Outcome::Offer(Box::new(Offered {
@@ -207,6 +274,34 @@ impl Machine for Server<'_> {
                 Ended::Closed => "it hung up before HELLO".to_owned(),
                 Ended::Lost(reason) => reason,
             }),
+            (State::Ask(hello), Input::Written) => {
+                let message = Exactly::new();
+                let step = message.read();
+                self.state = State::Who(hello, message);
+                step
+            }
+            (State::Who(hello, mut message), Input::Bytes(bytes)) => {
+                let Some(header) = message.take(bytes) else {
+                    let step = message.read();
+                    self.state = State::Who(hello, message);
+                    return step;
+                };
+                self.meet(hello, &header, None)
+            }
+            (State::SecureWho(hello, session, mut message), Input::Bytes(bytes)) => {
+                let Some(record) = message.take(bytes) else {
+                    let step = message.read();
+                    self.state = State::SecureWho(hello, session, message);
+                    return step;
+                };
+                self.meet_sealed(hello, *session, record)
+            }
+            (State::Who(..) | State::SecureWho(..), Input::Ended(ended)) => failed(match ended {
+                Ended::Deadline => format!("no WHO within {timeout:?}"),
+                Ended::Closed => "it hung up before WHO".to_owned(),
+                Ended::Lost(reason) => reason,
+            }),
+            (State::Ask(_), Input::NotWritten(_)) => failed("it hung up before WHO".to_owned()),
             (State::Challenge(hello, prover), Input::Written) => {
                 let message = Exactly::new();
                 let step = message.read();
@@ -220,7 +315,13 @@ impl Machine for Server<'_> {
                     return step;
                 };
                 match prover.finish(&self.settings.secrets, &message) {
-                    Ok(session) => self.agree(hello, Some(session), Vec::new()),
+                    Ok(session) if hello.version == Version::Frames => {
+                        let message = Exactly::new();
+                        let step = message.read();
+                        self.state = State::SecureWho(hello, Box::new(session), message);
+                        step
+                    }
+                    Ok(session) => self.agree(hello, None, Some(session), Vec::new()),
                     Err(_) => self.deny(&hello, None, "secret"),
                 }
             }
@@ -233,9 +334,16 @@ impl Machine for Server<'_> {
                 failed("it hung up before the proof of its secret".to_owned())
             }
             // Not what the last step has asked for.
-            (State::Hello(_) | State::Challenge(..) | State::Proof(..) | State::Over, _) => {
-                failed("the handshake has lost its place".to_owned())
-            }
+            (
+                State::Hello(_)
+                | State::Ask(_)
+                | State::Who(..)
+                | State::SecureWho(..)
+                | State::Challenge(..)
+                | State::Proof(..)
+                | State::Over,
+                _,
+            ) => failed("the handshake has lost its place".to_owned()),
         }
     }
 }
@@ -245,29 +353,40 @@ fn failed(reason: String) -> Step<Outcome> {
     Step::Over(Outcome::Failed { reason, word: None })
 }
 
-/// The bytes of an ACCEPT, as a record where there is a session.
-pub(crate) fn acceptance(session: Option<&mut Session>) -> Option<Vec<u8>> {
+/// The bytes of an ACCEPT, as a record where there is a session; and who this side is, where both
+/// speak frames.
+pub(crate) fn acceptance(
+    dialect: Dialect,
+    card: &Card,
+    mut session: Option<&mut Session>,
+) -> Option<Vec<u8>> {
     let answer = Answer::Accept {
-        lanpeer: true,
+        version: match dialect {
+            Dialect::Frames => Version::Frames,
+            Dialect::Headers | Dialect::Peerpy => Version::Headers,
+        },
         secure: None,
     };
-    sealed(&answer, session)
+    let mut bytes = sealed(&answer.write().ok()?, session.as_deref_mut())?;
+    if dialect == Dialect::Frames {
+        bytes.extend(sealed(&who::write(card), session)?);
+    }
+    Some(bytes)
 }
 
 /// The bytes of a DENY, as a record where there is a session.
 pub(crate) fn denial(word: &str, session: Option<&mut Session>) -> Option<Vec<u8>> {
     let reason = Some(word.to_owned());
-    sealed(&Answer::Deny { reason }, session)
+    sealed(&Answer::Deny { reason }.write().ok()?, session)
 }
 
-/// `None`: the word does not fit, or the session can seal nothing more.
-fn sealed(answer: &Answer, session: Option<&mut Session>) -> Option<Vec<u8>> {
-    let header = answer.write().ok()?;
+/// `None`: the session can seal nothing more.
+fn sealed(header: &[u8; HEADER_LEN], session: Option<&mut Session>) -> Option<Vec<u8>> {
     let Some(session) = session else {
         return Some(header.to_vec());
     };
     let mut record = Vec::new();
-    session.sealer.seal(&header, &[], &mut record).ok()?;
+    session.sealer.seal(header, &[], &mut record).ok()?;
     Some(record)
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::overdue::Overdue;
+use super::pump::read_ahead;
 use super::{Link, OnEnd};
 use crate::error::{CloseError, CloseReason};
 use crate::format::Dialect;
@@ -15,10 +16,15 @@ use crate::net::life::{Manner, Outcome};
 use crate::net::os::lock;
 use crate::net::os::socket::reset;
 use crate::net::os::sync::Instant;
+use crate::net::send::Last;
+use crate::net::wire::frames::{Ahead, Farewell, read_answer};
 
 /// After a `close` that has timed out the connection goes on closing for `close_timeout` once more,
 /// and at least for this time.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// A side that has refused a message waits so long for the other side to read why.
+const REFUSAL: Duration = Duration::from_millis(250);
 
 /// A `close` inside a handler reads ahead at least so much, however small the receive queue is.
 const READ_AHEAD: usize = 1 << 20;
@@ -71,11 +77,16 @@ impl Link {
             false => deadline + timeout.max(GRACE),
         };
         self.begin(CloseReason::ClosedHere, self.polite(), over_at);
-        if self.on_reader_thread() && self.dialect == Dialect::Lanpeer {
-            // Only this thread could see the other side's FIN. What comes before it is still for the
+        if self.on_reader_thread() && self.dialect.is_lanpeer() {
+            // Only this thread could see the other side's end. What comes before it is still for the
             // handler, so the connection is not over yet.
-            if self.read_to_the_end(deadline) {
-                return Ok(());
+            match self.read_to_the_end(deadline) {
+                Some(Outcome::Complete) => return Ok(()),
+                Some(Outcome::Unknown) => {
+                    let reason = self.life.fault().unwrap_or(CloseReason::Reset);
+                    return Err(CloseError::Incomplete(reason));
+                }
+                None => {}
             }
             if let Some(fault) = self.life.fault() {
                 return Err(CloseError::Incomplete(fault));
@@ -108,6 +119,7 @@ impl Link {
     pub fn leave_in_background(self: &Arc<Link>, unread: bool) {
         let deadline = Instant::now() + self.context.settings.close_timeout;
         let manner = match self.polite() {
+            _ if self.dialect == Dialect::Frames => Manner::Leave,
             _ if unread => Manner::Reset,
             Manner::Finish => Manner::Leave,
             manner => manner,
@@ -117,7 +129,7 @@ impl Link {
 
     fn polite(&self) -> Manner {
         match self.dialect {
-            Dialect::Lanpeer => Manner::Finish,
+            Dialect::Frames | Dialect::Headers => Manner::Finish,
             Dialect::Peerpy => Manner::Reset,
         }
     }
@@ -129,49 +141,163 @@ impl Link {
         }
         // That of an earlier call may be harder.
         let manner = self.life.manner();
-        let fin = manner == Some(Manner::Finish);
-        self.sender.close(self.life.why(), fin);
+        let last = match manner {
+            Some(Manner::Finish) => Last::Goodbye,
+            // The other side is told at once what was taken in. The reader throws away the rest.
+            Some(Manner::Leave | Manner::Reset) if self.dialect == Dialect::Frames => {
+                Last::Taken(self.taken())
+            }
+            _ => Last::Nothing,
+        };
+        self.sender.close(self.life.why(), last);
         // The other side's end is to be read, whether or not the program receives.
         if let Some(queue) = self.queue.get() {
             queue.recall();
         }
         let at = match manner {
             Some(Manner::Finish) | None => deadline,
+            Some(Manner::Leave | Manner::Reset) if self.dialect == Dialect::Frames => deadline,
             Some(Manner::Leave | Manner::Reset) => Instant::now(),
         };
         self.context.watch(at, Overdue::task(self, deadline));
     }
 
-    /// A message has come for which nobody is left: the other side is to learn of that by a reset,
-    /// as soon as what this side has sent is there. Waits for it, and says why the connection ended.
+    /// A message has come for which nobody is left: the other side is to learn of that, in frames by
+    /// a word, else by a reset, as soon as what this side has sent is there. Waits for it, and says why
+    /// the connection ended.
     pub fn discard(self: &Arc<Link>) -> CloseReason {
         let deadline = Instant::now() + self.context.settings.close_timeout;
+        if self.dialect == Dialect::Frames {
+            self.begin(CloseReason::ClosedHere, Manner::Leave, deadline);
+            self.reading.discard(deadline);
+            return CloseReason::ClosedHere;
+        }
         self.begin(CloseReason::ClosedHere, Manner::Reset, deadline);
         let ended = self.life.wait(deadline);
         ended.map_or(CloseReason::ClosedHere, |(reason, _)| reason)
     }
 
     /// A `close` inside the connection's own handler, which runs on the thread that would read the
-    /// other side's FIN: reads until there, and keeps what comes before for the reader.
-    fn read_to_the_end(&self, deadline: Instant) -> bool {
-        let Ok(socket) = self.reading.socket() else {
-            return false;
-        };
+    /// other side's end: reads until there, and keeps what comes before for the handler. `None`: it did
+    /// not come in time.
+    fn read_to_the_end(self: &Arc<Link>, deadline: Instant) -> Option<Outcome> {
         let limit = self.context.settings.receive_queue_bytes.max(READ_AHEAD);
-        self.reading.read_ahead(&socket, deadline, limit)
-            && self.reading.end_of_input(&socket).is_ok()
-            && self.reading.is_acknowledged(&socket, deadline)
+        // The other side's program may close in a handler as well, and wait for this word.
+        let take_in = |messages| self.sender.close(self.life.why(), Last::Taken(messages));
+        let complete = match read_ahead(deadline, limit, take_in)? {
+            Ahead::Taken(taken) => taken == self.sender.numbers().0,
+            Ahead::Fin => {
+                let socket = self.reading.socket().ok()?;
+                self.reading.end_of_input(&socket).is_ok()
+                    && self.reading.is_acknowledged(&socket, deadline)
+            }
+        };
+        match complete {
+            true => Some(Outcome::Complete),
+            false if self.dialect == Dialect::Frames => Some(Outcome::Unknown),
+            false => None,
+        }
+    }
+
+    /// How many messages of the other side were taken in: by the handler, or into the queue of a
+    /// program that has not dropped its handle.
+    fn taken(&self) -> u64 {
+        match self.queue.get() {
+            Some(queue) if !self.is_handled() => queue.taken(),
+            _ => self.received.numbers().0,
+        }
+    }
+
+    /// Has this side's program left, and is the other side told so, in frames?
+    fn is_leaving(&self) -> bool {
+        let is_left = matches!(self.life.manner(), Some(Manner::Leave | Manner::Reset));
+        is_left && self.dialect == Dialect::Frames
     }
 
     // The reader's end
 
-    /// The reader has read the other side's FIN, between two messages. `let_go` ends what waits for
-    /// messages: none will come.
+    /// The other side has said that no more messages come. `let_go` ends what waits for messages.
     pub(super) fn finish_reading(self: &Arc<Link>, let_go: impl FnOnce()) {
+        match self.dialect {
+            Dialect::Frames => self.finish_frames(let_go),
+            Dialect::Headers | Dialect::Peerpy => self.finish_text(let_go),
+        }
+    }
+
+    /// The reader has read the other side's goodbye.
+    fn finish_frames(self: &Arc<Link>, let_go: impl FnOnce()) {
+        let deadline = Instant::now() + self.context.settings.close_timeout;
+        let farewell = self.reading.farewell();
+        // No more messages are accepted, before anyone learns of the end, and so that the numbers of
+        // messages can be compared.
+        let why = match self.life.is_ending() {
+            true => self.life.why(),
+            false => CloseReason::ClosedThere,
+        };
+        self.sender.close(why, Last::Nothing);
+        if let Farewell::Leaving(taken) = farewell {
+            let (sent, ..) = self.sender.numbers();
+            if taken != sent {
+                let cause = match taken < sent {
+                    _ if self.is_leaving() => CloseReason::ClosedHere,
+                    true => CloseReason::Reset,
+                    false => too_many(taken, sent),
+                };
+                self.kill(cause);
+                return let_go();
+            }
+        }
+        self.life.remote_finished();
+        let mut let_go = Some(let_go);
+        if self.life.is_answering() {
+            // The program learns of the end at once, and not only when that is answered.
+            let_go.take().into_iter().for_each(|let_go| let_go());
+        }
+        self.sender
+            .close(self.life.why(), Last::Taken(self.taken()));
+        let drained = self.sender.drain(Some(deadline)).is_ok();
+        let answer = match farewell {
+            Farewell::Leaving(taken) => Ok(Some(taken)),
+            _ => read_answer(&self.reading, self.rules(), self.is_headless(), deadline),
+        };
+        let (sent, ..) = self.sender.numbers();
+        let cause = match answer {
+            Err(_) if self.is_leaving() => CloseReason::ClosedHere,
+            Err(reason) => reason,
+            Ok(Some(taken)) if taken > sent => too_many(taken, sent),
+            Ok(Some(taken)) if taken == sent => {
+                // Where its own word could not be written, nothing may look as if it had been.
+                let part = if drained { |_: &TcpStream| {} } else { reset };
+                self.end(self.life.why(), Outcome::Complete, part);
+                self.life.why()
+            }
+            Ok(_) if self.is_leaving() => CloseReason::ClosedHere,
+            // Its program has left meanwhile.
+            Ok(Some(taken)) if taken < sent => CloseReason::Reset,
+            Ok(_) => match self.life.fault() {
+                Some(fault) => fault,
+                None if Instant::now() >= deadline => CloseReason::TimedOut,
+                None => CloseReason::Vanished,
+            },
+        };
+        // Unless it is over.
+        self.kill(cause);
+        // Whoever has closed it learns first what became of that.
+        let_go.into_iter().for_each(|let_go| let_go());
+    }
+
+    /// Do messages of the other side's stream have no head?
+    fn is_headless(&self) -> bool {
+        let begun = self.received.numbers().0 > 0;
+        self.stream.is_some() && (begun || self.stream_terms.is_named())
+    }
+
+    /// The reader has read the other side's FIN, between two messages.
+    fn finish_text(self: &Arc<Link>, let_go: impl FnOnce()) {
         if self.is_released() {
             if self.reading.is_encrypted() {
                 // The end of an encrypted connection is a record of its own.
-                self.sender.close(self.life.why(), true);
+                self.sender.close(self.life.why(), Last::Goodbye);
             }
             // Whether the program there has taken in what was sent cannot be known any more.
             let (sent, ..) = self.sender.numbers();
@@ -185,8 +311,11 @@ impl Link {
         let deadline = Instant::now() + self.context.settings.close_timeout;
         self.life.remote_finished();
         let is_reset = self.life.manner() == Some(Manner::Reset);
-        let fin = self.dialect == Dialect::Lanpeer && !is_reset;
-        self.sender.close(self.life.why(), fin);
+        let last = match self.dialect.is_lanpeer() && !is_reset {
+            true => Last::Goodbye,
+            false => Last::Nothing,
+        };
+        self.sender.close(self.life.why(), last);
         if self.life.is_answering() {
             // The program learns of the end at once, and not only when our FIN is acknowledged.
             let_go();
@@ -212,11 +341,11 @@ impl Link {
         let drained = self.sender.drain(Some(deadline)).is_ok();
         let is_reset = self.life.manner() == Some(Manner::Reset);
         let complete = match self.dialect {
-            Dialect::Lanpeer if is_reset => {
+            _ if self.dialect.is_lanpeer() && is_reset => {
                 let _ = drained && self.wait_until_acknowledged(deadline);
                 false
             }
-            Dialect::Lanpeer => {
+            Dialect::Frames | Dialect::Headers => {
                 let acknowledged = drained && self.reading.is_acknowledged(&socket, deadline);
                 // The other side's end was the first. Where it does not wait for ours, which is a
                 // record of an encrypted connection, it resets that; no message is lost by it.
@@ -236,19 +365,46 @@ impl Link {
             false => Outcome::Unknown,
         };
         match self.dialect {
-            Dialect::Lanpeer if complete => self.end(cause, outcome, |_| {}),
+            Dialect::Frames | Dialect::Headers if complete => self.end(cause, outcome, |_| {}),
             // Nothing that waits in the socket may leave a half-closed connection behind.
             _ => self.end(cause, outcome, reset),
         }
     }
 
     /// The reader has met this in place of a message.
-    pub(super) fn fail_reading(&self, reason: CloseReason) {
+    pub(super) fn fail_reading(self: &Arc<Link>, reason: CloseReason) {
         // Of a connection that nobody holds any more, a part of a message is thrown away.
-        let cause = match self.is_released() {
-            true => CloseReason::ClosedHere,
-            false => reason,
-        };
-        self.kill(cause);
+        if self.is_released() || self.is_leaving() {
+            return self.kill(CloseReason::ClosedHere);
+        }
+        if self.dialect == Dialect::Frames && is_about_a_message(&reason) {
+            self.refuse(&reason);
+        }
+        self.kill(reason);
     }
+
+    /// Tells the other side why a message could not be taken in, and lets it read that.
+    fn refuse(self: &Arc<Link>, reason: &CloseReason) {
+        let deadline = Instant::now() + REFUSAL;
+        let words = Last::Refused(reason.to_string());
+        self.sender.close(reason.clone(), words);
+        if self.sender.drain(Some(deadline)).is_ok() {
+            self.reading.discard(deadline);
+        }
+    }
+}
+
+/// Is this about what the other side has sent?
+fn is_about_a_message(reason: &CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::Malformed(_) | CloseReason::TooLarge { .. } | CloseReason::DeniedType { .. }
+    )
+}
+
+/// The other side says that it took in more messages than there are.
+fn too_many(taken: u64, sent: u64) -> CloseReason {
+    CloseReason::Malformed(format!(
+        "malformed: the other side took in {taken} messages of {sent}"
+    ))
 }

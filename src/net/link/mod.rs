@@ -30,11 +30,12 @@ use super::wire::write_half::WriteHalf;
 use crate::error::{CloseReason, SendError};
 use crate::format::{DataType, Dialect, Encoded};
 use crate::options::StreamSize;
+use crate::proto::beacon::Card;
 use crate::proto::frame::Rules;
 use crate::secure::Session;
 
 /// What a handshake agreed on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Agreement {
     /// Where the other peer listens.
     pub peer_addr: SocketAddrV4,
@@ -42,6 +43,8 @@ pub(crate) struct Agreement {
     pub strict: bool,
     pub stream: Option<StreamSize>,
     pub dialect: Dialect,
+    /// Who the other side is, where it has said so.
+    pub who: Option<Arc<Card>>,
     /// Is it encrypted?
     pub secure: bool,
 }
@@ -64,6 +67,7 @@ pub(crate) struct Link {
     pub strict: bool,
     pub stream: Option<StreamSize>,
     pub dialect: Dialect,
+    pub who: Option<Arc<Card>>,
     /// Is it encrypted?
     #[cfg_attr(not(feature = "secure"), allow(dead_code))]
     pub secure: bool,
@@ -164,6 +168,7 @@ impl Link {
             strict: agreed.strict,
             stream: agreed.stream,
             dialect: agreed.dialect,
+            who: agreed.who,
             secure: agreed.secure,
             context: Arc::clone(context),
             ends,
@@ -186,7 +191,7 @@ impl Link {
             data_type: self.data_type,
             strict: self.strict,
             streaming: self.stream.is_some(),
-            lanpeer: self.dialect == Dialect::Lanpeer,
+            lanpeer: self.dialect.is_lanpeer(),
             max_size: self.context.settings.max_message_size,
         }
     }

@@ -77,7 +77,9 @@ impl Task for Overdue {
             return None;
         }
         let manner = link.life.manner()?;
-        if manner == Manner::Finish || link.is_released() {
+        // In frames, what follows is the other side's word.
+        let is_told = link.dialect == Dialect::Frames;
+        if manner == Manner::Finish || is_told || link.is_released() {
             return Some(self.deadline);
         }
         if let Some(fault) = link.life.fault() {
@@ -171,7 +173,7 @@ impl Link {
         }
         let outcome = match self.dialect {
             Dialect::Peerpy => Outcome::Complete,
-            Dialect::Lanpeer => Outcome::Unknown,
+            Dialect::Frames | Dialect::Headers => Outcome::Unknown,
         };
         self.end(self.life.why(), outcome, reset);
         false

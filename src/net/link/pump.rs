@@ -1,9 +1,11 @@
 //! From a connection's socket to its program: a thread that feeds the receive queue, or one that calls
 //! the program's handler.
 
+use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::mem::take;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Link;
 use crate::error::CloseReason;
@@ -12,7 +14,7 @@ use crate::net::panics::{let_go, unless_it_panics};
 use crate::net::recv::lease::{Back, Fed, Source, Taken};
 use crate::net::recv::producer::Producer;
 use crate::net::wire::early::{Early, Seen};
-use crate::net::wire::frames::{FrameReader, Need, Next};
+use crate::net::wire::frames::{Ahead, FrameReader, Need, Next};
 
 /// The connection's socket.
 struct Socket<F: Format> {
@@ -113,7 +115,11 @@ impl<F: Format> Socket<F> {
                         producer.push(&link.life, item, size)?;
                     }
                 }
-                Next::End => return Ok(Fed::End),
+                Next::End => {
+                    // What it counts as taken in has to be in the queue.
+                    producer.hand_over();
+                    return Ok(Fed::End);
+                }
                 Next::Wait => return Ok(Fed::Awaited),
             }
         }
@@ -144,6 +150,11 @@ pub(crate) fn run_queue<F: Format>(link: &Arc<Link>, early: Early, producer: Pro
     });
 }
 
+thread_local! {
+    /// What a handler's thread reads from, where a `close` inside the handler finds it.
+    static HANDLED: RefCell<Option<FrameReader>> = const { RefCell::new(None) };
+}
+
 /// The same; messages go to `handle`, with what it needs. That is dropped before the other side's
 /// end is answered.
 pub(crate) fn run_handler<F: Format, H>(
@@ -152,7 +163,7 @@ pub(crate) fn run_handler<F: Format, H>(
     handler: H,
     mut handle: impl FnMut(&mut H, F::Item),
 ) {
-    let mut frames = frames(link, early);
+    HANDLED.set(Some(frames(link, early)));
     let reading = reading(link);
     run(link, handler, |handler| {
         let mut item = None;
@@ -160,17 +171,41 @@ pub(crate) fn run_handler<F: Format, H>(
             if link.life.is_over() {
                 return Err(link.life.why());
             }
-            match frames.next(|_| Ok(true))? {
-                Next::Message(data_type, payload) => {
-                    decode::<F>(data_type, reading, payload, &mut item)?;
-                    if let Some(item) = item.take() {
-                        handle(handler, item);
+            let is_end = HANDLED.with_borrow_mut(|frames| {
+                let Some(frames) = frames else {
+                    return Ok(true);
+                };
+                match frames.next(|_| Ok(true))? {
+                    Next::Message(data_type, payload) => {
+                        decode::<F>(data_type, reading, payload, &mut item)?;
+                        Ok(false)
                     }
+                    Next::End | Next::Wait => Ok(true),
                 }
-                Next::End | Next::Wait => return Ok(()),
+            })?;
+            match item.take() {
+                Some(item) => handle(handler, item),
+                None if is_end => return Ok(()),
+                None => {}
             }
         }
     });
+    HANDLED.set(None);
+}
+
+/// For a `close` inside the handler that runs on this thread: looks for the other side's end, and
+/// keeps what comes before it for the handler. `said_goodbye` is told how many messages there are when
+/// the other side has sent its last. `None`: the end was not found before the deadline.
+pub(super) fn read_ahead(
+    deadline: Instant,
+    limit: usize,
+    said_goodbye: impl Fn(u64),
+) -> Option<Ahead> {
+    HANDLED.with(|frames| {
+        // Not while a message is decoded, by code of the program's.
+        let mut frames = frames.try_borrow_mut().ok()?;
+        frames.as_mut()?.read_ahead(deadline, limit, said_goodbye)
+    })
 }
 
 /// What a thread does that reads a connection: `read` until it ends, and then end it. `way` is where
@@ -195,7 +230,7 @@ fn frames(link: &Arc<Link>, early: Early) -> FrameReader {
         Arc::clone(&link.reading),
         Arc::clone(&link.stream_terms),
         Arc::clone(&link.received),
-        link.rules(),
+        (link.rules(), link.dialect),
         link.context.settings.spin,
         early.bytes,
     )

@@ -3,7 +3,9 @@
 //! here, which let it choose which thread runs next.
 
 pub(crate) use std::net::TcpStream;
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
 pub(crate) use std::thread::yield_now;
 pub(crate) use std::thread_local;

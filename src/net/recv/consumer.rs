@@ -19,7 +19,8 @@ use crate::net::context::Context;
 use crate::net::os::lock;
 use crate::net::os::spin::Spin;
 use crate::net::os::sync::{
-    AtomicBool, AtomicUsize, Condvar, Instant, Mutex, MutexGuard, OnceLock, Ordering, Receiver,
+    AtomicBool, AtomicU64, AtomicUsize, Condvar, Instant, Mutex, MutexGuard, OnceLock, Ordering,
+    Receiver,
 };
 use crate::net::os::timer::Task;
 use crate::net::panics::unless_it_panics;
@@ -54,6 +55,10 @@ pub(crate) struct Shared<T> {
     pub news: Condvar,
     /// The last handle was dropped. Changed under both locks.
     pub abandoned: AtomicBool,
+    /// Messages that the reader has handed over.
+    pub brought: AtomicU64,
+    /// With `abandoned`: messages that the program has taken.
+    pub kept: AtomicU64,
     pub kill_switch: Mutex<Option<KillSwitch>>,
 }
 
@@ -108,6 +113,8 @@ pub(crate) fn receive_queue<T: Send + 'static>(
         room: Condvar::new(),
         news: Condvar::new(),
         abandoned: AtomicBool::new(false),
+        brought: AtomicU64::new(0),
+        kept: AtomicU64::new(0),
         kill_switch: Mutex::new(None),
     });
     let producer = Producer::new(Arc::clone(&shared));
@@ -239,11 +246,16 @@ impl<T: Send + 'static> Consumer<T> {
         shared.abandoned.store(true, Ordering::SeqCst);
         let dropped = (take(&mut taking.batch), take(&mut arrived.batch));
         let unread = taking.lease.has_unread();
-        drop((taking, arrived));
-        shared.room.notify_one();
+        let direct = taking.lease.messages();
         let (old, new) = &dropped;
         let queued = (old.amount() + new.amount()).messages;
-        let unread = unread || queued + self.channel.get().map_or(0, Receiver::len) > 0;
+        let queued = queued + self.channel.get().map_or(0, Receiver::len);
+        let brought = shared.brought.load(Ordering::SeqCst) + direct;
+        let kept = brought.saturating_sub(queued as u64);
+        shared.kept.store(kept, Ordering::SeqCst);
+        let unread = unread || queued > 0;
+        drop((taking, arrived));
+        shared.room.notify_one();
         (unread, dropped)
     }
 }
@@ -285,7 +297,10 @@ impl<T: Send + 'static> Shared<T> {
         let mut taking = lock(&self.taking);
         let lease = &mut taking.lease;
         let Returned { mut wake, watch } = match taken {
-            Ok(Taken::Message(size)) => lease.put_back(source, size),
+            Ok(Taken::Message(size)) => {
+                lease.count();
+                lease.put_back(source, size)
+            }
             Ok(Taken::Nothing) => lease.put_back(source, 0),
             Ok(Taken::End) => lease.finish(Ok(())),
             Err(reason) => lease.finish(Err(reason)),
@@ -334,6 +349,12 @@ impl<T: Send + 'static> Shared<T> {
 }
 
 impl<T> Shared<T> {
+    /// With `arrived`: these are handed over.
+    pub fn count(&self, fresh: &Batch<T>) {
+        let messages = fresh.len() as u64;
+        self.brought.fetch_add(messages, Ordering::SeqCst);
+    }
+
     pub fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::SeqCst)
     }
@@ -358,6 +379,10 @@ pub(crate) trait Wake: Send + Sync {
     /// A reader that waits for room looks again whether its connection is over.
     fn wake(&self);
 
+    /// How many messages were taken in: all that the reader has handed over; or, once the last handle
+    /// is dropped, those that the program has taken.
+    fn taken(&self) -> u64;
+
     /// The connection of a handler is over: its queue has had no messages, and ends without the
     /// reader thread, which may be in the handler for long.
     fn end(&self);
@@ -374,6 +399,15 @@ impl<T: Send> Wake for Shared<T> {
         drop(lock(&self.kill_switch).take());
         let _guard = lock(&self.taking);
         self.room.notify_one();
+    }
+
+    fn taken(&self) -> u64 {
+        let taking = lock(&self.taking);
+        let _arrived = lock(&self.arrived);
+        match self.is_abandoned() {
+            true => self.kept.load(Ordering::SeqCst),
+            false => self.brought.load(Ordering::SeqCst) + taking.lease.messages(),
+        }
     }
 
     fn end(&self) {

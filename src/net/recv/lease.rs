@@ -68,6 +68,8 @@ pub(crate) struct Lease<T> {
     watched: bool,
     /// What the program has taken since its last look.
     taken: Amount,
+    /// What it has taken in all.
+    messages: u64,
     /// It was slow then, and left something.
     behind: bool,
     /// The reader thread is to have it as soon as it is here.
@@ -83,6 +85,7 @@ impl<T> Default for Lease<T> {
             lent: false,
             watched: false,
             taken: Amount::default(),
+            messages: 0,
             behind: false,
             recalled: false,
             end: None,
@@ -168,12 +171,23 @@ impl<T> Lease<T> {
     pub fn take_plain(&mut self) -> Option<T> {
         let source = self.source.as_mut().filter(|_| !self.recalled)?;
         let (item, size) = source.take_plain()?;
+        self.messages += 1;
         self.note(size);
         Some(item)
     }
 
     fn note(&mut self, size: usize) {
         self.taken = self.taken + Amount::one(size);
+    }
+
+    /// How many messages the program has taken by reading for itself.
+    pub fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// The program has read a message for itself.
+    pub fn count(&mut self) {
+        self.messages += 1;
     }
 
     pub fn put_back(&mut self, source: Box<dyn Source<T>>, size: usize) -> Returned {

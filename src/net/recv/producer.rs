@@ -78,6 +78,7 @@ impl<T: Send + 'static> Producer<T> {
         }
         if let Some(channel) = &mut self.channel {
             let sent = channel.push(life, &self.shared.abandoned, item, size)?;
+            self.shared.brought.fetch_add(sent.into(), Ordering::SeqCst);
             // Looked at behind the push: either this finds that the last handle was dropped, or
             // that drop finds the message in the channel.
             self.abandoned = !sent || self.shared.is_abandoned();
@@ -140,13 +141,16 @@ impl<T: Send + 'static> Producer<T> {
             let mut fresh = take(&mut self.fresh);
             while let Some((item, size)) = fresh.pop(self.shared.make) {
                 // Room was made for them when they came.
-                self.abandoned |= !channel.push_at_once(item, size);
+                let sent = channel.push_at_once(item, size);
+                self.shared.brought.fetch_add(sent.into(), Ordering::SeqCst);
+                self.abandoned |= !sent;
             }
             self.abandoned |= self.shared.is_abandoned();
             self.channel = Some(channel);
         } else if self.shared.is_abandoned() {
             self.abandoned = true;
         } else {
+            self.shared.count(&self.fresh);
             arrived.batch.append(&mut self.fresh);
             // It may have changed places with one that has grown.
             self.fresh.trim();
@@ -261,6 +265,7 @@ impl<T> Drop for Producer<T> {
         let mut arrived = lock(&self.shared.arrived);
         let channel = self.channel.take().or(arrived.channel.take());
         if channel.is_none() && !self.shared.is_abandoned() {
+            self.shared.count(&self.fresh);
             arrived.batch.append(&mut self.fresh);
         }
         arrived.ended = true;
@@ -270,7 +275,8 @@ impl<T> Drop for Producer<T> {
         // Without a lock: an item that is dropped here runs the program's code.
         if let Some(mut channel) = channel {
             while let Some((item, size)) = self.fresh.pop(self.shared.make) {
-                channel.push_at_once(item, size);
+                let sent = channel.push_at_once(item, size);
+                self.shared.brought.fetch_add(sent.into(), Ordering::SeqCst);
             }
         }
     }

@@ -27,7 +27,7 @@ impl Sender {
         payload: &[u8],
         wait: Wait,
     ) -> Result<(), SendError> {
-        let header = *queue.header();
+        let header = *queue.head.bytes();
         let header = &header[..header_len];
         let total = header_len + payload.len();
         let rest = |written: usize| {

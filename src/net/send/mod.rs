@@ -5,6 +5,8 @@
 //! | `line` | waiting: for room, in the order in which the callers came, or until all is written |
 //! | `large` | messages that are written from where they lie |
 //! | `queue` | what is accepted and not yet written, who has the turn, who waits: a machine |
+//! | `head` | the bytes before a payload |
+//! | `last` | what is said at the end |
 //! | `gathering` | when a burst is written: a machine |
 //! | `turn` | one write without the lock, and how its rest comes back |
 //! | `writer` | who waits for a full socket: the writer thread, or the watchdog in its place |
@@ -21,7 +23,9 @@
 pub(crate) mod exit;
 mod flusher;
 mod gathering;
+mod head;
 mod large;
+mod last;
 mod line;
 mod queue;
 mod turn;
@@ -31,6 +35,8 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use head::Shape;
+pub(crate) use last::Last;
 pub(crate) use line::InLine;
 use queue::{Ending, Next, Offer, SendQueue};
 use turn::Turn;
@@ -45,7 +51,7 @@ use super::wire::stream::{Size, Stream};
 use super::wire::write_half::{Patience, WriteHalf};
 use crate::error::{CloseReason, SendError};
 use crate::format::{DataType, Dialect, Encoded};
-use crate::proto::header::HEADER_LEN;
+use crate::proto::frames::is_marked;
 
 /// A peerpy starts to read before its program has set its handlers. Nothing is written so long after
 /// the connection is agreed on; what is sent meanwhile waits in the queue. Measured: after 5 ms no
@@ -130,7 +136,7 @@ impl Sender {
         burst: Option<bool>,
     ) -> Result<(), SendError> {
         self.check(&message)?;
-        let total = message.payload.len() + HEADER_LEN;
+        let total = message.payload.len() + head::room(self.terms.dialect);
         let queue = lock(&self.queue);
         if queue.admits_at_once(total) {
             return self.send_admitted(queue, message, wait, burst);
@@ -151,7 +157,7 @@ impl Sender {
         place: &mut Option<InLine>,
     ) -> Result<(), SendError> {
         self.check(&message)?;
-        let total = message.payload.len() + HEADER_LEN;
+        let total = message.payload.len() + head::room(self.terms.dialect);
         let queue = self.wait_in_line(lock(&self.queue), total, wait, place)?;
         self.send_admitted(queue, message, wait, burst)
     }
@@ -166,10 +172,8 @@ impl Sender {
     ) -> Result<(), SendError> {
         let payload = message.payload;
         let size = payload.len();
-        let header_len = match self.has_header(&mut queue, &message)? {
-            true => HEADER_LEN,
-            false => 0,
-        };
+        let shape = self.shape(&queue, &message)?;
+        let header_len = queue.head.make(size, message.data_type, shape);
         let offer = queue.offer(size, || burst.unwrap_or_else(burst::is_on));
         let written = match offer {
             Offer::WriteFromWhereItLies if !matches!(wait, Wait::No) => {
@@ -232,22 +236,48 @@ impl Sender {
         Ok(())
     }
 
-    /// Makes the message's header, if it needs one.
+    /// What is to stand before the payload.
     #[inline]
-    fn has_header(&self, queue: &mut SendQueue, message: &Encoded<'_>) -> Result<bool, SendError> {
-        let size = message.payload.len();
+    fn shape(&self, queue: &SendQueue, message: &Encoded<'_>) -> Result<Shape, SendError> {
         if self.stream.is_on() {
-            // The first message in either direction decides the size, once.
-            match self.stream.agree(size) {
-                Size::Other(stream) => return Err(SendError::WrongSize { size, stream }),
-                Size::Same if queue.numbers().0 > 0 || self.stream.is_named() => return Ok(false),
-                // It has sent the first message, and expects no header, once it looks again.
-                Size::Same if self.stream.is_headerless() => return Ok(false),
-                Size::Same | Size::First => {}
-            }
+            return self.shape_in_stream(queue, message);
         }
-        queue.make_header(size, message.data_type);
-        Ok(true)
+        Ok(match self.terms.dialect {
+            Dialect::Frames if message.data_type == self.terms.data_type => Shape::Frame,
+            Dialect::Frames => Shape::OtherType,
+            Dialect::Headers | Dialect::Peerpy => Shape::Text,
+        })
+    }
+
+    fn shape_in_stream(
+        &self,
+        queue: &SendQueue,
+        message: &Encoded<'_>,
+    ) -> Result<Shape, SendError> {
+        let size = message.payload.len();
+        let first = match self.terms.dialect {
+            Dialect::Frames => Shape::Frame,
+            Dialect::Headers | Dialect::Peerpy => Shape::Text,
+        };
+        // The first message in either direction decides the size, once.
+        match self.stream.agree(size) {
+            Size::Other(stream) => Err(SendError::WrongSize { size, stream }),
+            Size::Same if self.is_headless(queue) => {
+                let is_marked = message.payload.first().copied().is_some_and(is_marked);
+                Ok(match self.terms.dialect {
+                    Dialect::Frames if is_marked => Shape::Marked,
+                    _ => Shape::Bare,
+                })
+            }
+            // It has sent the first message, and expects no header, once it looks again.
+            Size::Same if self.stream.is_headerless() => Ok(Shape::Bare),
+            Size::Same | Size::First => Ok(first),
+        }
+    }
+
+    /// Does the next message of a stream need no head?
+    fn is_headless(&self, queue: &SendQueue) -> bool {
+        self.stream.is_on() && (queue.numbers().0 > 0 || self.stream.is_named())
     }
 
     /// One write of what the socket takes at once, under the lock: it never waits. Says how much.
@@ -344,21 +374,6 @@ impl Sender {
     }
 
     // The end
-
-    /// Accepts no more messages; what was accepted is still written. With `fin`, FIN follows it.
-    pub fn close(self: &Arc<Sender>, reason: CloseReason, fin: bool) {
-        {
-            let mut queue = lock(&self.queue);
-            queue.close(reason);
-            if fin {
-                queue.finish();
-            }
-            self.settle(&mut queue);
-            self.room.notify_all();
-            self.work.notify_one();
-        }
-        self.flush_now();
-    }
 
     /// The connection is over: drops what waits, and lets go of the socket, which it returns.
     pub fn give_up(&self, reason: CloseReason) -> Option<Arc<TcpStream>> {

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::mem::{replace, take};
 
 use crate::error::{CloseReason, SendError};
-use crate::format::DataType;
 use crate::net::wire::write_half::{Unwritten, WriteHalf};
-use crate::proto::header::{HEADER_LEN, data_header};
+use crate::proto::header::HEADER_LEN;
 
 use super::gathering::Gathering;
+use super::head::LastHead;
 
 /// From this payload size on the caller writes the message itself, without a copy.
 pub(super) const LARGE: usize = 64 << 10;
@@ -39,10 +39,9 @@ pub(super) struct SendQueue<W = WriteHalf> {
     /// Threads that wait for room, or for the queue to be empty.
     pub waiters: usize,
     closed: Option<CloseReason>,
+    said: Said,
     fin: Fin,
-    /// The last DATA header: equal sizes are common.
-    header: [u8; HEADER_LEN],
-    header_of: Option<(usize, DataType)>,
+    pub head: LastHead,
     messages: u64,
     bytes: u64,
 }
@@ -78,6 +77,16 @@ enum Fin {
     No,
     WhenEmpty,
     Sent,
+}
+
+/// What was said, in frames, about the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Nothing,
+    /// That no message follows.
+    Goodbye,
+    /// The same, and how many messages were taken in or that one was refused. Only FIN follows.
+    All,
 }
 
 /// A place in the line of those who wait for room.
@@ -134,9 +143,9 @@ impl<W: Unwritten> SendQueue<W> {
             places: 0,
             waiters: 0,
             closed: None,
+            said: Said::Nothing,
             fin: Fin::No,
-            header: [0; HEADER_LEN],
-            header_of: None,
+            head: LastHead::new(),
             messages: 0,
             bytes: 0,
         }
@@ -212,24 +221,10 @@ impl<W: Unwritten> SendQueue<W> {
         self.bytes -= size as u64;
     }
 
-    /// Makes the header of a message; [`header`](SendQueue::header) gives it.
-    #[inline]
-    pub fn make_header(&mut self, size: usize, data_type: DataType) {
-        if self.header_of != Some((size, data_type)) {
-            self.header = data_header(size, data_type);
-            self.header_of = Some((size, data_type));
-        }
-    }
-
-    #[inline]
-    pub fn header(&self) -> &[u8; HEADER_LEN] {
-        &self.header
-    }
-
     /// Puts a message, or what is left of it, behind those that wait.
     #[inline]
     pub fn push(&mut self, header_len: usize, written: usize, payload: &[u8]) {
-        let header = &self.header[written.min(header_len)..header_len];
+        let header = &self.head.bytes()[written.min(header_len)..header_len];
         let payload = &payload[written.saturating_sub(header_len)..];
         self.pending.reserve(header.len() + payload.len());
         self.pending.extend_from_slice(header);
@@ -299,7 +294,7 @@ impl<W: Unwritten> SendQueue<W> {
     #[inline]
     pub fn half_and_header(&mut self) -> Option<(&mut W, &[u8; HEADER_LEN])> {
         match &mut self.half {
-            Half::Here(half) if !self.held_back => Some((half, &self.header)),
+            Half::Here(half) if !self.held_back => Some((half, self.head.bytes())),
             _ => None,
         }
     }
@@ -374,6 +369,20 @@ impl<W: Unwritten> SendQueue<W> {
     /// Accepts no more messages.
     pub fn close(&mut self, reason: CloseReason) {
         self.closed.get_or_insert(reason);
+    }
+
+    /// Puts frames about the end behind everything else, and remembers what is `said` by then. Not
+    /// where that, or more, was said before.
+    pub fn say(&mut self, said: Said, words: impl FnOnce(Said) -> Vec<u8>) {
+        let is_news = match self.said {
+            Said::Nothing => said != Said::Nothing,
+            Said::Goodbye => said == Said::All,
+            Said::All => false,
+        };
+        if is_news && !self.is_gone() {
+            self.pending.extend(words(self.said));
+            self.said = said;
+        }
     }
 
     /// FIN is to follow what was accepted.

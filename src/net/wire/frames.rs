@@ -10,10 +10,13 @@ use std::time::Duration;
 use super::half::ReadHalf;
 use super::stream::{Size, Stream};
 use crate::error::CloseReason;
-use crate::format::{DataType, Payload};
+use crate::format::{DataType, Dialect, Payload};
 use crate::net::burst;
+use crate::net::os::socket::is_pause;
 use crate::net::os::spin::Spin;
+use crate::net::os::sync::Instant;
 use crate::proto::frame::{Decoder, FrameError, Rules, Step};
+use crate::proto::frames::{FrameDecoder, Word};
 use crate::proto::header::HEADER_LEN;
 
 /// The buffer begins with this size and doubles while reads fill it.
@@ -26,6 +29,9 @@ const LARGE: usize = 64 << 10;
 /// So much may be reserved for a message before more of it than its header has arrived; or as much
 /// as the largest message before it had, so that equal ones cost no growing.
 const RESERVE: usize = 64 << 10;
+
+/// A `close` inside a handler reads ahead so much at once.
+const READ_AHEAD: usize = 64 << 10;
 
 /// What counts as silence where bytes alone do not tell whether more belongs to them.
 pub(crate) const SILENCE: Duration = Duration::from_millis(100);
@@ -41,10 +47,75 @@ pub(crate) enum Need {
 
 pub(crate) enum Next<'a> {
     Message(DataType, Payload<'a>),
-    /// The other side's FIN came, between two messages.
+    /// The other side has said that no more messages come: by a goodbye, or, where it speaks no
+    /// frames, by FIN between two messages.
     End,
     /// It would have to wait, and was not to.
     Wait,
+}
+
+/// What the other side has said at the end of its messages, where it speaks frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// Nothing.
+    #[default]
+    None,
+    /// That its messages have ended.
+    Goodbye,
+    /// The same, and that it takes in no more than so many of ours.
+    Leaving(u64),
+}
+
+/// Finds the messages in bytes, as the two sides have agreed to write them.
+#[derive(Clone)]
+enum Decoding {
+    Text(Box<Decoder>),
+    Frames(FrameDecoder),
+}
+
+impl Decoding {
+    fn new(rules: Rules, dialect: Dialect, named: bool) -> Decoding {
+        match dialect {
+            Dialect::Frames => Decoding::Frames(FrameDecoder::new(rules, named)),
+            Dialect::Headers | Dialect::Peerpy => {
+                Decoding::Text(Box::new(Decoder::new(rules, named)))
+            }
+        }
+    }
+
+    fn next(&mut self, input: &[u8], stream_size: Option<usize>) -> Result<Step, CloseReason> {
+        let step = match self {
+            Decoding::Text(decoder) => decoder.next(input, stream_size),
+            Decoding::Frames(decoder) => decoder.next(input, stream_size),
+        };
+        step.map_err(why)
+    }
+
+    /// The head, the size and the type of the message that `input` begins with, where that can be
+    /// told in an instant.
+    #[inline]
+    fn at_once(&self, input: &[u8]) -> Option<(usize, usize, DataType)> {
+        match self {
+            Decoding::Frames(decoder) => {
+                let (head, size) = decoder.at_once(input)?;
+                Some((head, size, decoder.data_type()))
+            }
+            Decoding::Text(decoder) => {
+                let (size, data_type) = decoder.same_again(input)?;
+                Some((HEADER_LEN, size, data_type))
+            }
+        }
+    }
+
+    fn take_as_frame(&mut self) {
+        if let Decoding::Text(decoder) = self {
+            decoder.take_as_frame();
+        }
+    }
+
+    fn is_frames(&self) -> bool {
+        matches!(self, Decoding::Frames(_))
+    }
 }
 
 /// Numbers of what was received, written by whoever reads.
@@ -79,7 +150,7 @@ pub(crate) struct FrameReader {
     half: Arc<ReadHalf>,
     stream: Arc<Stream>,
     received: Arc<Received>,
-    decoder: Decoder,
+    decoder: Decoding,
     /// Bytes read and not yet used are `bytes[start..end]`.
     bytes: Vec<u8>,
     start: usize,
@@ -90,6 +161,8 @@ pub(crate) struct FrameReader {
     largest: usize,
     /// The last one was large: so may be the next, and what the buffer took of it would be copied.
     after_large: bool,
+    /// The goodbye was read.
+    ended: bool,
     spin: Spin,
 }
 
@@ -99,11 +172,11 @@ impl FrameReader {
         half: Arc<ReadHalf>,
         stream: Arc<Stream>,
         received: Arc<Received>,
-        rules: Rules,
+        (rules, dialect): (Rules, Dialect),
         spin: Duration,
         early: Vec<u8>,
     ) -> FrameReader {
-        let decoder = Decoder::new(rules, stream.is_named());
+        let decoder = Decoding::new(rules, dialect, stream.is_named());
         let end = early.len();
         FrameReader {
             half,
@@ -116,6 +189,7 @@ impl FrameReader {
             step: None,
             largest: 0,
             after_large: false,
+            ended: false,
             spin: Spin::new(spin),
         }
     }
@@ -127,9 +201,6 @@ impl FrameReader {
         &mut self,
         may_wait: impl FnMut(Need) -> Result<bool, CloseReason>,
     ) -> Result<Next<'_>, CloseReason> {
-        if self.half.has_read_ahead() {
-            self.use_read_ahead();
-        }
         match self.at_hand() {
             Some((body, data_type)) => {
                 let payload = Cow::Borrowed(&self.bytes[body]);
@@ -139,16 +210,17 @@ impl FrameReader {
         }
     }
 
-    /// A small message that is whole in the buffer and has the header of the one before: most are.
+    /// A small message that is whole in the buffer, and whose head is a frame's or that of the one
+    /// before: most are.
     #[inline]
     fn at_hand(&mut self) -> Option<(Range<usize>, DataType)> {
         let unread = &self.bytes[self.start..self.end];
-        let (size, data_type) = self.decoder.same_again(unread)?;
-        let whole = size < LARGE && HEADER_LEN + size <= unread.len();
+        let (head, size, data_type) = self.decoder.at_once(unread)?;
+        let whole = size < LARGE && head + size <= unread.len();
         if !whole || self.step.is_some() {
             return None;
         }
-        let body = self.start + HEADER_LEN;
+        let body = self.start + head;
         self.start = body + size;
         self.received.count(size);
         Some((body..self.start, data_type))
@@ -158,13 +230,16 @@ impl FrameReader {
         &mut self,
         mut may_wait: impl FnMut(Need) -> Result<bool, CloseReason>,
     ) -> Result<Next<'_>, CloseReason> {
+        if self.ended {
+            return Ok(Next::End);
+        }
         loop {
             let input = &self.bytes[self.start..self.end];
             let step = match self.step.take() {
                 Some(step) => step,
                 None => {
                     let stream_size = self.stream.known();
-                    self.decoder.next(input, stream_size).map_err(why)?
+                    self.decoder.next(input, stream_size)?
                 }
             };
             let unread = self.end - self.start;
@@ -217,10 +292,32 @@ impl FrameReader {
                     }
                     if !self.fill(n)? {
                         return match unread {
+                            0 if self.decoder.is_frames() => Err(CloseReason::Vanished),
                             0 => Ok(Next::End),
                             _ => Err(CloseReason::Truncated),
                         };
                     }
+                }
+                Step::Word { end, word } => {
+                    let frame = self.start..self.start + end;
+                    self.start = frame.end;
+                    let farewell = match word {
+                        Word::Goodbye(None) => Farewell::Goodbye,
+                        Word::Goodbye(Some(taken)) => Farewell::Leaving(taken),
+                        Word::Refused { skip } => {
+                            return Err(refusal(&self.bytes[frame][skip..]));
+                        }
+                        Word::Taken(_) => {
+                            let what = "a count of messages before the goodbye";
+                            return Err(malformed(what));
+                        }
+                    };
+                    // Whoever reads what follows has only the half.
+                    let rest = self.bytes[self.start..self.end].to_vec();
+                    self.half.keep_farewell(farewell, rest);
+                    self.start = self.end;
+                    self.ended = true;
+                    return Ok(Next::End);
                 }
                 Step::Ambiguous => {
                     if !may_wait(Need::All)? {
@@ -340,15 +437,191 @@ impl FrameReader {
         }
     }
 
-    /// Goes on with what a `close` inside the handler has read.
-    #[cold]
-    fn use_read_ahead(&mut self) {
-        let ahead = self.half.take_ahead();
-        let mut bytes = self.bytes[self.start..self.end].to_vec();
-        bytes.extend_from_slice(&ahead);
-        (self.start, self.end) = (0, bytes.len());
-        self.bytes = bytes;
+    /// For a `close` inside the handler, which runs on the thread that would read: reads on until the
+    /// other side has ended, and keeps all of it, up to `limit` bytes, for the handler. `said_goodbye` is
+    /// told how many messages there are when the other side has sent its last. Says what was found;
+    /// `None`: no end before the deadline.
+    pub fn read_ahead(
+        &mut self,
+        deadline: Instant,
+        limit: usize,
+        said_goodbye: impl Fn(u64),
+    ) -> Option<Ahead> {
+        let mut decoder = self.decoder.clone();
+        let mut step = self.step;
+        let mut stream_size = self.stream.known();
+        let (mut messages, _) = self.received.numbers();
+        let mut ended = false;
+        let mut at = self.start;
+        self.after_large = false;
+        loop {
+            let input = &self.bytes[at..self.end];
+            let need = if !decoder.is_frames() {
+                // Only FIN is an end.
+                input.len() + READ_AHEAD
+            } else {
+                let next = match step.take() {
+                    Some(step) => step,
+                    None => decoder.next(input, stream_size).ok()?,
+                };
+                match next {
+                    Step::Skip(n) => {
+                        at += n;
+                        continue;
+                    }
+                    Step::Message { skip, size, .. } if skip + size <= input.len() => {
+                        at += skip + size;
+                        messages += 1;
+                        stream_size = stream_size.or(Some(size));
+                        continue;
+                    }
+                    Step::Word { end, word } => {
+                        at += end;
+                        match word {
+                            Word::Taken(taken) if ended => return Some(Ahead::Taken(taken)),
+                            Word::Goodbye(taken) if !ended => {
+                                ended = true;
+                                said_goodbye(messages);
+                                if let Some(taken) = taken {
+                                    return Some(Ahead::Taken(taken));
+                                }
+                            }
+                            Word::Goodbye(_) | Word::Taken(_) | Word::Refused { .. } => {
+                                return None;
+                            }
+                        }
+                        continue;
+                    }
+                    waits => {
+                        step = matches!(waits, Step::Message { .. }).then_some(waits);
+                        input.len() + READ_AHEAD
+                    }
+                }
+            };
+            if self.end - self.start >= limit {
+                return None;
+            }
+            let unread = at - self.start;
+            let filled = self.fill_until(unread + need, deadline);
+            at = self.start + unread;
+            match filled? {
+                true => {}
+                false if decoder.is_frames() => return None,
+                false => return Some(Ahead::Fin),
+            }
+        }
     }
+
+    /// Reads once, and waits until the deadline. `None`: it came, or the socket met an error.
+    fn fill_until(&mut self, need: usize, deadline: Instant) -> Option<bool> {
+        let socket = self.half.socket().ok()?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        let _ = socket.set_read_timeout(Some(left));
+        let filled = self.fill(need);
+        let _ = socket.set_read_timeout(None);
+        let life = self.half.life();
+        match filled {
+            Ok(filled) => Some(filled),
+            Err(reason) => {
+                let is_pause = matches!(
+                    reason,
+                    CloseReason::Io {
+                        kind: io::ErrorKind::WouldBlock,
+                        ..
+                    }
+                );
+                if !is_pause && !life.is_over() {
+                    life.note_fault(reason);
+                }
+                None
+            }
+        }
+    }
+}
+
+/// What a `close` inside a handler has found behind what it keeps for the handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// FIN.
+    Fin,
+    /// The other side's word that it took in so many messages.
+    Taken(u64),
+}
+
+/// Reads what follows the other side's goodbye, until the deadline: its word how many messages it
+/// took in. `None`: FIN came, or the time is over, without that. `Err`: what came breaks the protocol,
+/// or says that a message was refused, or the connection has broken.
+pub(crate) fn read_answer(
+    half: &ReadHalf,
+    rules: Rules,
+    headless: bool,
+    deadline: Instant,
+) -> Result<Option<u64>, CloseReason> {
+    let mut bytes = half.take_rest();
+    // A stream has no message here any more, so that its size does not matter.
+    let mut decoder = FrameDecoder::new(rules, headless);
+    let mut chunk = [0; 512];
+    loop {
+        match decoder
+            .next(&bytes, rules.streaming.then_some(1))
+            .map_err(why)?
+        {
+            Step::Need(_) => {}
+            Step::Skip(n) => {
+                bytes.drain(..n);
+                continue;
+            }
+            Step::Word {
+                word: Word::Taken(taken),
+                ..
+            } => return Ok(Some(taken)),
+            Step::Word {
+                end,
+                word: Word::Refused { skip },
+            } => return Err(refusal(&bytes[skip..end])),
+            Step::Word {
+                word: Word::Goodbye(_),
+                ..
+            } => return Err(malformed("a second goodbye")),
+            Step::Message { .. } | Step::Ambiguous => {
+                return Err(malformed("a message behind the goodbye"));
+            }
+        }
+        let Ok(socket) = half.socket() else {
+            return Ok(None);
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        let _ = socket.set_read_timeout(Some(left));
+        match half.read(&socket, &mut chunk) {
+            Ok(0) => return half.end_of_input(&socket).map(|()| None),
+            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+            Err(error) if is_pause(&error) => {}
+            Err(error) => return Err(half.why_unread(&socket, &error)),
+        }
+    }
+}
+
+fn refusal(words: &[u8]) -> CloseReason {
+    CloseReason::RefusedThere(clean(&String::from_utf8_lossy(words)))
+}
+
+/// Words of a stranger, for logs and terminals.
+fn clean(words: &str) -> String {
+    let plain = |c: char| match c.is_control() {
+        true => char::REPLACEMENT_CHARACTER,
+        false => c,
+    };
+    words.chars().map(plain).collect()
+}
+
+fn malformed(what: &str) -> CloseReason {
+    CloseReason::Malformed(format!("malformed: {what}"))
 }
 
 fn why(error: FrameError) -> CloseReason {

@@ -4,8 +4,8 @@
 use std::io::{self, Read};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::frames::Farewell;
 #[cfg(unix)]
 use super::record::LAST_RECORD;
 use super::record::RecordReader;
@@ -21,14 +21,7 @@ pub(crate) struct ReadHalf {
     /// The way in of an encrypted connection.
     records: Option<Mutex<RecordReader>>,
     life: Arc<Life>,
-    ahead: Ahead,
-}
-
-/// What a `close` inside a handler has read beyond the message that is being handled.
-#[derive(Default)]
-struct Ahead {
-    used: AtomicBool,
-    bytes: Mutex<Vec<u8>>,
+    farewell: Mutex<(Farewell, Vec<u8>)>,
 }
 
 impl ReadHalf {
@@ -41,7 +34,7 @@ impl ReadHalf {
             socket: Mutex::new(Some(socket)),
             records: records.map(Mutex::new),
             life,
-            ahead: Ahead::default(),
+            farewell: Mutex::default(),
         })
     }
 
@@ -175,40 +168,42 @@ impl ReadHalf {
         seen.unwrap_or(Some(0))
     }
 
-    // What a `close` inside a handler does
-
-    /// Reads on until the end of input, and keeps what comes before it, up to `limit` bytes. `true`:
-    /// it came before the deadline.
-    pub fn read_ahead(&self, socket: &TcpStream, deadline: Instant, limit: usize) -> bool {
-        self.ahead.used.store(true, Ordering::SeqCst);
-        let mut bytes = lock(&self.ahead.bytes);
-        let mut chunk = [0; 4096];
-        let ended = loop {
+    /// Reads and throws away what comes, until the end of input, an error, or the deadline.
+    pub fn discard(&self, deadline: Instant) {
+        let mut chunk = vec![0; 64 << 10];
+        while let Ok(socket) = self.socket() {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || bytes.len() >= limit || self.life.fault().is_some() {
-                break false;
+            if left.is_zero() || socket.set_read_timeout(Some(left)).is_err() {
+                return;
             }
-            let _ = socket.set_read_timeout(Some(left));
-            match self.read(socket, &mut chunk) {
-                Ok(0) => break true,
-                Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+            match self.read(&socket, &mut chunk) {
+                Ok(0) => return,
+                Ok(_) => {}
                 Err(error) if socket::is_pause(&error) => {}
-                Err(error) => self.life.note_fault(CloseReason::from_io(&error)),
+                Err(_) => return,
             }
-        };
-        let _ = socket.set_read_timeout(None);
-        ended
+        }
     }
 
-    #[inline]
-    pub fn has_read_ahead(&self) -> bool {
-        self.ahead.used.load(Ordering::Relaxed)
+    // What stands at the end of frames
+
+    /// The other side's messages have ended; `rest` was read behind that.
+    pub fn keep_farewell(&self, farewell: Farewell, rest: Vec<u8>) {
+        *lock(&self.farewell) = (farewell, rest);
     }
 
-    /// What was read ahead, for the reader to go on with.
-    pub fn take_ahead(&self) -> Vec<u8> {
-        self.ahead.used.store(false, Ordering::Relaxed);
-        std::mem::take(&mut lock(&self.ahead.bytes))
+    /// What the other side has said at the end of its messages.
+    pub fn farewell(&self) -> Farewell {
+        lock(&self.farewell).0
+    }
+
+    /// What was read behind that.
+    pub fn take_rest(&self) -> Vec<u8> {
+        std::mem::take(&mut lock(&self.farewell).1)
+    }
+
+    pub fn life(&self) -> &Life {
+        &self.life
     }
 }
 

@@ -12,7 +12,8 @@ fn hello_takes_either_dialect() {
         data_type: DataType::Json,
         strict: true,
         stream: None,
-        lanpeer: false,
+        version: Version::Peerpy,
+        who: false,
         secure: None,
     };
     for text in [
@@ -109,7 +110,8 @@ fn the_longest_hello_leaves_out_address_name() {
         data_type: DataType::Bytes,
         strict: true,
         stream: Some(Stream::Of(u64::MAX)),
-        lanpeer: true,
+        version: Version::Frames,
+        who: true,
         secure: Some(Suite::ChaCha),
     };
     let bytes = longest.write().unwrap();
@@ -178,6 +180,14 @@ fn any_stream() -> impl Strategy<Value = Option<Stream>> {
     ]
 }
 
+fn any_version() -> impl Strategy<Value = Version> {
+    prop_oneof![
+        Just(Version::Peerpy),
+        Just(Version::Headers),
+        Just(Version::Frames)
+    ]
+}
+
 fn any_suite() -> impl Strategy<Value = Option<Suite>> {
     prop_oneof![
         Just(None),
@@ -189,9 +199,9 @@ fn any_suite() -> impl Strategy<Value = Option<Suite>> {
 proptest! {
     #[test]
     fn hello_round_trips(ip: u32, port: u16, data_type in any_type(), strict: bool,
-                         stream in any_stream(), lanpeer: bool, secure in any_suite()) {
+                         stream in any_stream(), version in any_version(), who: bool, secure in any_suite()) {
         let addr = SocketAddrV4::new(ip.into(), port);
-        let hello = Hello { addr, data_type, strict, stream, lanpeer, secure };
+        let hello = Hello { addr, data_type, strict, stream, version, who, secure };
         prop_assert_eq!(Hello::parse(&hello.write().unwrap()), Ok(hello));
     }
 
@@ -226,7 +236,8 @@ fn no_beginning_of_a_lanpeers_header_may_be_whole() {
             data_type: DataType::Bytes,
             strict: false,
             stream,
-            lanpeer: true,
+            version: Version::Frames,
+            who: stream.is_none(),
             secure: None,
         };
         let header = hello.write().unwrap();
@@ -235,7 +246,7 @@ fn no_beginning_of_a_lanpeers_header_may_be_whole() {
         }
     }
     let accept = Answer::Accept {
-        lanpeer: true,
+        version: Version::Frames,
         secure: None,
     }
     .write()

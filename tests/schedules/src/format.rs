@@ -4,7 +4,8 @@ pub(crate) use crate::proto::data_type::DataType;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
-    Lanpeer,
+    Frames,
+    Headers,
     Peerpy,
 }
 

@@ -24,7 +24,7 @@ use crate::net::handshake::io::{deny, linger};
 use crate::net::os::lock;
 #[cfg(unix)]
 use crate::net::os::socket::peek;
-use crate::net::os::socket::{is_pause, read_now};
+use crate::net::os::socket::{is_pause, read_now, reset};
 use crate::net::wire::early::{Early, Seen, Start};
 use crate::secure::Session;
 
@@ -50,6 +50,8 @@ pub(super) enum Decision {
     /// The connection is open, and these bytes of it were read already.
     Accepted(Start, Vec<u8>),
     Denied,
+    /// It was accepted, but the peer was stopped before the connection could begin.
+    Reset,
     /// The client has sent too much before it had its answer. It was told so; this is for the
     /// events.
     Refused(String),
@@ -186,6 +188,10 @@ impl Waiter {
             Decision::Refused(reason) => {
                 endpoint.handshake_failed(remote, reason);
                 return linger(&self.socket);
+            }
+            Decision::Reset => {
+                reset(&self.socket);
+                "the peer was stopped"
             }
             withdrawn => {
                 let is_stopped = endpoint.is_stopped();

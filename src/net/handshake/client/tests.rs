@@ -22,6 +22,14 @@ fn client(settings: &Settings, request: Request) -> Play<Client<'_>> {
     Play::new(client.expect("it fits").0)
 }
 
+fn alice() -> Card {
+    Card {
+        id: 42,
+        name: "alice".to_owned(),
+        service: String::new(),
+    }
+}
+
 /// What comes of an answer to a client without a secret.
 fn answered(text: &str) -> Outcome {
     let settings = Settings::default();
@@ -40,11 +48,14 @@ fn shown(outcome: &Option<Outcome>) -> String {
 
 #[test]
 fn hello_says_what_is_asked_for() {
-    let settings = Settings::default();
+    let settings = Settings {
+        card: alice(),
+        ..Settings::default()
+    };
     for (stream, keys) in [
-        (None, "&v=1"),
-        (Some(StreamSize::FromFirst), "&stream=1&v=1"),
-        (Some(StreamSize::Of(48)), "&stream=1&data_size=48&v=1"),
+        (None, "&v=2&who=1"),
+        (Some(StreamSize::FromFirst), "&stream=1&v=2"),
+        (Some(StreamSize::Of(48)), "&stream=1&data_size=48&v=2"),
     ] {
         let request = Request {
             stream,
@@ -54,10 +65,12 @@ fn hello_says_what_is_asked_for() {
         let own = "127.0.0.9:50000";
         let text =
             format!("HELLO|address_name={own}&peer_name={own}&data_type=bytes&strict=1{keys}");
-        assert_eq!(
-            hello.escape_ascii().to_string(),
-            padded(&text).escape_ascii().to_string()
-        );
+        let mut expected = padded(&text);
+        if stream.is_none() {
+            expected.extend(padded("WHO|id=000000002a&name=alice"));
+        }
+        let shown = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        assert_eq!(shown(&hello), shown(&expected));
     }
 }
 
@@ -65,7 +78,7 @@ fn hello_says_what_is_asked_for() {
 fn an_answer_is_understood_however_it_is_split() {
     let settings = Settings::default();
     for (text, dialect) in [
-        ("ACCEPT|v=1", Dialect::Lanpeer),
+        ("ACCEPT|v=1", Dialect::Headers),
         ("ACCEPT", Dialect::Peerpy),
         ("ACCEPT|v=0&colour=blue", Dialect::Peerpy),
     ] {
@@ -215,7 +228,7 @@ fn raw_towards_another_needs_pickle() {
     let (outcome, _) = play.all(&padded("ACCEPT"), HEADER_LEN);
     match outcome.expect("whole") {
         Ok(accepted) => {
-            let of_lanpeer = accepted.agreed.dialect == Dialect::Lanpeer;
+            let of_lanpeer = accepted.agreed.dialect.is_lanpeer();
             assert_eq!((HAS_PICKLE, of_lanpeer), (true, false));
         }
         Err(Failure { error, reset }) => {
@@ -229,6 +242,71 @@ fn raw_towards_another_needs_pickle() {
             ));
         }
     }
+}
+
+/// A server that speaks frames says who it is, and may ask that of a client whose HELLO went alone.
+#[test]
+fn two_that_speak_frames_say_who_they_are() {
+    let settings = Settings {
+        card: alice(),
+        ..Settings::default()
+    };
+    let bob = || padded("WHO|id=0000000007&name=bob&service=chat");
+    for size in [1, 50, HEADER_LEN] {
+        let bytes = [padded("ACCEPT|v=2"), bob(), b"behind".to_vec()].concat();
+        let (outcome, left) = client(&settings, request(DataType::Json)).all(&bytes, size);
+        let agreed = outcome.expect("whole").expect("accepted").agreed;
+        assert_eq!(
+            (left, agreed.dialect),
+            (b"behind".to_vec(), Dialect::Frames)
+        );
+        let who = agreed.who.expect("it has said so");
+        assert_eq!((who.id, &*who.name, &*who.service), (7, "bob", "chat"));
+
+        let stream = Request {
+            stream: Some(StreamSize::FromFirst),
+            ..request(DataType::Json)
+        };
+        let mut asked = client(&settings, stream);
+        asked.feed(&mut padded("WHO").into(), size);
+        assert_eq!(asked.written, padded("WHO|id=000000002a&name=alice"));
+        let (outcome, _) = asked.all(&bytes, size);
+        assert_eq!(
+            outcome.expect("whole").expect("accepted").agreed.dialect,
+            Dialect::Frames
+        );
+    }
+    // Once, and only who has not said it.
+    match answered("WHO") {
+        Err(Failure { error, .. }) => assert!(error.to_string().contains("`WHO`"), "{error}"),
+        other => panic!("{}", shown(&Some(other))),
+    }
+    let bytes = [padded("ACCEPT|v=2"), padded("WHO|name=bob")].concat();
+    let (outcome, _) = client(&settings, request(DataType::Json)).all(&bytes, HEADER_LEN);
+    match outcome {
+        Some(Err(Failure { error, reset: true })) => {
+            assert!(
+                error.to_string().ends_with("a header without id"),
+                "{error}"
+            );
+        }
+        other => panic!("{}", shown(&other)),
+    }
+    // One that is typed by hand is followed by no frames, and one who speaks none gets none.
+    let (outcome, _) = client(&settings, request(DataType::Json)).all(b"ACCEPT|v=2\n", 5);
+    assert_eq!(
+        outcome.expect("whole").expect("accepted").agreed.dialect,
+        Dialect::Headers
+    );
+    let text = Settings {
+        text_headers: true,
+        ..Settings::default()
+    };
+    let (outcome, _) = client(&text, request(DataType::Json)).all(&padded("ACCEPT|v=2"), 5);
+    assert_eq!(
+        outcome.expect("whole").expect("accepted").agreed.dialect,
+        Dialect::Headers
+    );
 }
 
 proptest! {

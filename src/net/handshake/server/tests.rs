@@ -60,7 +60,7 @@ fn a_hello_becomes_an_offer_however_it_is_split() {
         assert_eq!(agreed.peer_addr, "127.0.0.1:40000".parse().unwrap());
         assert_eq!(agreed.data_type, DataType::Bytes);
         assert_eq!((agreed.strict, agreed.stream), (true, None));
-        assert_eq!(agreed.dialect, Dialect::Lanpeer);
+        assert_eq!(agreed.dialect, Dialect::Headers);
     }
 }
 
@@ -185,9 +185,65 @@ fn who_asks_for_what_is_not_to_be_had_is_denied() {
     assert_eq!(offered(outcome).agreed.stream, Some(StreamSize::Of(1000)));
 }
 
+/// A client that speaks frames says who it is, right behind HELLO or when it is asked.
+#[test]
+fn one_that_speaks_frames_says_who_it_is() {
+    let settings = settings();
+    let hello = |keys: &str| {
+        padded(&format!(
+            "HELLO|peer_name=127.0.0.1:40000&data_type=bytes&v=2{keys}"
+        ))
+    };
+    let who = padded("WHO|id=000000002a&name=alice");
+    for size in [1, 50, HEADER_LEN] {
+        let bytes = [hello("&who=1"), who.clone()].concat();
+        let agreed = offered(server(&settings).all(&bytes, size).0).agreed;
+        assert_eq!(agreed.dialect, Dialect::Frames);
+        let alice = agreed.who.expect("it has said so");
+        assert_eq!((alice.id, &*alice.name, &*alice.service), (42, "alice", ""));
+
+        let mut asking = server(&settings);
+        asking.feed(&mut hello("&stream=1").into(), size);
+        assert_eq!(asking.written, padded("WHO"));
+        let agreed = offered(asking.all(&who, size).0).agreed;
+        assert_eq!((agreed.dialect, agreed.who), (Dialect::Frames, Some(alice)));
+    }
+    let bytes = [hello("&who=1"), padded("PING")].concat();
+    let (outcome, _) = server(&settings).all(&bytes, HEADER_LEN);
+    let reason = "a header `PING` where WHO was expected";
+    assert_eq!(
+        shown(&outcome),
+        format!("failed: {reason}, Some(\"malformed\")")
+    );
+    let play = server(&settings);
+    let outcome = play.then(&hello("&who=1"), Input::Ended(Ended::Closed));
+    assert_eq!(shown(&outcome), "failed: it hung up before WHO, None");
+
+    // Not where this side speaks no frames, or a hand has typed it.
+    let text = Settings {
+        text_headers: true,
+        ..Settings::default()
+    };
+    let agreed = offered(server(&text).all(&hello("&who=1"), 9).0).agreed;
+    assert_eq!((agreed.dialect, agreed.who), (Dialect::Headers, None));
+    let line = b"HELLO|peer_name=127.0.0.1:40000&data_type=bytes&v=2\n";
+    let agreed = offered(server(&settings).all(line, 9).0).agreed;
+    assert_eq!(agreed.dialect, Dialect::Headers);
+}
+
 #[test]
 fn answers() {
-    assert_eq!(acceptance(None), Some(padded("ACCEPT|v=1")));
+    let card = Card {
+        id: 7,
+        name: "bob".to_owned(),
+        service: "chat".to_owned(),
+    };
+    for dialect in [Dialect::Peerpy, Dialect::Headers] {
+        assert_eq!(acceptance(dialect, &card, None), Some(padded("ACCEPT|v=1")));
+    }
+    let who = padded("WHO|id=0000000007&name=bob&service=chat");
+    let expected = [padded("ACCEPT|v=2"), who].concat();
+    assert_eq!(acceptance(Dialect::Frames, &card, None), Some(expected));
     assert_eq!(denial("busy", None), Some(padded("DENY|reason=busy")));
     assert_eq!(denial(&"x".repeat(200), None), None, "it does not fit");
 }

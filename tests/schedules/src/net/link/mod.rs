@@ -8,7 +8,7 @@ use super::life::{Life, Manner, Outcome};
 use super::os::socket::{TcpStream, reset, without_waiting};
 use super::os::table::Ends;
 use super::recv::consumer::Wake;
-use super::send::{Sender, Terms, Wait};
+use super::send::{Last, Sender, Terms, Wait};
 use super::wire::record::RecordWriter;
 use super::wire::stream::Stream;
 use super::wire::write_half::WriteHalf;
@@ -36,7 +36,7 @@ impl Link {
             peer_addr: HERE.into(),
             data_type: DataType::Bytes,
             strict: true,
-            dialect: Dialect::Lanpeer,
+            dialect: Dialect::Headers,
         };
         let life = Arc::new(Life::default());
         let half = WriteHalf::new(Arc::new(socket), records);
@@ -61,7 +61,7 @@ impl Link {
     /// Returns at once.
     pub fn close_in_background(&self, reason: CloseReason) {
         self.life.begin(reason, Manner::Finish);
-        without_waiting(|| self.sender.close(self.life.why(), true));
+        without_waiting(|| self.sender.close(self.life.why(), Last::Goodbye));
     }
 
     /// Returns when all is written.

@@ -15,7 +15,9 @@ use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError, Tr
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync as checked;
 
-pub use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+pub use shuttle::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 pub use shuttle::thread::yield_now;
 pub use shuttle::thread_local;
 

@@ -1,0 +1,298 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const RULES: Rules = Rules {
+    data_type: DataType::Bytes,
+    strict: false,
+    streaming: false,
+    lanpeer: true,
+    max_size: 3 << 20,
+};
+const STREAM: Rules = Rules {
+    streaming: true,
+    ..RULES
+};
+
+fn next(rules: Rules, input: &[u8]) -> Result<Step, FrameError> {
+    FrameDecoder::new(rules, false).next(input, None)
+}
+
+fn message(skip: usize, size: usize, data_type: DataType) -> Result<Step, FrameError> {
+    Ok(Step::Message {
+        skip,
+        size,
+        data_type,
+    })
+}
+
+fn fault(fault: Fault) -> Result<Step, FrameError> {
+    Err(FrameError::Frame(fault))
+}
+
+#[test]
+fn heads_are_as_the_manual_has_them() {
+    for (size, head) in [
+        (0, &[0][..]),
+        (127, &[0x7f]),
+        (128, &[0x80, 0]),
+        (16_511, &[0xbf, 0xff]),
+        (16_512, &[0xc0, 0, 0]),
+        (2_113_663, &[0xdf, 0xff, 0xff]),
+        (2_113_664, &[0xe2, 0x20, 0x40, 0x80]),
+        (1 << 24, &[0xe3, 1, 0, 0, 0]),
+        (1 << 32, &[0xe4, 1, 0, 0, 0, 0]),
+        (usize::MAX, &[0xe7, 255, 255, 255, 255, 255, 255, 255, 255]),
+    ] {
+        assert_eq!(Head::of(size).bytes(), head, "{size}");
+        assert_eq!(length(head), Ok((head.len(), size as u64)), "{size}");
+        for end in 0..head.len() {
+            assert_eq!(length(&head[..end]), Err(None), "{size}");
+        }
+    }
+    assert_eq!(Head::of_type(5, DataType::Json).bytes(), [0xf0, 6, 2]);
+    assert_eq!(Head::marked(5).bytes(), [0xff, 5]);
+}
+
+#[test]
+fn words_are_as_the_manual_has_them() {
+    for (said, text, bytes) in [
+        (Word::Goodbye(None), "", &[0xf4, 0][..]),
+        (Word::Goodbye(Some(300)), "", &[0xf4, 2, 0x80, 0xac]),
+        (Word::Taken(7), "", &[0xf5, 1, 7]),
+        (Word::Refused { skip: 2 }, "no", &[0xf6, 2, b'n', b'o']),
+    ] {
+        assert_eq!(word(said, text, false), bytes);
+        let end = bytes.len();
+        assert_eq!(next(RULES, bytes), Ok(Step::Word { end, word: said }));
+        assert_eq!(word(said, text, true), [&[0xff], bytes].concat());
+        for end in 0..bytes.len() {
+            assert!(matches!(next(RULES, &bytes[..end]), Ok(Step::Need(n)) if n > end));
+        }
+    }
+    let long = "ä".repeat(200);
+    let refusal = word(Word::Refused { skip: 0 }, &long, false);
+    assert_eq!(refusal[..3], [0xf6, 0x80, 0x80], "256 bytes of it");
+    assert_eq!(refusal[3..], long.as_bytes()[..256]);
+    let odd = format!("x{long}");
+    assert_eq!(word(Word::Refused { skip: 0 }, &odd, false).len(), 258);
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    use DataType::{Bytes, Json, Raw};
+    let strict = Rules {
+        strict: true,
+        ..RULES
+    };
+    let raw = Rules {
+        data_type: Raw,
+        ..RULES
+    };
+    let cases: [(Rules, &[u8], Result<Step, FrameError>); 20] = [
+        (RULES, &[0], message(1, 0, Bytes)),
+        (raw, &[0], Err(FrameError::Empty(Raw))),
+        (RULES, &[0xf0, 3, 2], message(3, 2, Json)),
+        (RULES, &[0xf0, 1, 3], message(3, 0, Bytes)),
+        (RULES, &[0xf0, 1, 1], Err(FrameError::Empty(Raw))),
+        (RULES, &[0xf0, 2, 4], fault(Fault::Type(4))),
+        (strict, &[0xf0, 2, 3], message(3, 1, Bytes)),
+        (
+            strict,
+            &[0xf0, 2, 1],
+            Err(FrameError::DeniedType {
+                expected: Bytes,
+                got: Raw,
+            }),
+        ),
+        (RULES, &[0xe0, 5], fault(Fault::Length)),
+        (RULES, &[0xe3, 0, 0xff, 0xff, 0xff], fault(Fault::Length)),
+        (RULES, &[0xe8], fault(Fault::Length)),
+        (RULES, &[0xf4, 0xf4], fault(Fault::Length)),
+        (RULES, &[0xf4, 2, 5, 5], fault(Fault::Length)),
+        (RULES, &[0xf5, 1, 0x80], fault(Fault::Length)),
+        (
+            RULES,
+            &[0xe7, 0x80, 0, 0, 0, 0, 0, 0, 0],
+            Err(FrameError::TooLarge {
+                size: 1 << 63,
+                limit: 3 << 20,
+            }),
+        ),
+        (RULES, &[0xf6, 1, 0xff], fault(Fault::Words)),
+        (RULES, &[0xf8, 0], Ok(Step::Skip(2))),
+        (RULES, &[0xfb, 1], Ok(Step::Need(3))),
+        (RULES, &[0xfc, 0], fault(Fault::Kind(0xfc))),
+        (RULES, &[0xff, 0], fault(Fault::Kind(0xff))),
+    ];
+    for (rules, bytes, expected) in cases {
+        assert_eq!(next(rules, bytes), expected, "{bytes:x?}");
+    }
+    for (kind, bytes, size) in [
+        ("goodbye", &[0xf4, 10][..], 10),
+        ("count of messages", &[0xf5, 0], 0),
+        ("refusal", &[0xf6, 0x80, 0x81], 257),
+        ("frame of an unknown kind", &[0xf8, 0x83, 0x81], 1025),
+        ("message with a type", &[0xf0, 0], 0),
+    ] {
+        assert_eq!(next(RULES, bytes), fault(Fault::Body { kind, size }));
+    }
+}
+
+#[test]
+fn a_stream_has_heads_only_where_it_needs_them() {
+    let mut decoder = FrameDecoder::new(STREAM, false);
+    assert_eq!(decoder.next(&[], None), Ok(Step::Need(1)));
+    assert_eq!(
+        decoder.next(&[3, 1, 2, 3], None),
+        message(1, 3, DataType::Bytes)
+    );
+    let size = Some(3);
+    assert_eq!(decoder.next(&[9], size), message(0, 3, DataType::Bytes));
+    assert_eq!(decoder.next(&[0xff], size), Ok(Step::Need(2)));
+    assert_eq!(
+        decoder.next(&[0xff, 3, 0xff], size),
+        message(2, 3, DataType::Bytes)
+    );
+    let other = FrameError::StreamSize { size: 4, stream: 3 };
+    assert_eq!(decoder.next(&[0xff, 4], size), Err(other));
+    let word = Word::Goodbye(None);
+    assert_eq!(
+        decoder.next(&[0xff, 0xf4, 0], size),
+        Ok(Step::Word { end: 3, word })
+    );
+    let mut named = FrameDecoder::new(STREAM, true);
+    assert_eq!(named.next(&[9], size), message(0, 3, DataType::Bytes));
+}
+
+/// Reads everything, given in pieces that end at `cuts`.
+fn read(rules: Rules, wire: &[u8], cuts: &[usize]) -> (Vec<(DataType, Vec<u8>)>, Vec<Word>) {
+    let mut decoder = FrameDecoder::new(rules, false);
+    let (mut messages, mut words) = (Vec::new(), Vec::new());
+    let (mut start, mut stream) = (0, None);
+    for end in cuts.iter().copied().chain([wire.len()]) {
+        loop {
+            let input = &wire[start..end];
+            let mut looked = decoder.clone();
+            if let Some((skip, size)) = decoder.at_once(input) {
+                let same = message(skip, size, rules.data_type);
+                assert_eq!(decoder.clone().next(input, stream), same, "the short cut");
+            }
+            match looked.next(input, stream).unwrap() {
+                Step::Need(n) => {
+                    assert!(n > input.len());
+                    break;
+                }
+                Step::Skip(n) => start += n,
+                Step::Word { end, word } => {
+                    words.push(word);
+                    start += end;
+                }
+                Step::Message {
+                    skip,
+                    size,
+                    data_type,
+                } => {
+                    let Some(payload) = input.get(skip..skip + size) else {
+                        break;
+                    };
+                    messages.push((data_type, payload.to_vec()));
+                    start += skip + size;
+                    stream = rules.streaming.then_some(size);
+                }
+                Step::Ambiguous => panic!(),
+            }
+            decoder = looked;
+        }
+    }
+    assert_eq!(start, wire.len());
+    (messages, words)
+}
+
+fn cuts(wire: &[u8], picks: Vec<prop::sample::Index>) -> Vec<usize> {
+    let mut cuts: Vec<usize> = picks.into_iter().map(|i| i.index(wire.len() + 1)).collect();
+    cuts.sort_unstable();
+    cuts
+}
+
+proptest! {
+    #[test]
+    fn messages_survive_every_split(
+        sizes in prop::collection::vec((prop_oneof![0..300usize, 16_400..16_600usize], 0..4u8), 0..6),
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+    ) {
+        let (mut wire, mut expected) = (Vec::new(), Vec::new());
+        for (size, kind) in sizes {
+            let payload: Vec<u8> = (0..size).map(|i| (i * 31) as u8).collect();
+            let data_type = if kind == 0 && size > 0 { DataType::Raw } else { DataType::Bytes };
+            let head = match data_type {
+                DataType::Bytes => Head::of(size),
+                other => Head::of_type(size, other),
+            };
+            wire.extend_from_slice(head.bytes());
+            wire.extend_from_slice(&payload);
+            expected.push((data_type, payload));
+        }
+        let goodbye = Word::Goodbye(Some(wire.len() as u64));
+        wire.extend(word(goodbye, "", false));
+        let (messages, words) = read(RULES, &wire, &cuts(&wire, picks));
+        prop_assert_eq!(messages, expected);
+        prop_assert_eq!(words, [goodbye]);
+    }
+
+    #[test]
+    fn streams_survive_every_split(
+        size in 1..200usize, count in 1..8usize, seed: u8,
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+    ) {
+        let messages: Vec<(DataType, Vec<u8>)> = (0..count)
+            .map(|i| (0..size).map(|j| (i * 85 + j) as u8 ^ seed).collect())
+            .map(|payload| (DataType::Bytes, payload))
+            .collect();
+        let mut wire = Vec::new();
+        for (i, (_, payload)) in messages.iter().enumerate() {
+            match i {
+                0 => wire.extend_from_slice(Head::of(size).bytes()),
+                _ if is_marked(payload[0]) => wire.extend_from_slice(Head::marked(size).bytes()),
+                _ => {}
+            }
+            wire.extend_from_slice(payload);
+        }
+        wire.extend(word(Word::Goodbye(None), "", true));
+        wire.extend(word(Word::Taken(3), "", true));
+        let (read_messages, words) = read(STREAM, &wire, &cuts(&wire, picks));
+        prop_assert_eq!(read_messages, messages);
+        prop_assert_eq!(words, [Word::Goodbye(None), Word::Taken(3)]);
+    }
+
+    #[test]
+    fn any_length_is_read_as_it_was_written(size: u64, short in 0..3_000_000u64) {
+        for size in [size, short] {
+            let mut head = Head::NONE;
+            head.push_length(size);
+            prop_assert!(head.bytes().len() <= HEAD_MAX);
+            prop_assert_eq!(length(head.bytes()), Ok((head.bytes().len(), size)));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_answered(
+        input in prop::collection::vec(any::<u8>(), 0..400),
+        streaming: bool, strict: bool, named: bool, known in prop::option::of(1..300usize),
+    ) {
+        let rules = Rules { streaming, strict, ..RULES };
+        let mut decoder = FrameDecoder::new(rules, named);
+        for end in 0..=input.len() {
+            match decoder.next(&input[..end], known) {
+                Ok(Step::Need(n)) => prop_assert!(n > end && n <= end + 1100),
+                Ok(Step::Skip(n)) => prop_assert!(n <= end && n > 0),
+                Ok(Step::Word { end: n, .. }) => prop_assert!(n <= end),
+                Ok(Step::Message { skip, size, .. }) => {
+                    prop_assert!(skip <= end && size <= rules.max_size.max(300));
+                }
+                Ok(Step::Ambiguous) => prop_assert!(false),
+                Err(_) => {}
+            }
+        }
+    }
+}
