@@ -22,7 +22,7 @@ use crate::net::os::sync::{
     AtomicBool, AtomicUsize, Condvar, Instant, Mutex, MutexGuard, OnceLock, Ordering, Receiver,
 };
 use crate::net::os::timer::Task;
-use crate::net::panics::unless_it_panics;
+use crate::net::panics::{let_go_of_all, unless_it_panics};
 use crate::net::recv::batch::{Amount, Batch, Make};
 use crate::net::recv::lease::{Awaiting, Lease, Returned, Source, TICK, Taken};
 use crate::net::recv::producer::Producer;
@@ -245,6 +245,13 @@ impl<T: Send + 'static> Consumer<T> {
         let queued = (old.amount() + new.amount()).messages;
         let unread = unread || queued + self.channel.get().map_or(0, Receiver::len) > 0;
         (unread, dropped)
+    }
+}
+
+impl<T> Drop for Consumer<T> {
+    fn drop(&mut self) {
+        // Where nobody else has the channel, what waits in it goes as well.
+        let_go_of_all(self.channel.take());
     }
 }
 

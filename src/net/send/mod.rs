@@ -190,6 +190,7 @@ impl Sender {
         };
         burst::note();
         if written < header_len + size {
+            exit::note(self, &mut queue);
             queue.push(header_len, written, payload);
         }
         if queue.has_work() {
