@@ -47,6 +47,17 @@ pub(crate) enum Outcome {
     Unknown,
 }
 
+/// What has become of our own FIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnFin {
+    /// A harder manner can still do without it.
+    No,
+    /// The sender is at it, or at the record of an encrypted connection that stands before it.
+    Begun,
+    /// It is on its way.
+    Sent,
+}
+
 /// How far the end has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -54,15 +65,15 @@ pub(crate) enum State {
     Closing {
         reason: CloseReason,
         manner: Manner,
-        /// Our FIN is on its way.
-        fin_sent: bool,
+        fin: OwnFin,
+        /// [`Outcome::Complete`] as soon as that is known: what follows cannot change it any more.
+        outcome: Outcome,
     },
     Answering {
         reason: CloseReason,
         /// [`Manner::Reset`] where something that came is thrown away meanwhile.
         manner: Manner,
-        /// Our FIN is on its way.
-        fin_sent: bool,
+        fin: OwnFin,
     },
     Over {
         reason: CloseReason,
@@ -71,21 +82,20 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// This side is to end it. A manner can only become harder; behind a FIN, only a reset has a
-    /// meaning. `false`: it was over already.
+    /// This side is to end it. A manner can only become harder; once FIN is decided, only a reset has
+    /// a meaning. `false`: it was over already.
     fn begin(&mut self, why: CloseReason, how: Manner) -> bool {
         match self {
             State::Open => {
                 *self = State::Closing {
                     reason: why,
                     manner: how,
-                    fin_sent: false,
+                    fin: OwnFin::No,
+                    outcome: Outcome::Unknown,
                 };
             }
-            State::Closing {
-                manner, fin_sent, ..
-            } => {
-                if !*fin_sent || how == Manner::Reset {
+            State::Closing { manner, fin, .. } => {
+                if *fin == OwnFin::No || how == Manner::Reset {
                     *manner = manner.harder(how);
                 }
             }
@@ -106,23 +116,52 @@ impl State {
             *self = State::Answering {
                 reason: CloseReason::ClosedThere,
                 manner: Manner::Finish,
-                fin_sent: false,
+                fin: OwnFin::No,
             };
         }
     }
 
+    /// Everything is written: is FIN to follow? If so, it is decided by that.
+    fn begin_fin(&mut self) -> bool {
+        let (State::Closing { manner, fin, .. } | State::Answering { manner, fin, .. }) = self
+        else {
+            return false;
+        };
+        if *fin == OwnFin::No && *manner == Manner::Finish {
+            *fin = OwnFin::Begun;
+        }
+        *fin == OwnFin::Begun
+    }
+
     fn fin_sent(&mut self) {
-        if let State::Closing { fin_sent, .. } | State::Answering { fin_sent, .. } = self {
-            *fin_sent = true;
+        if let State::Closing { fin, .. } | State::Answering { fin, .. } = self {
+            *fin = OwnFin::Sent;
+        }
+    }
+
+    /// The other side has finished as well, and its system has everything.
+    fn complete(&mut self) {
+        if let State::Closing { outcome, .. } = self {
+            *outcome = Outcome::Complete;
         }
     }
 
     /// The end: by this cause, unless there was another before. `None`: it was over already.
     fn end(&mut self, cause: CloseReason, outcome: Outcome) -> Option<CloseReason> {
-        let reason = match self {
+        let (reason, outcome) = match self {
             State::Over { .. } => return None,
-            State::Answering { reason, .. } => reason.clone(),
-            State::Open | State::Closing { .. } => cause,
+            State::Answering { reason, .. } => (reason.clone(), outcome),
+            // It is late, and nothing is missing.
+            State::Closing {
+                reason,
+                outcome: Outcome::Complete,
+                ..
+            } if cause == CloseReason::TimedOut => (reason.clone(), Outcome::Complete),
+            State::Closing {
+                outcome: Outcome::Complete,
+                ..
+            } => (cause, Outcome::Complete),
+            State::Open | State::Closing { .. } => (cause, outcome),
         };
         *self = State::Over {
             reason: reason.clone(),
@@ -214,9 +253,21 @@ impl Life {
         self.change(State::remote_finished);
     }
 
+    /// Everything is written: is FIN to follow? If so, it is decided by that, and a manner that would
+    /// do without FIN comes too late.
+    pub fn begin_fin(&self) -> bool {
+        self.change(State::begin_fin)
+    }
+
     /// Our FIN is on its way.
     pub fn fin_sent(&self) {
         self.change(State::fin_sent);
+    }
+
+    /// Both sides have sent FIN, and the other side's system has everything. A deadline that passes
+    /// before the end makes no difference any more.
+    pub fn complete(&self) {
+        self.change(State::complete);
     }
 
     /// Ends it. The first cause counts: `Some` is the reason, for the one call that ended it, which
@@ -268,7 +319,13 @@ impl Life {
     pub fn is_fin_sent(&self) -> bool {
         matches!(
             *lock(&self.state),
-            State::Closing { fin_sent: true, .. } | State::Answering { fin_sent: true, .. }
+            State::Closing {
+                fin: OwnFin::Sent,
+                ..
+            } | State::Answering {
+                fin: OwnFin::Sent,
+                ..
+            }
         )
     }
 

@@ -75,6 +75,7 @@ impl Link {
             // Only this thread could see the other side's FIN. What comes before it is still for the
             // handler, so the connection is not over yet.
             if self.read_to_the_end(deadline) {
+                self.life.complete();
                 return Ok(());
             }
             if let Some(fault) = self.life.fault() {
@@ -92,7 +93,11 @@ impl Link {
                 if self.is_handled() {
                     self.kill(CloseReason::TimedOut);
                 }
-                Err(CloseError::Timeout)
+                match self.life.wait(deadline) {
+                    // It was closed inside the handler, which is still at work.
+                    Some((_, Outcome::Complete)) => Ok(()),
+                    _ => Err(CloseError::Timeout),
+                }
             }
         }
     }
@@ -170,8 +175,8 @@ impl Link {
     pub(super) fn finish_reading(self: &Arc<Link>, let_go: impl FnOnce()) {
         if self.is_released() {
             if self.reading.is_encrypted() {
-                // The end of an encrypted connection is a record of its own.
-                self.sender.close(self.life.why(), true);
+                // Its end is a record of its own.
+                self.sender.say_end();
             }
             // Whether the program there has taken in what was sent cannot be known any more.
             let (sent, ..) = self.sender.numbers();

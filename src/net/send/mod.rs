@@ -301,6 +301,11 @@ impl Sender {
         if queue.ending() == Ending::Nothing {
             return;
         }
+        if !self.life.begin_fin() {
+            // By now the connection is to end without one.
+            queue.fin_is_cancelled();
+            return;
+        }
         let Some(half) = queue.half() else { return };
         match half.end() {
             Ok(true) => {
@@ -346,7 +351,8 @@ impl Sender {
 
     // The end
 
-    /// Accepts no more messages; what was accepted is still written. With `fin`, FIN follows it.
+    /// Accepts no more messages; what was accepted is still written. With `fin`, FIN follows it, unless
+    /// the connection is to end without one by then.
     pub fn close(self: &Arc<Sender>, reason: CloseReason, fin: bool) {
         {
             let mut queue = lock(&self.queue);
@@ -359,6 +365,19 @@ impl Sender {
             self.work.notify_one();
         }
         self.flush_now();
+    }
+
+    /// The socket is about to be closed as a whole, and everything is written: an encrypted connection
+    /// says its end before that.
+    pub fn say_end(&self) {
+        let mut queue = lock(&self.queue);
+        if !queue.is_drained() {
+            return;
+        }
+        let Some(half) = queue.half() else { return };
+        if matches!(half.end(), Ok(true)) {
+            let _ = half.socket().shutdown(Shutdown::Write);
+        }
     }
 
     /// The connection is over: drops what waits, and lets go of the socket, which it returns.

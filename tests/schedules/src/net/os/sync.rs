@@ -195,6 +195,10 @@ impl<T> OnceLock<T> {
         }
         self.value.get().expect("just set")
     }
+
+    pub fn take(&mut self) -> Option<T> {
+        self.value.take()
+    }
 }
 
 // Channels, as crossbeam's
