@@ -31,7 +31,8 @@ pub(crate) enum Manner {
     Finish,
     /// Nobody takes messages any more, and nothing that has come is left. The socket is closed as a
     /// whole once everything sent has been acknowledged: its system then answers whatever still
-    /// comes with a reset, so that nobody takes that for delivered.
+    /// comes with a reset, so that nobody takes that for delivered. Where FIN was sent before, it is
+    /// closed at once: the other side could take that FIN for an answer to its own.
     Leave,
     /// A reset, once everything sent has been acknowledged: something that came was thrown away, or
     /// the other side is a peerpy, which does not notice a FIN.
@@ -82,8 +83,8 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// This side is to end it. A manner can only become harder; once FIN is decided, only a reset has
-    /// a meaning. `false`: it was over already.
+    /// This side is to end it. A manner can only become harder; a FIN that is decided goes out all the
+    /// same. `false`: it was over already.
     fn begin(&mut self, why: CloseReason, how: Manner) -> bool {
         match self {
             State::Open => {
@@ -94,11 +95,7 @@ impl State {
                     outcome: Outcome::Unknown,
                 };
             }
-            State::Closing { manner, fin, .. } => {
-                if *fin == OwnFin::No || how == Manner::Reset {
-                    *manner = manner.harder(how);
-                }
-            }
+            State::Closing { manner, .. } => *manner = manner.harder(how),
             // The other side was first. What is thrown away here still has to be told there.
             State::Answering { manner, .. } => {
                 if how == Manner::Reset {
@@ -253,8 +250,8 @@ impl Life {
         self.change(State::remote_finished);
     }
 
-    /// Everything is written: is FIN to follow? If so, it is decided by that, and a manner that would
-    /// do without FIN comes too late.
+    /// Everything is written: is FIN to follow? If so, it is decided by that: no harder manner can do
+    /// without it any more.
     pub fn begin_fin(&self) -> bool {
         self.change(State::begin_fin)
     }

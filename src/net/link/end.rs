@@ -148,10 +148,14 @@ impl Link {
     }
 
     /// A message has come for which nobody is left: the other side is to learn of that by a reset,
-    /// as soon as what this side has sent is there. Waits for it, and says why the connection ended.
+    /// as soon as what this side has sent is there, or at once where it could take a FIN that was sent
+    /// for an answer to its own. Waits for it, and says why the connection ended.
     pub fn discard(self: &Arc<Link>) -> CloseReason {
         let deadline = Instant::now() + self.context.settings.close_timeout;
         self.begin(CloseReason::ClosedHere, Manner::Reset, deadline);
+        if self.life.is_fin_sent() {
+            self.kill(self.life.why());
+        }
         let ended = self.life.wait(deadline);
         ended.map_or(CloseReason::ClosedHere, |(reason, _)| reason)
     }
@@ -184,7 +188,7 @@ impl Link {
                 0 => Outcome::Complete,
                 _ => Outcome::Unknown,
             };
-            self.end(CloseReason::ClosedHere, outcome, |_| {});
+            self.end(self.life.why(), outcome, |_| {});
             return let_go();
         }
         let deadline = Instant::now() + self.context.settings.close_timeout;

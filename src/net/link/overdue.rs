@@ -84,6 +84,9 @@ impl Task for Overdue {
             link.kill(fault);
             return None;
         }
+        if manner == Manner::Leave && link.life.is_fin_sent() {
+            return link.finish_unread(manner).then_some(self.deadline);
+        }
         let mut progress = lock(&self.progress);
         let again = match *progress {
             Progress::Writing if !link.sender.is_drained() => now + LOOK_MIN * 5,
@@ -158,8 +161,8 @@ impl Link {
         }
     }
 
-    /// Everything that was sent is acknowledged, and nobody takes what comes. `true`: the reader is
-    /// to do the rest.
+    /// Everything that was sent is acknowledged, or left to the system, and nobody takes what comes.
+    /// `true`: the reader is to do the rest.
     fn finish_unread(&self, manner: Manner) -> bool {
         if manner == Manner::Leave {
             self.released.store(true, Ordering::SeqCst);
