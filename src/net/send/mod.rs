@@ -39,7 +39,7 @@ use super::burst;
 use super::context::Context;
 use super::life::Life;
 use super::os::lock;
-use super::os::socket::is_pause;
+use super::os::socket::{is_pause, wake_reader};
 use super::os::sync::{Condvar, Instant, Mutex, MutexGuard, TcpStream};
 use super::wire::stream::{Size, Stream};
 use super::wire::write_half::{Patience, WriteHalf};
@@ -330,7 +330,7 @@ impl Sender {
         self.life.note_fault(reason.clone());
         queue.fail(reason.clone());
         if let Some(socket) = lock(&self.socket).as_ref() {
-            let _ = socket.shutdown(Shutdown::Read);
+            wake_reader(socket);
         }
         self.room.notify_all();
         reason

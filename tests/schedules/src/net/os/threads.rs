@@ -21,6 +21,11 @@ pub(crate) fn refuse(names: Vec<&'static str>) {
     REFUSED.set(names);
 }
 
+/// A panic is a failure here.
+pub(crate) fn unless_it_panics<T>(run: impl FnOnce() -> T) -> Option<T> {
+    Some(run())
+}
+
 #[derive(Default)]
 pub(crate) struct Threads {
     threads: Mutex<Vec<JoinHandle<()>>>,
