@@ -8,7 +8,7 @@ use shuttle::thread::JoinHandle;
 
 use super::lock;
 use super::socket::without_waiting;
-use super::sync::Mutex;
+use super::sync::{Mutex, be_a_timer};
 
 // A run has a thread of the system for itself.
 thread_local! {
@@ -44,7 +44,10 @@ impl Threads {
         let thread = shuttle::thread::spawn(move || match waits {
             true => work(),
             // It has others to serve.
-            false => without_waiting(work),
+            false => {
+                be_a_timer();
+                without_waiting(work);
+            }
         });
         lock(&self.threads).push(thread);
         Ok(())
