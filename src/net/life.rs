@@ -109,12 +109,17 @@ impl State {
 
     /// The reader has read the other side's FIN, between two messages.
     fn remote_finished(&mut self) {
-        if *self == State::Open {
-            *self = State::Answering {
-                reason: CloseReason::ClosedThere,
-                manner: Manner::Finish,
-                fin: OwnFin::No,
-            };
+        match self {
+            State::Open => {
+                *self = State::Answering {
+                    reason: CloseReason::ClosedThere,
+                    manner: Manner::Finish,
+                    fin: OwnFin::No,
+                };
+            }
+            // Nothing can come any more, so our FIN misleads nobody.
+            State::Closing { manner, .. } if *manner == Manner::Leave => *manner = Manner::Finish,
+            State::Closing { .. } | State::Answering { .. } | State::Over { .. } => {}
         }
     }
 

@@ -96,6 +96,10 @@ fn no_fin_follows_where_nobody_takes_messages_any_more() {
         assert!(!state.begin_fin(), "{harder:?}");
     }
     let mut state = State::Open;
+    state.begin(ClosedHere, Manner::Leave);
+    state.remote_finished();
+    assert!(state.begin_fin(), "nothing can come any more");
+    let mut state = State::Open;
     state.remote_finished();
     assert!(state.begin_fin(), "an answer");
     assert!(state.begin_fin(), "more of its record is left");
