@@ -22,7 +22,10 @@ const SOON: Duration = Duration::from_secs(20);
 const MESSAGES: usize = 100;
 const SIZES: [usize; 4] = [8, 1_000, 20_000, 100_000];
 
-const ENDS: [(&str, fn(Sending)); 6] = [
+/// A way to end, and its name.
+type End = (&'static str, fn(Sending));
+
+const ENDS: [End; 6] = [
     ("exit from main", |sending| {
         sending.burst();
         exit(0)
