@@ -188,7 +188,7 @@ impl Link {
                 0 => Outcome::Complete,
                 _ => Outcome::Unknown,
             };
-            self.end(self.life.why(), outcome, |_| {});
+            self.end(self.why_released(), outcome, |_| {});
             return let_go();
         }
         let deadline = Instant::now() + self.context.settings.close_timeout;
@@ -211,6 +211,15 @@ impl Link {
     pub(super) fn is_released(&self) -> bool {
         // What comes in the last moment makes a reset of it.
         self.released.load(Ordering::SeqCst) && self.life.manner() == Some(Manner::Leave)
+    }
+
+    /// Why a connection has ended whose socket is closed as a whole.
+    fn why_released(&self) -> CloseReason {
+        match self.life.why() {
+            // A `close` was first, and has not seen the other side's end in its time.
+            CloseReason::ClosedHere if self.life.is_fin_sent() => CloseReason::TimedOut,
+            why => why,
+        }
     }
 
     /// Writes what is still queued, and ends the connection when it is known what became of it.
@@ -255,7 +264,7 @@ impl Link {
     pub(super) fn fail_reading(&self, reason: CloseReason) {
         // Of a connection that nobody holds any more, a part of a message is thrown away.
         let cause = match self.is_released() {
-            true => CloseReason::ClosedHere,
+            true => self.why_released(),
             false => reason,
         };
         self.kill(cause);
