@@ -179,7 +179,11 @@ impl Link {
     pub(super) fn finish_reading(self: &Arc<Link>, let_go: impl FnOnce()) {
         if self.is_released() {
             if self.reading.is_encrypted() {
-                // Its end is a record of its own.
+                if self.has_unread() {
+                    // It has come since, and the record of the end would be read before the reset.
+                    self.kill(self.why_released());
+                    return let_go();
+                }
                 self.sender.say_end();
             }
             // Whether the program there has taken in what was sent cannot be known any more.
