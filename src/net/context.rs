@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use super::os::sync::{AtomicBool, Instant, Ordering};
-use super::os::table::{Table, has_table};
+use super::os::table::{Rows, Table, has_table};
 use super::os::threads::Threads;
 use super::os::timer::{Task, Timer};
 use crate::options::Settings;
@@ -18,6 +18,10 @@ const RETIRE: Duration = Duration::from_secs(1);
 /// burst that begins between two looks it is not woken.
 const SLACK: Duration = Duration::from_micros(100);
 
+/// A reading of the system's table, which has a row for each connection of the machine, is kept for so
+/// long after the first look of several.
+const KEEP_TABLE: Duration = Duration::from_secs(1);
+
 pub(crate) struct Context {
     pub settings: Settings,
     /// Where the peer listens; the IP is 0.0.0.0 if on every interface.
@@ -28,7 +32,9 @@ pub(crate) struct Context {
     pub watchdog: Arc<Timer>,
     /// Writes what bursts have gathered.
     pub flusher: Arc<Timer>,
-    pub table: Table,
+    table: Table,
+    /// The watchdog will give the memory of the last reading back.
+    forgets: AtomicBool,
     writes: Writes,
 }
 
@@ -54,6 +60,7 @@ impl Context {
             watchdog: Arc::new(Timer::new("lanpeer-timer", None, Duration::ZERO)),
             flusher: Arc::new(Timer::new("lanpeer-flush", Some(RETIRE), SLACK)),
             table: Table::default(),
+            forgets: AtomicBool::new(false),
             writes: Writes::default(),
         }
     }
@@ -65,9 +72,20 @@ impl Context {
     }
 
     /// Has the watchdog run `task` at a time. The peer has had a connection, so the watchdog was
-    /// started; a peer that was stopped drops the task.
+    /// started; a peer that was stopped drops the task. Starts no thread, so the caller may hold a
+    /// lock.
     pub fn watch(&self, at: Instant, task: Arc<dyn Task>) {
-        let _ = self.watchdog.schedule(&self.threads, at, task);
+        let _ = self.watchdog.schedule_started(at, task);
+    }
+
+    /// The system's table as it was after `since`. `None`: there is none, or no file descriptor for it.
+    pub fn look_at_table(self: &Arc<Context>, since: Instant) -> Option<Arc<Rows>> {
+        let rows = self.table.look(since)?;
+        if !self.forgets.swap(true, Ordering::SeqCst) {
+            let forget = Arc::new(Forget(Arc::downgrade(self)));
+            self.watch(Instant::now() + KEEP_TABLE, forget);
+        }
+        Some(rows)
     }
 
     /// From now on, `look` is run `after` a write.
@@ -107,5 +125,41 @@ impl Context {
     /// for one already.
     pub fn look_again(&self) -> bool {
         !self.writes.noted.swap(true, Ordering::SeqCst)
+    }
+}
+
+/// Gives the memory of the table's last reading back.
+struct Forget(Weak<Context>);
+
+impl Task for Forget {
+    fn run(&self, _: Instant) -> Option<Instant> {
+        let context = self.0.upgrade()?;
+        // In this order: a look in between asks for another.
+        context.forgets.store(false, Ordering::SeqCst);
+        context.table.forget();
+        None
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_of_the_table_does_not_stay() {
+        let context = Arc::new(Context::new(
+            Settings::default(),
+            "127.0.0.1:9".parse().unwrap(),
+        ));
+        context.start_watchdog().unwrap();
+        for _ in 0..2 {
+            let rows = context.look_at_table(Instant::now()).unwrap();
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while Arc::strong_count(&rows) > 1 {
+                assert!(Instant::now() < deadline, "the reading stays");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        context.watchdog.stop();
     }
 }

@@ -31,7 +31,8 @@ pub(crate) enum Manner {
     Finish,
     /// Nobody takes messages any more, and nothing that has come is left. The socket is closed as a
     /// whole once everything sent has been acknowledged: its system then answers whatever still
-    /// comes with a reset, so that nobody takes that for delivered.
+    /// comes with a reset, so that nobody takes that for delivered. Where FIN was sent before, it is
+    /// closed at once: the other side could take that FIN for an answer to its own.
     Leave,
     /// A reset, once everything sent has been acknowledged: something that came was thrown away, or
     /// the other side is a peerpy, which does not notice a FIN.
@@ -47,6 +48,17 @@ pub(crate) enum Outcome {
     Unknown,
 }
 
+/// What has become of our own FIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnFin {
+    /// A harder manner can still do without it.
+    No,
+    /// The sender is at it, or at the record of an encrypted connection that stands before it.
+    Begun,
+    /// It is on its way.
+    Sent,
+}
+
 /// How far the end has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -54,15 +66,15 @@ pub(crate) enum State {
     Closing {
         reason: CloseReason,
         manner: Manner,
-        /// Our FIN is on its way.
-        fin_sent: bool,
+        fin: OwnFin,
+        /// [`Outcome::Complete`] as soon as that is known: what follows cannot change it any more.
+        outcome: Outcome,
     },
     Answering {
         reason: CloseReason,
         /// [`Manner::Reset`] where something that came is thrown away meanwhile.
         manner: Manner,
-        /// Our FIN is on its way.
-        fin_sent: bool,
+        fin: OwnFin,
     },
     Over {
         reason: CloseReason,
@@ -71,24 +83,19 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// This side is to end it. A manner can only become harder; behind a FIN, only a reset has a
-    /// meaning. `false`: it was over already.
+    /// This side is to end it. A manner can only become harder; a FIN that is decided goes out all the
+    /// same. `false`: it was over already.
     fn begin(&mut self, why: CloseReason, how: Manner) -> bool {
         match self {
             State::Open => {
                 *self = State::Closing {
                     reason: why,
                     manner: how,
-                    fin_sent: false,
+                    fin: OwnFin::No,
+                    outcome: Outcome::Unknown,
                 };
             }
-            State::Closing {
-                manner, fin_sent, ..
-            } => {
-                if !*fin_sent || how == Manner::Reset {
-                    *manner = manner.harder(how);
-                }
-            }
+            State::Closing { manner, .. } => *manner = manner.harder(how),
             // The other side was first. What is thrown away here still has to be told there.
             State::Answering { manner, .. } => {
                 if how == Manner::Reset {
@@ -102,27 +109,61 @@ impl State {
 
     /// The reader has read the other side's FIN, between two messages.
     fn remote_finished(&mut self) {
-        if *self == State::Open {
-            *self = State::Answering {
-                reason: CloseReason::ClosedThere,
-                manner: Manner::Finish,
-                fin_sent: false,
-            };
+        match self {
+            State::Open => {
+                *self = State::Answering {
+                    reason: CloseReason::ClosedThere,
+                    manner: Manner::Finish,
+                    fin: OwnFin::No,
+                };
+            }
+            // Nothing can come any more, so our FIN misleads nobody.
+            State::Closing { manner, .. } if *manner == Manner::Leave => *manner = Manner::Finish,
+            State::Closing { .. } | State::Answering { .. } | State::Over { .. } => {}
         }
     }
 
+    /// Everything is written: is FIN to follow? If so, it is decided by that.
+    fn begin_fin(&mut self) -> bool {
+        let (State::Closing { manner, fin, .. } | State::Answering { manner, fin, .. }) = self
+        else {
+            return false;
+        };
+        if *fin == OwnFin::No && *manner == Manner::Finish {
+            *fin = OwnFin::Begun;
+        }
+        *fin == OwnFin::Begun
+    }
+
     fn fin_sent(&mut self) {
-        if let State::Closing { fin_sent, .. } | State::Answering { fin_sent, .. } = self {
-            *fin_sent = true;
+        if let State::Closing { fin, .. } | State::Answering { fin, .. } = self {
+            *fin = OwnFin::Sent;
+        }
+    }
+
+    /// The other side has finished as well, and its system has everything.
+    fn complete(&mut self) {
+        if let State::Closing { outcome, .. } = self {
+            *outcome = Outcome::Complete;
         }
     }
 
     /// The end: by this cause, unless there was another before. `None`: it was over already.
     fn end(&mut self, cause: CloseReason, outcome: Outcome) -> Option<CloseReason> {
-        let reason = match self {
+        let (reason, outcome) = match self {
             State::Over { .. } => return None,
-            State::Answering { reason, .. } => reason.clone(),
-            State::Open | State::Closing { .. } => cause,
+            State::Answering { reason, .. } => (reason.clone(), outcome),
+            // It is late, and nothing is missing.
+            State::Closing {
+                reason,
+                outcome: Outcome::Complete,
+                ..
+            } if cause == CloseReason::TimedOut => (reason.clone(), Outcome::Complete),
+            State::Closing {
+                outcome: Outcome::Complete,
+                ..
+            } => (cause, Outcome::Complete),
+            State::Open | State::Closing { .. } => (cause, outcome),
         };
         *self = State::Over {
             reason: reason.clone(),
@@ -214,9 +255,21 @@ impl Life {
         self.change(State::remote_finished);
     }
 
+    /// Everything is written: is FIN to follow? If so, it is decided by that: no harder manner can do
+    /// without it any more.
+    pub fn begin_fin(&self) -> bool {
+        self.change(State::begin_fin)
+    }
+
     /// Our FIN is on its way.
     pub fn fin_sent(&self) {
         self.change(State::fin_sent);
+    }
+
+    /// Both sides have sent FIN, and the other side's system has everything. A deadline that passes
+    /// before the end makes no difference any more.
+    pub fn complete(&self) {
+        self.change(State::complete);
     }
 
     /// Ends it. The first cause counts: `Some` is the reason, for the one call that ended it, which
@@ -268,7 +321,13 @@ impl Life {
     pub fn is_fin_sent(&self) -> bool {
         matches!(
             *lock(&self.state),
-            State::Closing { fin_sent: true, .. } | State::Answering { fin_sent: true, .. }
+            State::Closing {
+                fin: OwnFin::Sent,
+                ..
+            } | State::Answering {
+                fin: OwnFin::Sent,
+                ..
+            }
         )
     }
 

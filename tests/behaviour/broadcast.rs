@@ -614,3 +614,39 @@ fn a_burst_over_many_connections_is_gathered_by_one_thread() {
         },
     );
 }
+
+/// It waits in one line with those who `send`, and no one who comes later is ahead of it.
+#[test]
+fn one_that_waits_keeps_its_place_in_the_line() {
+    test(|| {
+        let bob = bind(small());
+        let (_alice, end, to_alice) = audience::<Bytes>(&bob, 1).remove(0);
+        let count = fill(&to_alice, 0, 16 << 10);
+        let broadcast = Call::start("broadcast", {
+            let bob = bob.clone();
+            move || {
+                let message = numbered(count, 40_000);
+                bob.broadcast_timeout::<Bytes>(&message, SOON).unwrap()
+            }
+        });
+        broadcast.wait_until_blocked();
+        let later: Vec<_> = (1..4)
+            .map(|n| {
+                let to_alice = to_alice.clone();
+                let sending = Call::start("send", move || {
+                    to_alice.send(&numbered(count + n, 16 << 10)).unwrap();
+                });
+                sending.wait_until_blocked();
+                sending
+            })
+            .collect();
+        // For some of its waits none of them moves.
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(broadcast.is_waiting() && later.iter().all(Call::is_waiting));
+        take(&end, 0, count + 4);
+        assert_eq!(broadcast.finish().sent.len(), 1);
+        for sending in later {
+            sending.finish();
+        }
+    });
+}

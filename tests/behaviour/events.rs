@@ -228,3 +228,77 @@ fn a_stopped_peer_tells_its_last_and_then_no_more() {
         }
     });
 }
+
+// ------------------------------------------------- nothing without a word
+
+/// Connects and aborts, so often: each time Bob has two events.
+fn come_and_go(bob: &Peer, times: usize) -> Call<()> {
+    let to = bob.local_addr();
+    Call::start("connect", move || {
+        let alice = peer();
+        for _ in 0..times {
+            alice.connect::<Bytes>(to).unwrap().abort();
+        }
+    })
+}
+
+/// Accepts whatever comes, and holds none of it.
+fn accept_all(bob: &Peer) {
+    let offers = bob.incoming();
+    std::thread::spawn(move || {
+        for offer in offers {
+            // Who is gone already is no connection: that is an event as well.
+            let _ = offer.accept_with::<Bytes>(|_, _| ());
+        }
+    });
+}
+
+/// How many events were told, and how many were said to be dropped.
+fn counted(events: impl Iterator<Item = Event>) -> (u64, u64) {
+    events.fold((0, 0), |(told, dropped), event| match event {
+        Event::Dropped { count } => (told, dropped + count),
+        _ => (told + 1, dropped),
+    })
+}
+
+#[test]
+fn what_was_dropped_last_is_told_when_the_peer_stops() {
+    test(|| {
+        const TIMES: usize = 200;
+        let bob = peer();
+        let events = bob.events();
+        accept_all(&bob);
+        come_and_go(&bob, TIMES).finish_within(3 * SOON);
+        eventually("all have gone", || bob.connections().is_empty());
+        within("stop", SOON, move || bob.stop());
+        let (told, dropped) = counted(events.iter());
+        assert_eq!(told, 256);
+        assert_eq!(told + dropped, 2 * TIMES as u64);
+    });
+}
+
+#[test]
+fn events_that_are_taken_slowly_are_told_or_counted() {
+    test(|| {
+        const TIMES: usize = 150;
+        let bob = peer();
+        let events = bob.events();
+        accept_all(&bob);
+        let coming: Vec<_> = (0..4).map(|_| come_and_go(&bob, TIMES)).collect();
+        let mut seen = Vec::new();
+        // Room comes for one at a time, just as others are told.
+        while coming.iter().any(Call::is_waiting) {
+            if events.len() >= 250 {
+                seen.extend(events.try_recv());
+            }
+            std::thread::yield_now();
+        }
+        for one in coming {
+            one.finish();
+        }
+        eventually("all have gone", || bob.connections().is_empty());
+        within("stop", SOON, move || bob.stop());
+        let (told, dropped) = counted(seen.into_iter().chain(events.iter()));
+        assert_eq!(told + dropped, 8 * TIMES as u64);
+    });
+}

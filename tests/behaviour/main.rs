@@ -10,6 +10,7 @@ mod peers;
 
 mod broadcast;
 mod closing;
+mod drops;
 mod events;
 mod formats;
 mod handlers;
@@ -20,5 +21,6 @@ mod races;
 mod reading;
 mod receiving;
 mod sending;
+mod settings;
 mod stats;
 mod streams;

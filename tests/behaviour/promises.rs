@@ -253,6 +253,47 @@ fn what_was_sent_before_a_drop_arrives_and_its_end_is_a_close() {
     });
 }
 
+/// The FIN of a close that has timed out is on its way, or still due, when the last handle is dropped.
+/// It must not tell the other side that what it sends from then on is taken in.
+#[test]
+fn nor_is_one_for_a_connection_that_is_dropped_behind_a_close_that_timed_out() {
+    repeat(8, |number| {
+        let alice = bind(hasty().send_queue(64 << 10));
+        let bob = bind(builder().receive_queue(1));
+        let (to_bob, to_alice) = link::<Bytes>(&alice, &bob);
+        let is_due = number % 2 == 0;
+        let count = match is_due {
+            true => fill(&to_bob, 0, 10_000),
+            // The system takes them all.
+            false => (0..20)
+                .filter(|at| to_bob.send(&numbered(*at, 10_000)).is_ok())
+                .count() as u64,
+        };
+        let closed = to_bob.close();
+        check(
+            closed == Err(CloseError::Timeout),
+            format!("Alice: {closed:?}"),
+        )?;
+        drop_it(to_bob, number / 2);
+        if to_alice.try_send(&numbered(0, 60)).is_err() {
+            // A machine so slow that he was told before.
+            return Ok(());
+        }
+        // All that Alice has sent arrives, or Bob is told of that as well.
+        let mut taken = 0;
+        while taken < count && to_alice.recv_timeout(SOON).is_ok() {
+            taken += 1;
+        }
+        let closed = to_alice.close();
+        let reason = to_alice.close_reason();
+        let said = format!("{taken} of {count}, {closed:?}, {reason:?}");
+        check(
+            closed.is_err() && reason.is_some_and(|why| !why.is_normal()),
+            said,
+        )
+    });
+}
+
 // -------------------------------------- a graceful end is over after its time
 
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -328,6 +369,50 @@ fn a_close_in_a_handler_ends_a_connection_whose_remote_never_does() {
         check(
             to_socket.close() == Err(CloseError::Incomplete(CloseReason::TimedOut)),
             "close again",
+        )
+    });
+}
+
+/// It has closed its connection, and has other work to do.
+#[test]
+fn a_handler_that_works_on_behind_its_close_has_closed_all_the_same() {
+    let (alice, bob) = (peer(), bind(hasty()));
+    repeat(4, move |_| {
+        let (told, heard) = bounded(1);
+        let (go, gone) = bounded::<()>(0);
+        let accepting = Call::start("accept", {
+            let bob = bob.clone();
+            move || {
+                let offer = bob.offers().recv().expect("an offer");
+                offer
+                    .accept_with::<Bytes>(move |conn, _| {
+                        told.send(conn.close()).unwrap();
+                        let _ = gone.recv();
+                        told.send(conn.close()).unwrap();
+                    })
+                    .expect("accepted")
+            }
+        });
+        let to_bob = alice.connect::<Bytes>(bob.local_addr()).expect("connected");
+        let to_alice = accepting.finish();
+        to_bob.send(b"close").unwrap();
+        let first = heard.recv_timeout(SOON).unwrap();
+        check(first == Ok(()), format!("in the handler: {first:?}"))?;
+        // Its time passes.
+        let elsewhere = to_alice.close();
+        check(elsewhere == Ok(()), format!("elsewhere: {elsewhere:?}"))?;
+        eventually("it is over", || bob.connections().is_empty());
+        let reason = to_alice.close_reason();
+        check(
+            reason == Some(CloseReason::ClosedHere),
+            format!("{reason:?}"),
+        )?;
+        drop(go);
+        let again = heard.recv_timeout(SOON).unwrap();
+        check(again == Ok(()), format!("again: {again:?}"))?;
+        check(
+            to_bob.close_reason() == Some(CloseReason::ClosedThere),
+            "the other side",
         )
     });
 }

@@ -544,3 +544,63 @@ fn an_idle_connection_takes_a_large_message_at_once() {
         }
     });
 }
+
+// ------------------------------------------------------- room in the queue
+
+/// A pair whose second peer takes nothing, with a queue of 1 MiB at the first.
+fn untaken() -> (Peer, Peer, Connection<Bytes>, Connection<Bytes>) {
+    pair_of(
+        builder().close_timeout(Duration::from_millis(100)),
+        builder().receive_queue(1),
+    )
+}
+
+const QUEUE: usize = 1 << 20;
+
+/// Is there room in the queue for a message of so many bytes?
+fn has_room(connection: &Connection<Bytes>, size: usize) -> bool {
+    let waits = connection.stats().send_queue_bytes;
+    waits == 0 || waits + 128 + size <= QUEUE
+}
+
+#[test]
+fn large_messages_wait_for_nothing_while_the_queue_has_room() {
+    test(|| {
+        const SIZE: usize = 100_000;
+        let (_alice, _bob, to_bob, _to_alice) = untaken();
+        let mut longest = Duration::ZERO;
+        let mut count = 0;
+        while has_room(&to_bob, SIZE) {
+            let (start, sender) = (Instant::now(), to_bob.clone());
+            let sent = within("a send", SOON, move || sender.send(&numbered(count, SIZE)));
+            sent.unwrap();
+            longest = longest.max(start.elapsed());
+            count += 1;
+        }
+        println!("{count} messages, the longest took {longest:?}");
+        // The first one that finds the socket full gives it 50 ms.
+        assert!(longest < Duration::from_secs(3), "{longest:?}");
+        assert!(to_bob.stats().send_queue_bytes > QUEUE - SIZE - 128);
+        assert!(to_bob.stats().send_queue_bytes <= QUEUE);
+        assert_eq!(to_bob.try_send(&numbered(0, SIZE)), Err(SendError::Full));
+    });
+}
+
+/// Where `try_send` would take it, so does `send_timeout`, whatever the time.
+#[test]
+fn send_timeout_takes_what_there_is_room_for() {
+    test(|| {
+        let time = Duration::from_millis(1);
+        // With their headers these are multiples of the pieces in which the system takes bytes: so now
+        // and then the last one leaves the socket full and the queue empty.
+        for size in [(64 << 10) - 128, 64 << 10, (128 << 10) - 128, 100_000] {
+            let (_alice, _bob, to_bob, _to_alice) = untaken();
+            let mut waiting = Vec::new();
+            while has_room(&to_bob, size) {
+                waiting.push(to_bob.stats().send_queue_bytes);
+                let sent = to_bob.send_timeout(&numbered(0, size), time);
+                assert_eq!(sent, Ok(()), "{size} bytes with {waiting:?} waiting");
+            }
+        }
+    });
+}

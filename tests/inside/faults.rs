@@ -138,6 +138,68 @@ mod tests {
         }
     }
 
+    /// One who comes while the thread is being started counts on it only when it is there.
+    #[test]
+    fn a_task_for_a_timer_whose_thread_cannot_be_started_is_run_or_refused() {
+        use crate::net::os::threads::Threads;
+        use crate::net::os::timer::{Task, Timer};
+
+        struct Told(crossbeam_channel::Sender<()>);
+        impl Task for Told {
+            fn run(&self, _: Instant) -> Option<Instant> {
+                let _ = self.0.send(());
+                None
+            }
+        }
+        // Nobody listens there; the address stands for this group of threads.
+        let addr = "127.0.0.1:9".parse::<SocketAddrV4>().unwrap();
+        for again in [true, false] {
+            let threads = Threads::new(addr);
+            let timer = Arc::new(Timer::new("lanpeer-test", None, Duration::ZERO));
+            let (at_it, begun) = crossbeam_channel::bounded(2);
+            let (go, gone) = crossbeam_channel::bounded::<()>(0);
+            let first = AtomicBool::new(true);
+            let refusal: Order = Arc::new(move |_| match first.swap(false, Ordering::SeqCst) {
+                true => {
+                    let _ = at_it.send(());
+                    let _ = gone.recv_timeout(SOON);
+                    Err(no_thread())
+                }
+                false if again => Err(no_thread()),
+                false => Ok(()),
+            });
+            lock(&ORDERS).push((addr.into(), refusal));
+            let schedule = || {
+                let (told, heard) = crossbeam_channel::bounded(1);
+                let (threads, timer) = (Arc::clone(&threads), Arc::clone(&timer));
+                let scheduled = thread::spawn(move || {
+                    let task = Arc::new(Told(told));
+                    timer.schedule(&threads, Instant::now(), task).is_ok()
+                });
+                (scheduled, heard)
+            };
+            let (refused, _) = schedule();
+            begun
+                .recv_timeout(SOON)
+                .expect("the first one starts a thread");
+            let (scheduled, heard) = schedule();
+            // It waits for the first one, or has counted on it.
+            let begin = Instant::now();
+            while !scheduled.is_finished() && begin.elapsed() < Duration::from_millis(50) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            drop(go);
+            assert!(!refused.join().unwrap(), "there was no thread for it");
+            let is_taken = scheduled.join().unwrap();
+            assert_eq!(is_taken, !again);
+            if is_taken {
+                heard.recv_timeout(SOON).expect("it is run");
+            }
+            timer.stop();
+            assert!(threads.wait(Instant::now() + SOON));
+        }
+    }
+
     #[test]
     fn without_a_writer_thread_no_call_waits_and_nothing_is_lost() {
         nothing_is_lost(&["lanpeer-w"]);

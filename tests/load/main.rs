@@ -11,6 +11,7 @@ mod common;
 
 mod child;
 mod crowd;
+mod ends;
 mod idle;
 mod limits;
 mod many;

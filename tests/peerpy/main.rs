@@ -16,6 +16,7 @@ mod network;
 
 mod connections;
 mod discovery;
+mod handlers;
 mod hello;
 mod kinds;
 mod limits;

@@ -47,7 +47,7 @@ impl DeadRemotes {
     /// keepalive (it was silent for some time before that was seen). Says whether any connection
     /// still has unacknowledged data.
     fn look(&self, endpoint: &Endpoint, keepalive: Duration) -> bool {
-        let Some(rows) = endpoint.table.look(Instant::now()) else {
+        let Some(rows) = endpoint.context.look_at_table(Instant::now()) else {
             // No file descriptor to be had for it: perhaps at the next look.
             return true;
         };

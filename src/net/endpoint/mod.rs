@@ -258,7 +258,6 @@ impl Endpoint {
         let removed = links.open.remove(&link.id);
         links.list = None;
         if links.open.is_empty() {
-            self.table.forget();
             self.all_ended.notify_all();
         }
         drop(links);

@@ -73,15 +73,57 @@ fn a_manner_only_becomes_harder() {
 
     let mut state = State::Open;
     state.begin(ClosedHere, Manner::Finish);
-    state.fin_sent();
+    assert!(state.begin_fin());
     state.begin(ClosedHere, Manner::Leave);
-    assert_eq!(manner(&state), Manner::Finish, "it cannot be taken back");
+    assert_eq!(manner(&state), Manner::Leave);
+    assert!(state.begin_fin(), "it cannot be taken back");
     state.begin(ClosedHere, Manner::Reset);
     assert_eq!(
         manner(&state),
         Manner::Reset,
         "what is thrown away behind it is told"
     );
+}
+
+/// Whoever decides first, the FIN or what does without it, decides for both.
+#[test]
+fn no_fin_follows_where_nobody_takes_messages_any_more() {
+    for harder in [Manner::Leave, Manner::Reset] {
+        let mut state = State::Open;
+        assert!(!state.begin_fin(), "it is open");
+        state.begin(ClosedHere, Manner::Finish);
+        state.begin(ClosedHere, harder);
+        assert!(!state.begin_fin(), "{harder:?}");
+    }
+    let mut state = State::Open;
+    state.begin(ClosedHere, Manner::Leave);
+    state.remote_finished();
+    assert!(state.begin_fin(), "nothing can come any more");
+    let mut state = State::Open;
+    state.remote_finished();
+    assert!(state.begin_fin(), "an answer");
+    assert!(state.begin_fin(), "more of its record is left");
+    state.fin_sent();
+    assert!(!state.begin_fin(), "once");
+}
+
+/// The handler that has closed it may work on until the deadline, and beyond.
+#[test]
+fn what_was_closed_completely_stays_so_when_its_time_is_over() {
+    let life = Life::default();
+    life.complete();
+    assert!(!life.is_ending(), "it is open");
+    life.begin(ClosedHere, Manner::Finish);
+    life.complete();
+    assert_eq!(life.reason(), None, "the handler is still called");
+    assert_eq!(life.end(CloseReason::TimedOut, Unknown), Some(ClosedHere));
+    assert_eq!(life.wait(Instant::now()), Some((ClosedHere, Complete)));
+    // What else ends it is its reason, and nothing that was sent is missing.
+    let life = Life::default();
+    life.begin(ClosedHere, Manner::Finish);
+    life.complete();
+    assert_eq!(life.end(Aborted, Unknown), Some(Aborted));
+    assert_eq!(life.wait(Instant::now()), Some((Aborted, Complete)));
 }
 
 #[test]

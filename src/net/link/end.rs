@@ -81,7 +81,10 @@ impl Link {
             // Only this thread could see the other side's end. What comes before it is still for the
             // handler, so the connection is not over yet.
             match self.read_to_the_end(deadline) {
-                Some(Outcome::Complete) => return Ok(()),
+                Some(Outcome::Complete) => {
+                    self.life.complete();
+                    return Ok(());
+                }
                 Some(Outcome::Unknown) => {
                     let reason = self.life.fault().unwrap_or(CloseReason::Reset);
                     return Err(CloseError::Incomplete(reason));
@@ -103,7 +106,11 @@ impl Link {
                 if self.is_handled() {
                     self.kill(CloseReason::TimedOut);
                 }
-                Err(CloseError::Timeout)
+                match self.life.wait(deadline) {
+                    // It was closed inside the handler, which is still at work.
+                    Some((_, Outcome::Complete)) => Ok(()),
+                    _ => Err(CloseError::Timeout),
+                }
             }
         }
     }
@@ -162,9 +169,10 @@ impl Link {
         self.context.watch(at, Overdue::task(self, deadline));
     }
 
-    /// A message has come for which nobody is left: the other side is to learn of that, in frames by
-    /// a word, else by a reset, as soon as what this side has sent is there. Waits for it, and says why
-    /// the connection ended.
+    /// A message has come for which nobody is left: the other side is to learn of that. In frames by
+    /// a word. In text by a reset, as soon as what this side has sent is there, or at once where it could
+    /// take a FIN that was sent for an answer to its own. Waits for it, and says why the connection
+    /// ended.
     pub fn discard(self: &Arc<Link>) -> CloseReason {
         let deadline = Instant::now() + self.context.settings.close_timeout;
         if self.dialect == Dialect::Frames {
@@ -173,6 +181,9 @@ impl Link {
             return CloseReason::ClosedHere;
         }
         self.begin(CloseReason::ClosedHere, Manner::Reset, deadline);
+        if self.life.is_fin_sent() {
+            self.kill(self.life.why());
+        }
         let ended = self.life.wait(deadline);
         ended.map_or(CloseReason::ClosedHere, |(reason, _)| reason)
     }
@@ -228,6 +239,7 @@ impl Link {
     fn finish_frames(self: &Arc<Link>, let_go: impl FnOnce()) {
         let deadline = Instant::now() + self.context.settings.close_timeout;
         let farewell = self.reading.farewell();
+        let is_leaving = self.is_leaving();
         // No more messages are accepted, before anyone learns of the end, and so that the numbers of
         // messages can be compared.
         let why = match self.life.is_ending() {
@@ -239,7 +251,7 @@ impl Link {
             let (sent, ..) = self.sender.numbers();
             if taken != sent {
                 let cause = match taken < sent {
-                    _ if self.is_leaving() => CloseReason::ClosedHere,
+                    _ if is_leaving => CloseReason::ClosedHere,
                     true => CloseReason::Reset,
                     false => too_many(taken, sent),
                 };
@@ -262,7 +274,7 @@ impl Link {
         };
         let (sent, ..) = self.sender.numbers();
         let cause = match answer {
-            Err(_) if self.is_leaving() => CloseReason::ClosedHere,
+            Err(_) if is_leaving => CloseReason::ClosedHere,
             Err(reason) => reason,
             Ok(Some(taken)) if taken > sent => too_many(taken, sent),
             Ok(Some(taken)) if taken == sent => {
@@ -271,7 +283,7 @@ impl Link {
                 self.end(self.life.why(), Outcome::Complete, part);
                 self.life.why()
             }
-            Ok(_) if self.is_leaving() => CloseReason::ClosedHere,
+            Ok(_) if is_leaving || self.is_leaving() => CloseReason::ClosedHere,
             // Its program has left meanwhile.
             Ok(Some(taken)) if taken < sent => CloseReason::Reset,
             Ok(_) => match self.life.fault() {
@@ -296,8 +308,12 @@ impl Link {
     fn finish_text(self: &Arc<Link>, let_go: impl FnOnce()) {
         if self.is_released() {
             if self.reading.is_encrypted() {
-                // The end of an encrypted connection is a record of its own.
-                self.sender.close(self.life.why(), Last::Goodbye);
+                if self.has_unread() {
+                    // It has come since, and the record of the end would be read before the reset.
+                    self.kill(self.why_released());
+                    return let_go();
+                }
+                self.sender.say_end();
             }
             // Whether the program there has taken in what was sent cannot be known any more.
             let (sent, ..) = self.sender.numbers();
@@ -305,7 +321,7 @@ impl Link {
                 0 => Outcome::Complete,
                 _ => Outcome::Unknown,
             };
-            self.end(CloseReason::ClosedHere, outcome, |_| {});
+            self.end(self.why_released(), outcome, |_| {});
             return let_go();
         }
         let deadline = Instant::now() + self.context.settings.close_timeout;
@@ -331,6 +347,15 @@ impl Link {
     pub(super) fn is_released(&self) -> bool {
         // What comes in the last moment makes a reset of it.
         self.released.load(Ordering::SeqCst) && self.life.manner() == Some(Manner::Leave)
+    }
+
+    /// Why a connection has ended whose socket is closed as a whole.
+    fn why_released(&self) -> CloseReason {
+        match self.life.why() {
+            // A `close` was first, and has not seen the other side's end in its time.
+            CloseReason::ClosedHere if self.life.is_fin_sent() => CloseReason::TimedOut,
+            why => why,
+        }
     }
 
     /// Writes what is still queued, and ends the connection when it is known what became of it.
@@ -374,8 +399,11 @@ impl Link {
     /// The reader has met this in place of a message.
     pub(super) fn fail_reading(self: &Arc<Link>, reason: CloseReason) {
         // Of a connection that nobody holds any more, a part of a message is thrown away.
-        if self.is_released() || self.is_leaving() {
+        if self.is_leaving() {
             return self.kill(CloseReason::ClosedHere);
+        }
+        if self.is_released() {
+            return self.kill(self.why_released());
         }
         if self.dialect == Dialect::Frames && is_about_a_message(&reason) {
             self.refuse(&reason);

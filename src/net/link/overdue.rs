@@ -1,7 +1,6 @@
 //! What follows an end that has begun, when the other side's system has acknowledged everything, or
 //! at the deadline: the watchdog's task.
 
-use std::net::Shutdown;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::sleep;
@@ -12,12 +11,12 @@ use crate::error::CloseReason;
 use crate::format::Dialect;
 use crate::net::life::{Manner, Outcome};
 use crate::net::os::lock;
-use crate::net::os::socket::reset;
+use crate::net::os::socket::{reset, wake_reader};
 use crate::net::os::sync::{Instant, Mutex};
 use crate::net::os::timer::Task;
 
 /// The system tells nobody when an acknowledgement comes: the table is looked at again after this
-/// time at first, and then less and less often.
+/// time at first, and then less and less often. So is a queue that a full socket does not empty.
 const LOOK_MIN: Duration = Duration::from_micros(200);
 const LOOK_MAX: Duration = Duration::from_millis(20);
 
@@ -45,8 +44,8 @@ pub(super) struct Overdue {
 /// How far an end has come that waits for acknowledgements.
 #[derive(Clone, Copy)]
 enum Progress {
-    /// Something may not be handed to the system yet.
-    Writing,
+    /// Something may not be handed to the system yet. The next look is due after the pause.
+    Writing { pause: Duration },
     /// Everything was, at this time. The next look is due after the pause.
     Written { at: Instant, pause: Duration },
 }
@@ -56,12 +55,17 @@ impl Overdue {
         Arc::new(Overdue {
             link: Arc::downgrade(link),
             deadline,
-            progress: Mutex::new(Progress::Writing),
+            progress: Mutex::new(Progress::Writing { pause: LOOK_MIN }),
         })
     }
 }
 
 impl Task for Overdue {
+    /// The deadline may be far, and the connection is gone.
+    fn is_pointless(&self) -> bool {
+        self.link.strong_count() == 0
+    }
+
     fn run(&self, now: Instant) -> Option<Instant> {
         let link = self.link.upgrade()?;
         if link.life.is_over() {
@@ -86,10 +90,17 @@ impl Task for Overdue {
             link.kill(fault);
             return None;
         }
+        if manner == Manner::Leave && link.life.is_fin_sent() {
+            return link.finish_unread(manner).then_some(self.deadline);
+        }
         let mut progress = lock(&self.progress);
         let again = match *progress {
-            Progress::Writing if !link.sender.is_drained() => now + LOOK_MIN * 5,
-            Progress::Writing => {
+            Progress::Writing { pause } if !link.sender.is_drained() => {
+                let pause = (pause * 2).min(LOOK_MAX);
+                *progress = Progress::Writing { pause };
+                now + pause
+            }
+            Progress::Writing { .. } => {
                 // The table is looked at in a later run: one reading serves all that have come so far.
                 let at = Instant::now();
                 *progress = Progress::Written {
@@ -128,7 +139,7 @@ impl Task for Overdue {
 impl Link {
     /// What has become of everything that this side had written by `since`.
     fn acknowledged(&self, since: Instant) -> Acknowledged {
-        let Some(rows) = self.context.table.look(since) else {
+        let Some(rows) = self.context.look_at_table(since) else {
             return Acknowledged::Untold;
         };
         match rows.get(&self.ends) {
@@ -160,14 +171,14 @@ impl Link {
         }
     }
 
-    /// Everything that was sent is acknowledged, and nobody takes what comes. `true`: the reader is
-    /// to do the rest.
+    /// Everything that was sent is acknowledged, or left to the system, and nobody takes what comes.
+    /// `true`: the reader is to do the rest.
     fn finish_unread(&self, manner: Manner) -> bool {
         if manner == Manner::Leave {
             self.released.store(true, Ordering::SeqCst);
             // The reader wakes, and closes the socket if nothing of a message has come.
             if let Ok(socket) = self.reading.socket() {
-                let _ = socket.shutdown(Shutdown::Read);
+                wake_reader(&socket);
             }
             return true;
         }
@@ -177,5 +188,66 @@ impl Link {
         };
         self.end(self.life.why(), outcome, reset);
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::os::socket::WRITE_SLICE;
+    use crate::{Bytes, Connection, Peer};
+
+    type Ends = (Connection<Bytes>, Connection<Bytes>);
+
+    /// A connection whose other side takes nothing, with more sent than the system takes.
+    fn full() -> (Peer, Peer, Ends, Arc<Link>) {
+        let bind = || {
+            let builder = Peer::builder().invisible(true).text_headers(true);
+            let builder = builder.receive_queue(1);
+            builder.bind("127.0.0.1:0").unwrap()
+        };
+        let (alice, bob) = (bind(), bind());
+        let (peer, addr) = (alice.clone(), bob.local_addr());
+        let connecting = std::thread::spawn(move || peer.connect::<Bytes>(addr).unwrap());
+        let to_alice = bob.accept::<Bytes>().unwrap();
+        let to_bob = connecting.join().unwrap();
+        while to_bob.send_timeout(&[7; 60_000], WRITE_SLICE * 4).is_ok() {}
+        let link = Arc::clone(&alice.endpoint().links()[0]);
+        (alice, bob, (to_bob, to_alice), link)
+    }
+
+    /// A socket may stay full until the deadline.
+    #[test]
+    fn what_waits_for_a_full_socket_is_looked_at_less_and_less_often() {
+        let (_alice, _bob, _ends, link) = full();
+        assert!(!link.sender.is_drained());
+        link.life.begin(CloseReason::ClosedHere, Manner::Leave);
+        let begin = Instant::now();
+        let deadline = begin + Duration::from_secs(3600);
+        let task = Overdue::task(&link, deadline);
+        let mut now = begin;
+        let looks = (0..).take_while(|_| {
+            now = task.run(now).expect("it is not over");
+            now < begin + Duration::from_secs(1)
+        });
+        let looks = looks.count();
+        assert!((40..80).contains(&looks), "{looks} looks in a second");
+        assert_eq!(task.run(deadline - LOOK_MIN), Some(deadline));
+    }
+
+    #[test]
+    fn a_task_whose_connection_is_gone_is_pointless() {
+        let (alice, bob, ends, link) = full();
+        let task = Overdue::task(&link, Instant::now());
+        assert!(!task.is_pointless());
+        link.kill(CloseReason::Aborted);
+        drop((ends, link));
+        alice.stop();
+        bob.stop();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !task.is_pointless() {
+            assert!(Instant::now() < deadline, "something keeps the connection");
+            sleep(LOOK_MIN);
+        }
     }
 }

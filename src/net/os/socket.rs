@@ -153,6 +153,12 @@ const NO_SIGNAL: libc::c_int = 0;
 /// it for a polite end.
 pub(crate) fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    wake_reader(stream);
+}
+
+/// Wakes a thread that is blocked in a read: the socket is to be closed. On Windows the end of one
+/// direction wakes nobody, so both end, which sends FIN unless a reset is prepared.
+pub(crate) fn wake_reader(stream: &TcpStream) {
     let how = if cfg!(unix) {
         Shutdown::Read
     } else {

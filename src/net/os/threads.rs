@@ -5,11 +5,26 @@ use std::collections::HashMap;
 use std::io;
 #[cfg(test)]
 use std::net::SocketAddrV4;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::lock;
+
+/// What a thread of many tasks does for one of them: a panic there ends nothing but the task.
+pub(crate) fn unless_it_panics<T>(run: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            // It may have a drop of its own, which may panic as well.
+            if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+                std::mem::forget(again);
+            }
+            None
+        }
+    }
+}
 
 /// A group of threads, and of calls that count as one while they last.
 pub(crate) struct Threads {

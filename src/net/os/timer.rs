@@ -9,14 +9,25 @@ use std::time::Duration;
 
 use super::lock;
 use super::sync::{Condvar, Instant, Mutex, MutexGuard};
-use super::threads::Threads;
+use super::threads::{Threads, unless_it_panics};
 
 /// What a timer runs. It may be run more often than it asked for, and looks by itself whether there
 /// is something to do.
 pub(crate) trait Task: Send + Sync {
-    /// Says when it is to be run again; `None`: not until it is scheduled anew.
+    /// Says when it is to be run again; `None`: not until it is scheduled anew. One that panics is
+    /// not run again.
     fn run(&self, now: Instant) -> Option<Instant>;
+
+    /// Will a run do nothing any more? Then the task may be dropped before it is due. Asked under the
+    /// lock of the timer, so it looks at a counter at most.
+    fn is_pointless(&self) -> bool {
+        false
+    }
 }
+
+/// Tasks that have become pointless are dropped when there are so many, and twice as many as were
+/// left the last time.
+const CLEAN: usize = 64;
 
 /// A timer without a thread starts one when a task is scheduled.
 pub(crate) struct Timer {
@@ -27,14 +38,19 @@ pub(crate) struct Timer {
     slack: Duration,
     state: Mutex<State>,
     wake: Condvar,
+    /// Signalled when it is known whether the system has a thread.
+    started: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     tasks: BinaryHeap<Entry>,
+    clean_at: usize,
     /// Counts the entries, so that those that are due at the same time run in their order.
     scheduled: u64,
     thread: Thread,
+    /// Counts the attempts to start a thread.
+    starts: u64,
     stopped: bool,
 }
 
@@ -42,6 +58,8 @@ struct State {
 enum Thread {
     #[default]
     None,
+    /// Somebody starts one, by this number. Whether the system has it is not known yet.
+    Starting(u64),
     /// It runs tasks, and looks at the heap before it sleeps.
     Awake,
     /// It sleeps until its next task is due, or until it is woken.
@@ -62,6 +80,7 @@ impl Timer {
             slack,
             state: Mutex::default(),
             wake: Condvar::new(),
+            started: Condvar::new(),
         }
     }
 
@@ -78,17 +97,29 @@ impl Timer {
         at: Instant,
         task: Arc<dyn Task>,
     ) -> io::Result<()> {
-        let mut state = self.with_thread(threads)?;
-        state.push(at, task);
-        if let Thread::Asleep { next } = state.thread {
-            let wakes_soon = |next| at < next && next <= at + self.slack;
-            if !next.is_some_and(wakes_soon) {
-                state.thread = Thread::Awake;
-                drop(state);
-                self.wake.notify_one();
-            }
-        }
+        let state = self.with_thread(threads)?;
+        self.push(state, at, task);
         Ok(())
+    }
+
+    /// The same where the timer was started: starts no thread, so the caller may hold a lock. `Err`:
+    /// there is none.
+    pub fn schedule_started(&self, at: Instant, task: Arc<dyn Task>) -> io::Result<()> {
+        let state = lock(&self.state);
+        if state.stopped || matches!(state.thread, Thread::None | Thread::Starting(_)) {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        self.push(state, at, task);
+        Ok(())
+    }
+
+    fn push(&self, mut state: MutexGuard<'_, State>, at: Instant, task: Arc<dyn Task>) {
+        state.push(at, task);
+        if state.thread.is_late_for(at + self.slack) {
+            state.thread = Thread::Awake;
+            drop(state);
+            self.wake.notify_one();
+        }
     }
 
     /// Drops every task. The thread ends.
@@ -98,25 +129,39 @@ impl Timer {
         let tasks = std::mem::take(&mut state.tasks);
         self.wake.notify_one();
         drop(state);
-        drop(tasks);
+        let_go(tasks);
     }
 
     fn with_thread(self: &Arc<Timer>, threads: &Arc<Threads>) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = lock(&self.state);
         loop {
-            let mut state = lock(&self.state);
             if state.stopped {
                 return Err(io::ErrorKind::NotConnected.into());
             }
-            if state.thread != Thread::None {
-                return Ok(state);
-            }
-            state.thread = Thread::Awake;
-            drop(state);
-            let own = Arc::clone(self);
-            let started = threads.spawn(self.name.to_owned(), move || own.run());
-            if let Err(error) = started {
-                lock(&self.state).thread = Thread::None;
-                return Err(error);
+            match state.thread {
+                Thread::Awake | Thread::Asleep { .. } => return Ok(state),
+                Thread::Starting(_) => {
+                    let waited = self.started.wait(state);
+                    state = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+                Thread::None => {
+                    state.starts += 1;
+                    let starting = Thread::Starting(state.starts);
+                    state.thread = starting;
+                    drop(state);
+                    let own = Arc::clone(self);
+                    let started = threads.spawn(self.name.to_owned(), move || own.run());
+                    state = lock(&self.state);
+                    // It may sleep already, or have retired.
+                    if state.thread == starting {
+                        state.thread = match started {
+                            Ok(()) => Thread::Awake,
+                            Err(_) => Thread::None,
+                        };
+                    }
+                    self.started.notify_all();
+                    started?;
+                }
             }
         }
     }
@@ -135,13 +180,17 @@ impl Timer {
                 drop(state);
                 let again: Vec<_> = due
                     .into_iter()
-                    .filter_map(|task| task.run(now).map(|at| (at, task)))
+                    .filter_map(|task| {
+                        // Its run, or its drop, may be the program's: that of an item, say.
+                        unless_it_panics(|| task.run(now).map(|at| (at, task))).flatten()
+                    })
                     .collect();
                 state = lock(&self.state);
                 if state.stopped {
                     // A task may be the last to hold its connection: it goes without the lock.
                     state.thread = Thread::None;
                     drop(state);
+                    let_go(again);
                     return;
                 }
                 for (at, task) in again {
@@ -175,11 +224,22 @@ impl Timer {
     }
 }
 
+/// Drops tasks, each by itself: one may be the last to hold what is the program's.
+fn let_go<T>(tasks: impl IntoIterator<Item = T>) {
+    for task in tasks {
+        unless_it_panics(|| drop(task));
+    }
+}
+
 impl State {
     fn push(&mut self, at: Instant, task: Arc<dyn Task>) {
         let number = self.scheduled;
         self.scheduled += 1;
         self.tasks.push(Entry { at, number, task });
+        if self.tasks.len() > self.clean_at.max(CLEAN) {
+            self.tasks.retain(|entry| !entry.task.is_pointless());
+            self.clean_at = 2 * self.tasks.len();
+        }
     }
 
     /// All that are due now, the earliest first; `None`: there is none.
@@ -189,6 +249,16 @@ impl State {
             due.extend(self.tasks.pop().map(|entry| entry.task));
         }
         (!due.is_empty()).then_some(due)
+    }
+}
+
+impl Thread {
+    /// Does it sleep beyond this time, and has to be woken?
+    fn is_late_for(self, at: Instant) -> bool {
+        match self {
+            Thread::None | Thread::Starting(_) | Thread::Awake => false,
+            Thread::Asleep { next } => next.is_none_or(|next| next > at),
+        }
     }
 }
 
@@ -290,6 +360,95 @@ mod tests {
             assert_eq!(bench.heard.recv_timeout(SOON), Ok("task"));
             assert!(bench.threads.wait(Instant::now() + SOON), "it retires");
         }
+        bench.stop();
+    }
+
+    #[test]
+    fn a_thread_is_woken_only_for_what_is_due_before_it_wakes() {
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let asleep = Thread::Asleep {
+            next: Some(after(5)),
+        };
+        assert!(asleep.is_late_for(after(4)));
+        assert!(!asleep.is_late_for(after(5)) && !asleep.is_late_for(after(6)));
+        assert!(Thread::Asleep { next: None }.is_late_for(after(60)));
+        assert!(!Thread::Awake.is_late_for(now), "it looks before it sleeps");
+    }
+
+    /// Panics when it runs, or when it is dropped.
+    struct Panics(&'static str);
+
+    impl Task for Panics {
+        fn run(&self, _: Instant) -> Option<Instant> {
+            assert_ne!(self.0, "run", "a task's own panic");
+            None
+        }
+    }
+
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            assert_ne!(self.0, "drop", "a panic of what a task holds");
+        }
+    }
+
+    #[test]
+    fn a_task_that_panics_ends_nothing_but_itself() {
+        let bench = bench(None);
+        for at in ["run", "drop"] {
+            let now = Instant::now();
+            let task = Arc::new(Panics(at));
+            bench.timer.schedule(&bench.threads, now, task).unwrap();
+            bench.schedule(now, "the next", 0);
+            assert_eq!(bench.heard.recv_timeout(SOON), Ok("the next"));
+        }
+        for at in ["drop", "drop"] {
+            let task = Arc::new(Panics(at));
+            let never = Instant::now() + SOON;
+            bench.timer.schedule(&bench.threads, never, task).unwrap();
+        }
+        bench.stop();
+    }
+
+    /// What a task belongs to, which is gone.
+    struct Pointless(#[expect(dead_code, reason = "only its drop matters")] Arc<()>);
+
+    impl Task for Pointless {
+        fn run(&self, _: Instant) -> Option<Instant> {
+            None
+        }
+
+        fn is_pointless(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn what_has_become_pointless_does_not_stay_until_it_is_due() {
+        let bench = bench(None);
+        let held = Arc::new(());
+        for _ in 0..1000 {
+            let (at, task) = (Instant::now() + SOON, Pointless(Arc::clone(&held)));
+            let task = Arc::new(task);
+            bench.timer.schedule(&bench.threads, at, task).unwrap();
+            let left = Arc::strong_count(&held);
+            assert!(left <= CLEAN + 1, "{left} wait");
+        }
+        bench.stop();
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    #[test]
+    fn a_timer_that_was_never_started_takes_no_task_without_a_thread() {
+        let bench = bench(None);
+        let (told, again) = (bench.told.clone(), Mutex::new(0));
+        let name = "task";
+        let task = Arc::new(Told { name, told, again });
+        let now = Instant::now();
+        assert!(bench.timer.schedule_started(now, task.clone()).is_err());
+        bench.timer.start(&bench.threads).unwrap();
+        assert!(bench.timer.schedule_started(now, task).is_ok());
+        assert_eq!(bench.heard.recv_timeout(SOON), Ok("task"));
         bench.stop();
     }
 

@@ -1,7 +1,9 @@
 //! Messages that change hands together.
 
 use std::collections::VecDeque;
-use std::mem::{size_of, swap, take};
+use std::mem::{needs_drop, size_of, swap, take};
+
+use crate::net::panics::let_go_of_all;
 
 /// So much room a queue keeps when nothing waits, in messages and in bytes.
 const KEEP: usize = 1 << 10;
@@ -121,6 +123,16 @@ impl<T> Batch<T> {
         Amount {
             messages: self.items.len(),
             bytes: self.bytes,
+        }
+    }
+}
+
+/// The drop of each message is the program's code, and a second panic while the first one unwinds
+/// would abort the process.
+impl<T> Drop for Batch<T> {
+    fn drop(&mut self) {
+        if needs_drop::<T>() {
+            let_go_of_all(self.items.drain(..).map(|(item, _)| item));
         }
     }
 }

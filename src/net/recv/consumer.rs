@@ -23,7 +23,7 @@ use crate::net::os::sync::{
     Receiver,
 };
 use crate::net::os::timer::Task;
-use crate::net::panics::unless_it_panics;
+use crate::net::panics::{let_go_of_all, unless_it_panics};
 use crate::net::recv::batch::{Amount, Batch, Make};
 use crate::net::recv::lease::{Awaiting, Lease, Returned, Source, TICK, Taken};
 use crate::net::recv::producer::Producer;
@@ -257,6 +257,13 @@ impl<T: Send + 'static> Consumer<T> {
         drop((taking, arrived));
         shared.room.notify_one();
         (unread, dropped)
+    }
+}
+
+impl<T> Drop for Consumer<T> {
+    fn drop(&mut self) {
+        // Where nobody else has the channel, what waits in it goes as well.
+        let_go_of_all(self.channel.take());
     }
 }
 

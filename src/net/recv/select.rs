@@ -23,11 +23,16 @@ const RESERVED: usize = 1 << 16;
 const LOOK_MIN: Duration = Duration::from_millis(1);
 const LOOK_MAX: Duration = Duration::from_millis(20);
 
+/// The list of sizes may always become so long before it is compared with the channel.
+const LIST: usize = 1024;
+
 /// The reader's end.
 pub(crate) struct SelectProducer<T> {
     sender: Sender<T>,
-    /// The sizes of the messages that were in the channel when it was last looked at, and since.
+    /// The sizes of the messages that were in the channel when it was last looked at, and since,
     sizes: VecDeque<usize>,
+    /// which may become so long until the next look.
+    look_at: usize,
     bytes: usize,
     limit: usize,
     /// Of a channel that does not bound its messages by itself.
@@ -52,6 +57,7 @@ pub(crate) fn open<T>(
     let producer = SelectProducer {
         sender,
         sizes: VecDeque::new(),
+        look_at: LIST,
         bytes: 0,
         limit: bytes,
         messages: (messages > RESERVED).then_some(messages),
@@ -72,8 +78,8 @@ impl<T> SelectProducer<T> {
         size: usize,
     ) -> Result<bool, CloseReason> {
         let mut pause = LOOK_MIN;
-        // Between two looks at the channel this list may count what is taken already.
-        let mut long = self.sizes.len() / 2 >= self.sender.capacity().unwrap_or(usize::MAX);
+        // Between two looks at the channel the list may count what is taken already.
+        let mut long = self.sizes.len() >= self.look_at;
         while long || !self.fits(size) {
             long = false;
             self.count();
@@ -124,6 +130,11 @@ impl<T> SelectProducer<T> {
         let waiting = self.sender.len();
         while self.sizes.len() > waiting {
             self.bytes -= self.sizes.pop_front().unwrap_or(0);
+        }
+        // So a look costs little for each message, and the list no more than what waits.
+        self.look_at = LIST.max(2 * self.sizes.len());
+        if self.sizes.capacity() > 2 * self.look_at {
+            self.sizes.shrink_to(self.look_at);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::exit;
 use super::queue::SendQueue;
 use super::turn::Turn;
 use super::{Sender, Wait};
@@ -73,6 +74,7 @@ impl Sender {
         }
         // Others may have gathered meanwhile: they are behind it.
         if written < total {
+            exit::note(self, &mut queue);
             queue.push_front(rest(written));
             self.wake_writer(queue);
         } else {

@@ -45,7 +45,7 @@ use super::burst;
 use super::context::Context;
 use super::life::Life;
 use super::os::lock;
-use super::os::socket::is_pause;
+use super::os::socket::{is_pause, wake_reader};
 use super::os::sync::{Condvar, Instant, Mutex, MutexGuard, TcpStream};
 use super::wire::stream::{Size, Stream};
 use super::wire::write_half::{Patience, WriteHalf};
@@ -194,6 +194,7 @@ impl Sender {
         };
         burst::note();
         if written < header_len + size {
+            exit::note(self, &mut queue);
             queue.push(header_len, written, payload);
         }
         if queue.has_work() {
@@ -330,6 +331,12 @@ impl Sender {
         if queue.ending() == Ending::Nothing {
             return;
         }
+        // In frames, a word before it says what was taken in, so that it misleads nobody.
+        if self.terms.dialect != Dialect::Frames && !self.life.begin_fin() {
+            // By now the connection is to end without one.
+            queue.fin_is_cancelled();
+            return;
+        }
         let Some(half) = queue.half() else { return };
         match half.end() {
             Ok(true) => {
@@ -354,7 +361,7 @@ impl Sender {
         self.life.note_fault(reason.clone());
         queue.fail(reason.clone());
         if let Some(socket) = lock(&self.socket).as_ref() {
-            let _ = socket.shutdown(Shutdown::Read);
+            wake_reader(socket);
         }
         self.room.notify_all();
         reason
@@ -374,6 +381,19 @@ impl Sender {
     }
 
     // The end
+
+    /// The socket is about to be closed as a whole, and everything is written: an encrypted connection
+    /// says its end before that.
+    pub fn say_end(&self) {
+        let mut queue = lock(&self.queue);
+        if !queue.is_drained() {
+            return;
+        }
+        let Some(half) = queue.half() else { return };
+        if matches!(half.end(), Ok(true)) {
+            let _ = half.socket().shutdown(Shutdown::Write);
+        }
+    }
 
     /// The connection is over: drops what waits, and lets go of the socket, which it returns.
     pub fn give_up(&self, reason: CloseReason) -> Option<Arc<TcpStream>> {

@@ -406,6 +406,11 @@ impl<W: Unwritten> SendQueue<W> {
         self.fin = Fin::WhenEmpty;
     }
 
+    /// The FIN that was due is not to be sent after all.
+    pub fn fin_is_cancelled(&mut self) {
+        self.fin = Fin::No;
+    }
+
     pub fn is_fin_sent(&self) -> bool {
         self.fin == Fin::Sent
     }

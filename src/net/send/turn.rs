@@ -82,13 +82,14 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Writes the batch: as far as the socket takes it at once, or else until all is written or the
-    /// connection is over. An error is what the socket met.
+    /// Writes the batch: as far as the socket takes it at once, or in one slice, or else until all is
+    /// written, and in any case no further when the connection is over. An error is what the socket
+    /// met.
     pub fn write_batch(&mut self, patience: Patience) -> Option<io::Error> {
         let half = self.half.as_mut()?;
         loop {
             let rest = &self.batch[self.written..];
-            if rest.is_empty() && half.left() == 0 {
+            if (rest.is_empty() && half.left() == 0) || self.sender.life.is_over() {
                 return None;
             }
             match half.write([rest, &[]], patience) {
@@ -98,7 +99,7 @@ impl<'a> Turn<'a> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_pause(&error) => {
-                    if patience == Patience::None || self.sender.life.is_over() {
+                    if patience != Patience::Slice {
                         return None;
                     }
                 }
@@ -126,5 +127,74 @@ impl Drop for Turn<'_> {
         if self.half.is_some() {
             drop(self.put_back());
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::CloseReason;
+    use crate::format::{DataType, Dialect};
+    use crate::net::context::Context;
+    use crate::net::life::{Life, Outcome};
+    use crate::net::os::socket::prepare;
+    use crate::net::send::Terms;
+    use crate::net::wire::stream::Stream;
+    use crate::options::Settings;
+
+    /// A sender whose queue has so many bytes, and the other end of its socket, which nobody reads.
+    fn queued(count: usize) -> (Arc<Sender>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let socket = TcpStream::connect(addr).unwrap();
+        prepare(&socket, None).unwrap();
+        let (remote, _) = listener.accept().unwrap();
+        let settings = Settings::default();
+        let context = Arc::new(Context::new(settings, "127.0.0.1:9".parse().unwrap()));
+        let terms = Terms {
+            id: 1,
+            peer_addr: addr,
+            data_type: DataType::Bytes,
+            strict: true,
+            dialect: Dialect::Headers,
+        };
+        let half = WriteHalf::new(Arc::new(socket), None);
+        let (life, stream) = (Arc::new(Life::default()), Arc::new(Stream::new(None)));
+        let sender = Sender::new(terms, half, &context, &life, &stream);
+        lock(&sender.queue).push(0, 0, &vec![7; count]);
+        (sender, remote)
+    }
+
+    /// Its batch may be a megabyte, of which the other side would go on receiving.
+    #[test]
+    fn nothing_is_written_when_the_connection_is_over() {
+        for patience in [Patience::None, Patience::Once, Patience::Slice] {
+            let (sender, _remote) = queued(100);
+            let mut turn = Turn::take(&sender, lock(&sender.queue));
+            sender.life.end(CloseReason::Aborted, Outcome::Unknown);
+            assert!(turn.write_batch(patience).is_none());
+            assert_eq!(turn.written, 0, "{patience:?}");
+        }
+    }
+
+    /// Whoever has others to serve waits for a full socket once, and writes what it takes before.
+    #[test]
+    fn one_slice_is_not_followed_by_another() {
+        const TOO_MUCH: usize = 64 << 20;
+        let (told, heard) = crossbeam_channel::bounded(1);
+        let (sender, remote) = queued(TOO_MUCH);
+        let writing = Arc::clone(&sender);
+        std::thread::spawn(move || {
+            let mut turn = Turn::take(&writing, lock(&writing.queue));
+            let failure = turn.write_batch(Patience::Once);
+            let _ = told.send((failure.is_none(), turn.written));
+        });
+        let written = heard.recv_timeout(Duration::from_secs(20));
+        let (fine, written) = written.expect("it waits on and on");
+        assert!(fine && (1..TOO_MUCH).contains(&written), "{written} bytes");
+        drop(remote);
     }
 }

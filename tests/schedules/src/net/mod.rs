@@ -36,6 +36,10 @@ pub(crate) mod panics {
     ) -> Result<T, CloseReason> {
         run()
     }
+
+    pub(crate) fn let_go_of_all<T>(owned: impl IntoIterator<Item = T>) {
+        owned.into_iter().for_each(drop);
+    }
 }
 
 pub(crate) mod wire {

@@ -142,6 +142,8 @@ pub fn is_pause(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
+pub fn wake_reader(_: &TcpStream) {}
+
 pub fn reset(stream: &TcpStream) {
     stream.0.state().linger = true;
 }

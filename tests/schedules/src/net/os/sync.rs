@@ -3,7 +3,8 @@
 //! A wait of up to [`SHORT`] is over whether or not anyone woke it: such waits are part of how the
 //! library works. Longer ones are only there for what may go wrong. In half of all runs they are
 //! never over by themselves, so that nobody is woken late by one who should have been woken in time.
-//! In the other half each may be over at any moment.
+//! In the other half each may be over at any moment. A timer's wait for its next task is always over
+//! when that is due.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -47,6 +48,15 @@ pub fn dawdle() {
 std::thread_local! {
     static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static LONG_WAITS_END: Cell<bool> = const { Cell::new(false) };
+}
+
+shuttle::thread_local! {
+    static IS_TIMER: Cell<bool> = Cell::new(false);
+}
+
+/// The current thread runs tasks when they are due.
+pub fn be_a_timer() {
+    IS_TIMER.with(|is| is.set(true));
 }
 
 /// A new run.
@@ -153,7 +163,8 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         time: Duration,
     ) -> LockResult<(MutexGuard<'a, T>, TimedOut)> {
-        if time <= SHORT || (LONG_WAITS_END.get() && one_in(2)) {
+        let ends = time <= SHORT || IS_TIMER.try_with(Cell::get).unwrap_or(false);
+        if ends || (LONG_WAITS_END.get() && one_in(2)) {
             let mutex = guard.mutex;
             drop(guard);
             dawdle();
@@ -196,6 +207,10 @@ impl<T> OnceLock<T> {
             let _ = self.value.set(make());
         }
         self.value.get().expect("just set")
+    }
+
+    pub fn take(&mut self) -> Option<T> {
+        self.value.take()
     }
 }
 

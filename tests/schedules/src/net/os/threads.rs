@@ -8,7 +8,7 @@ use shuttle::thread::JoinHandle;
 
 use super::lock;
 use super::socket::without_waiting;
-use super::sync::Mutex;
+use super::sync::{Mutex, be_a_timer};
 
 // A run has a thread of the system for itself.
 thread_local! {
@@ -19,6 +19,11 @@ thread_local! {
 /// From now on, and until the next call.
 pub(crate) fn refuse(names: Vec<&'static str>) {
     REFUSED.set(names);
+}
+
+/// A panic is a failure here.
+pub(crate) fn unless_it_panics<T>(run: impl FnOnce() -> T) -> Option<T> {
+    Some(run())
 }
 
 #[derive(Default)]
@@ -39,7 +44,10 @@ impl Threads {
         let thread = shuttle::thread::spawn(move || match waits {
             true => work(),
             // It has others to serve.
-            false => without_waiting(work),
+            false => {
+                be_a_timer();
+                without_waiting(work);
+            }
         });
         lock(&self.threads).push(thread);
         Ok(())
