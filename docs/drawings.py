@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the drawings of the manual: handshake.svg, message.svg and threads.svg.
+"""Makes the drawings of the manual: handshake.svg, message.svg, rooms.svg and threads.svg.
 
     python3 docs/drawings.py            writes them beside this file
     python3 docs/drawings.py --check    fails where they are not up to date
@@ -267,10 +267,63 @@ def threads():
     return d.done()
 
 
+def rooms():
+    d = Drawing(980, 690, "The rooms of net, and who uses whom")
+    d.text(20, 30, "Each room uses only those below it.", soft=True, size=12)
+    d.box(388, 14, 22, 22, SAND, [])
+    d.text(418, 30, "a machine: a type without a lock, a thread or a clock, and its states", soft=True,
+           size=12)
+
+    def room(x, y, w, name, what, machines=(), fill=GREEN):
+        """A room with its machines, each a name and its states."""
+        h = 62 + 36 * len(machines)
+        d.box(x, y, w, h, fill, [])
+        d.text(x + 14, y + 24, name, bold=True, size=14)
+        d.text(x + 14, y + 44, what, soft=True, size=12)
+        for i, (machine, states) in enumerate(machines):
+            at = y + 54 + 36 * i
+            d.box(x + 10, at, w - 20, 32, SAND, [])
+            d.text(x + 20, at + 14, machine, size=12)
+            d.text(x + 20, at + 27, states, soft=True, size=10.5)
+
+    room(20, 50, 720, "endpoint", "one peer: listener, offers, open connections, events, stop, dead remotes")
+    room(20, 128, 720, "handshake", "from a socket to an agreement, driven by one loop", [
+        ("client, server", "bytes in; bytes to write, an agreement or a refusal out")])
+    room(20, 242, 720, "link", "one connection: its terms, the pump from socket to program, its end", [
+        ("Overdue", "an end that waits: writing, written")])
+    room(388, 356, 352, "recv", "messages to the program, and who reads", [
+        ("ReceiveQueue", "batches, lent, reading, recalled, at end, channel, ended")])
+    room(20, 356, 352, "send", "messages to the socket, in order", [
+        ("SendQueue, Gathering", "the half: here, out for a turn, gone; a burst: begun, seen")])
+    room(20, 470, 352, "wire", "one socket's bytes, plain or encrypted: two halves")
+    room(388, 470, 352, "life, context, burst, panics", "what the rooms above share", [
+        ("Life", "open, closing, answering, over; and the one reason")])
+    room(20, 600, 940, "os", "sockets, their table in the kernel, threads, the timer, locks and time", fill=GREY)
+    d.box(770, 242, 190, 98, GREEN, [])
+    d.text(784, 266, "discovery", bold=True, size=14)
+    for y, what in ((286, "searches, watches,"), (304, "the responder;"), (322, "uses os alone")):
+        d.text(784, y, what, soft=True, size=12)
+
+    for x in (190, 560):
+        d.line(x, 112, x, 126)
+        d.line(x, 226, x, 240)
+        d.line(x, 340, x, 354)
+    for x in (190, 560):
+        d.line(x, 454, x, 468)
+    d.line(374, 510, 386, 510)
+    d.line(190, 532, 190, 598)
+    d.line(560, 568, 560, 598)
+    d.line(865, 340, 865, 598)
+    d.text(20, 682, "proto, secure and format, the functions of bytes, know nothing of net: its rooms use them.", soft=True,
+           size=11)
+    return d.done()
+
+
 def main():
     here = pathlib.Path(__file__).parent
     stale = []
-    for name, make in (("handshake", handshake), ("message", message), ("threads", threads)):
+    for name, make in (("handshake", handshake), ("message", message), ("rooms", rooms),
+                       ("threads", threads)):
         path, drawn = here / f"{name}.svg", make()
         if "--check" not in sys.argv[1:]:
             path.write_text(drawn, encoding="utf-8")

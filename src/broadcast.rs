@@ -46,7 +46,7 @@ impl Peer {
         &self,
         item: &(impl Encode<F> + ?Sized),
     ) -> Result<Broadcast, SendError> {
-        self.broadcast_to(item, |_| true)
+        self.broadcast_to(item, &self.endpoint().links())
     }
 
     /// As [`broadcast`](Peer::broadcast), to those connections alone for which `wanted` says true.
@@ -85,16 +85,23 @@ impl Peer {
         mut wanted: impl FnMut(&ConnectionInfo) -> bool,
         item: &(impl Encode<F> + ?Sized),
     ) -> Result<Broadcast, SendError> {
-        self.broadcast_to(item, |link| wanted(&ConnectionInfo::new(link)))
+        let data_type = item.data_type();
+        let all = self.endpoint().links();
+        // The program is asked once for each, and before anything is sent.
+        let wanted = all
+            .iter()
+            .filter(|link| is_of_type(data_type, link) && wanted(&ConnectionInfo::new(link)));
+        let links: Vec<Arc<Link>> = wanted.cloned().collect();
+        self.broadcast_to(item, &links)
     }
 
     fn broadcast_to<F: Format>(
         &self,
         item: &(impl Encode<F> + ?Sized),
-        wanted: impl FnMut(&Arc<Link>) -> bool,
+        links: &[Arc<Link>],
     ) -> Result<Broadcast, SendError> {
         let mut report = Broadcast::default();
-        self.try_all(item, wanted, &mut report, |report, link, _, error| {
+        try_all(item, links, &mut report, |report, link, _, error| {
             report.failed.push((ConnectionInfo::new(link), error));
         })?;
         Ok(report)
@@ -133,9 +140,9 @@ impl Peer {
         let deadline = Instant::now().checked_add(timeout);
         let mut report = Broadcast::default();
         let mut full: Vec<Full> = Vec::new();
-        self.try_all(
+        try_all(
             item,
-            |_| true,
+            &self.endpoint().links(),
             &mut report,
             |report, link, message, error| match (message, error) {
                 (Some(message), SendError::Full) => {
@@ -171,59 +178,59 @@ impl Peer {
         }
         Ok(report)
     }
+}
 
-    /// Encodes once for each dialect that occurs, and sends to all who are wanted and have room;
-    /// `failed_at` gets the others. Where only one dialect has no form for the value, those who speak
-    /// it are told so. `Err`: nobody got it.
-    fn try_all<F: Format>(
-        &self,
-        item: &(impl Encode<F> + ?Sized),
-        mut wanted: impl FnMut(&Arc<Link>) -> bool,
-        report: &mut Broadcast,
-        mut failed_at: impl FnMut(&mut Broadcast, &Arc<Link>, Option<Encoded<'_>>, SendError),
-    ) -> Result<(), SendError> {
-        let data_type = item.data_type();
-        let links = self.endpoint().links();
-        let of_type = links
-            .iter()
-            .filter(|link| data_type.is_none_or(|own| own == link.data_type));
-        // The program is asked once for each, and before anything is sent.
-        let links: Vec<&Arc<Link>> = of_type.filter(|link| wanted(link)).collect();
-        report.sent.reserve(links.len());
-        // One broadcast is no burst, however many it goes to: its messages need not be gathered.
-        let burst = in_burst();
-        let to = |dialect| {
-            let speakers = links.iter().filter(move |link| link.dialect == dialect);
-            speakers.peekable()
-        };
-        let mut encoded = false;
-        let mut failed = None;
-        for dialect in Dialect::ALL {
-            if to(dialect).peek().is_none() {
-                continue;
-            }
-            let result = with_encoded(item, dialect, |message| {
-                for link in to(dialect) {
-                    match link.send(message, Wait::No, Some(burst)) {
-                        Ok(()) => report.sent.push(ConnectionInfo::new(link)),
-                        Err(error) => failed_at(report, link, Some(message), error),
-                    }
+/// Is the connection one for a message of this type? `None`: the program has not said which it is.
+#[inline]
+fn is_of_type(data_type: Option<DataType>, link: &Link) -> bool {
+    data_type.is_none_or(|own| own == link.data_type)
+}
+
+/// Encodes once for each dialect that occurs, and sends to those of the data type who have room;
+/// `failed_at` gets the others. Where only one dialect has no form for the value, those who speak it
+/// are told so. `Err`: nobody got it.
+fn try_all<F: Format>(
+    item: &(impl Encode<F> + ?Sized),
+    links: &[Arc<Link>],
+    report: &mut Broadcast,
+    mut failed_at: impl FnMut(&mut Broadcast, &Arc<Link>, Option<Encoded<'_>>, SendError),
+) -> Result<(), SendError> {
+    let data_type = item.data_type();
+    report.sent.reserve(links.len());
+    // One broadcast is no burst, however many it goes to: its messages need not be gathered.
+    let burst = in_burst();
+    let to = |dialect| {
+        let is_meant =
+            move |link: &&Arc<Link>| link.dialect == dialect && is_of_type(data_type, link);
+        links.iter().filter(is_meant).peekable()
+    };
+    let mut encoded = false;
+    let mut failed = None;
+    for dialect in Dialect::ALL {
+        if to(dialect).peek().is_none() {
+            continue;
+        }
+        let result = with_encoded(item, dialect, |message| {
+            for link in to(dialect) {
+                match link.send(message, Wait::No, Some(burst)) {
+                    Ok(()) => report.sent.push(ConnectionInfo::new(link)),
+                    Err(error) => failed_at(report, link, Some(message), error),
                 }
-                Ok::<_, EncodeError>(())
-            });
-            match result {
-                Ok(()) => encoded = true,
-                Err(error) => failed = Some((dialect, error)),
             }
+            Ok::<_, EncodeError>(())
+        });
+        match result {
+            Ok(()) => encoded = true,
+            Err(error) => failed = Some((dialect, error)),
         }
-        match failed {
-            Some((_, error)) if !encoded => Err(error.into()),
-            Some((dialect, error)) => {
-                to(dialect).for_each(|link| failed_at(report, link, None, error.clone().into()));
-                Ok(())
-            }
-            None => Ok(()),
+    }
+    match failed {
+        Some((_, error)) if !encoded => Err(error.into()),
+        Some((dialect, error)) => {
+            to(dialect).for_each(|link| failed_at(report, link, None, error.clone().into()));
+            Ok(())
         }
+        None => Ok(()),
     }
 }
 

@@ -15,8 +15,9 @@ use crate::neighbour::PeerId;
 use crate::net::Wait;
 use crate::net::link::pump::{run_handler, run_queue};
 use crate::net::link::{Link, Stats};
-use crate::net::recv::consumer::{Consumer, receive_queue};
+use crate::net::recv::consumer::Consumer;
 use crate::net::recv::producer::Producer;
+use crate::net::recv::receive_queue;
 use crate::net::wire::early::Start;
 use crate::options::StreamSize;
 
@@ -84,7 +85,7 @@ pub struct Connection<F: Format> {
 
 struct Handle<F: Format> {
     link: Arc<Link>,
-    inbox: Consumer<F::Item>,
+    consumer: Consumer<F::Item>,
     /// The handler's thread keeps the connection; dropping handles does not end it.
     handled: bool,
     /// A channel that has ended, for a handler that asks for messages.
@@ -95,7 +96,7 @@ impl<F: Format> Drop for Handle<F> {
     fn drop(&mut self) {
         if !self.handled {
             // What nobody will take was not taken in, and the other side is to learn of that.
-            let (queued, items) = self.inbox.abandon();
+            let (queued, items) = self.consumer.abandon();
             let unread = queued || self.link.has_unread();
             self.link.leave_in_background(unread);
             // The program's code, which may panic.
@@ -152,7 +153,7 @@ impl<F: Format> Connection<F> {
 
     fn new(link: &Arc<Link>, handled: bool) -> (Connection<F>, Producer<F::Item>) {
         let settings = &link.context.settings;
-        let (producer, inbox) = receive_queue(
+        let (producer, consumer) = receive_queue(
             settings.receive_queue,
             settings.receive_queue_bytes,
             F::PLAIN,
@@ -161,13 +162,13 @@ impl<F: Format> Connection<F> {
         link.set_producer(&producer);
         let handle = Arc::new(Handle {
             link: Arc::clone(link),
-            inbox,
+            consumer,
             handled,
             silent: OnceLock::new(),
         });
         // Weak: the drop of the last handle is to be seen.
         let weak: Weak<Handle<F>> = Arc::downgrade(&handle);
-        link.set_queue_len(move || weak.upgrade().map_or(0, |handle| handle.inbox.len()));
+        link.set_queue_len(move || weak.upgrade().map_or(0, |handle| handle.consumer.len()));
         (Connection { handle }, producer)
     }
 
@@ -364,7 +365,7 @@ impl<F: Format> Connection<F> {
     /// # Errors
     /// [`TryRecvError::Empty`], or [`TryRecvError::Disconnected`] as [`recv`](Connection::recv).
     pub fn try_recv(&self) -> Result<F::Item, TryRecvError> {
-        self.handle.inbox.try_recv()
+        self.handle.consumer.try_recv()
     }
 
     /// Waits for the next message for at most `timeout`.
@@ -396,7 +397,7 @@ impl<F: Format> Connection<F> {
         if self.waits_for_itself() {
             return Err(RecvTimeoutError::Disconnected);
         }
-        self.handle.inbox.recv(deadline)
+        self.handle.consumer.recv(deadline)
     }
 
     /// Would a wait for messages be one of the connection's own handler? It would wait for the end
@@ -482,7 +483,7 @@ impl<F: Format> Connection<F> {
         if self.waits_for_itself() {
             return self.handle.silent.get_or_init(|| bounded(0).1);
         }
-        self.handle.inbox.channel()
+        self.handle.consumer.channel()
     }
 
     // Facts

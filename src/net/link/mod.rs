@@ -19,7 +19,7 @@ use super::context::Context;
 use super::life::Life;
 use super::os::socket::reset_if_it_dies;
 use super::os::table::Ends;
-use super::recv::consumer::Wake;
+use super::recv::Wake;
 use super::recv::producer::Producer;
 use super::send::{Sender, Terms, Wait};
 use super::wire::frames::Received;

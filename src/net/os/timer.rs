@@ -175,7 +175,7 @@ impl Timer {
                 return;
             }
             let now = Instant::now();
-            if let Some(due) = state.pop_due(now) {
+            if let Some(due) = state.pop_due(now, self.slack) {
                 idle_since = None;
                 drop(state);
                 let again: Vec<_> = due
@@ -185,6 +185,12 @@ impl Timer {
                         unless_it_panics(|| task.run(now).map(|at| (at, task))).flatten()
                     })
                     .collect();
+                // Where the tasks have slack, their pauses begin when all have run: or a round that
+                // takes longer than its pause would follow the next without one.
+                let spent = match self.slack.is_zero() {
+                    true => Duration::ZERO,
+                    false => Instant::now().duration_since(now),
+                };
                 state = lock(&self.state);
                 if state.stopped {
                     // A task may be the last to hold its connection: it goes without the lock.
@@ -194,7 +200,7 @@ impl Timer {
                     return;
                 }
                 for (at, task) in again {
-                    state.push(at, task);
+                    state.push(at + spent, task);
                 }
                 continue;
             }
@@ -242,10 +248,13 @@ impl State {
         }
     }
 
-    /// All that are due now, the earliest first; `None`: there is none.
-    fn pop_due(&mut self, now: Instant) -> Option<Vec<Arc<dyn Task>>> {
+    /// All that are due now, the earliest first, and with them those that are within the slack, so
+    /// that the thread does not wake for each; `None`: none is due.
+    fn pop_due(&mut self, now: Instant, slack: Duration) -> Option<Vec<Arc<dyn Task>>> {
         let mut due = Vec::new();
-        while self.tasks.peek().is_some_and(|entry| entry.at <= now) {
+        let mut until = now;
+        while self.tasks.peek().is_some_and(|entry| entry.at <= until) {
+            until = now + slack;
             due.extend(self.tasks.pop().map(|entry| entry.task));
         }
         (!due.is_empty()).then_some(due)

@@ -5,20 +5,22 @@ use std::mem::{needs_drop, size_of, swap, take};
 
 use crate::net::panics::let_go_of_all;
 
-/// So much room a queue keeps when nothing waits, in messages and in bytes.
-const KEEP: usize = 1 << 10;
-const KEEP_BYTES: usize = 128 << 10;
-
-#[derive(Clone, Copy, Default)]
+/// So many messages, and the bytes of all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Amount {
     pub messages: usize,
     pub bytes: usize,
 }
 
 impl Amount {
-    /// One message.
-    pub fn one(bytes: usize) -> Amount {
-        Amount { messages: 1, bytes }
+    pub fn is_within(self, limit: Amount) -> bool {
+        self.messages <= limit.messages && self.bytes <= limit.bytes
+    }
+
+    /// Where so much waits, may one more message of `size` bytes wait too? The first always may.
+    pub fn has_room(self, size: usize, limit: Amount) -> bool {
+        let bytes = self.bytes.saturating_add(size);
+        self.messages == 0 || (self.messages < limit.messages && bytes <= limit.bytes)
     }
 }
 
@@ -29,6 +31,17 @@ impl std::ops::Add for Amount {
         Amount {
             messages: self.messages + other.messages,
             bytes: self.bytes + other.bytes,
+        }
+    }
+}
+
+impl std::ops::Sub for Amount {
+    type Output = Amount;
+
+    fn sub(self, other: Amount) -> Amount {
+        Amount {
+            messages: self.messages - other.messages,
+            bytes: self.bytes - other.bytes,
         }
     }
 }
@@ -58,6 +71,15 @@ impl<T> Default for Batch<T> {
 }
 
 impl<T> Batch<T> {
+    /// Another that has room for as much, without growing step by step.
+    pub fn empty_one(&self) -> Batch<T> {
+        Batch {
+            items: VecDeque::with_capacity(self.items.len()),
+            plain: Vec::with_capacity(self.plain.len()),
+            ..Batch::default()
+        }
+    }
+
     pub fn push(&mut self, item: T, size: usize) {
         self.items.push_back((Some(item), size));
         self.bytes += size;
@@ -102,16 +124,6 @@ impl<T> Batch<T> {
         other.plain.clear();
         self.items.append(&mut other.items);
         self.bytes += take(&mut other.bytes);
-    }
-
-    /// Gives memory back that a burst has taken.
-    pub fn trim(&mut self) {
-        if self.items.capacity() > KEEP {
-            self.items.shrink_to(KEEP);
-        }
-        if self.plain.capacity() > KEEP_BYTES {
-            self.plain.shrink_to(KEEP_BYTES);
-        }
     }
 
     #[cfg(test)]

@@ -59,165 +59,40 @@ pub(crate) enum Fed {
     Awaited,
 }
 
-/// The lock around it is that of the messages which the program takes.
-pub(crate) struct Lease<T> {
-    source: Option<Box<dyn Source<T>>>,
-    /// The reader thread waits to have it back.
-    lent: bool,
-    /// The watchdog comes to look. It does whenever the source is here.
-    watched: bool,
-    /// What the program has taken since its last look.
-    taken: Amount,
-    /// What it has taken in all.
-    messages: u64,
-    /// It was slow then, and left something.
-    behind: bool,
-    /// The reader thread is to have it as soon as it is here.
-    recalled: bool,
-    /// What the program found at the end of the messages.
-    end: Option<Result<(), CloseReason>>,
-}
-
-impl<T> Default for Lease<T> {
-    fn default() -> Lease<T> {
-        Lease {
-            source: None,
-            lent: false,
-            watched: false,
-            taken: Amount::default(),
-            messages: 0,
-            behind: false,
-            recalled: false,
-            end: None,
-        }
-    }
-}
-
-/// How the reader thread gets it back.
+/// How the reader thread gets back what it has lent.
 pub(crate) enum Back<T> {
     Source(Box<dyn Source<T>>),
+    /// The program has found the end.
     End(Result<(), CloseReason>),
 }
 
-/// What is to be done when the program has put the source back.
-pub(crate) struct Returned {
-    /// The reader thread is to be woken.
-    pub wake: bool,
-    /// The watchdog is to be told to come.
-    pub watch: bool,
+/// How the program comes along that reads for itself.
+#[derive(Default)]
+pub(super) struct Pace {
+    /// What it has taken since the watchdog's last look.
+    taken: Amount,
+    /// It was slow then, and left something behind.
+    was_behind: bool,
 }
 
-/// What came of a look of the watchdog.
-pub(crate) struct Seen {
-    /// The reader thread is to be woken.
-    pub wake: bool,
-    /// It is to look again.
-    pub goes_on: bool,
-}
-
-impl<T> Lease<T> {
-    // The reader thread
-
-    /// Says whether the watchdog is to be told to come.
-    pub fn lend(&mut self, source: Box<dyn Source<T>>) -> bool {
-        self.lent = true;
-        self.source = Some(source);
-        self.note(0);
-        self.behind = false;
-        self.recalled = false;
-        !std::mem::replace(&mut self.watched, true)
-    }
-
-    /// `over`: the program is not to read any more. `None`: it is to wait until it is woken.
-    pub fn look(&mut self, over: bool) -> Option<Back<T>> {
-        self.recalled |= over;
-        let back = match self.end.take() {
-            Some(end) => Back::End(end),
-            None => Back::Source(self.source.take_if(|_| self.recalled)?),
-        };
-        self.lent = false;
-        Some(back)
-    }
-
-    // The watchdog
-
-    /// [`TICK`] has passed.
-    pub fn tick(&mut self) -> Seen {
-        let taken = std::mem::take(&mut self.taken);
-        let idle = taken.messages == 0;
-        let fast = taken.messages >= FAST.messages || taken.bytes >= FAST.bytes;
-        let source = self.source.as_ref().filter(|_| !fast && !idle);
-        let left = source.is_some_and(|source| source.has_unread());
-        // Once, it may have come just now.
-        self.recalled |= left && self.behind;
-        self.behind = left;
-        self.recalled |= idle && self.source.is_some();
-        // While the program waits with it, there is nothing to be seen.
-        self.watched = self.lent && !idle && !self.recalled;
-        Seen {
-            wake: self.recalled && self.source.is_some(),
-            goes_on: self.watched,
-        }
-    }
-
-    // The program
-
-    pub fn take(&mut self) -> Option<Box<dyn Source<T>>> {
-        self.source.take_if(|_| !self.recalled)
-    }
-
-    /// A message that is here already, and needs no decoding.
+impl Pace {
+    /// The program has taken a message of `size` bytes, or at least come back.
     #[inline]
-    pub fn take_plain(&mut self) -> Option<T> {
-        let source = self.source.as_mut().filter(|_| !self.recalled)?;
-        let (item, size) = source.take_plain()?;
-        self.messages += 1;
-        self.note(size);
-        Some(item)
+    pub fn note(&mut self, size: usize) {
+        self.taken.messages += 1;
+        self.taken.bytes += size;
     }
 
-    fn note(&mut self, size: usize) {
-        self.taken = self.taken + Amount::one(size);
-    }
-
-    /// How many messages the program has taken by reading for itself.
-    pub fn messages(&self) -> u64 {
-        self.messages
-    }
-
-    /// The program has read a message for itself.
-    pub fn count(&mut self) {
-        self.messages += 1;
-    }
-
-    pub fn put_back(&mut self, source: Box<dyn Source<T>>, size: usize) -> Returned {
-        self.source = Some(source);
-        self.note(size);
-        Returned {
-            wake: self.recalled,
-            watch: !self.recalled && !std::mem::replace(&mut self.watched, true),
+    /// [`TICK`] has passed. Does the program lose the lease? `has_unread`: more has come than it took.
+    pub fn is_lost(&mut self, has_unread: impl FnOnce() -> bool) -> bool {
+        let taken = std::mem::take(&mut self.taken);
+        if taken.messages == 0 {
+            return true;
         }
-    }
-
-    /// The program has found the end in place of a message.
-    pub fn finish(&mut self, end: Result<(), CloseReason>) -> Returned {
-        self.end = Some(end);
-        Returned {
-            wake: true,
-            watch: false,
-        }
-    }
-
-    /// The reader thread is to read. Says whether it is to be woken.
-    pub fn recall(&mut self) -> bool {
-        self.recalled = true;
-        self.source.is_some()
-    }
-
-    /// Has something come that nobody will take?
-    pub fn has_unread(&self) -> bool {
-        let source = self.source.as_ref();
-        source.is_some_and(|source| source.has_unread())
+        let is_fast = taken.messages >= FAST.messages || taken.bytes >= FAST.bytes;
+        let is_behind = !is_fast && has_unread();
+        // What is left behind once may have come just now.
+        std::mem::replace(&mut self.was_behind, is_behind) && is_behind
     }
 }
 

@@ -1,7 +1,162 @@
 //! Messages to the program: the receive queue, and who reads.
+//!
+//! | file | |
+//! | --- | --- |
+//! | `queue` | what waits, and by which of three ways messages come out of it: a machine |
+//! | `batch` | messages that change hands together |
+//! | `producer` | the reader thread's end of the queue |
+//! | `consumer` | the program's end |
+//! | `lease` | what a program needs that reads the socket itself |
+//! | `select` | the way out for `select!`: a crossbeam channel |
+//!
+//! Messages change hands in batches. The reader thread hands over what it has decoded before it waits
+//! for the socket again, and in a long burst now and then. The program takes one message after the
+//! other from the oldest batch. So the two threads meet once for each batch, not for each message,
+//! and a program that waits is woken no later for a lone message.
 
 pub(crate) mod batch;
 pub(crate) mod consumer;
 pub(crate) mod lease;
 pub(crate) mod producer;
-pub(crate) mod select;
+mod queue;
+mod select;
+
+use std::sync::Arc;
+
+use batch::{Amount, Make};
+use consumer::Consumer;
+use lease::{Awaiting, TICK};
+use producer::Producer;
+use queue::ReceiveQueue;
+use select::KillSwitch;
+
+use super::context::Context;
+use super::os::lock;
+use super::os::spin::Spin;
+use super::os::sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Instant, Mutex, Ordering};
+use super::os::timer::Task;
+
+/// Where the two ends of a receive queue meet.
+struct Meeting<T> {
+    context: Arc<Context>,
+    limit: Amount,
+    make: Make<T>,
+    queue: Mutex<ReceiveQueue<T>>,
+    /// The reader thread's wait for room, or for what it has lent, is over.
+    room: Condvar,
+    /// There is something to take, or there never will be.
+    news: Condvar,
+    /// Counts what was handed over, so that a thread that spins sees news without the lock.
+    handed_over: AtomicUsize,
+    /// Threads of the program that wait, for a reader thread that may lend its source to one.
+    awaiting: Awaiting,
+    spin: Spin,
+    /// Messages that the reader thread has put into the channel.
+    by_channel: AtomicU64,
+    /// The last handle was dropped. Set under the lock; the channel looks at it without.
+    abandoned: AtomicBool,
+    /// Wakes a reader thread that waits at the channel. Taken after the queue's lock, if both are.
+    kill_switch: Mutex<Option<KillSwitch>>,
+}
+
+/// A queue of at most so many messages and bytes, or one larger message.
+pub(crate) fn receive_queue<T: Send + 'static>(
+    messages: usize,
+    bytes: usize,
+    make: Make<T>,
+    context: &Arc<Context>,
+) -> (Producer<T>, Consumer<T>) {
+    let limit = Amount { messages, bytes };
+    let meeting = Arc::new(Meeting {
+        context: Arc::clone(context),
+        limit,
+        make,
+        queue: Mutex::new(ReceiveQueue::new(limit, make)),
+        room: Condvar::new(),
+        news: Condvar::new(),
+        handed_over: AtomicUsize::new(0),
+        awaiting: Awaiting::default(),
+        spin: Spin::new(context.settings.spin),
+        by_channel: AtomicU64::new(0),
+        abandoned: AtomicBool::new(false),
+        kill_switch: Mutex::new(None),
+    });
+    (Producer::new(Arc::clone(&meeting)), Consumer::new(meeting))
+}
+
+/// Wakes the reader thread at its receive queue, for whatever type of messages.
+pub(crate) trait Wake: Send + Sync {
+    /// The reader thread is to read for itself, if it does not.
+    fn recall(&self);
+
+    /// A reader thread that waits for room looks again whether its connection is over.
+    fn wake(&self);
+
+    /// How many messages were taken in: all that were handed over; or, once the last handle is dropped,
+    /// those that the program has taken.
+    fn taken(&self) -> u64;
+
+    /// The connection of a handler is over. Its queue has had no messages, and ends without the
+    /// reader thread, which may be in the handler for long.
+    fn end(&self);
+}
+
+impl<T: Send> Wake for Meeting<T> {
+    fn recall(&self) {
+        if lock(&self.queue).recall() {
+            self.room.notify_one();
+        }
+    }
+
+    fn wake(&self) {
+        drop(lock(&self.kill_switch).take());
+        // With the lock, or a reader thread that has just looked would miss it.
+        let _queue = lock(&self.queue);
+        self.room.notify_one();
+    }
+
+    fn taken(&self) -> u64 {
+        let queue = lock(&self.queue);
+        queue.taken(self.by_channel.load(Ordering::SeqCst))
+    }
+
+    fn end(&self) {
+        let channel = lock(&self.queue).end(None);
+        self.tell();
+        drop(channel);
+    }
+}
+
+/// Does the program that reads for itself come back?
+impl<T: Send> Task for Meeting<T> {
+    fn run(&self, now: Instant) -> Option<Instant> {
+        let tick = lock(&self.queue).tick();
+        if tick.wake_reader {
+            self.room.notify_one();
+        }
+        tick.goes_on.then(|| now + TICK)
+    }
+}
+
+impl<T> Meeting<T> {
+    fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
+    }
+
+    /// Something has changed for all threads of the program that wait.
+    fn tell(&self) {
+        self.handed_over.fetch_add(1, Ordering::Release);
+        self.news.notify_all();
+    }
+}
+
+impl<T: Send + 'static> Meeting<T> {
+    /// Has the watchdog look again and again how the program comes along that reads for itself.
+    fn watch(self: &Arc<Self>) {
+        let task = Arc::clone(self) as Arc<dyn Task>;
+        self.context.watch(Instant::now() + TICK, task);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,18 @@
 //! The reader's end of the receive queue: what it has decoded, until it hands it over.
 
-use std::mem::{size_of, take};
+use std::mem::size_of;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batch::{Amount, Batch};
+use super::lease::{Back, Source};
+use super::queue::{Channel, Room};
+use super::select::SelectProducer;
+use super::{Meeting, Wake};
 use crate::error::CloseReason;
 use crate::net::life::Life;
 use crate::net::os::lock;
 use crate::net::os::sync::{Instant, Ordering};
-use crate::net::recv::batch::{Amount, Batch};
-use crate::net::recv::consumer::{Shared, Wake};
-use crate::net::recv::lease::{Back, Source};
-use crate::net::recv::select::SelectProducer;
 
 /// Up to this size, plain bytes wait side by side in one buffer, and become a message of their own
 /// where they are taken: memory that one thread allocates and another frees is slow.
@@ -33,7 +34,7 @@ const PATIENCE: Duration = Duration::from_millis(1);
 
 /// The reader's end of the queue. Its drop ends it.
 pub(crate) struct Producer<T> {
-    shared: Arc<Shared<T>>,
+    meeting: Arc<Meeting<T>>,
     /// Decoded, and not yet handed over.
     fresh: Batch<T>,
     /// `fresh` as [`BATCH`] counts it, and since when it grows.
@@ -41,16 +42,16 @@ pub(crate) struct Producer<T> {
     begun: Option<Instant>,
     /// The most that can wait of what was handed over.
     waiting: Amount,
-    /// The program has asked for the channel.
-    channel: Option<SelectProducer<T>>,
+    /// The program has asked for the channel, and this thread has learned of it.
+    channel: Channel<T>,
     /// Nobody can receive any more.
     abandoned: bool,
 }
 
 impl<T: Send + 'static> Producer<T> {
-    pub(crate) fn new(shared: Arc<Shared<T>>) -> Producer<T> {
+    pub(super) fn new(meeting: Arc<Meeting<T>>) -> Producer<T> {
         Producer {
-            shared,
+            meeting,
             fresh: Batch::default(),
             weight: 0,
             begun: None,
@@ -62,7 +63,7 @@ impl<T: Send + 'static> Producer<T> {
 
     /// For the end of the connection, which is to wake a reader that waits for room.
     pub(crate) fn waker(&self) -> Arc<dyn Wake> {
-        Arc::clone(&self.shared) as _
+        Arc::clone(&self.meeting) as _
     }
 
     /// Nobody can receive any more: messages need not even be decoded.
@@ -77,11 +78,13 @@ impl<T: Send + 'static> Producer<T> {
             self.make_room(life, size)?;
         }
         if let Some(channel) = &mut self.channel {
-            let sent = channel.push(life, &self.shared.abandoned, item, size)?;
-            self.shared.brought.fetch_add(sent.into(), Ordering::SeqCst);
+            let sent = channel.push(life, &self.meeting.abandoned, item, size)?;
+            self.meeting
+                .by_channel
+                .fetch_add(sent.into(), Ordering::SeqCst);
             // Looked at behind the push: either this finds that the last handle was dropped, or
             // that drop finds the message in the channel.
-            self.abandoned = !sent || self.shared.is_abandoned();
+            self.abandoned = !sent || self.meeting.is_abandoned();
         } else if !self.abandoned {
             self.fresh.push(item, size);
             self.note(size);
@@ -96,7 +99,7 @@ impl<T: Send + 'static> Producer<T> {
             self.make_room(life, size)?;
         }
         if payload.len() > SMALL || self.channel.is_some() {
-            return match self.shared.make {
+            return match self.meeting.make {
                 Some(make) => self.push(life, make(payload), payload.len()),
                 None => Ok(()),
             };
@@ -135,148 +138,128 @@ impl<T: Send + 'static> Producer<T> {
             return;
         }
         (self.weight, self.begun) = (0, None);
-        let mut arrived = lock(&self.shared.arrived);
-        if let Some(mut channel) = arrived.channel.take() {
-            drop(arrived);
-            let mut fresh = take(&mut self.fresh);
-            while let Some((item, size)) = fresh.pop(self.shared.make) {
-                // Room was made for them when they came.
-                let sent = channel.push_at_once(item, size);
-                self.shared.brought.fetch_add(sent.into(), Ordering::SeqCst);
-                self.abandoned |= !sent;
-            }
-            self.abandoned |= self.shared.is_abandoned();
-            self.channel = Some(channel);
-        } else if self.shared.is_abandoned() {
-            self.abandoned = true;
-        } else {
-            self.shared.count(&self.fresh);
-            arrived.batch.append(&mut self.fresh);
-            // It may have changed places with one that has grown.
-            self.fresh.trim();
-            self.waiting = arrived.before + arrived.batch.amount();
-            let waiters = arrived.waiters;
-            self.shared.handed_over.fetch_add(1, Ordering::Release);
-            drop(arrived);
-            if waiters > 0 {
-                self.shared.news.notify_all();
-            }
+        let mut queue = lock(&self.meeting.queue);
+        if let Some(channel) = queue.channel() {
+            drop(queue);
+            return self.go_by(channel);
         }
+        if self.meeting.is_abandoned() {
+            self.abandoned = true;
+            return;
+        }
+        queue.hand_over(&mut self.fresh);
+        self.waiting = queue.amount();
+        let waiters = queue.waiters;
+        self.meeting.handed_over.fetch_add(1, Ordering::Release);
+        drop(queue);
+        if waiters > 0 {
+            self.meeting.news.notify_all();
+        }
+    }
+
+    /// From now on messages go by the channel.
+    fn go_by(&mut self, mut channel: Box<SelectProducer<T>>) {
+        while let Some((item, size)) = self.fresh.pop(self.meeting.make) {
+            // Room was made for them when they came.
+            let sent = channel.push_at_once(item, size);
+            self.meeting
+                .by_channel
+                .fetch_add(sent.into(), Ordering::SeqCst);
+            self.abandoned |= !sent;
+        }
+        // Looked at behind the push, as in `push`.
+        self.abandoned |= self.meeting.is_abandoned();
+        self.channel = Some(channel);
     }
 
     /// Does the program wait, by one thread that may as well read for itself?
     pub fn is_awaited(&self) -> bool {
-        self.channel.is_none() && self.shared.awaiting.is_one_patient()
+        self.channel.is_none() && self.meeting.awaiting.is_one_patient()
     }
 
     /// Nothing is left to be decoded: leaves the source to the program until it is wanted back.
     pub fn lend(&mut self, life: &Life, source: Box<dyn Source<T>>) -> Back<T> {
-        let shared = Arc::clone(&self.shared);
-        let mut taking = lock(&shared.taking);
-        let mut arrived = lock(&shared.arrived);
-        if let Some(channel) = arrived.channel.take() {
+        let meeting = Arc::clone(&self.meeting);
+        let mut queue = lock(&meeting.queue);
+        if let Some(channel) = queue.channel() {
             self.channel = Some(channel);
             return Back::Source(source);
         }
-        if shared.is_abandoned() {
+        if meeting.is_abandoned() {
             return Back::Source(source);
         }
-        // Whoever finds the source has no other place to look.
-        taking.batch.append(&mut arrived.batch);
-        arrived.batch.trim();
-        arrived.before = taking.batch.amount();
-        self.waiting = arrived.before;
-        shared.handed_over.fetch_add(1, Ordering::Release);
-        drop(arrived);
-        if taking.lease.lend(source) {
-            shared.watch();
+        self.waiting = queue.amount();
+        meeting.handed_over.fetch_add(1, Ordering::Release);
+        if queue.lend(source) {
+            meeting.watch();
         }
-        shared.news.notify_all();
+        meeting.news.notify_all();
         loop {
-            let over = life.is_ending() || shared.is_abandoned();
-            if let Some(back) = taking.lease.look(over) {
+            let over = life.is_ending() || meeting.is_abandoned();
+            if let Some(back) = queue.collect(over) {
                 return back;
             }
-            taking = shared.room.wait(taking).unwrap_or_else(|p| p.into_inner());
+            queue = meeting.room.wait(queue).unwrap_or_else(|p| p.into_inner());
         }
     }
 
     /// Waits until the queue has room for a message of `size` bytes, unless that may be abandoned
     /// or is a channel by now.
     fn make_room(&mut self, life: &Life, size: usize) -> Result<(), CloseReason> {
-        let limit = self.shared.limit;
-        let fits = |all: Amount| {
-            all.messages == 0
-                || (all.messages < limit.messages && all.bytes.saturating_add(size) <= limit.bytes)
-        };
-        if fits(self.waiting + self.fresh.amount()) {
+        if (self.waiting + self.fresh.amount()).has_room(size, self.meeting.limit) {
             return Ok(());
         }
         self.hand_over();
-        let shared = Arc::clone(&self.shared);
-        let mut taking = lock(&shared.taking);
-        let mut soon = None;
+        let meeting = Arc::clone(&self.meeting);
+        let mut queue = lock(&meeting.queue);
+        let mut until = None;
         loop {
-            let mut arrived = lock(&shared.arrived);
-            if let Some(channel) = arrived.channel.take() {
+            if let Some(channel) = queue.channel() {
                 self.channel = Some(channel);
-                break;
+                return Ok(());
             }
-            if shared.is_abandoned() {
+            if meeting.is_abandoned() {
                 self.abandoned = true;
-                break;
+                return Ok(());
             }
             if life.is_over() {
                 return Err(life.why());
             }
-            taking.batch.append(&mut arrived.batch);
-            let amount = taking.batch.amount();
-            arrived.before = amount;
-            drop(arrived);
-            self.waiting = amount;
-
-            let half = limit.messages / 2;
-            let fits = fits(amount);
             let now = Instant::now();
-            let left = soon
-                .get_or_insert(now + PATIENCE)
-                .saturating_duration_since(now);
-            if fits && (amount.messages <= half || left.is_zero()) {
-                break;
-            }
-            // Full in messages, for now: when half are taken, or after a moment when some are.
-            let patient = amount.messages > half && !left.is_zero();
-            taking.wanted = if patient { half + 1 } else { usize::MAX };
-            let room = &shared.room;
-            taking = if patient {
-                let waited = room.wait_timeout(taking, left);
-                waited.unwrap_or_else(|p| p.into_inner()).0
-            } else {
-                room.wait(taking).unwrap_or_else(|p| p.into_inner())
+            let until = *until.get_or_insert(now + PATIENCE);
+            let left = until.saturating_duration_since(now);
+            let room = &meeting.room;
+            queue = match queue.room(size, !left.is_zero()) {
+                Room::Here => {
+                    self.waiting = queue.amount();
+                    return Ok(());
+                }
+                Room::AtHalf => {
+                    let waited = room.wait_timeout(queue, left);
+                    waited.unwrap_or_else(|p| p.into_inner()).0
+                }
+                Room::AtAny => room.wait(queue).unwrap_or_else(|p| p.into_inner()),
             };
-            taking.wanted = 0;
         }
-        Ok(())
     }
 }
 
 impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
-        let mut arrived = lock(&self.shared.arrived);
-        let channel = self.channel.take().or(arrived.channel.take());
-        if channel.is_none() && !self.shared.is_abandoned() {
-            self.shared.count(&self.fresh);
-            arrived.batch.append(&mut self.fresh);
-        }
-        arrived.ended = true;
-        self.shared.handed_over.fetch_add(1, Ordering::Release);
-        drop(arrived);
-        self.shared.news.notify_all();
-        // Without a lock: an item that is dropped here runs the program's code.
+        let mut queue = lock(&self.meeting.queue);
+        // What comes for nobody is dropped with this.
+        let is_wanted = self.channel.is_none() && !self.meeting.is_abandoned();
+        let channel = queue.end(is_wanted.then_some(&mut self.fresh));
+        drop(queue);
+        self.meeting.tell();
+        let channel = self.channel.take().or(channel);
+        // Without the lock: an item that is dropped here runs the program's code.
         if let Some(mut channel) = channel {
-            while let Some((item, size)) = self.fresh.pop(self.shared.make) {
+            while let Some((item, size)) = self.fresh.pop(self.meeting.make) {
                 let sent = channel.push_at_once(item, size);
-                self.shared.brought.fetch_add(sent.into(), Ordering::SeqCst);
+                self.meeting
+                    .by_channel
+                    .fetch_add(sent.into(), Ordering::SeqCst);
             }
         }
     }

@@ -138,12 +138,10 @@ impl Sender {
         self.check(&message)?;
         let total = message.payload.len() + head::room(self.terms.dialect);
         let queue = lock(&self.queue);
-        if queue.admits_at_once(total) {
-            return self.send_admitted(queue, message, wait, burst);
+        if !queue.admits_at_once(total) {
+            drop(queue);
+            return self.send_in_line(message, wait, burst, &mut None);
         }
-        // Dropped behind the lock, which its drop takes.
-        let mut place = None;
-        let queue = self.wait_in_line(queue, total, wait, &mut place)?;
         self.send_admitted(queue, message, wait, burst)
     }
 
@@ -162,7 +160,7 @@ impl Sender {
         self.send_admitted(queue, message, wait, burst)
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_admitted(
         self: &Arc<Sender>,
         mut queue: MutexGuard<'_, SendQueue>,
@@ -188,7 +186,10 @@ impl Sender {
                 }
                 exit::note(self, &mut queue);
                 queue.push(header_len, 0, payload);
-                self.see_to(queue);
+                // Whoever writes looks at the queue afterwards.
+                if !queue.is_held() {
+                    self.see_to(queue);
+                }
                 return Ok(());
             }
         };
@@ -282,6 +283,7 @@ impl Sender {
     }
 
     /// One write of what the socket takes at once, under the lock: it never waits. Says how much.
+    #[inline(always)]
     fn write_directly(
         &self,
         queue: &mut SendQueue,
@@ -326,11 +328,16 @@ impl Sender {
     }
 
     /// After bytes have left the queue: tells those who wait, and sends the FIN that is due.
+    #[inline]
     fn settle(&self, queue: &mut SendQueue) {
         self.tell_waiters(queue);
-        if queue.ending() == Ending::Nothing {
-            return;
+        if queue.ending() == Ending::Fin {
+            self.send_fin(queue);
         }
+    }
+
+    #[cold]
+    fn send_fin(&self, queue: &mut SendQueue) {
         // In frames, a word before it says what was taken in, so that it misleads nobody.
         if self.terms.dialect != Dialect::Frames && !self.life.begin_fin() {
             // By now the connection is to end without one.

@@ -41,8 +41,7 @@ mod options {
 mod proto;
 
 use net::endpoint::noticing;
-use net::recv::{lending, receiving};
-use net::sending;
+use net::{lending, receiving, sending};
 
 const SCENARIOS: [(&str, fn()); 13] = [
     ("received", receiving::to_the_end),

@@ -51,22 +51,10 @@ pub(crate) mod wire {
     pub(crate) mod record;
 }
 
-pub(crate) mod recv {
-    #[path = "../../../../../src/net/recv/batch.rs"]
-    pub(crate) mod batch;
-    #[path = "../../../../../src/net/recv/consumer.rs"]
-    pub(crate) mod consumer;
-    #[path = "../../../../../src/net/recv/lease.rs"]
-    pub(crate) mod lease;
-    #[path = "../../../../../src/net/recv/producer.rs"]
-    pub(crate) mod producer;
-    #[path = "../../../../../src/net/recv/select.rs"]
-    pub(crate) mod select;
-
-    pub(crate) mod lending;
-    pub(crate) mod receiving;
-}
-
+pub(crate) mod lending;
+pub(crate) mod receiving;
+#[path = "../../../../src/net/recv/mod.rs"]
+pub(crate) mod recv;
 #[path = "../../../../src/net/send/mod.rs"]
 pub(crate) mod send;
 pub(crate) mod sending;

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::life::{Life, Manner, Outcome};
 use super::os::socket::{TcpStream, reset, without_waiting};
 use super::os::table::Ends;
-use super::recv::consumer::Wake;
+use super::recv::Wake;
 use super::send::{Last, Sender, Terms, Wait};
 use super::wire::record::RecordWriter;
 use super::wire::stream::Stream;

@@ -13,9 +13,10 @@ use crate::net::link::Link;
 use crate::net::os::lock;
 use crate::net::os::socket::{TcpStream, Wire};
 use crate::net::os::sync::{Condvar, Instant, Mutex, dawdle, one_in, up_to};
-use crate::net::recv::consumer::{Consumer, receive_queue};
+use crate::net::recv::consumer::Consumer;
 use crate::net::recv::lease::{Back, Fed, Source, Taken};
 use crate::net::recv::producer::Producer;
+use crate::net::recv::receive_queue;
 
 type Item = Vec<u8>;
 
@@ -180,9 +181,9 @@ fn run(end: End, select: bool) {
         End::Alone => count,
         _ => 1 + up_to(3),
     };
-    let (mut producer, inbox) = receive_queue(limit, 1000, None, endpoint.context());
+    let (mut producer, consumer) = receive_queue(limit, 1000, None, endpoint.context());
     let _ = link.queue.set(producer.waker());
-    let inbox = Arc::new(inbox);
+    let consumer = Arc::new(consumer);
     let socket = Arc::new(Socket::default());
     let decoded = Arc::new(Record::new(0));
 
@@ -226,12 +227,12 @@ fn run(end: End, select: bool) {
         End::Abandon | End::Alone => up_to(count / takers),
         _ => usize::MAX,
     };
-    let takers: Vec<_> = (0..takers).map(|_| take(&inbox, enough)).collect();
+    let takers: Vec<_> = (0..takers).map(|_| take(&consumer, enough)).collect();
     if select {
-        let inbox = Arc::clone(&inbox);
+        let consumer = Arc::clone(&consumer);
         thread::spawn(move || {
             dawdle();
-            inbox.channel();
+            consumer.channel();
         });
     }
     if one_in(2) {
@@ -250,7 +251,7 @@ fn run(end: End, select: bool) {
     }
     remote.join().expect("the remote");
     if end == End::Abandon {
-        let waits = inbox.abandon().0;
+        let waits = consumer.abandon().0;
         socket.change(|state| state.fin = true);
         reading.join().expect("the reader");
         // What was decoded is taken, or known to have waited.
@@ -275,8 +276,8 @@ fn run(end: End, select: bool) {
 }
 
 /// Receives until the end, or enough, in whichever way.
-fn take(inbox: &Arc<Consumer<Item>>, enough: usize) -> JoinHandle<Vec<usize>> {
-    let inbox = Arc::clone(inbox);
+fn take(consumer: &Arc<Consumer<Item>>, enough: usize) -> JoinHandle<Vec<usize>> {
+    let consumer = Arc::clone(consumer);
     thread::spawn(move || {
         let mut taken = Vec::new();
         while taken.len() < enough {
@@ -284,17 +285,17 @@ fn take(inbox: &Arc<Consumer<Item>>, enough: usize) -> JoinHandle<Vec<usize>> {
                 dawdle();
             }
             let item = match up_to(3) {
-                0 => match inbox.try_recv() {
+                0 => match consumer.try_recv() {
                     Ok(item) => item,
                     Err(TryRecvError::Disconnected) => break,
                     Err(TryRecvError::Empty) => continue,
                 },
-                1 => match inbox.recv(Some(Instant::now() + Duration::from_millis(5))) {
+                1 => match consumer.recv(Some(Instant::now() + Duration::from_millis(5))) {
                     Ok(item) => item,
                     Err(RecvTimeoutError::Disconnected) => break,
                     Err(RecvTimeoutError::Timeout) => continue,
                 },
-                _ => match inbox.recv(None) {
+                _ => match consumer.recv(None) {
                     Ok(item) => item,
                     Err(_) => break,
                 },

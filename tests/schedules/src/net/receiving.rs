@@ -14,7 +14,8 @@ use crate::error::CloseReason;
 use crate::net::endpoint::Endpoint;
 use crate::net::os::socket::{TcpStream, Wire};
 use crate::net::os::sync::{Instant, dawdle, one_in, up_to};
-use crate::net::recv::consumer::{Consumer, receive_queue};
+use crate::net::recv::consumer::Consumer;
+use crate::net::recv::receive_queue;
 
 type Item = Vec<u8>;
 
@@ -59,9 +60,9 @@ fn run(end: End, select: bool) {
     let link = endpoint.link(TcpStream(Wire::new(1)), None);
     let is_plain = one_in(2);
     let make: Option<fn(&[u8]) -> Item> = is_plain.then_some(<[u8]>::to_vec);
-    let (mut producer, inbox) = receive_queue(limit.0, limit.1, make, endpoint.context());
+    let (mut producer, consumer) = receive_queue(limit.0, limit.1, make, endpoint.context());
     let _ = link.queue.set(producer.waker());
-    let inbox = Arc::new(inbox);
+    let consumer = Arc::new(consumer);
     let takers = 1 + up_to(1);
     let story = Arc::new(Story::default());
 
@@ -92,13 +93,13 @@ fn run(end: End, select: bool) {
         })
     };
     let taking: Vec<_> = (0..takers)
-        .map(|_| take(&inbox, &story, end, limit.0))
+        .map(|_| take(&consumer, &story, end, limit.0))
         .collect();
     let selecting = select.then(|| {
-        let inbox = Arc::clone(&inbox);
+        let consumer = Arc::clone(&consumer);
         thread::spawn(move || {
             dawdle();
-            inbox.channel();
+            consumer.channel();
         })
     });
     if end == End::Kill {
@@ -111,14 +112,14 @@ fn run(end: End, select: bool) {
     if let Some(selecting) = selecting {
         selecting.join().expect("a thread that selects");
     }
-    let mut inbox = Some(inbox);
+    let mut consumer = Some(consumer);
     if end == End::Abandon {
-        inbox.take().expect("the last handle").abandon();
+        consumer.take().expect("the last handle").abandon();
     }
     let read = reading.join().expect("the reader");
     let mut taken = story.taken.lock().unwrap().clone();
-    if let Some(inbox) = inbox {
-        while let Ok(item) = inbox.recv(None) {
+    if let Some(consumer) = consumer {
+        while let Ok(item) = consumer.recv(None) {
             taken.push(usize::from(item[0]));
         }
     }
@@ -168,8 +169,8 @@ impl Story {
 }
 
 /// Receives until the end, in whichever way.
-fn take(inbox: &Arc<Consumer<Item>>, story: &Arc<Story>, end: End, limit: usize) -> JoinHandle<()> {
-    let (inbox, story) = (Arc::clone(inbox), Arc::clone(story));
+fn take(consumer: &Arc<Consumer<Item>>, story: &Arc<Story>, end: End, limit: usize) -> JoinHandle<()> {
+    let (consumer, story) = (Arc::clone(consumer), Arc::clone(story));
     let enough = match end {
         End::Input => usize::MAX,
         End::Kill if one_in(2) => usize::MAX,
@@ -179,14 +180,14 @@ fn take(inbox: &Arc<Consumer<Item>>, story: &Arc<Story>, end: End, limit: usize)
     thread::spawn(move || {
         let mut last = None;
         for _ in 0..enough {
-            assert!(inbox.len() <= limit, "{} messages wait", inbox.len());
+            assert!(consumer.len() <= limit, "{} messages wait", consumer.len());
             let deadline = match up_to(2) {
                 0 => None,
                 1 => Some(Instant::now() + Duration::from_secs(1)),
                 _ => Some(Instant::now()),
             };
             let item = match deadline {
-                Some(_) if one_in(2) => match inbox.try_recv() {
+                Some(_) if one_in(2) => match consumer.try_recv() {
                     Ok(item) => item,
                     Err(TryRecvError::Disconnected) => return,
                     Err(TryRecvError::Empty) => {
@@ -194,7 +195,7 @@ fn take(inbox: &Arc<Consumer<Item>>, story: &Arc<Story>, end: End, limit: usize)
                         continue;
                     }
                 },
-                deadline => match inbox.recv(deadline) {
+                deadline => match consumer.recv(deadline) {
                     Ok(item) => item,
                     Err(RecvTimeoutError::Timeout) => continue,
                     Err(RecvTimeoutError::Disconnected) => return,
