@@ -1,5 +1,6 @@
 //! What `.ci/instructions.py` counts the instructions of: messages of 64 bytes, sent or received in
-//! one of some ways, over a connection whose other end is a bare socket in the same process.
+//! one of some ways, over a connection whose other end is a bare socket in the same process, which
+//! speaks frames.
 //!
 //!     cargo bench --bench instructions -- send 1000
 //!
@@ -98,8 +99,9 @@ where
         conn.send(black_box(&item)).expect("sent");
     }
     let drain = thread::spawn(move || drain(other));
-    conn.close().expect("closed");
-    drain.join().expect("the drain").expect("drained");
+    conn.flush().expect("written");
+    conn.abort();
+    let _ = drain.join().expect("the drain");
     drop(peer);
 }
 
@@ -108,7 +110,7 @@ fn send_alone(count: usize) {
     let (peer, conn, mut other) = connect(|peer, addr| peer.connect::<Bytes>(addr), 1);
     for _ in 0..count {
         conn.send(black_box(&[7; SIZE])).expect("sent");
-        other.read_exact(&mut [0; HEADER + SIZE]).expect("read");
+        other.read_exact(&mut [0; 1 + SIZE]).expect("read");
         thread::sleep(ALONE);
     }
     drop(other);
@@ -158,8 +160,11 @@ fn connect<C>(
     let addr = listener.local_addr().expect("its address");
     let accepting = thread::spawn(move || {
         let (mut other, _) = listener.accept().expect("accepted");
-        other.read_exact(&mut [0; HEADER]).expect("HELLO");
-        other.write_all(&header("ACCEPT|v=1")).expect("written");
+        other
+            .read_exact(&mut [0; 2 * HEADER])
+            .expect("HELLO and WHO");
+        let answer = [header("ACCEPT|v=2"), header("WHO|id=1")].concat();
+        other.write_all(&answer).expect("written");
         other
     });
     let peer = Peer::builder()
@@ -189,9 +194,7 @@ fn drain(mut other: TcpStream) -> io::Result<()> {
 
 /// Writes whole blocks: the bare side costs next to nothing for each message.
 fn write(mut other: &TcpStream, payload: &[u8; SIZE], count: usize) {
-    let data_type = if payload[0] == 7 { "bytes" } else { "raw" };
-    let data = header(&format!("DATA|data_size={SIZE}&data_type={data_type}"));
-    let block = [&data[..], payload].concat().repeat(BLOCK);
+    let block = [&[SIZE as u8][..], payload].concat().repeat(BLOCK);
     for _ in 0..count / BLOCK {
         other.write_all(&block).expect("written");
     }
