@@ -6,11 +6,12 @@
 use std::hint::black_box;
 use std::io::{IoSlice, Read, Write};
 use std::marker::PhantomData;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::link::{self, Watch};
 use crate::program::{Blob, Form, JsonText, MessagePack, Program, RECEIVERS, Reading, What};
 
 pub const HEADER: usize = 128;
@@ -114,6 +115,26 @@ impl<H: Heading> Program for Limit<H> {
         self.round_trip(count)
     }
 
+    fn link_receive(
+        &self,
+        ip: &str,
+        _size: usize,
+        count: usize,
+        tell: &mut dyn FnMut(SocketAddr),
+    ) -> Option<f64> {
+        let socket = link::accept(ip, tell);
+        let mut watch = Watch::default();
+        read_all::<Blob, H>(&socket, count, || watch.start());
+        Some(watch.seconds())
+    }
+
+    fn link_send(&self, addr: SocketAddr, size: usize, count: usize) {
+        let mut socket = TcpStream::connect(addr).expect("connected");
+        socket.set_nodelay(true).expect("nodelay");
+        write_one::<Blob, H>(&mut socket, &vec![7; size], count);
+        link::until_closed(&socket);
+    }
+
     fn connect(&self, count: usize) -> Option<Vec<f64>> {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("its address");
@@ -155,7 +176,7 @@ fn one_way<F: Form, H: Heading>(item: F::Item, receivers: usize, count: usize) -
         let ready = Arc::clone(&ready);
         readers.push(thread::spawn(move || {
             ready.wait();
-            read_all::<F, H>(other, count);
+            read_all::<F, H>(&other, count, || ());
         }));
     }
     let ready_too = Arc::clone(&ready);
@@ -264,7 +285,7 @@ fn write_each<H: Heading>(sockets: &mut [TcpStream], payload: &[u8], count: usiz
     }
 }
 
-fn read_all<F: Form, H: Heading>(mut socket: TcpStream, count: usize) {
+fn read_all<F: Form, H: Heading>(mut socket: &TcpStream, count: usize, mut came: impl FnMut()) {
     let mut buffer = vec![0; BUFFER];
     let (mut begin, mut end, mut seen) = (0, 0, 0);
     loop {
@@ -289,6 +310,7 @@ fn read_all<F: Form, H: Heading>(mut socket: TcpStream, count: usize) {
         }
         let read = socket.read(&mut buffer[end..]).expect("read");
         assert!(read > 0, "more messages were announced");
+        came();
         end += read;
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use lanpeer::crossbeam_channel::{bounded, unbounded};
 use lanpeer::{Bytes, Connection, Peer};
 
+use crate::link::Watch;
 use crate::program::{
     Blob, Form, JsonText, MessagePack, Program, RECEIVERS, Reading, Served, What,
 };
@@ -48,6 +49,20 @@ impl Program for Handler {
         Some(connect(By::Handler, count))
     }
 
+    fn link_receive(
+        &self,
+        ip: &str,
+        _size: usize,
+        count: usize,
+        tell: &mut dyn FnMut(SocketAddr),
+    ) -> Option<f64> {
+        Some(link_receive(By::Handler, ip, count, tell))
+    }
+
+    fn link_send(&self, addr: SocketAddr, size: usize, count: usize) {
+        link_send(addr, size, count);
+    }
+
     fn serve(&self) -> Option<Served> {
         Some(serve(By::Handler))
     }
@@ -80,6 +95,20 @@ impl Program for Recv {
 
     fn connect(&self, count: usize) -> Option<Vec<f64>> {
         Some(connect(By::Recv, count))
+    }
+
+    fn link_receive(
+        &self,
+        ip: &str,
+        _size: usize,
+        count: usize,
+        tell: &mut dyn FnMut(SocketAddr),
+    ) -> Option<f64> {
+        Some(link_receive(By::Recv, ip, count, tell))
+    }
+
+    fn link_send(&self, addr: SocketAddr, size: usize, count: usize) {
+        link_send(addr, size, count);
     }
 
     fn serve(&self) -> Option<Served> {
@@ -277,6 +306,57 @@ fn connect(by: By, count: usize) -> Vec<f64> {
     bob.stop();
     accepting.join().expect("the other side");
     times
+}
+
+fn link_receive(by: By, ip: &str, count: usize, tell: &mut dyn FnMut(SocketAddr)) -> f64 {
+    let bob = Peer::builder()
+        .invisible(true)
+        .bind((ip, 0))
+        .expect("a peer");
+    tell(bob.local_addr());
+    let mut watch = Watch::default();
+    match by {
+        By::Recv => {
+            let conn = bob.accept::<Bytes>().expect("accepted");
+            for _ in 0..count {
+                black_box(conn.recv().expect("a message"));
+                watch.start();
+            }
+            let seconds = watch.seconds();
+            conn.recv().expect_err("the end");
+            seconds
+        }
+        By::Handler => {
+            let (told, done) = bounded(1);
+            let mut seen = 0;
+            let offer = bob.incoming().next().expect("an offer");
+            let conn = offer.accept_with::<Bytes>(move |_, item| {
+                black_box(item);
+                watch.start();
+                seen += 1;
+                if seen == count {
+                    told.send(watch.seconds()).expect("told");
+                }
+            });
+            let conn = conn.expect("accepted");
+            let seconds = done.recv().expect("done");
+            conn.recv().expect_err("the end");
+            seconds
+        }
+    }
+}
+
+fn link_send(addr: SocketAddr, size: usize, count: usize) {
+    let alice = Peer::builder()
+        .invisible(true)
+        .bind("0.0.0.0:0")
+        .expect("a peer");
+    let conn = alice.connect::<Bytes>(addr).expect("connected");
+    let item = vec![7; size];
+    for _ in 0..count {
+        conn.send(black_box(&item)).expect("sent");
+    }
+    conn.close().expect("closed");
 }
 
 fn serve(by: By) -> Served {

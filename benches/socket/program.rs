@@ -32,6 +32,21 @@ pub trait Program {
     /// The seconds of each of `count` connections, until both sides know of it, and their ends.
     fn connect(&self, count: usize) -> Option<Vec<f64>>;
 
+    /// Receives `count` messages of `size` bytes at this address, which it tells with its port: the
+    /// seconds from the first message to the last.
+    fn link_receive(
+        &self,
+        _ip: &str,
+        _size: usize,
+        _count: usize,
+        _tell: &mut dyn FnMut(SocketAddr),
+    ) -> Option<f64> {
+        None
+    }
+
+    /// Sends these messages to one who does so.
+    fn link_send(&self, _addr: SocketAddr, _size: usize, _count: usize) {}
+
     /// Listens, for [`dial`](Program::dial) in another process.
     fn serve(&self) -> Option<Served> {
         None

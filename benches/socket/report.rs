@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use crate::measure::{median, percentile};
 use crate::program::Program;
 use crate::rows::ROWS;
-use crate::{idle, limit, load, many, peers};
+use crate::{idle, limit, link, load, many, peers};
 
 /// Lines of tables in Markdown, and the ratios for a plot.
 #[derive(Default)]
@@ -30,8 +30,17 @@ impl Asked {
         let args: Vec<String> = std::env::args().skip(1).collect();
         match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             [idle::ARG, name] => {
-                let program = programs.iter().find(|program| program.name() == name);
-                idle::end(*program.expect("a program"));
+                idle::end(named(programs, name));
+                return None;
+            }
+            [link::RECEIVE, name, size, count] => {
+                let (size, count) = (number(size), number(count));
+                link::receive(named(programs, name), size, count);
+                return None;
+            }
+            [link::SEND, name, addr, size, count] => {
+                let addr = addr.parse().expect("an address");
+                named(programs, name).link_send(addr, number(size), number(count));
                 return None;
             }
             [many::ARG, name, count] => {
@@ -112,6 +121,9 @@ impl Asked {
                 cells,
             );
         }
+        if self.for_("link") {
+            self.link(programs, report);
+        }
         if self.for_("idle") {
             let idle: Vec<_> = programs
                 .iter()
@@ -132,6 +144,26 @@ impl Asked {
             add("processor time of 510 idle, per second", |idle| {
                 format!("{:.2} s", idle.processor)
             });
+        }
+    }
+
+    /// Messages per second on a link of 1 Gbit/s.
+    fn link(&self, programs: &[&dyn Program], report: &mut Report) {
+        let Some(rows) = link::measure(programs, self.rounds) else {
+            return println!("no link of 1 Gbit/s: it needs root, `ip` and `tc`");
+        };
+        for (values, size) in rows.into_iter().zip(link::SIZES) {
+            let limit = values[0].expect("the limit does all");
+            let ratios: Vec<_> = values[1..]
+                .iter()
+                .map(|value| value.map(|value| value / limit))
+                .collect();
+            let cells = ratios
+                .iter()
+                .map(|ratio| ratio.map_or(String::new(), ratio_text));
+            let first = crate::rows::Unit::Messages.show(limit);
+            let what = format!("one-way, {size} B, 1 Gbit/s");
+            add(&mut report.rows, &what, [first].into_iter().chain(cells));
         }
     }
 
@@ -209,6 +241,15 @@ impl Asked {
             );
         }
     }
+}
+
+fn number(text: &str) -> usize {
+    text.parse().expect("a number")
+}
+
+fn named<'a>(programs: &[&'a dyn Program], name: &str) -> &'a dyn Program {
+    let program = programs.iter().find(|program| program.name() == name);
+    *program.expect("a program")
 }
 
 fn begin(lines: &mut Vec<String>, columns: impl Iterator<Item = String>, first: &str) {

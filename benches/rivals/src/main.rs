@@ -15,6 +15,8 @@ mod events;
 mod idle;
 #[path = "../../socket/limit.rs"]
 mod limit;
+#[path = "../../socket/link.rs"]
+mod link;
 #[path = "../../socket/load.rs"]
 mod load;
 #[path = "../../socket/many.rs"]
