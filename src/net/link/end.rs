@@ -44,8 +44,10 @@ impl Link {
             let Some(OnEnd { slot, tell }) = on_end.take() else {
                 return;
             };
-            // Under the lock: who finds it ended finds the place free as well.
+            // Under the lock: who finds it ended finds the place free as well, and no message is
+            // accepted any more, whoever has ended it.
             drop(slot);
+            self.sender.accept_no_more(&cause);
             tell
         };
         let Some(reason) = self.life.end(cause, outcome) else {

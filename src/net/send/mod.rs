@@ -402,6 +402,11 @@ impl Sender {
         }
     }
 
+    /// The connection is about to be over.
+    pub fn accept_no_more(&self, reason: &CloseReason) {
+        lock(&self.queue).close(reason.clone());
+    }
+
     /// The connection is over: drops what waits, and lets go of the socket, which it returns.
     pub fn give_up(&self, reason: CloseReason) -> Option<Arc<TcpStream>> {
         lock(&self.queue).give_up(reason);
