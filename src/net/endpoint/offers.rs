@@ -39,7 +39,7 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
     // Most clients have said HELLO before they are accepted, and need no thread that waits for it.
     let begun = match read_at_once(&socket) {
         Ok(begun) => begun,
-        // The system tells it once, so that a thread would not meet it.
+        // The system reports the error once, and has done so. A thread that reads would not meet it.
         Err(error) => return failed(error.to_string()),
     };
     let name = format!("lanpeer-r-{}", next_id());
@@ -61,7 +61,7 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
         }
     };
     match (started, pending) {
-        // Only now, since the decision is for the thread.
+        // Delivered only when the thread is there: it carries out what the program decides.
         (Ok(()), Some(pending)) => deliver(endpoint, pending),
         (Ok(()), None) => {}
         (Err(error), pending) => {
@@ -74,7 +74,7 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
     }
 }
 
-/// A header that is here whole, or else nothing.
+/// Reads a header if all of it has arrived, and otherwise nothing.
 fn read_at_once(mut socket: &TcpStream) -> io::Result<Vec<u8>> {
     let mut header = Vec::new();
     if has_arrived::<HEADER_LEN>(socket)? {
@@ -84,14 +84,15 @@ fn read_at_once(mut socket: &TcpStream) -> io::Result<Vec<u8>> {
     Ok(header)
 }
 
-/// What a client wants whose HELLO is here, if it can be offered and nothing is to be proved.
+/// Examines a HELLO that has been read, on the listener's thread. `None` leaves it to a thread of its
+/// own: it has not come, needs a proof of the secret, or cannot become an offer.
 fn examine_at_once(
     endpoint: &Arc<Endpoint>,
     socket: &TcpStream,
     begun: &[u8],
     remote: SocketAddrV4,
 ) -> Option<(Box<Offered>, Slot)> {
-    // Proofs take time, which the listener has not.
+    // A proof takes time, and the listener must not wait.
     if begun.is_empty() || endpoint.settings.secrets.own().is_some() {
         return None;
     }
@@ -127,7 +128,8 @@ fn examine(
                 deliver(endpoint, pending);
                 Some(waiter)
             }
-            // After the proof of the secret: only who has it learns how busy this peer is.
+            // Looked at after the proof of the secret, so that only those who have it learn how busy
+            // this peer is.
             Err(_) => refuse(offered.agreed.peer_addr, offered.session.as_mut(), "busy"),
         },
         Outcome::Denied {
@@ -211,7 +213,7 @@ fn deliver(endpoint: &Endpoint, pending: Pending) {
 pub(crate) struct Pending {
     shared: Arc<Shared>,
     pub agreed: Agreement,
-    /// It is in the clear, and this peer has a secret: the program must allow it.
+    /// It is not encrypted though this peer has a secret, so the program must allow it expressly.
     pub forbidden: bool,
 }
 
@@ -238,11 +240,11 @@ impl Pending {
             slot,
             watched,
             early,
-            // It stays where it is: dropped behind `accepting`, it wakes a reader thread that then
-            // finds the decision.
+            // It stays in `undecided`, which is dropped after `accepting`. So when its drop wakes the
+            // reader thread, that finds the decision.
             awaited: _,
         } = undecided;
-        // From here on it is not for `stop` to deny it.
+        // From here on `stop` does not deny it: its client gets this answer.
         drop(watched);
         let answer = acceptance(session.as_mut());
         // A client that has reset the connection has no address any more.
@@ -257,8 +259,8 @@ impl Pending {
             deny(&socket, None, "stopped");
             let _ = socket.shutdown(Shutdown::Read);
         })?;
-        // Before the connection is entered: what a broadcast sends must follow the answer. The
-        // reader thread starts only when the decision is there.
+        // The answer is written before the connection is entered, because what a broadcast sends must
+        // follow it. The reader thread reads nothing before the decision is there.
         if !answer.is_some_and(|bytes| write_answer(&socket, &bytes)) {
             let _ = socket.shutdown(Shutdown::Both);
             return Err(Error::Withdrawn);
@@ -273,7 +275,7 @@ impl Pending {
         Ok(connection)
     }
 
-    /// As if it had never been: it has no reader thread, and the client is told something else.
+    /// Drops an offer that has got no reader thread, without an answer: the caller tells the client.
     fn forget(self) {
         let undecided = std::mem::replace(&mut *lock(&self.shared.decision), Decision::Over);
         drop(undecided);
@@ -293,10 +295,10 @@ impl Pending {
             early: _,
             awaited: _awaited,
         } = undecided;
-        // From here on it is not for `stop` to deny it.
+        // From here on `stop` does not deny it a second time.
         drop(watched);
         let told = deny(&socket, session.as_mut(), word);
-        // Wakes the reader thread, which looks at the socket.
+        // This wakes the reader thread, which sleeps in a look at the socket.
         let _ = socket.shutdown(Shutdown::Read);
         endpoint.denied(self.agreed.peer_addr, word);
         told
@@ -309,7 +311,8 @@ impl Drop for Pending {
     }
 }
 
-/// A call of `accept` at work. However that ends, its drop tells the reader thread.
+/// A call of `accept` at work. Its drop puts the decision in place and tells the reader thread,
+/// however the call ends.
 struct Accepting<'a> {
     shared: &'a Shared,
     decision: Decision,
@@ -330,8 +333,8 @@ impl Endpoint {
     pub(super) fn end_handshakes(&self) {
         for (_, (socket, side)) in lock(&self.sockets).drain() {
             match side {
-                // Accepted in this moment, the other side may send already: a FIN would say that
-                // all of it was taken in.
+                // The other side may accept in this moment and send already. A FIN would tell it that
+                // all of that was taken in.
                 Side::Client => reset(&socket),
                 Side::Server => {
                     deny(&socket, None, "stopped");
