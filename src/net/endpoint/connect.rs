@@ -61,7 +61,8 @@ fn try_connect<T>(
             .map_err(unless_stopped)?;
     handshake::write(&socket, &hello)
         .map_err(|error| unless_stopped(handshake_error(addr, error.to_string())))?;
-    // It starts while the other side thinks.
+    // The thread is started now, while the other side decides, and so it is known to be had before
+    // the connection is open.
     let reader = endpoint
         .spawn_waiting(format!("lanpeer-r-{}", next_id()))
         .map_err(|source| {
@@ -76,7 +77,8 @@ fn try_connect<T>(
             error,
             reset: is_due,
         } = failure;
-        // The other side has accepted, and may send already.
+        // The other side has accepted and may send already. A FIN would tell it that all of that was
+        // taken in.
         if is_due {
             reset(&socket);
         }
@@ -89,9 +91,10 @@ fn try_connect<T>(
     } = *accepted;
     let link = endpoint.link(&socket, ends, agreed, slot, session);
     let (connection, start) = start(&link);
-    // From here on `stop` ends it as a connection.
+    // The socket is taken off the list of handshakes. From here on `stop` finds it among the
+    // connections, once it is entered, or `enter` finds the flag.
     drop(watched);
-    // Accepted, the other side may send already: a FIN would say that all of it was taken in.
+    // A reset and no FIN where the peer was stopped meanwhile, for the same reason as above.
     endpoint
         .enter(&link)
         .inspect_err(|_| link.kill(CloseReason::Stopped))?;
@@ -109,7 +112,8 @@ fn try_connect<T>(
 struct Reached {
     socket: Arc<TcpStream>,
     addr: SocketAddrV4,
-    /// Seen at once: whoever accepts may reset it, and then it has none any more.
+    /// Asked for at once. Whoever accepts the connection may reset it at any time, and then it has no
+    /// ends any more.
     ends: (SocketAddrV4, SocketAddrV4),
     watched: Watched,
 }
@@ -124,7 +128,7 @@ fn reach(
     let own = endpoint.local_addr;
     let mut failure = None;
     for &addr in addrs {
-        // The own address, in one of the forms that lead to it.
+        // A peer does not connect to itself, by whichever of the addresses that lead to it.
         let own_ip =
             own.ip() == addr.ip() || (own.ip().is_unspecified() && addr.ip().is_loopback());
         if addr.port() == own.port() && (own_ip || addr.ip().is_unspecified()) {
@@ -144,14 +148,16 @@ fn reach(
             context: "the socket's options",
             source,
         })?;
-        // `stop` shuts it down, which also ends a connect that waits.
+        // Before the connect: `stop` shuts the socket down, which ends a connect that waits.
         let watched = endpoint.watch(&socket, Side::Client)?;
-        // It counts in milliseconds and rounds down.
+        // The system counts the timeout in milliseconds and rounds it down: without one more it
+        // could end before the deadline.
         let left = left + Duration::from_millis(1);
         let connected = SockRef::from(&*socket).connect_timeout(&addr.into(), left);
         match connected.and_then(|()| ends(&socket)) {
             Ok(ends) => {
-                // Only now is it known that the address is one of this host's.
+                // Where this peer listens on every interface, only a connection shows which addresses
+                // are its own: then both ends have the same.
                 let here = ends.0.ip() == addr.ip();
                 if here && addr.port() == own.port() && own.ip().is_unspecified() {
                     return Err(Error::SelfConnection { addr: addr.into() });
@@ -163,7 +169,7 @@ fn reach(
                     watched,
                 });
             }
-            // The next address gets what is left of the time, if anything is.
+            // The time is over, or almost: the next address gets what is left of it.
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
             Err(source) => {
                 failure = Some(Error::Connect {
@@ -173,7 +179,7 @@ fn reach(
             }
         }
     }
-    // Of several failures the last one is told; silence only where there was nothing else.
+    // Of several failures the last one is told. A timeout is told only where there was no other.
     match (failure, addrs.last()) {
         (Some(failure), _) => Err(failure),
         (None, Some(&addr)) => Err(Error::TimedOut {

@@ -18,9 +18,12 @@ use crate::net::os::lock;
 use crate::net::os::sync::{Instant, Mutex};
 use crate::net::os::timer::Task;
 
+/// The watchdog's task. After a look that has found something unacknowledged it runs again; otherwise
+/// the next write asks for it.
 pub(crate) struct DeadRemotes {
+    /// Weak, since the endpoint owns it.
     endpoint: Weak<Endpoint>,
-    /// The silence after which a remote is dead; `None` if nobody is to look.
+    /// The silence after which a remote is dead. `None` where the program wants nobody to look.
     keepalive: Option<Duration>,
     /// Connections whose remote owes an answer, and since when that is seen.
     suspects: Mutex<HashMap<u64, Instant>>,
@@ -48,7 +51,7 @@ impl DeadRemotes {
     /// still has unacknowledged data.
     fn look(&self, endpoint: &Endpoint, keepalive: Duration) -> bool {
         let Some(rows) = endpoint.context.look_at_table(Instant::now()) else {
-            // No file descriptor to be had for it: perhaps at the next look.
+            // There is no file descriptor for the table. The next look may find one.
             return true;
         };
         let now = Instant::now();
@@ -62,6 +65,7 @@ impl DeadRemotes {
             };
             outstanding |= row.unacknowledged > 0;
             if row.unanswered {
+                // The suspicion ends with the first look that finds an answer.
                 let since = suspects.get(&link.id).copied().unwrap_or(now);
                 if now.duration_since(since) >= keepalive * 7 / 8 {
                     dead.push(Arc::clone(link));
@@ -71,6 +75,7 @@ impl DeadRemotes {
             }
         }
         *suspects = still;
+        // A kill tells the peer, which takes other locks.
         drop(suspects);
         for link in dead {
             link.kill(CloseReason::TimedOut);
@@ -82,6 +87,8 @@ impl DeadRemotes {
 impl Task for DeadRemotes {
     fn run(&self, now: Instant) -> Option<Instant> {
         let (endpoint, keepalive) = (self.endpoint.upgrade()?, self.keepalive?);
+        // Before the table is read: a write from here on asks for the next look, because this one may
+        // not see it.
         endpoint.begin_look();
         let again = self.look(&endpoint, keepalive) && endpoint.look_again();
         again.then(|| now + keepalive / 8)

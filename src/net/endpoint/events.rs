@@ -1,4 +1,5 @@
-//! What a peer tells its program: a bounded channel, in which nothing is lost without word of it.
+//! What a peer tells its program: a bounded channel. Where the program does not listen, events are
+//! dropped, counted, and told as dropped before the next event that finds room.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -6,16 +7,18 @@ use crate::event::Event;
 use crate::net::os::lock;
 use crate::net::os::sync::Mutex;
 
-/// Events that wait for the program; the next ones are counted and dropped.
+/// At most so many events wait for the program. Further ones are counted and dropped.
 const WAITING: usize = 256;
 
 pub(crate) struct Events {
+    /// Who adds to the channel holds this lock, so that the order of events is the order of calls.
     state: Mutex<State>,
     receiver: Receiver<Event>,
 }
 
 struct State {
-    /// Taken at the end. The channel has one place more than [`WAITING`], for the last word.
+    /// Taken at the end. The channel has one place more than [`WAITING`], so that even a full one can
+    /// be told at its end how many events were dropped.
     sender: Option<Sender<Event>>,
     /// Events that were dropped since the program was told of some.
     dropped: u64,
@@ -44,7 +47,7 @@ impl Events {
         lock(&self.state).emit(event);
     }
 
-    /// Ends the channel, behind the word of what was dropped last. `false`: it had ended.
+    /// Ends the channel, after it has told what was dropped last. `false`: it had ended before.
     pub fn end(&self) -> bool {
         let mut state = lock(&self.state);
         let Some(sender) = state.sender.take() else {
@@ -61,7 +64,8 @@ impl Events {
 impl State {
     fn emit(&mut self, event: Event) {
         let Some(sender) = &self.sender else { return };
-        // Only those who have the lock add to the channel, so that the room seen here stays.
+        // Only those who have the lock add to the channel, so the room that is seen here stays. An
+        // event after dropped ones needs two places: the first is for the word of those.
         let room = WAITING.saturating_sub(sender.len());
         let needed = if self.dropped > 0 { 2 } else { 1 };
         if room < needed {

@@ -14,11 +14,12 @@ use crate::event::Event;
 use crate::net::endpoint::{Endpoint, offers};
 use crate::net::os::LOG;
 
-/// Connections that the system keeps until they are accepted; std asks for 128. Who finds no room
-/// there tries again after a whole second, as TCP does.
+/// So many connections the system keeps for this peer until they are accepted; std asks for 128. The
+/// TCP of a client that finds no room tries again after a whole second.
 const BACKLOG: i32 = 1024;
 
-/// Starts to listen. The closure wakes the thread when the peer is stopped.
+/// Starts the thread that listens. The closure that it returns ends the thread's `accept`, for `stop`,
+/// which has set the flag before.
 pub(crate) fn listen(
     endpoint: &Arc<Endpoint>,
     listener: TcpListener,
@@ -44,10 +45,10 @@ pub(crate) fn listen(
 
 /// Ends a blocked `accept`.
 fn end_accept(listener: &TcpListener, mut addr: SocketAddrV4) {
-    // Needs no file descriptor.
+    // This needs no file descriptor, of which there may be none.
     let _ = SockRef::from(listener).shutdown(std::net::Shutdown::Both);
-    // On Linux that is enough, and gives the port to whoever asks for one: a connection could meet
-    // a stranger.
+    // On Linux that ends `accept`. It also frees the port, and so a connection to it could meet a
+    // stranger. Elsewhere only a connection ends `accept`.
     if cfg!(not(any(target_os = "linux", target_os = "android"))) {
         if addr.ip().is_unspecified() {
             addr.set_ip(Ipv4Addr::LOCALHOST);
@@ -56,12 +57,13 @@ fn end_accept(listener: &TcpListener, mut addr: SocketAddrV4) {
     }
 }
 
-/// Best effort: Linux gives at most what net.core.somaxconn says, and some systems only what was
-/// asked for first.
+/// Asks for a longer queue. Linux gives at most what net.core.somaxconn says, and some systems keep
+/// the length that was asked for first. So it may fail, and does no harm then.
 fn make_room(listener: &TcpListener) {
     let _ = SockRef::from(listener).listen(BACKLOG);
 }
 
+/// The listener thread. No error ends it.
 fn accept_all(endpoint: &Arc<Endpoint>, listener: &TcpListener) {
     let mut trouble = 0;
     loop {
@@ -75,10 +77,11 @@ fn accept_all(endpoint: &Arc<Endpoint>, listener: &TcpListener) {
                 offers::receive(endpoint, socket, remote);
             }
             Ok((_, SocketAddr::V6(_))) => {}
-            // The client has gone before it was its turn.
+            // The client has gone before it was accepted.
             Err(error) if is_transient(&error) => {}
             Err(error) => {
-                // No file descriptors, or no memory. Told once, then tried again until it works.
+                // There are no file descriptors, or no memory. The program is told once. Then this
+                // is tried again until it works, with pauses of 10 to 100 ms.
                 if trouble == 0 {
                     warn!(target: LOG, "{}: can not accept: {error}", endpoint.local_addr);
                     endpoint.emit(Event::ListenerTrouble {

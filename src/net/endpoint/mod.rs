@@ -1,4 +1,17 @@
-//! What all threads of a peer share.
+//! One peer: what all of its threads share.
+//!
+//! | file | |
+//! | --- | --- |
+//! | `listener` | the thread that accepts TCP connections |
+//! | `offers` | connections that clients ask for, until the program has decided |
+//! | `connect` | connections that this peer asks for |
+//! | `events` | what the program is told |
+//! | `dead_remotes` | remotes that died while data was on its way to them |
+//!
+//! A connection is in one place at each time. While its handshake is under way, or its offer is
+//! undecided, its socket is in `sockets`; from then on its link is in `links`. `stop` sets the flag
+//! first, and then goes through both. Whatever enters one of them looks at the flag under the lock of
+//! that place. So nothing escapes `stop`.
 
 pub(crate) mod connect;
 mod dead_remotes;
@@ -35,15 +48,18 @@ use crate::secure::Session;
 /// thread.
 pub(crate) const MAX_HANDSHAKES: usize = 1024;
 
-/// Hands an offer to the program; gives it back where nobody can take it.
+/// Hands an offer to the program, or gives it back where nobody can take it.
 pub(crate) type Deliver = Box<dyn Fn(Pending) -> std::result::Result<(), Pending> + Send + Sync>;
 
+/// One peer.
 pub(crate) struct Endpoint {
+    /// What its connections know of it.
     context: Arc<Context>,
 
     /// Set once, by `stop`; everything that would begin looks at it first.
     stopped: AtomicBool,
-    /// Dropped by `stop`, so that a thread can wait for that among other things.
+    /// Dropped by `stop`, which ends the channel `stopping`. So a thread can wait for that among other
+    /// things; no message ever comes through it.
     stop_signal: Mutex<Option<Sender<Infallible>>>,
     pub(crate) stopping: Receiver<Infallible>,
     /// How offers reach the program; taken by `stop`, which ends the channel behind it.
@@ -62,10 +78,12 @@ pub(crate) struct Endpoint {
     dead_remotes: Arc<DeadRemotes>,
 }
 
+/// The open connections.
 #[derive(Default)]
 struct Links {
     open: HashMap<u64, Arc<Link>>,
-    /// The same as a list, made when it is asked for and something changed.
+    /// The same as a list in the order of their numbers. Made when it is asked for after something has
+    /// changed, so that a broadcast needs no list of its own.
     list: Option<Arc<[Arc<Link>]>>,
 }
 
@@ -132,7 +150,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Waits, or until the peer is stopped.
+    /// Waits for this time, or until the peer is stopped.
     pub fn pause(&self, time: Duration) {
         let _ = self.stopping.recv_timeout(time);
     }
@@ -186,7 +204,7 @@ impl Endpoint {
             return Err(Error::TooManyConnections { limit });
         }
         let slot = Slot(Arc::clone(self));
-        // Every connection relies on it.
+        // A connection leaves work to the watchdog, and must not begin without one.
         self.start_watchdog().map_err(|source| {
             let context = "the timer thread";
             let stopped = self.check_running().err();
@@ -236,11 +254,14 @@ impl Endpoint {
         Ok(())
     }
 
-    /// A connection has ended.
+    /// A connection has ended: tells the program, and takes it off the list.
     fn leave(&self, link: &Link, reason: CloseReason) {
+        // It was never entered, because the peer was stopped.
         if !lock(&self.links).open.contains_key(&link.id) {
             return;
         }
+        // The program's logger runs under no lock. Only this call takes the connection off the list,
+        // and it is called once.
         debug!(
             target: LOG,
             "connection {} with {} ended: {}",
@@ -249,7 +270,7 @@ impl Endpoint {
             reason.without_payload()
         );
         let mut links = lock(&self.links);
-        // While it is listed, `stop` waits, and does not end the events.
+        // Told before it is taken off the list: `stop` ends the events when the list is empty.
         self.emit(Event::Closed {
             id: link.id,
             peer_addr: link.peer_addr,
@@ -261,10 +282,12 @@ impl Endpoint {
             self.all_ended.notify_all();
         }
         drop(links);
-        // The last to hold it may drop what is the program's: not under the lock.
+        // Without the lock: this may be the last to hold the link, and its drop may run code of the
+        // program.
         drop(removed);
     }
 
+    /// All open connections, in the order of their numbers.
     pub fn links(&self) -> Arc<[Arc<Link>]> {
         let mut links = lock(&self.links);
         if let Some(list) = &links.list {
@@ -291,6 +314,7 @@ impl Endpoint {
         })
     }
 
+    /// How many handshakes are under way, and offers undecided.
     pub fn handshakes(&self) -> usize {
         lock(&self.sockets).len()
     }
@@ -299,6 +323,7 @@ impl Endpoint {
 
     /// Ends everything: connections gracefully, within `close_timeout`, then by force.
     pub fn stop(self: &Arc<Endpoint>, wake_listener: impl FnOnce()) {
+        // The first call ends everything; all calls wait for it.
         if !self.stopped.swap(true, Ordering::SeqCst) {
             debug!(target: LOG, "{}: stopping", self.local_addr);
             drop(lock(&self.stop_signal).take());
@@ -311,7 +336,8 @@ impl Endpoint {
             }
         }
         if self.threads.is_own() {
-            // A handler stopped its own peer: this thread cannot wait for itself.
+            // A handler has stopped its own peer. The thread that waits for the end of all threads
+            // cannot be one of them.
             let endpoint = Arc::clone(self);
             let finish = move || endpoint.finish_stop();
             let builder = std::thread::Builder::new().name("lanpeer-stop".to_owned());
@@ -327,10 +353,12 @@ impl Endpoint {
         }
     }
 
+    /// Waits for the end of all connections and all threads. What does not end in time is ended by
+    /// force, or left behind.
     fn finish_stop(&self) {
         let deadline = Instant::now() + self.settings.close_timeout;
         let grace = Duration::from_secs(1);
-        // The timers serve the connections to their end.
+        // The timers run until the connections have ended, which need them for that.
         if !self.wait_for_links(deadline) {
             self.kill_all();
         }
@@ -345,7 +373,7 @@ impl Endpoint {
             );
         }
         self.threads.join(Instant::now() + grace);
-        // The channel ends when the last thread that may have something to say has ended.
+        // Only now has everyone ended who may have an event to tell.
         if self.events.end() {
             debug!(target: LOG, "{}: stopped", self.local_addr);
         }
@@ -365,6 +393,7 @@ impl Endpoint {
         true
     }
 
+    /// Resets all connections.
     fn kill_all(&self) {
         for link in self.links().iter() {
             link.kill(CloseReason::Stopped);
@@ -381,7 +410,7 @@ pub(crate) enum Side {
     Server,
 }
 
-/// One of `max_connections`.
+/// A place for one of `max_connections`. Its drop makes it free.
 pub(crate) struct Slot(Arc<Endpoint>);
 
 impl Drop for Slot {
@@ -390,7 +419,7 @@ impl Drop for Slot {
     }
 }
 
-/// A socket that `stop` would find.
+/// A socket that `stop` finds and ends, until this is dropped.
 pub(crate) struct Watched {
     endpoint: Arc<Endpoint>,
     id: u64,

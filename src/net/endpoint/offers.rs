@@ -63,7 +63,7 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
         }
     };
     match (started, pending) {
-        // Only now, since the decision is for the thread.
+        // Delivered only when the thread is there: it carries out what the program decides.
         (Ok(()), Some(pending)) => deliver(endpoint, pending),
         (Ok(()), None) => {}
         (Err(error), pending) => {
@@ -139,7 +139,8 @@ fn examine(
                 deliver(endpoint, pending);
                 Some(waiter)
             }
-            // After the proof of the secret: only who has it learns how busy this peer is.
+            // Looked at after the proof of the secret, so that only those who have it learn how busy
+            // this peer is.
             Err(_) => refuse(offered.agreed.peer_addr, offered.session.as_mut(), "busy"),
         },
         Outcome::Denied {
@@ -229,7 +230,7 @@ fn deliver(endpoint: &Endpoint, pending: Pending) {
 pub(crate) struct Pending {
     shared: Arc<Shared>,
     pub agreed: Agreement,
-    /// It is in the clear, and this peer has a secret: the program must allow it.
+    /// It is not encrypted though this peer has a secret, so the program must allow it expressly.
     pub forbidden: bool,
 }
 
@@ -256,11 +257,11 @@ impl Pending {
             slot,
             watched,
             early,
-            // It stays where it is: dropped behind `accepting`, it wakes a reader thread that then
-            // finds the decision.
+            // It stays in `undecided`, which is dropped after `accepting`. So when its drop wakes the
+            // reader thread, that finds the decision.
             awaited: _,
         } = undecided;
-        // From here on it is not for `stop` to deny it.
+        // From here on `stop` does not deny it: its client gets this answer.
         drop(watched);
         let card = &endpoint.settings.card;
         let answer = acceptance(self.agreed.dialect, card, session.as_mut());
@@ -276,8 +277,8 @@ impl Pending {
             deny(&socket, None, "stopped");
             let _ = socket.shutdown(Shutdown::Read);
         })?;
-        // Before the connection is entered: what a broadcast sends must follow the answer. The
-        // reader thread starts only when the decision is there.
+        // The answer is written before the connection is entered, because what a broadcast sends must
+        // follow it. The reader thread reads nothing before the decision is there.
         if !answer.is_some_and(|bytes| write_answer(&socket, &bytes)) {
             let _ = socket.shutdown(Shutdown::Both);
             return Err(Error::Withdrawn);
@@ -294,7 +295,7 @@ impl Pending {
         Ok(connection)
     }
 
-    /// As if it had never been: it has no reader thread, and the client is told something else.
+    /// Drops an offer that has got no reader thread, without an answer: the caller tells the client.
     fn forget(self) {
         let undecided = std::mem::replace(&mut *lock(&self.shared.decision), Decision::Over);
         drop(undecided);
@@ -314,10 +315,10 @@ impl Pending {
             early: _,
             awaited: _awaited,
         } = undecided;
-        // From here on it is not for `stop` to deny it.
+        // From here on `stop` does not deny it a second time.
         drop(watched);
         let told = deny(&socket, session.as_mut(), word);
-        // Wakes the reader thread, which looks at the socket.
+        // This wakes the reader thread, which sleeps in a look at the socket.
         let _ = socket.shutdown(Shutdown::Read);
         endpoint.denied(self.agreed.peer_addr, word);
         told
@@ -330,7 +331,8 @@ impl Drop for Pending {
     }
 }
 
-/// A call of `accept` at work. However that ends, its drop tells the reader thread.
+/// A call of `accept` at work. Its drop puts the decision in place and tells the reader thread,
+/// however the call ends.
 struct Accepting<'a> {
     shared: &'a Shared,
     decision: Decision,
@@ -351,8 +353,8 @@ impl Endpoint {
     pub(super) fn end_handshakes(&self) {
         for (_, (socket, side)) in lock(&self.sockets).drain() {
             match side {
-                // Accepted in this moment, the other side may send already: a FIN would say that
-                // all of it was taken in.
+                // The other side may accept in this moment and send already. A FIN would tell it that
+                // all of that was taken in.
                 Side::Client => reset(&socket),
                 Side::Server => {
                     deny(&socket, None, "stopped");

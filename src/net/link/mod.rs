@@ -49,7 +49,8 @@ pub(crate) struct Agreement {
     pub secure: bool,
 }
 
-/// What a connection holds of its peer until it ends.
+/// What a connection holds of its peer until it ends. Closures and boxes, so that this room need not
+/// know of `endpoint`.
 pub(crate) struct OnEnd {
     /// Its place among the connections, which is free before anyone can learn of the end.
     pub slot: Box<dyn Send>,
@@ -60,8 +61,12 @@ pub(crate) struct OnEnd {
 /// Tells a peer that this connection has ended, and why.
 pub(crate) type Tell = Box<dyn FnOnce(&Link, CloseReason) + Send>;
 
+/// One connection. Its threads, its handles and its peer share it; what changes in it has a lock of its
+/// own, inside the type of each field.
 pub(crate) struct Link {
+    /// Unique in the process.
     pub id: u64,
+    /// Where the other peer listens; the socket's own remote address is in `ends`.
     pub peer_addr: SocketAddr,
     pub data_type: DataType,
     pub strict: bool,
@@ -75,23 +80,30 @@ pub(crate) struct Link {
     /// This end of the TCP connection and the other.
     pub ends: Ends,
 
+    /// Whether, how far and why it has ended. All others ask it.
     pub life: Arc<Life>,
+    /// What the socket is read through: by the reader thread, or by the program with the lease.
     reading: Arc<ReadHalf>,
+    /// The send queue, and whoever writes.
     sender: Arc<Sender>,
+    /// The size of all messages of a stream, which the first in either direction may decide.
     stream_terms: Arc<Stream>,
+    /// Counts what was read.
     received: Arc<Received>,
 
     /// The receive queue, to be woken by the end.
     queue: OnceLock<Arc<dyn Wake>>,
+    /// Asks the receive queue for its length.
     queue_len: OnceLock<QueueLen>,
-    /// Which thread reads, so that a handler's own `close` can be told from others.
+    /// The reader thread, so that a `close` inside the handler can be told from others: it must not
+    /// wait for this thread.
     reader: OnceLock<ThreadId>,
     /// The connection has a handler: no handle's drop will end it.
     handled: AtomicBool,
     /// Everything sent has been acknowledged, and the reader is to close the socket as a whole; see
     /// [`Manner::Leave`](super::life::Manner::Leave).
     released: AtomicBool,
-    /// Taken by whoever ends it.
+    /// Taken by whoever ends the connection, so that its peer is told once.
     on_end: Mutex<Option<OnEnd>>,
 }
 

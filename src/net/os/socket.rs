@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 /// A blocked write returns this often to see whether its connection was ended meanwhile.
 pub(crate) const WRITE_SLICE: Duration = Duration::from_millis(50);
 
-/// The IPv4 addresses that `addr` stands for; at least one.
+/// The IPv4 addresses that `addr` stands for: at least one. IPv6 addresses are left out, and an
+/// error where there is nothing else.
 pub(crate) fn resolve(addr: impl ToSocketAddrs) -> Result<Vec<SocketAddrV4>> {
     let mut v6 = None;
     let mut v4 = Vec::new();
@@ -36,7 +37,8 @@ pub(crate) fn resolve(addr: impl ToSocketAddrs) -> Result<Vec<SocketAddrV4>> {
     }
 }
 
-/// This end of a TCP connection and the other. An error: it was reset meanwhile.
+/// This end of a TCP connection and the other. An error means that the connection was reset
+/// meanwhile: it has no other end any more.
 pub(crate) fn ends(stream: &TcpStream) -> io::Result<(SocketAddrV4, SocketAddrV4)> {
     let v4 = |addr| match addr {
         SocketAddr::V4(addr) => addr,
@@ -45,9 +47,10 @@ pub(crate) fn ends(stream: &TcpStream) -> io::Result<(SocketAddrV4, SocketAddrV4
     Ok((v4(stream.local_addr()?), v4(stream.peer_addr()?)))
 }
 
-/// What every connection's socket gets. The silence after which a remote counts as dead is split:
-/// half of it until the first probe, the rest for five probes.
+/// Sets the options of a connection's socket. `keepalive` is the silence after which a remote counts
+/// as dead: half of it passes before the first probe, and five probes share the rest.
 pub(crate) fn prepare(stream: &TcpStream, keepalive: Option<Duration>) -> io::Result<()> {
+    // Small messages leave at once. Bursts are gathered by `send`, which knows when they end.
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(WRITE_SLICE))?;
     if let Some(time) = keepalive {
@@ -76,7 +79,7 @@ pub(crate) fn write_now(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result
     SockRef::from(stream).send_vectored_with_flags(parts, flags)
 }
 
-/// Elsewhere a blocking socket has no such write: everything goes through the writer thread.
+/// Windows has no such write for a blocking socket. There each message goes to the writer thread.
 #[cfg(not(unix))]
 pub(crate) fn write_now(_: &TcpStream, _: &[IoSlice<'_>]) -> io::Result<usize> {
     Err(io::ErrorKind::WouldBlock.into())
@@ -93,7 +96,7 @@ pub(crate) fn write_slice(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Resu
     SockRef::from(stream).send_vectored(parts)
 }
 
-/// Not an error: the socket is full, or a signal came.
+/// Is this no error but a pause? The socket is full, or a signal came: the caller tries again.
 pub(crate) fn is_pause(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     // A write timeout shows as WouldBlock on Unix and as TimedOut on Windows, where no connection
@@ -101,15 +104,17 @@ pub(crate) fn is_pause(error: &io::Error) -> bool {
     matches!(error.kind(), WouldBlock | Interrupted) || (cfg!(windows) && error.kind() == TimedOut)
 }
 
-/// What is there, up to N bytes, without waiting and without taking it; 0 is an end. The system tells
-/// an error only once, also to this: see [`Life::look`](crate::net::life::Life::look).
+/// Looks at what has arrived, without waiting and without taking it: how much, up to N bytes. 0 means
+/// the end of input. The system reports an error of the connection once only, also to this call: see
+/// [`Life::look`](crate::net::life::Life::look).
 #[cfg(unix)]
 pub(crate) fn peek<const N: usize>(stream: &TcpStream) -> io::Result<usize> {
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
     SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit(); N], flags)
 }
 
-/// Are so many bytes there? Looks without waiting; `false` where that can not be told.
+/// Have N bytes arrived? Looks without waiting. Always `false` on Windows, where a blocking socket
+/// cannot be looked at.
 pub(crate) fn has_arrived<const N: usize>(stream: &TcpStream) -> io::Result<bool> {
     #[cfg(unix)]
     {
@@ -125,7 +130,8 @@ pub(crate) fn has_arrived<const N: usize>(stream: &TcpStream) -> io::Result<bool
     }
 }
 
-/// Reads what is there without waiting; 0 is an end. For a socket that nobody else reads.
+/// Reads what has arrived, without waiting. 0 means the end of input. Nobody else may read the socket
+/// meanwhile: the bytes that the look has found would be gone, and the read would wait.
 #[cfg(unix)]
 pub(crate) fn read_now(mut stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
     match peek::<1>(stream)? {
@@ -142,15 +148,17 @@ pub(crate) fn read_now(mut stream: &TcpStream, bytes: &mut [u8]) -> io::Result<u
     read
 }
 
-/// A program that embeds the library from another language may not ignore SIGPIPE.
+/// A write to a connection that was reset must not raise SIGPIPE, which ends a program unless it
+/// ignores the signal. Rust programs do; one in another language that embeds this library may not.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 const NO_SIGNAL: libc::c_int = libc::MSG_NOSIGNAL;
 #[cfg(all(unix, target_vendor = "apple"))]
 const NO_SIGNAL: libc::c_int = 0;
 
-/// Prepares a reset: wakes a blocked reader, and makes the last close of the socket send RST. No
-/// FIN is sent before: a peerpy would never notice the reset behind one, and a lanpeer would take
-/// it for a polite end.
+/// Prepares a reset: wakes a thread that reads the socket, and makes the system send RST when the last
+/// handle of the socket is closed. Only the reading side is shut down, because shutting down the
+/// writing side would send FIN first. A peerpy would never notice the reset behind a FIN, and a
+/// lanpeer would take the FIN for a polite end.
 pub(crate) fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
     wake_reader(stream);
@@ -167,18 +175,20 @@ pub(crate) fn wake_reader(stream: &TcpStream) {
     let _ = stream.shutdown(how);
 }
 
-/// If this process dies, its system shall reset the connection: a peerpy would spin on a FIN.
+/// Makes the system reset the connection if this process dies. With a FIN instead, a peerpy on the
+/// other side would spin.
 pub(crate) fn reset_if_it_dies(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
-/// Has the connection ended altogether? After the other side's FIN alone it has not.
+/// Has the connection ended in both directions? A FIN of one side alone does not end it. Always
+/// `false` except on Linux, where a socket without a connection has no remote address.
 pub(crate) fn is_over(stream: &TcpStream) -> bool {
     cfg!(any(target_os = "linux", target_os = "android")) && stream.peer_addr().is_err()
 }
 
-/// Both sides have sent FIN: waits until the other side's system has acknowledged all of ours.
-/// `false`: it did not before the deadline, or reset the connection instead.
+/// Waits until the other side's system has acknowledged everything, FIN included, after both sides
+/// have sent FIN. `false` means that it did not before the deadline, or has reset the connection.
 pub(crate) fn acknowledged(stream: &TcpStream, deadline: Instant) -> bool {
     if !cfg!(any(target_os = "linux", target_os = "android")) {
         return true;
@@ -188,15 +198,15 @@ pub(crate) fn acknowledged(stream: &TcpStream, deadline: Instant) -> bool {
         if !matches!(stream.take_error(), Ok(None)) {
             return false;
         }
-        // The socket has no peer any more as soon as the last FIN is acknowledged, or when it was
-        // reset in this moment.
+        // A socket has no remote address any more when the last FIN is acknowledged. A reset in this
+        // moment has the same effect, but leaves an error.
         if stream.peer_addr().is_err() {
             return matches!(stream.take_error(), Ok(None));
         }
         if Instant::now() >= deadline {
             return false;
         }
-        // There is nothing to wait on: no byte will come any more.
+        // Nothing on the socket would wake a thread that waits: no byte comes after FIN.
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(5));
     }

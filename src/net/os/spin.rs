@@ -1,22 +1,24 @@
-//! Looking again and again for a moment before waiting, where the program asked for it.
+//! Spinning: looking again and again for a moment before a thread sleeps, where the program asked for
+//! it.
 //!
-//! To wake a sleeping thread takes longer than to bring a small message across. But a thread that
-//! looks takes its core from others, and is in vain where nothing comes soon. So it lets others run
-//! between two looks, and gives way for a while when several times in a row nothing came.
+//! It takes longer to wake a sleeping thread than to bring a small message across. But a thread that
+//! spins takes its core from others, for nothing where no message comes soon. So it yields between
+//! two looks, and stops spinning for a while when several spins in a row found nothing.
 
 use std::time::Duration;
 
 use crate::net::os::sync::{AtomicU32, Instant, Ordering, yield_now};
 
-/// So often in vain,
+/// After so many fruitless spins in a row, the next [`REST`] waits do not spin.
 const TRIES: u32 = 4;
 
-/// and so many waits are not spun.
+/// So many waits do not spin after [`TRIES`] fruitless spins. Then one more is tried.
 const REST: u32 = 64;
 
 pub(crate) struct Spin {
     time: Duration,
-    /// Up to [`TRIES`] it counts spins in vain since the last one that was not, then waits.
+    /// Up to [`TRIES`] it counts fruitless spins in a row. Above that, it counts the waits that have
+    /// not spun since. Several threads may spin at once; a lost update costs one spin more or less.
     vain: AtomicU32,
 }
 
@@ -43,6 +45,7 @@ impl Spin {
     fn look(&self, deadline: Option<Instant>, mut found: impl FnMut() -> bool) {
         let vain = self.vain.load(Ordering::Relaxed);
         if vain >= TRIES {
+            // This wait does not spin. After the last of them the next may try once.
             let next = if vain == TRIES + REST {
                 TRIES - 1
             } else {

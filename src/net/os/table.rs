@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::lock;
 use super::sync::{Instant, Mutex};
 
-/// What the system knows of one connection.
+/// What the system knows of one connection: as much of its row as is needed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     /// Bytes written by us and not yet acknowledged by the other side's system.
@@ -23,9 +23,9 @@ pub(crate) type Ends = (SocketAddrV4, SocketAddrV4);
 
 pub(crate) type Rows = HashMap<Ends, Row>;
 
-/// Reads the table for all who want to see it. The file has every connection of the machine, and
-/// takes milliseconds where there are ten thousand, so a reading serves everyone whose question is
-/// older than it.
+/// Reads the table for all who want to see it. The file has every connection of the network
+/// namespace, and reading it takes milliseconds where there are ten thousand. So one reading serves
+/// everyone who asked before it began.
 #[derive(Default)]
 pub(crate) struct Table {
     /// The last reading, and when it began.
@@ -35,13 +35,15 @@ pub(crate) struct Table {
 impl Table {
     /// A reading that began after `since`. `None`: there is no table, or no file descriptor for it.
     pub fn look(&self, since: Instant) -> Option<Arc<Rows>> {
-        // Under the lock: those who wait for it mostly share what is read meanwhile.
+        // The lock is held while the file is read. Those who wait for it meanwhile mostly find, when
+        // they get it, a reading that began after they asked.
         let mut last = lock(&self.last);
         if let Some((begun, rows)) = &*last {
             if *begun > since {
                 return Some(Arc::clone(rows));
             }
         }
+        // Its memory is free before the next reading takes as much.
         *last = None;
         let begun = Instant::now();
         let rows = Arc::new(read()?);
@@ -55,7 +57,7 @@ impl Table {
     }
 }
 
-/// Does this system have the table?
+/// Does this system have the table? Linux and Android do, where /proc is mounted.
 pub(crate) fn has_table() -> bool {
     cfg!(any(target_os = "linux", target_os = "android")) && std::fs::File::open(TABLE).is_ok()
 }
@@ -89,6 +91,8 @@ fn row(line: &str) -> Option<(Ends, Row)> {
     let (timer, _) = columns.next()?.split_once(':')?;
     let retransmits = u64::from_str_radix(columns.next()?, 16).ok()?;
     let probes: u64 = columns.nth(1)?.parse().ok()?;
+    // What the running timer waits for: 01 for an acknowledgement of what was sent again, 04 for an
+    // answer to a probe of a full window.
     let unanswered = match timer {
         "01" => retransmits >= 2,
         "04" => probes >= 2,

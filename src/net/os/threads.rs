@@ -26,8 +26,13 @@ pub(crate) fn unless_it_panics<T>(run: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// A group of threads, and of calls that count as one while they last.
+/// A group of threads. A call of the program can count as a thread while it lasts.
+///
+/// A thread goes through three states: it works (`running`), it has done its work and runs the
+/// destructors of the program's thread-locals (`leaving`), it is gone. [`Threads::wait`] waits for
+/// the end of the first, [`Threads::join`] for the end of the second.
 pub(crate) struct Threads {
+    /// Never held while a thread is started, which can take long and can fail.
     state: Mutex<State>,
     /// Signalled when a thread of the group has done its work, or a call is over.
     ended: Condvar,
@@ -38,13 +43,13 @@ pub(crate) struct Threads {
 
 #[derive(Default)]
 struct State {
-    /// Threads by number, from before their start to the end of their work. `None`: it is being
-    /// started.
+    /// Threads by number, from before their start to the end of their work. `None` while a thread is
+    /// being started: its handle is not known yet, though it may work already.
     running: HashMap<u64, Option<JoinHandle<()>>>,
     started: u64,
     /// Calls of the program that are to be over before [`Threads::wait`] returns.
     held: usize,
-    /// No further call is held, and every thread that ends is kept to be joined.
+    /// `stop` has begun: no further call is held, and each thread that ends is kept to be joined.
     closed: bool,
     /// Threads that have done their work and may still be on their way out. While the group is
     /// open it holds only the last one: a handle that is dropped earlier lets the system free the
@@ -53,7 +58,8 @@ struct State {
 }
 
 thread_local! {
-    /// The group for which the current thread works.
+    /// The address of the group for which the current thread works. It is compared and never
+    /// followed, and so may outlive the group.
     static WORKS_FOR: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
 }
 
@@ -67,7 +73,7 @@ impl Threads {
         })
     }
 
-    /// Starts a thread of the group. Linux cuts names at 15 bytes.
+    /// Starts a thread of the group. Its name should have at most 15 bytes, where Linux cuts it.
     pub fn spawn(
         self: &Arc<Threads>,
         name: String,
@@ -82,7 +88,8 @@ impl Threads {
             state.running.insert(number, None);
             number
         };
-        // Marks the end also where the thread cannot be started, and drops the closure.
+        // Owned by the closure. So it marks the end of the work, and also a thread that cannot be
+        // started, since the system then drops the closure.
         let ended = Ended {
             group: Arc::clone(self),
             number,
@@ -95,13 +102,14 @@ impl Threads {
         let mut state = lock(&self.state);
         match state.running.get_mut(&number) {
             Some(running) => *running = Some(handle),
-            // It has done its work already.
+            // The thread has done its work before its handle was known.
             None => drop(state.keep(handle)),
         }
         Ok(())
     }
 
-    /// Starts a thread that waits for its work.
+    /// Starts a thread that waits for its work. So a thread is known to be had before anything is
+    /// promised that needs it.
     pub fn spawn_waiting(self: &Arc<Threads>, name: String) -> io::Result<Waiting> {
         let shared = Arc::new((Mutex::new(Work::Awaited), Condvar::new()));
         let own = Arc::clone(&shared);
@@ -123,12 +131,13 @@ impl Threads {
         Some(Held(Arc::clone(self)))
     }
 
-    /// No call is held any more. Threads can still be started: what ends needs some.
+    /// From now on no call is held. Threads can still be started, since connections that end may need
+    /// a writer.
     pub fn close(&self) {
         lock(&self.state).closed = true;
     }
 
-    /// Is the current thread one of the group?
+    /// Is the current thread one of the group? Such a thread cannot wait for the group's end.
     pub fn is_own(&self) -> bool {
         WORKS_FOR.get() == (self as *const Threads).cast()
     }
@@ -157,7 +166,8 @@ impl Threads {
             return true;
         }
         let (done, joined) = crossbeam_channel::bounded(1);
-        // A join has no deadline of its own, so another thread takes the risk.
+        // A join has no deadline. So a thread of its own joins them, and this one waits for that
+        // with a deadline.
         let joiner = std::thread::Builder::new().name("lanpeer-join".to_owned());
         let joiner = joiner.spawn(move || {
             for thread in leaving {
@@ -179,14 +189,18 @@ impl Threads {
     }
 }
 
-/// A thread that waits for its work, and ends if this is dropped instead.
+/// A thread that waits for its work. If this is dropped without any, the thread ends.
 pub(crate) struct Waiting {
     shared: Arc<(Mutex<Work>, Condvar)>,
 }
 
+/// Between a waiting thread and whoever has its [`Waiting`].
 enum Work {
+    /// The thread waits.
     Awaited,
+    /// It is to run this. It has not seen it yet.
     Given(Box<dyn FnOnce() + Send>),
+    /// It has taken its work, or there will be none.
     Over,
 }
 
@@ -208,7 +222,7 @@ impl Drop for Waiting {
     }
 }
 
-/// `None`: there will be none.
+/// The thread's wait. `None` means that there will be no work.
 fn wait_for_work(shared: Arc<(Mutex<Work>, Condvar)>) -> Option<Box<dyn FnOnce() + Send>> {
     let (work, given) = &*shared;
     let mut work = lock(work);
@@ -235,7 +249,7 @@ impl State {
     }
 }
 
-/// Marks the end of a thread's work, also where it panics.
+/// Marks the end of a thread's work when it is dropped, also where the work panics.
 struct Ended {
     group: Arc<Threads>,
     number: u64,
@@ -253,7 +267,7 @@ impl Drop for Ended {
     }
 }
 
-/// See [`Threads::hold`].
+/// A call of the program that counts as a thread; see [`Threads::hold`].
 pub(crate) struct Held(Arc<Threads>);
 
 impl Drop for Held {

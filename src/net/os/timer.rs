@@ -324,10 +324,14 @@ mod tests {
     }
 
     fn bench(retire: Option<Duration>) -> Bench {
+        with_slack(retire, Duration::ZERO)
+    }
+
+    fn with_slack(retire: Option<Duration>, slack: Duration) -> Bench {
         let (told, heard) = unbounded();
         Bench {
             threads: Threads::new("127.0.0.1:1".parse().unwrap()),
-            timer: Arc::new(Timer::new("lanpeer-test", retire, Duration::ZERO)),
+            timer: Arc::new(Timer::new("lanpeer-test", retire, slack)),
             told,
             heard,
         }
@@ -359,6 +363,66 @@ mod tests {
         assert!(now.elapsed() >= Duration::from_millis(20));
         bench.stop();
         assert!(bench.heard.try_recv().is_err());
+    }
+
+    /// Keeps the thread until the other end is dropped.
+    struct Gate(Receiver<()>);
+
+    impl Task for Gate {
+        fn run(&self, _: Instant) -> Option<Instant> {
+            let _ = self.0.recv_timeout(SOON);
+            None
+        }
+    }
+
+    #[test]
+    fn tasks_within_the_slack_run_with_the_first_of_them() {
+        let bench = with_slack(None, 2 * SOON);
+        let (open, closed) = unbounded();
+        let now = Instant::now();
+        let gate = Arc::new(Gate(closed));
+        bench.timer.schedule(&bench.threads, now, gate).unwrap();
+        // Awake behind the gate, the thread finds both of them when it looks next.
+        bench.schedule(now + SOON, "later", 0);
+        bench.schedule(now, "now", 0);
+        drop(open);
+        for expected in ["now", "later"] {
+            assert_eq!(bench.heard.recv_timeout(SOON / 2), Ok(expected));
+        }
+        bench.stop();
+    }
+
+    /// Asks to be run again after a pause, and takes longer than that.
+    struct Slow {
+        ended: Mutex<Option<Instant>>,
+        paused: Sender<Duration>,
+    }
+
+    const PAUSE: Duration = Duration::from_millis(5);
+
+    impl Task for Slow {
+        fn run(&self, now: Instant) -> Option<Instant> {
+            let mut ended = lock(&self.ended);
+            let paused = ended.map(|ended| Instant::now().duration_since(ended));
+            let _ = paused.map(|paused| self.paused.send(paused));
+            std::thread::sleep(4 * PAUSE);
+            *ended = Some(Instant::now());
+            Some(now + PAUSE)
+        }
+    }
+
+    #[test]
+    fn a_round_that_takes_long_is_followed_by_a_pause_all_the_same() {
+        let bench = with_slack(None, PAUSE);
+        let (paused, pauses) = unbounded();
+        let ended = Mutex::new(None);
+        let slow = Arc::new(Slow { ended, paused });
+        let now = Instant::now();
+        bench.timer.schedule(&bench.threads, now, slow).unwrap();
+        for _ in 0..3 {
+            assert!(pauses.recv_timeout(SOON).unwrap() >= PAUSE);
+        }
+        bench.stop();
     }
 
     #[test]

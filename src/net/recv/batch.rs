@@ -1,4 +1,8 @@
 //! Messages that change hands together.
+//!
+//! Small messages of plain bytes lie one behind the other in one buffer of the batch, and become items
+//! where they are taken. So the memory of an item is allocated and freed by one thread, which is fast,
+//! and a batch that is used again needs no memory for them.
 
 use std::collections::VecDeque;
 use std::mem::{needs_drop, size_of, swap, take};
@@ -46,17 +50,18 @@ impl std::ops::Sub for Amount {
     }
 }
 
-/// Messages that wait.
+/// Messages that wait, in their order.
 pub(crate) struct Batch<T> {
-    /// Messages and their sizes; `None` is the next of `plain`.
+    /// Messages and their sizes. `None` stands for the next one of `plain`.
     items: VecDeque<(Option<T>, usize)>,
+    /// The sizes of all items, summed up.
     bytes: usize,
-    /// Small messages of plain bytes, one behind the other, from `read` on.
+    /// Small messages of plain bytes, one behind the other. Those before `read` are taken.
     plain: Vec<u8>,
     read: usize,
 }
 
-/// Makes a message of plain bytes.
+/// Makes an item of plain bytes. `None` for formats whose items must be decoded.
 pub(crate) type Make<T> = Option<fn(&[u8]) -> T>;
 
 impl<T> Default for Batch<T> {
@@ -80,11 +85,13 @@ impl<T> Batch<T> {
         }
     }
 
+    /// Puts a decoded item behind the others. `size` counts its memory, for the bounds.
     pub fn push(&mut self, item: T, size: usize) {
         self.items.push_back((Some(item), size));
         self.bytes += size;
     }
 
+    /// Puts a message of plain bytes behind the others, of which no item is made yet.
     pub fn push_plain(&mut self, payload: &[u8]) {
         let size = payload.len() + size_of::<T>();
         self.plain.extend_from_slice(payload);
@@ -96,6 +103,7 @@ impl<T> Batch<T> {
         self.items.len()
     }
 
+    /// Takes the first message, and its size.
     pub fn pop(&mut self, make: Make<T>) -> Option<(T, usize)> {
         let (item, size) = self.items.pop_front()?;
         self.bytes -= size;
@@ -105,12 +113,14 @@ impl<T> Batch<T> {
             make.map(|make| make(&self.plain[begin..self.read]))
         });
         if self.items.is_empty() {
+            // The buffer keeps its memory for the next time that the batch is filled.
             self.plain.clear();
             self.read = 0;
         }
         Some((item?, size))
     }
 
+    /// Moves all messages of `other` behind its own. `other` is empty then.
     pub fn append(&mut self, other: &mut Batch<T>) {
         if self.items.is_empty() {
             return swap(self, other);
@@ -118,6 +128,7 @@ impl<T> Batch<T> {
         if other.items.is_empty() {
             return;
         }
+        // What is taken already need not be moved along.
         self.plain.drain(..take(&mut self.read));
         self.plain
             .extend_from_slice(&other.plain[take(&mut other.read)..]);

@@ -23,11 +23,12 @@ pub(crate) struct Consumer<T> {
 /// How a thread of the program reads that has the lease.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Read {
-    /// However long a message takes.
+    /// It waits for a message, however long that takes: for `recv`.
     Wait,
-    /// What is there already; then it waits for the reader thread to bring more,
+    /// It reads what has arrived. Where that is no message, it gives the source back to the reader
+    /// thread and waits for the queue, since a read of the socket has no deadline: for `recv_timeout`.
     AndLeave,
-    /// or for nothing.
+    /// It reads what has arrived, and waits for nothing: for `try_recv`.
     WhatIsThere,
 }
 
@@ -39,6 +40,7 @@ impl<T: Send + 'static> Consumer<T> {
         }
     }
 
+    /// The next message, without waiting.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         let found = lock(&self.meeting.queue).find();
         match found {
@@ -53,7 +55,11 @@ impl<T: Send + 'static> Consumer<T> {
         }
     }
 
-    /// Waits for a message until the deadline.
+    /// Waits for the next message, until the deadline if there is one.
+    ///
+    /// Before it sleeps it looks several times: first as it comes; then as one of those who are
+    /// counted as waiting, so that the reader thread may lend its source; then after a spin, if the
+    /// program asked for that.
     pub fn recv(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
         let meeting = &*self.meeting;
         let mut awaits = None;
@@ -110,7 +116,8 @@ impl<T: Send + 'static> Consumer<T> {
         }
     }
 
-    /// Waits for news: with the lock since the last look, so that none is missed.
+    /// Sleeps until there is news, or until the deadline. The lock is held since the last look, so
+    /// that no news is missed.
     fn wait(
         &self,
         mut queue: MutexGuard<'_, ReceiveQueue<T>>,
@@ -146,6 +153,7 @@ impl<T: Send + 'static> Consumer<T> {
     fn read(&self, mut source: Box<dyn Source<T>>, read: Read) -> Option<T> {
         let meeting = &self.meeting;
         let mut item = None;
+        // Without the lock: it may wait for long, and decoding runs the program's code.
         let taken = unless_it_panics(|| source.take(read == Read::Wait, &mut item));
         let wanted = item.is_none() && (read == Read::AndLeave || source.is_begun());
         let mut queue = lock(&meeting.queue);
@@ -181,6 +189,7 @@ impl<T: Send + 'static> Consumer<T> {
         let meeting = &self.meeting;
         let limit = meeting.limit;
         let (producer, kill_switch, receiver) = open(limit.messages, limit.bytes);
+        // What waits is moved under the lock, so that nothing can come between it and what follows.
         let mut queue = lock(&meeting.queue);
         let ended = queue.select(Box::new(producer));
         if ended.is_none() {
@@ -188,11 +197,14 @@ impl<T: Send + 'static> Consumer<T> {
         }
         drop(queue);
         drop(ended);
+        // Threads that wait in `recv` go on at the channel, and a reader thread that waits for room or
+        // for its source learns of it.
         meeting.tell();
         meeting.room.notify_one();
         receiver
     }
 
+    /// How many messages wait, here or in the channel.
     pub fn len(&self) -> usize {
         let queue = lock(&self.meeting.queue);
         queue.amount().messages + self.channel.get().map_or(0, Receiver::len)

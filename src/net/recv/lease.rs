@@ -1,11 +1,13 @@
 //! Who reads a connection whose messages are queued.
 //!
 //! Its reader thread does, and puts what it has decoded into the queue. But while the program waits
-//! for a message, the way through another thread only costs time. So the reader thread, when it would
-//! wait for the socket while the program waits for it, leaves the source of messages on the lease: the
-//! program's thread takes it from there, reads for itself, and puts it back with each message. When
-//! the program has not come back for a moment, which the watchdog notices, the reader thread takes the
-//! source from the lease and goes on, so that the connection is read whatever the program does.
+//! for a message, the way through another thread only costs time. So a reader thread that would wait
+//! for the socket, while the program waits for a message, lends its source of messages: it leaves it in
+//! the queue. The program's thread takes it from there, reads for itself, and puts it back with each
+//! message. When the program does not come back for a moment, which the watchdog notices, the reader
+//! thread takes the source back and reads on. So the connection is read whatever the program does.
+//!
+//! The states of the lease are among those of the queue; see `queue`.
 
 use std::time::Duration;
 
@@ -14,11 +16,12 @@ use crate::net::os::sync::{AtomicUsize, Ordering};
 use crate::net::recv::batch::Amount;
 use crate::net::recv::producer::Producer;
 
-/// After this time to twice as much the reader thread takes the source back from a program that does
-/// not come, or leaves something behind that it takes too slowly.
+/// How often the watchdog looks at a lease. So between this time and twice as much passes until a
+/// program loses it that does not come back, or leaves something behind because it is slow.
 pub(crate) const TICK: Duration = Duration::from_millis(2);
 
-/// A program that takes so many messages in that time, or so many bytes, needs no one to read ahead.
+/// A program that takes so many messages in one tick, or so many bytes, is fast enough: nobody needs
+/// to read ahead for it.
 const FAST: Amount = Amount {
     messages: 64,
     bytes: 1 << 20,
@@ -30,30 +33,34 @@ pub(crate) trait Source<T>: Send {
     /// For the program: puts the next message into `item`. `wait`: however long that takes.
     fn take(&mut self, wait: bool, item: &mut Option<T>) -> Result<Taken, CloseReason>;
 
-    /// The same; only a message that is here and runs no code of the program's to be decoded.
+    /// The same for a message that has been read already and is plain bytes. It runs no code of the
+    /// program, so that it may be called under a lock.
     fn take_plain(&mut self) -> Option<(T, usize)>;
 
     /// For the reader thread: passes messages on until they end, or until it would wait while the
     /// program does.
     fn feed(&mut self, producer: &mut Producer<T>) -> Result<Fed, CloseReason>;
 
-    /// Has a part of a message been read, or more? Yes where that can not be told.
+    /// Has a part of a message been read, or more? True if unknown.
     fn is_begun(&self) -> bool;
 
     /// Has more come than was taken?
     fn has_unread(&self) -> bool;
 }
 
+/// What the program has read.
 pub(crate) enum Taken {
-    /// How large it was, in bytes.
+    /// A message: how large it was, in bytes.
     Message(usize),
     /// The other side's FIN came.
     End,
-    /// It would have to wait.
+    /// None has arrived whole.
     Nothing,
 }
 
+/// Why the reader thread has stopped passing messages on.
 pub(crate) enum Fed {
+    /// The other side's FIN came.
     End,
     /// The program waits, and may as well read for itself.
     Awaited,
@@ -96,17 +103,19 @@ impl Pace {
     }
 }
 
-/// Threads of the program that wait for messages, counted before they look for the last time.
+/// Threads of the program that wait for messages. Each is counted before it looks for the last time,
+/// so that a reader thread that sees no one can be sure that its messages are found.
 #[derive(Default)]
 pub(crate) struct Awaiting {
-    /// However long it takes.
+    /// Those that wait however long it takes.
     patient: AtomicUsize,
+    /// These, and those with a deadline.
     all: AtomicUsize,
 }
 
 impl Awaiting {
-    /// One that waits however long it takes, and no others: they share the work better when there is
-    /// a queue.
+    /// Does one thread wait, and without a deadline? Only then may it read for itself: several threads
+    /// share the work better where there is a queue.
     #[inline]
     pub fn is_one_patient(&self) -> bool {
         self.all.load(Ordering::SeqCst) == 1 && self.patient.load(Ordering::SeqCst) == 1
@@ -117,7 +126,7 @@ impl Awaiting {
         self.all.load(Ordering::SeqCst) > 0
     }
 
-    /// Until its drop.
+    /// Counts the current thread, until the result is dropped.
     pub fn count(&self, patient: bool) -> Awaits<'_> {
         let patient = patient.then_some(&self.patient);
         let counters = [Some(&self.all), patient];
@@ -128,6 +137,7 @@ impl Awaiting {
     }
 }
 
+/// A thread that waits; see [`Awaiting::count`].
 pub(crate) struct Awaits<'a>([Option<&'a AtomicUsize>; 2]);
 
 impl Drop for Awaits<'_> {

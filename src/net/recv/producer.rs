@@ -1,4 +1,4 @@
-//! The reader's end of the receive queue: what it has decoded, until it hands it over.
+//! The reader thread's end of the receive queue: what that thread has decoded, until it hands it over.
 
 use std::mem::size_of;
 use std::sync::Arc;
@@ -14,37 +14,41 @@ use crate::net::life::Life;
 use crate::net::os::lock;
 use crate::net::os::sync::{Instant, Ordering};
 
-/// Up to this size, plain bytes wait side by side in one buffer, and become a message of their own
-/// where they are taken: memory that one thread allocates and another frees is slow.
+/// Up to this size, messages of plain bytes lie in one buffer of their batch; see [`Batch`]. Larger
+/// ones are not worth being copied.
 const SMALL: usize = 1 << 10;
 
-/// In a long burst a batch is handed over when it has so many messages,
+/// In a long burst a batch is handed over when it has so many messages.
 const BATCH: usize = 512;
 
-/// where so many bytes count as a message more, because large ones take longer to decode,
+/// So many bytes count as one more message of a batch, because large messages take longer to decode.
 const BATCH_SHARE: usize = 128;
 
-/// or when it is so old, looked at after every so many messages: decoding can be slow.
+/// A batch that is older than this is handed over too, since decoding can be slow. The clock is read
+/// after every [`LOOK`] messages.
 const BATCH_AGE: Duration = Duration::from_micros(50);
 const LOOK: usize = 16;
 
-/// A reader that found the queue full goes on when half of it is taken, or something and so much
-/// time has passed: at each message the two threads would wake each other for every single one.
+/// A reader thread that found the queue full goes on when half of it is taken, or after this time when
+/// something is. If it went on as soon as there is room for one message, the two threads would wake
+/// each other for every single one.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// The reader's end of the queue. Its drop ends it.
+/// The reader thread's end of the queue. Its drop ends the queue.
 pub(crate) struct Producer<T> {
     meeting: Arc<Meeting<T>>,
     /// Decoded, and not yet handed over.
     fresh: Batch<T>,
-    /// `fresh` as [`BATCH`] counts it, and since when it grows.
+    /// The messages in `fresh`, as [`BATCH`] counts them, and when the clock was first read since the
+    /// last hand-over.
     weight: usize,
     begun: Option<Instant>,
-    /// The most that can wait of what was handed over.
+    /// What waited in the queue at the last look. The program may have taken some of it since; so
+    /// while this leaves room, the queue has room, and need not be looked at.
     waiting: Amount,
     /// The program has asked for the channel, and this thread has learned of it.
     channel: Channel<T>,
-    /// Nobody can receive any more.
+    /// This thread has learned that nobody can receive any more.
     abandoned: bool,
 }
 
@@ -116,6 +120,7 @@ impl<T: Send + 'static> Producer<T> {
         self.fresh.memory()
     }
 
+    /// A message was put into `fresh`. Hands over in a long burst.
     fn note(&mut self, size: usize) {
         self.weight += 1 + size / BATCH_SHARE;
         if self.weight >= BATCH || self.is_old() {
@@ -132,12 +137,14 @@ impl<T: Send + 'static> Producer<T> {
         now.duration_since(begun) > BATCH_AGE
     }
 
-    /// The reader is about to wait for the socket.
+    /// Hands over what is decoded: in a long burst, and before this thread waits for anything.
     pub fn hand_over(&mut self) {
         if self.fresh.len() == 0 {
             return;
         }
         (self.weight, self.begun) = (0, None);
+        // All decisions are made under one lock. So a program that asks for the channel, or drops its
+        // last handle, does it before this hand-over or behind it.
         let mut queue = lock(&self.meeting.queue);
         if let Some(channel) = queue.channel() {
             drop(queue);
@@ -152,6 +159,7 @@ impl<T: Send + 'static> Producer<T> {
         let waiters = queue.waiters;
         self.meeting.handed_over.fetch_add(1, Ordering::Release);
         drop(queue);
+        // Woken without the lock, which each of them takes at once.
         if waiters > 0 {
             self.meeting.news.notify_all();
         }
@@ -189,12 +197,14 @@ impl<T: Send + 'static> Producer<T> {
             return Back::Source(source);
         }
         self.waiting = queue.amount();
+        // A program that spins looks again, and finds the source.
         meeting.handed_over.fetch_add(1, Ordering::Release);
         if queue.lend(source) {
             meeting.watch();
         }
         meeting.news.notify_all();
         loop {
+            // Whoever ends the connection wakes this thread after it has changed the life.
             let over = life.is_ending() || meeting.is_abandoned();
             if let Some(back) = queue.collect(over) {
                 return back;
@@ -203,8 +213,8 @@ impl<T: Send + 'static> Producer<T> {
         }
     }
 
-    /// Waits until the queue has room for a message of `size` bytes, unless that may be abandoned
-    /// or is a channel by now.
+    /// Waits until the queue has room for a message of `size` bytes. Returns without room where
+    /// nobody can receive any more, or all goes by the channel by now, which has bounds of its own.
     fn make_room(&mut self, life: &Life, size: usize) -> Result<(), CloseReason> {
         if (self.waiting + self.fresh.amount()).has_room(size, self.meeting.limit) {
             return Ok(());

@@ -1,10 +1,9 @@
 //! The receive queue as a crossbeam channel, for programs that wait at several things at once.
 //!
 //! The channel bounds the messages by itself, unless that would reserve memory for more than
-//! [`RESERVED`] of them; the bytes are bounded here. It says how many messages
-//! wait in it, and the order is known, so the bytes that wait can be summed up. What it can not do
-//! is to tell when the program takes one: a reader that waits for room in bytes looks every few
-//! milliseconds.
+//! [`RESERVED`] of them. The bytes are bounded here. The channel says how many messages wait in it, and
+//! the order is known, so the bytes that wait can be summed up. But it cannot tell when the program
+//! takes a message. So a reader thread that waits for room in bytes looks every few milliseconds.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -16,35 +15,39 @@ use crate::error::CloseReason;
 use crate::net::life::Life;
 use crate::net::os::sync::{AtomicBool, Ordering, Receiver, Sender, bounded, select, unbounded};
 
-/// A bounded channel has the memory for all of its messages from the beginning. One for more than
-/// so many is not bounded by itself.
+/// A bounded channel has the memory for all of its messages from the beginning. A channel for more
+/// messages than this is an unbounded one, and they are counted here.
 const RESERVED: usize = 1 << 16;
 
+/// The pauses between two looks for room in bytes: the first, and the longest.
 const LOOK_MIN: Duration = Duration::from_millis(1);
 const LOOK_MAX: Duration = Duration::from_millis(20);
 
 /// The list of sizes may always become so long before it is compared with the channel.
 const LIST: usize = 1024;
 
-/// The reader's end.
+/// The reader thread's end of the channel.
 pub(crate) struct SelectProducer<T> {
     sender: Sender<T>,
     /// The sizes of the messages that were in the channel when it was last looked at, and since,
     sizes: VecDeque<usize>,
     /// which may become so long until the next look.
     look_at: usize,
+    /// Their sum, and the most that it may be.
     bytes: usize,
     limit: usize,
-    /// Of a channel that does not bound its messages by itself.
+    /// The most messages, where the channel does not bound them by itself.
     messages: Option<usize>,
+    /// Ends when the connection is over. No message ever comes through it.
     killed: Receiver<Infallible>,
 }
 
-/// Its drop wakes a reader that waits at the channel.
+/// Its drop wakes a reader thread that waits at the channel.
 pub(crate) struct KillSwitch(
     #[expect(dead_code, reason = "only its drop matters")] Sender<Infallible>,
 );
 
+/// A channel for at most so many messages and bytes.
 pub(crate) fn open<T>(
     messages: usize,
     bytes: usize,
@@ -109,7 +112,7 @@ impl<T> SelectProducer<T> {
         Ok(sent)
     }
 
-    /// Where there is room; `false`: nobody can receive any more.
+    /// Puts an item into a channel that has room for it. `false`: nobody can receive any more.
     pub fn push_at_once(&mut self, item: T, size: usize) -> bool {
         let sent = self.sender.try_send(item).is_ok();
         self.note(size);
@@ -126,6 +129,7 @@ impl<T> SelectProducer<T> {
         self.bytes += size;
     }
 
+    /// Forgets the sizes of messages that the program has taken: those at the front.
     fn count(&mut self) {
         let waiting = self.sender.len();
         while self.sizes.len() > waiting {

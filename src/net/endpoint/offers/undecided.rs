@@ -28,7 +28,7 @@ use crate::net::os::socket::{is_pause, read_now, reset};
 use crate::net::wire::early::{Early, Seen, Start};
 use crate::secure::Session;
 
-/// A client may send so many bytes before it has its answer.
+/// A client that sends more bytes than this before it has its answer is refused.
 const MAX_EARLY: usize = 64 << 10;
 
 /// How often a client is looked at that has sent before it has its answer.
@@ -55,7 +55,7 @@ pub(super) enum Decision {
     /// The client has sent too much before it had its answer. It was told so; this is for the
     /// events.
     Refused(String),
-    /// Nothing can be decided any more.
+    /// Nothing can be decided any more: the client has hung up, or the peer was stopped.
     Over,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Undecided {
     /// What the client has sent before its answer. `None` until the reader thread has noticed that
     /// it does: till then that thread may be in a look at the socket, and only it may read.
     pub early: Option<Vec<u8>>,
-    /// Its drop, with a decision, wakes the reader thread where that waits for nothing else.
+    /// Dropped with a decision, which wakes a reader thread that waits for nothing else.
     pub awaited: Option<Sender<Infallible>>,
 }
 
@@ -96,7 +96,7 @@ impl Undecided {
                 Err(error) if is_pause(&error) => Look::Waits,
                 Err(_) => Look::Gone,
             };
-            // It cannot be told before the reader thread has noticed something.
+            // Windows cannot look at the socket: only the reader thread can notice something.
             #[cfg(not(unix))]
             return Look::Waits;
         };
@@ -104,7 +104,7 @@ impl Undecided {
         while early.len() <= MAX_EARLY {
             match read_now(&self.socket, &mut chunk) {
                 Ok(0) => return Look::Gone,
-                // The session has not begun that these bytes would be for.
+                // Encrypted bytes cannot be kept: the session that they would be for has not begun.
                 Ok(_) if self.session.is_some() => {
                     let reason = "it sent encrypted data before it had an answer";
                     return Look::Floods(reason.to_owned());
@@ -132,8 +132,8 @@ impl Shared {
                 Look::Waits => return Some(decision),
                 Look::Gone => break Decision::Over,
                 Look::Floods(reason) => break Decision::Refused(reason),
-                // Its end may be hidden behind that. The reader thread's look ends now, if it has
-                // begun; so this waits for a moment only.
+                // The client's end may be hidden behind what it has sent. Only the reader thread may
+                // read that. Its look at the socket ends now, so this waits for a moment only.
                 Look::Sends => {
                     decision = self.wait(decision);
                 }
