@@ -50,6 +50,9 @@ impl<F: Format> Source<F::Item> for Socket<F> {
         if self.failure.is_some() {
             return None;
         }
+        if let Some((_, payload)) = self.frames.at_once() {
+            return Some((make(payload), payload.len()));
+        }
         match self.frames.next(|_| Ok(false)) {
             Ok(Next::Message(_, payload)) => Some((make(&payload), payload.len())),
             Ok(_) => None,
@@ -97,6 +100,12 @@ impl<F: Format> Socket<F> {
         loop {
             if producer.is_abandoned() {
                 return Err(link.discard());
+            }
+            if F::PLAIN.is_some() {
+                if let Some((_, payload)) = self.frames.at_once() {
+                    producer.push_plain(&link.life, payload)?;
+                    continue;
+                }
             }
             let next = self.frames.next(|_| {
                 producer.hand_over();
@@ -167,30 +176,53 @@ pub(crate) fn run_handler<F: Format, H>(
     let reading = reading(link);
     run(link, handler, |handler| {
         let mut item = None;
+        let mut end = Ok(());
         loop {
             if link.life.is_over() {
                 return Err(link.life.why());
             }
+            // The end is not a value of the closure: moved for each message, it would cost more than
+            // the rest.
             let is_end = HANDLED.with_borrow_mut(|frames| {
-                let Some(frames) = frames else {
-                    return Ok(true);
-                };
-                match frames.next(|_| Ok(true))? {
-                    Next::Message(data_type, payload) => {
-                        decode::<F>(data_type, reading, payload, &mut item)?;
-                        Ok(false)
+                let Some(frames) = frames else { return true };
+                if let Some(make) = F::PLAIN {
+                    if let Some((_, payload)) = frames.at_once() {
+                        item = Some(make(payload));
+                        return false;
                     }
-                    Next::End | Next::Wait => Ok(true),
                 }
-            })?;
-            match item.take() {
-                Some(item) => handle(handler, item),
-                None if is_end => return Ok(()),
-                None => {}
+                match next::<F>(frames, reading, &mut item) {
+                    Ok(is_end) => is_end,
+                    Err(reason) => {
+                        end = Err(reason);
+                        true
+                    }
+                }
+            });
+            if let Some(item) = item.take() {
+                handle(handler, item);
+            }
+            if is_end {
+                return end;
             }
         }
     });
     HANDLED.set(None);
+}
+
+/// Puts the next message into `item`, or says that there is none any more.
+fn next<F: Format>(
+    frames: &mut FrameReader,
+    reading: Reading,
+    item: &mut Option<F::Item>,
+) -> Result<bool, CloseReason> {
+    match frames.next(|_| Ok(true))? {
+        Next::Message(data_type, payload) => {
+            decode::<F>(data_type, reading, payload, item)?;
+            Ok(false)
+        }
+        Next::End | Next::Wait => Ok(true),
+    }
 }
 
 /// For a `close` inside the handler that runs on this thread: looks for the other side's end, and

@@ -47,6 +47,8 @@ struct State {
     /// being started: its handle is not known yet, though it may work already.
     running: HashMap<u64, Option<JoinHandle<()>>>,
     started: u64,
+    /// Calls of [`Threads::wait`]: without one, nobody is told of an end.
+    waiting: usize,
     /// Calls of the program that are to be over before [`Threads::wait`] returns.
     held: usize,
     /// `stop` has begun: no further call is held, and each thread that ends is kept to be joined.
@@ -150,10 +152,12 @@ impl Threads {
             if left.is_zero() {
                 return false;
             }
+            state.waiting += 1;
             state = match self.ended.wait_timeout(state, left) {
                 Ok((guard, _)) => guard,
                 Err(poisoned) => poisoned.into_inner().0,
             };
+            state.waiting -= 1;
         }
         true
     }
@@ -257,12 +261,14 @@ struct Ended {
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        let before = {
+        let (before, is_awaited) = {
             let mut state = lock(&self.group.state);
             let own = state.running.remove(&self.number).flatten();
-            own.map(|own| state.keep(own))
+            (own.map(|own| state.keep(own)), state.waiting > 0)
         };
-        self.group.ended.notify_all();
+        if is_awaited {
+            self.group.ended.notify_all();
+        }
         drop(before);
     }
 }
@@ -272,8 +278,11 @@ pub(crate) struct Held(Arc<Threads>);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        lock(&self.0.state).held -= 1;
-        self.0.ended.notify_all();
+        let mut state = lock(&self.0.state);
+        state.held -= 1;
+        if state.waiting > 0 {
+            self.0.ended.notify_all();
+        }
     }
 }
 

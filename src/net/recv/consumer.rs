@@ -195,11 +195,11 @@ impl<T: Send + 'static> Consumer<T> {
         if ended.is_none() {
             *lock(&meeting.kill_switch) = Some(kill_switch);
         }
-        drop(queue);
-        drop(ended);
         // Threads that wait in `recv` go on at the channel, and a reader thread that waits for room or
         // for its source learns of it.
-        meeting.tell();
+        meeting.tell(&queue);
+        drop(queue);
+        drop(ended);
         meeting.room.notify_one();
         receiver
     }

@@ -121,8 +121,10 @@ impl<T: Send> Wake for Meeting<T> {
     }
 
     fn end(&self) {
-        let channel = lock(&self.queue).end(None);
-        self.tell();
+        let mut queue = lock(&self.queue);
+        let channel = queue.end(None);
+        self.tell(&queue);
+        drop(queue);
         drop(channel);
     }
 }
@@ -144,9 +146,11 @@ impl<T> Meeting<T> {
     }
 
     /// Something has changed for all threads of the program that wait.
-    fn tell(&self) {
+    fn tell(&self, queue: &ReceiveQueue<T>) {
         self.handed_over.fetch_add(1, Ordering::Release);
-        self.news.notify_all();
+        if queue.waiters > 0 {
+            self.news.notify_all();
+        }
     }
 }
 

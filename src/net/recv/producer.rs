@@ -260,8 +260,8 @@ impl<T> Drop for Producer<T> {
         // What comes for nobody is dropped with this.
         let is_wanted = self.channel.is_none() && !self.meeting.is_abandoned();
         let channel = queue.end(is_wanted.then_some(&mut self.fresh));
+        self.meeting.tell(&queue);
         drop(queue);
-        self.meeting.tell();
         let channel = self.channel.take().or(channel);
         // Without the lock: an item that is dropped here runs the program's code.
         if let Some(mut channel) = channel {

@@ -44,7 +44,9 @@ pub(super) fn note(sender: &Arc<Sender>, queue: &mut SendQueue) {
     }
 }
 
-fn own_mark() -> usize {
+/// The current thread, as the queue knows it.
+#[inline]
+pub(super) fn own_mark() -> usize {
     MARK.with(|mark| mark as *const u8 as usize)
 }
 

@@ -44,8 +44,7 @@ impl Task for Flush {
     fn run(&self, now: Instant) -> Option<Instant> {
         let sender = &self.0;
         let mut queue = lock(&sender.queue);
-        let (messages, _) = queue.numbers();
-        let look = queue.gathering.look(now, messages);
+        let look = queue.look(now);
         let trim = !look.goes_on && queue.gathering.is_to_be_trimmed();
         if look.write && !queue.is_held() && queue.has_work() {
             Turn::take(sender, queue).write();

@@ -35,8 +35,7 @@ impl Sender {
                 Dialect::Headers | Dialect::Peerpy => {}
             }
             self.settle(&mut queue);
-            self.room.notify_all();
-            self.work.notify_one();
+            self.tell_all(&queue);
         }
         self.flush_now();
     }

@@ -38,7 +38,7 @@ use std::time::Duration;
 use head::Shape;
 pub(crate) use last::Last;
 pub(crate) use line::InLine;
-use queue::{Ending, Next, Offer, SendQueue};
+use queue::{Ending, GATHERED, Next, Offer, SendQueue, Writer};
 use turn::Turn;
 
 use super::burst;
@@ -80,6 +80,10 @@ pub(crate) struct Terms {
 /// The sending side of one connection.
 pub(crate) struct Sender {
     terms: Terms,
+    /// What stands before a message of the agreed type.
+    usual_shape: Shape,
+    /// A smaller message of the agreed type needs no look at the limits, nor at a stream.
+    append_below: usize,
     context: Arc<Context>,
     life: Arc<Life>,
     stream: Arc<Stream>,
@@ -102,8 +106,18 @@ impl Sender {
     ) -> Arc<Sender> {
         let held_back = terms.dialect == Dialect::Peerpy;
         let socket = Arc::clone(half.socket());
+        let usual_shape = match terms.dialect {
+            Dialect::Frames => Shape::Frame,
+            Dialect::Headers | Dialect::Peerpy => Shape::Text,
+        };
+        let append_below = match stream.is_on() {
+            true => 0,
+            false => context.settings.max_message_size.min(GATHERED),
+        };
         let sender = Arc::new(Sender {
             terms,
+            usual_shape,
+            append_below,
             context: Arc::clone(context),
             life: Arc::clone(life),
             stream: Arc::clone(stream),
@@ -135,9 +149,17 @@ impl Sender {
         wait: Wait,
         burst: Option<bool>,
     ) -> Result<(), SendError> {
+        let (size, data_type) = (message.payload.len(), message.data_type);
+        let mut queue = lock(&self.queue);
+        // Most messages of a burst need nothing else.
+        if data_type == self.terms.data_type && size < self.append_below {
+            let mark = exit::own_mark();
+            if queue.append(message.payload, data_type, self.usual_shape, mark) {
+                return Ok(());
+            }
+        }
         self.check(&message)?;
-        let total = message.payload.len() + head::room(self.terms.dialect);
-        let queue = lock(&self.queue);
+        let total = size + head::room(self.terms.dialect);
         if !queue.admits_at_once(total) {
             drop(queue);
             return self.send_in_line(message, wait, burst, &mut None);
@@ -187,7 +209,13 @@ impl Sender {
                 exit::note(self, &mut queue);
                 queue.push(header_len, 0, payload);
                 // Whoever writes looks at the queue afterwards.
-                if !queue.is_held() {
+                let next = match queue.is_held() {
+                    true => Next::Nothing,
+                    false => queue.next(),
+                };
+                if next == Next::Nothing {
+                    queue.note_append();
+                } else {
                     self.see_to(queue);
                 }
                 return Ok(());
@@ -355,6 +383,14 @@ impl Sender {
         }
     }
 
+    /// Tells all who wait, for whatever it is. Where nobody does, no system call is made.
+    fn tell_all(&self, queue: &SendQueue) {
+        self.tell_waiters(queue);
+        if queue.writer == Writer::Parked {
+            self.work.notify_one();
+        }
+    }
+
     fn tell_waiters(&self, queue: &SendQueue) {
         if queue.waiters > 0 {
             self.room.notify_all();
@@ -370,7 +406,7 @@ impl Sender {
         if let Some(socket) = lock(&self.socket).as_ref() {
             wake_reader(socket);
         }
-        self.room.notify_all();
+        self.tell_waiters(queue);
         reason
     }
 
@@ -409,9 +445,10 @@ impl Sender {
 
     /// The connection is over: drops what waits, and lets go of the socket, which it returns.
     pub fn give_up(&self, reason: CloseReason) -> Option<Arc<TcpStream>> {
-        lock(&self.queue).give_up(reason);
-        self.room.notify_all();
-        self.work.notify_one();
+        let mut queue = lock(&self.queue);
+        queue.give_up(reason);
+        self.tell_all(&queue);
+        drop(queue);
         lock(&self.socket).take()
     }
 }

@@ -5,12 +5,14 @@ use std::collections::VecDeque;
 use std::mem::{replace, take};
 
 use crate::error::{CloseReason, SendError};
+use crate::format::DataType;
+use crate::net::os::sync::Instant;
 use crate::net::wire::write_half::{Unwritten, WriteHalf};
 use crate::proto::frames::HEAD_ROOM;
 use crate::proto::header::HEADER_LEN;
 
-use super::gathering::Gathering;
-use super::head::LastHead;
+use super::gathering::{Gathering, Look};
+use super::head::{LastHead, Shape};
 
 /// From this payload size on the caller writes the message itself, without a copy.
 pub(super) const LARGE: usize = 64 << 10;
@@ -35,6 +37,10 @@ pub(super) struct SendQueue<W = WriteHalf> {
     pub gathering: Gathering,
     /// The thread that writes out what it has gathered here if it ends before anyone else does.
     pub gatherer: usize,
+    /// As long as `pending` stays below this length, a message of that thread simply follows those
+    /// that wait: someone will look at the queue, and there is room. 0 after every change of who
+    /// writes, who waits, or whether messages are accepted.
+    append_to: usize,
     line: VecDeque<Place>,
     places: u64,
     /// Threads that wait for room, or for the queue to be empty.
@@ -144,6 +150,7 @@ impl<W: Unwritten> SendQueue<W> {
             held_back,
             gathering: Gathering::default(),
             gatherer: 0,
+            append_to: 0,
             line: VecDeque::new(),
             places: 0,
             waiters: 0,
@@ -194,6 +201,7 @@ impl<W: Unwritten> SendQueue<W> {
 
     /// The next place in the line.
     pub fn queue_up(&mut self) -> Place {
+        self.append_to = 0;
         let place = Place(self.places);
         self.places += 1;
         self.line.push_back(place);
@@ -218,6 +226,50 @@ impl<W: Unwritten> SendQueue<W> {
             () if burst() => Offer::Gather,
             () => Offer::WriteNow,
         }
+    }
+
+    /// Counts a message and puts it behind those that wait, if nothing is to be decided about it:
+    /// this is what most messages of a burst are. `false`: [`offer`](SendQueue::offer) it.
+    #[inline]
+    pub fn append(
+        &mut self,
+        payload: &[u8],
+        data_type: DataType,
+        shape: Shape,
+        gatherer: usize,
+    ) -> bool {
+        let end = self.pending.len() + payload.len() + HEADER_LEN;
+        if end > self.append_to || self.gatherer != gatherer {
+            return false;
+        }
+        self.messages += 1;
+        self.bytes += payload.len() as u64;
+        let head_len = self.head.make(payload.len(), data_type, shape);
+        self.push(head_len, 0, payload);
+        true
+    }
+
+    /// A message was put behind others. Says for the next ones how far they simply follow it.
+    pub fn note_append(&mut self) {
+        let in_flight = self.used() - self.pending.len();
+        let room = self.limit.saturating_sub(in_flight);
+        let is_open = self.closed.is_none() && self.line.is_empty();
+        self.append_to = match &self.half {
+            _ if !is_open => 0,
+            // Whoever writes looks at the queue afterwards.
+            Half::Out { .. } => room,
+            // The flusher does, and much is written by whoever brings it.
+            Half::Here(half) if !self.is_held() && self.gathering.is_on() && half.left() == 0 => {
+                room.min(GATHERED)
+            }
+            Half::Here(_) | Half::Gone => 0,
+        };
+    }
+
+    /// The flusher's look at a burst.
+    pub fn look(&mut self, now: Instant) -> Look {
+        self.append_to = 0;
+        self.gathering.look(now, self.messages)
     }
 
     /// An offered message was not sent after all.
@@ -326,6 +378,7 @@ impl<W: Unwritten> SendQueue<W> {
     /// Takes the turn for a write without the lock. `extra` bytes that are not in the queue count as
     /// waiting meanwhile. `None`: someone else has it, or it is over.
     pub fn take_half(&mut self, extra: usize) -> Option<W> {
+        self.append_to = 0;
         if self.held_back {
             return None;
         }
@@ -354,6 +407,7 @@ impl<W: Unwritten> SendQueue<W> {
     /// Gives the turn back, with the rest of a batch. `false`: the connection is over meanwhile, and
     /// the half goes with it.
     pub fn give_half(&mut self, half: W, mut batch: Vec<u8>, written: usize) -> bool {
+        self.append_to = 0;
         if matches!(self.half, Half::Gone) {
             return false;
         }
@@ -392,6 +446,7 @@ impl<W: Unwritten> SendQueue<W> {
 
     /// Accepts no more messages.
     pub fn close(&mut self, reason: CloseReason) {
+        self.append_to = 0;
         self.closed.get_or_insert(reason);
     }
 

@@ -194,6 +194,13 @@ impl FrameReader {
         }
     }
 
+    /// The next message, where it is small and whole in the buffer: most are.
+    #[inline]
+    pub fn at_once(&mut self) -> Option<(DataType, &[u8])> {
+        let (body, data_type) = self.at_hand()?;
+        Some((data_type, &self.bytes[body]))
+    }
+
     /// The next message. `may_wait` is asked before each wait for the socket; after a no, it goes on
     /// where it was when it is called again.
     #[inline]

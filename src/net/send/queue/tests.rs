@@ -168,3 +168,50 @@ fn the_rest_of_a_large_message_goes_before_what_came_meanwhile() {
     queue.push_front([b"he", b"ad "]);
     assert_eq!(queue.take_batch(), b"head behind");
 }
+
+/// Most messages of a burst follow those that wait, and nothing is decided about them. After each
+/// change of what matters, something is.
+#[test]
+fn a_message_follows_others_only_while_nothing_has_changed() {
+    const MARK: usize = 7;
+    let append =
+        |queue: &mut SendQueue<Fake>| queue.append(&[1; 10], DataType::Bytes, Shape::Frame, MARK);
+    let gathering = |limit: usize| {
+        let mut queue = queue(limit);
+        assert!(!append(&mut queue), "nothing waits");
+        assert_eq!(offer(&mut queue, 10, true), Offer::Gather);
+        queue.push(0, 0, &[1; 10]);
+        queue.gatherer = MARK;
+        queue.note_append();
+        assert!(!append(&mut queue), "the flusher is not told");
+        queue.gathering.begin();
+        queue.note_append();
+        queue
+    };
+    let mut queue = gathering(1 << 20);
+    assert!(append(&mut queue));
+    assert_eq!((queue.numbers(), queue.used()), ((2, 20), 21));
+    assert!(!queue.append(&[1; 10], DataType::Bytes, Shape::Frame, MARK + 1));
+    let mut small = gathering(100);
+    assert!(!append(&mut small), "there may be no room");
+    for change in 0..4 {
+        let mut queue = gathering(1 << 20);
+        match change {
+            0 => queue.close(CloseReason::ClosedHere),
+            1 => drop(queue.queue_up()),
+            2 => drop(queue.look(Instant::now())),
+            _ => {
+                let half = queue.take_half(0).expect("it is here");
+                assert!(!append(&mut queue));
+                queue.note_append();
+                assert!(append(&mut queue), "whoever writes looks afterwards");
+                assert!(queue.give_half(half, Vec::new(), 0));
+            }
+        }
+        assert!(!append(&mut queue), "{change}");
+    }
+    // What has gathered is much: whoever brings it writes it.
+    let mut queue = gathering(1 << 20);
+    while append(&mut queue) {}
+    assert!((GATHERED - 200..GATHERED).contains(&queue.used()));
+}
