@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Bytes;
 
+use crate::link::Watch;
 use crate::program::{
     Blob, Form, JsonText, MessagePack, Program, RECEIVERS, Reading, Served, What,
 };
@@ -32,6 +33,16 @@ pub trait Library {
     fn connect(count: usize) -> Vec<f64>;
     fn serve() -> Served;
     fn dial(addr: SocketAddr, count: usize) -> Box<dyn Any>;
+
+    /// Listens at this IP, for one who [connects](Library::connect_to) from another host. `None`: the
+    /// rows of the link leave it out.
+    fn listen_at(_ip: &str) -> Option<(Self::End, SocketAddr)> {
+        None
+    }
+
+    fn connect_to(_addr: SocketAddr) -> Option<Self::End> {
+        None
+    }
 
     /// The same message to all; by default one after the other.
     fn broadcast(size: usize, count: usize) -> Duration {
@@ -92,6 +103,38 @@ impl<L: Library> Program for L {
         let times = times.collect();
         drop(echo.join().expect("the echo"));
         Some(times)
+    }
+
+    fn link_receive(
+        &self,
+        ip: &str,
+        _size: usize,
+        count: usize,
+        tell: &mut dyn FnMut(SocketAddr),
+    ) -> Option<f64> {
+        let (mut receiver, addr) = L::listen_at(ip)?;
+        tell(addr);
+        let mut watch = Watch::default();
+        for _ in 0..count {
+            receiver.receive(Blob::consume);
+            watch.start();
+        }
+        let seconds = watch.seconds();
+        receiver.send(b"done");
+        // Its sender has closed when it has that.
+        thread::sleep(Duration::from_millis(200));
+        Some(seconds)
+    }
+
+    fn link_send(&self, addr: SocketAddr, size: usize, count: usize) {
+        let Some(mut sender) = L::connect_to(addr) else {
+            return;
+        };
+        let payload = Bytes::from(vec![7; size]);
+        for _ in 0..count {
+            sender.send_again(black_box(&payload));
+        }
+        sender.receive(|_| ());
     }
 
     fn connect(&self, count: usize) -> Option<Vec<f64>> {

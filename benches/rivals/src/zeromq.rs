@@ -33,7 +33,11 @@ fn socket(kind: SocketType) -> Socket {
 }
 
 fn bind(socket: &Socket) -> SocketAddr {
-    socket.bind("tcp://127.0.0.1:*").expect("a port");
+    bind_at(socket, "127.0.0.1")
+}
+
+fn bind_at(socket: &Socket, ip: &str) -> SocketAddr {
+    socket.bind(&format!("tcp://{ip}:*")).expect("a port");
     let endpoint = socket
         .get_last_endpoint()
         .expect("its address")
@@ -71,6 +75,16 @@ impl Library for ZeroMq {
         alice.send(b"hello");
         bob.receive(|_| ());
         (alice, bob)
+    }
+
+    fn listen_at(ip: &str) -> Option<(ZmqEnd, SocketAddr)> {
+        let socket = socket(SocketType::DEALER);
+        let addr = bind_at(&socket, ip);
+        Some((end(socket), addr))
+    }
+
+    fn connect_to(addr: SocketAddr) -> Option<ZmqEnd> {
+        Some(end(connected(SocketType::DEALER, addr)))
     }
 
     fn broadcast(size: usize, count: usize) -> Duration {
