@@ -1,5 +1,6 @@
 //! A tour: two peers in one process meet on loopback, exchange all three data
-//! types, stream, refuse each other once, and part with reasons.
+//! types, stream, refuse each other once, and part with reasons. At the end one
+//! speaks the protocol of the manual to a bare socket, which prints it.
 //!
 //!     cargo run --example tour
 //!
@@ -8,6 +9,8 @@
 
 use lanpeer::{Bytes, ConnectOptions, Connection, Error, Format, Json, Peer, Raw};
 use serde::{Deserialize, Serialize};
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::thread;
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
@@ -100,6 +103,35 @@ fn main() -> Outcome {
     let (to_bob, to_alice) = meet::<Json<String>>(&alice, &bob, &ConnectOptions::new())?;
     bob.stop(); // closes all its connections, wakes every blocked call
     how_it_ended(&to_bob, &to_alice);
+
+    title("what is on the wire, in the manual's protocol");
+    let teacher = Peer::builder().text_headers(true).bind("127.0.0.1:0")?;
+    let listener = TcpListener::bind("127.0.0.1:0")?; // no lanpeer: a bare socket
+    let addr = listener.local_addr()?;
+    let speaking = thread::spawn(move || -> Outcome {
+        let conn = teacher.connect::<Json<String>>(addr)?;
+        conn.send("hello")?;
+        conn.close()?; // waits until the other side has closed as well
+        Ok(())
+    });
+    let (mut socket, _) = listener.accept()?;
+    let mut header = [0; 128];
+    socket.read_exact(&mut header)?;
+    say(
+        "wire",
+        String::from_utf8_lossy(&header).trim_end_matches('|'),
+    );
+    socket.write_all(format!("{:|<128}", "ACCEPT|v=1").as_bytes())?;
+    socket.read_exact(&mut header)?;
+    say(
+        "wire",
+        String::from_utf8_lossy(&header).trim_end_matches('|'),
+    );
+    let mut payload = [0; br#"{"data":"hello"}"#.len()];
+    socket.read_exact(&mut payload)?;
+    say("wire", String::from_utf8_lossy(&payload));
+    drop(socket);
+    speaking.join().expect("the teacher panicked")?;
 
     println!("\nThat was all. Next: examples/hello_world.rs, docs/start.md");
     Ok(())

@@ -94,10 +94,10 @@
 //!   connect()  ── TCP connect ────────────────────▶  listener: starts a reader
 //!      │       ── HELLO, data type, strict, … ────▶  an Offer: accept() or incoming()
 //!      ▼       ◀─────────────── ACCEPT, or DENY ──   the program's word
-//!   send()     ── DATA, payload ──────────────────▶  recv()
-//!   recv()     ◀────────────────── DATA, payload ──  send()
-//!   close()    ── what was queued, then FIN ──────▶  takes in everything
-//!      ▼       ◀──────────────────────────── FIN ──  recv() ends: ClosedThere
+//!   send()     ── length, payload ────────────────▶  recv()
+//!   recv()     ◀──────────────── length, payload ──  send()
+//!   close()    ── what was queued, goodbye ───────▶  takes in everything
+//!      ▼       ◀─── goodbye, how much it took in ──  recv() ends: ClosedThere
 //!   Ok: nothing was lost
 //! ```
 //!

@@ -16,6 +16,9 @@ fn tour_explains_itself_and_ends() {
         "ended: aborted by this side",
         "ended: reset by the other side",
         "ended: this peer was stopped",
+        "wire: HELLO|address_name=127.0.0.1:",
+        "wire: DATA|data_size=16&data_type=json",
+        r#"wire: {"data":"hello"}"#,
         "That was all.",
     ] {
         assert!(
