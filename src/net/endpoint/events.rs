@@ -19,6 +19,8 @@ struct State {
     sender: Option<Sender<Event>>,
     /// Events that were dropped since the program was told of some.
     dropped: u64,
+    /// All that were dropped.
+    dropped_in_all: u64,
 }
 
 impl Default for Events {
@@ -28,6 +30,7 @@ impl Default for Events {
             state: Mutex::new(State {
                 sender: Some(sender),
                 dropped: 0,
+                dropped_in_all: 0,
             }),
             receiver,
         }
@@ -42,6 +45,11 @@ impl Events {
     /// Tells the program, if there is room; never waits.
     pub fn emit(&self, event: Event) {
         lock(&self.state).emit(event);
+    }
+
+    /// How many events found no room.
+    pub fn count_dropped(&self) -> u64 {
+        lock(&self.state).dropped_in_all
     }
 
     /// Ends the channel, behind the word of what was dropped last. `false`: it had ended.
@@ -66,6 +74,7 @@ impl State {
         let needed = if self.dropped > 0 { 2 } else { 1 };
         if room < needed {
             self.dropped += 1;
+            self.dropped_in_all += 1;
             return;
         }
         if self.dropped > 0 {

@@ -148,6 +148,7 @@ pub(crate) fn run_queue<F: Format>(link: &Arc<Link>, early: Early, producer: Pro
             }
         }
     });
+    link.call_back();
 }
 
 thread_local! {
@@ -191,6 +192,7 @@ pub(crate) fn run_handler<F: Format, H>(
         }
     });
     HANDLED.set(None);
+    link.call_back();
 }
 
 /// For a `close` inside the handler that runs on this thread: looks for the other side's end, and
