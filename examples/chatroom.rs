@@ -222,7 +222,7 @@ impl Room {
         }
         self.members.lock().unwrap().remove(&conn.id());
         match (name, conn.close_reason()) {
-            (None, _) | (_, None | Some(CloseReason::Stopped)) => {} // stopped: it is we who leave
+            (None, _) | (_, None | Some(CloseReason::Stopped | CloseReason::PeerDropped)) => {} // stopped: it is we who leave
             (Some(name), Some(CloseReason::ClosedThere)) => {
                 self.print(format!("* {name} has left"))
             }

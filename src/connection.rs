@@ -662,6 +662,36 @@ impl<F: Format> Connection<F> {
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.link().close_reason()
     }
+
+    /// Calls `f` once, when the connection has ended, with the reason; also where it has ended already.
+    ///
+    /// `f` runs on a thread of the library, and without a lock: it may use this connection and its peer.
+    /// It is the last thing that the connection's reader thread does, behind the last call of a handler.
+    /// So a handler that does not return puts it off, and it puts off
+    /// [`stop`](crate::Peer::stop), in its time. Where the connection has ended already it has a thread
+    /// of its own; only where the system has none is it called by this thread. Several are called in
+    /// their order. A panic in one ends nothing.
+    ///
+    /// A handle of this connection that `f` owns keeps the connection open as any other does.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// let (ended, all_ended) = crossbeam_channel::unbounded();
+    /// from_alice.on_end(move |reason| ended.send(reason).unwrap());
+    /// to_bob.close()?;
+    /// assert_eq!(all_ended.recv()?, CloseReason::ClosedThere);
+    /// assert!(all_ended.recv().is_err()); // it was called once, and dropped
+    /// # Ok(()) }
+    /// ```
+    pub fn on_end(&self, f: impl FnOnce(CloseReason) + Send + 'static) {
+        self.link().on_end(f);
+    }
 }
 
 /// `None` is too far away to be told from never.

@@ -324,8 +324,11 @@ pub enum CloseReason {
     ClosedThere,
     /// This side called `abort`.
     Aborted,
-    /// This side's peer was stopped.
+    /// This side's peer was stopped, by [`stop`](crate::Peer::stop).
     Stopped,
+    /// The last handle of this side's [`Peer`](crate::Peer) was dropped, which stops the peer. Where that
+    /// was not meant, keep a handle as long as its connections are used.
+    PeerDropped,
     /// The other side reset it, dropped it with messages that it had not received, or its process
     /// died: what was on its way may be lost.
     Reset,
@@ -378,7 +381,8 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Did one of the two sides simply close it? True for [`ClosedHere`](CloseReason::ClosedHere),
-    /// [`ClosedThere`](CloseReason::ClosedThere) and [`Stopped`](CloseReason::Stopped).
+    /// [`ClosedThere`](CloseReason::ClosedThere), [`Stopped`](CloseReason::Stopped) and
+    /// [`PeerDropped`](CloseReason::PeerDropped), which is this side's own doing as well.
     ///
     /// ```
     /// use lanpeer::CloseReason;
@@ -389,7 +393,10 @@ impl CloseReason {
     pub fn is_normal(&self) -> bool {
         matches!(
             self,
-            CloseReason::ClosedHere | CloseReason::ClosedThere | CloseReason::Stopped
+            CloseReason::ClosedHere
+                | CloseReason::ClosedThere
+                | CloseReason::Stopped
+                | CloseReason::PeerDropped
         )
     }
 
@@ -431,6 +438,9 @@ impl fmt::Display for CloseReason {
             CloseReason::ClosedThere => f.write_str("closed by the other side"),
             CloseReason::Aborted => f.write_str("aborted by this side"),
             CloseReason::Stopped => f.write_str("this peer was stopped"),
+            CloseReason::PeerDropped => f.write_str(
+                "the last handle of this side's Peer was dropped: keep one while its connections are used",
+            ),
             CloseReason::Reset => f.write_str("reset by the other side"),
             CloseReason::TimedOut => f.write_str("the other side no longer answers"),
             CloseReason::Vanished => f.write_str("the other side ended without a goodbye"),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::error::CloseReason;
 use crate::format::DataType;
+use crate::neighbour::PeerId;
 
 /// Something that happened at a peer; see [`Peer::events`](crate::Peer::events).
 ///
@@ -22,6 +23,23 @@ use crate::format::DataType;
 /// assert_eq!(failed.unwrap(), "it hung up before HELLO");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Some say who the other side is:
+///
+/// ```
+/// # use lanpeer::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bob = Peer::bind("127.0.0.1:0")?;
+/// let alice = Peer::builder().name("alice").service("chat").bind("127.0.0.1:0")?;
+/// # let (to, asker) = (bob.local_addr(), alice.clone());
+/// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+/// # let from_alice = bob.accept::<Bytes>()?;
+/// let event = bob.events().recv()?; // she has connected to him
+/// assert_eq!(event.peer_id(), Some(alice.id()));
+/// assert_eq!((event.peer_name(), event.peer_service()), (Some("alice"), Some("chat")));
+/// # drop(asking.join().unwrap()?);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -33,6 +51,12 @@ pub enum Event {
         peer_addr: SocketAddr,
         /// What it is for.
         data_type: DataType,
+        /// The id of the peer on the other side; None where it speaks no frames.
+        peer_id: Option<PeerId>,
+        /// Its name, if it has one and speaks frames.
+        peer_name: Option<String>,
+        /// Its service, if it has one and speaks frames.
+        peer_service: Option<String>,
     },
     /// This side denied an offer.
     Denied {
@@ -40,6 +64,13 @@ pub enum Event {
         peer_addr: SocketAddr,
         /// The word that it was told.
         reason: String,
+        /// The id of the peer on the other side; None where it speaks no frames, or had
+        /// not said so yet.
+        peer_id: Option<PeerId>,
+        /// Its name, if it has one and speaks frames.
+        peer_name: Option<String>,
+        /// Its service, if it has one and speaks frames.
+        peer_service: Option<String>,
     },
     /// Someone connected, but no connection came of it.
     HandshakeFailed {
@@ -56,6 +87,12 @@ pub enum Event {
         peer_addr: SocketAddr,
         /// Why.
         reason: CloseReason,
+        /// The id of the peer on the other side; None where it speaks no frames.
+        peer_id: Option<PeerId>,
+        /// Its name, if it has one and speaks frames.
+        peer_name: Option<String>,
+        /// Its service, if it has one and speaks frames.
+        peer_service: Option<String>,
     },
     /// The peer can not take connections right now, for example because there are no file
     /// descriptors left; it goes on trying.
@@ -76,6 +113,42 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The id of the peer on the other side: of `Connected`, `Denied` and `Closed`. None of the others,
+    /// and where that peer speaks no frames: it is no lanpeer, or one with
+    /// [`text_headers`](crate::PeerBuilder::text_headers).
+    pub fn peer_id(&self) -> Option<PeerId> {
+        match self {
+            Event::Connected { peer_id, .. }
+            | Event::Denied { peer_id, .. }
+            | Event::Closed { peer_id, .. } => *peer_id,
+            _ => None,
+        }
+    }
+
+    /// Its name, at most 24 bytes; as in [`Neighbour::name`](crate::Neighbour::name). A name is no proof
+    /// of anything.
+    pub fn peer_name(&self) -> Option<&str> {
+        match self {
+            Event::Connected { peer_name, .. }
+            | Event::Denied { peer_name, .. }
+            | Event::Closed { peer_name, .. } => peer_name.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// What program it is, at most 16 bytes; as in
+    /// [`Neighbour::service`](crate::Neighbour::service).
+    pub fn peer_service(&self) -> Option<&str> {
+        match self {
+            Event::Connected { peer_service, .. }
+            | Event::Denied { peer_service, .. }
+            | Event::Closed { peer_service, .. } => peer_service.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -83,10 +156,13 @@ impl fmt::Display for Event {
                 id,
                 peer_addr,
                 data_type,
+                ..
             } => {
                 write!(f, "connection {id} with {peer_addr}: {data_type}")
             }
-            Event::Denied { peer_addr, reason } => write!(f, "denied {peer_addr}: {reason}"),
+            Event::Denied {
+                peer_addr, reason, ..
+            } => write!(f, "denied {peer_addr}: {reason}"),
             Event::HandshakeFailed { remote, reason } => {
                 write!(f, "handshake with {remote} failed: {reason}")
             }
@@ -94,6 +170,7 @@ impl fmt::Display for Event {
                 id,
                 peer_addr,
                 reason,
+                ..
             } => {
                 write!(f, "connection {id} with {peer_addr} ended: {reason}")
             }

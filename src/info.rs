@@ -174,6 +174,26 @@ impl ConnectionInfo {
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.link.close_reason()
     }
+
+    /// As [`Connection::on_end`](crate::Connection::on_end).
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// let (ended, all_ended) = crossbeam_channel::unbounded();
+    /// alice.connections()[0].on_end(move |reason| ended.send(reason).unwrap());
+    /// to_bob.close()?;
+    /// assert_eq!(all_ended.recv()?, CloseReason::ClosedHere);
+    /// # Ok(()) }
+    /// ```
+    pub fn on_end(&self, f: impl FnOnce(CloseReason) + Send + 'static) {
+        self.link.on_end(f);
+    }
 }
 
 impl PartialEq for ConnectionInfo {

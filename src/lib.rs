@@ -274,6 +274,7 @@ pub use format::{
 pub use info::ConnectionInfo;
 pub use neighbour::{Neighbour, PeerId, Presence};
 pub use net::discovery::{DiscoverOptions, Interface, Neighbours, Watch, WatchIter, discover};
+pub use net::endpoint::stats::{Ended, PeerStats};
 pub use net::link::Stats;
 pub use offer::{Incoming, Offer};
 pub use options::{ConnectOptions, StreamSize};

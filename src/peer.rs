@@ -11,13 +11,14 @@ use crossbeam_channel::{Receiver, TrySendError};
 
 use crate::builder::PeerBuilder;
 use crate::connection::Connection;
-use crate::error::{Error, Result};
+use crate::error::{CloseReason, Error, Result};
 use crate::event::Event;
 use crate::format::{DataType, Format};
 use crate::info::ConnectionInfo;
 use crate::net::discovery::Discovery;
 use crate::net::endpoint::Endpoint;
 use crate::net::endpoint::connect::connect;
+use crate::net::endpoint::stats::PeerStats;
 use crate::net::handshake::client::Request;
 use crate::net::link::Link;
 use crate::net::wire::early::Start;
@@ -69,16 +70,17 @@ struct Inner {
 }
 
 impl Inner {
-    fn stop(&self) {
+    /// `why` is the reason of the connections that this ends.
+    fn stop(&self, why: CloseReason) {
         // First, so that nobody is sent here any more.
         self.discovery.stop();
-        self.endpoint.stop(&*self.wake_listener);
+        self.endpoint.stop(why, &*self.wake_listener);
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.stop();
+        self.stop(CloseReason::PeerDropped);
     }
 }
 
@@ -302,7 +304,7 @@ impl Peer {
     /// let (alice, to_bob) = joined?;
     /// to_bob.send("hello")?;
     /// drop(alice);
-    /// assert_eq!(to_bob.close_reason(), Some(CloseReason::Stopped));
+    /// assert_eq!(to_bob.close_reason(), Some(CloseReason::PeerDropped));
     /// assert_eq!(from_alice.recv()?, b"hello"); // what was sent before arrives all the same
     /// # Ok(()) }
     /// ```
@@ -416,6 +418,30 @@ impl Peer {
         self.inner.endpoint.events()
     }
 
+    /// Totals since this peer was bound, of its open connections and of those that have ended: for a
+    /// dashboard, or a line in a log. Messages and bytes are counted by the connections; this adds
+    /// them up.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// to_bob.send("12345")?;
+    /// to_bob.close()?;
+    /// let stats = alice.stats();
+    /// assert_eq!((stats.connected, stats.ended.total()), (1, 1));
+    /// assert_eq!(stats.ended.closed_here, 1);
+    /// assert_eq!((stats.messages_sent, stats.bytes_sent), (1, 5));
+    /// # Ok(()) }
+    /// ```
+    pub fn stats(&self) -> PeerStats {
+        self.inner.endpoint.stats()
+    }
+
     /// Stops the peer: ends its connections gracefully, wakes every blocked call, and waits for
     /// every thread.
     ///
@@ -439,7 +465,7 @@ impl Peer {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn stop(&self) {
-        self.inner.stop();
+        self.inner.stop(CloseReason::Stopped);
     }
 }
 
@@ -505,7 +531,7 @@ impl PeerBuilder {
         let endpoint = Endpoint::new(settings, local_addr, deliver);
         let wake_listener = Box::new(listen(&endpoint, listener)?);
         let discovery = Discovery::start(self.discovery.clone(), local_addr, card)
-            .inspect_err(|_| endpoint.stop(&*wake_listener))?;
+            .inspect_err(|_| endpoint.stop(CloseReason::Stopped, &*wake_listener))?;
         if let Some(reason) = discovery.not_discoverable() {
             let reason = reason.to_owned();
             endpoint.emit(Event::NotDiscoverable { reason });

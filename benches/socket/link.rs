@@ -10,7 +10,13 @@ use std::time::Instant;
 use crate::measure::median;
 use crate::program::Program;
 
-pub const SIZES: [usize; 4] = [16, 64, 256, 1024];
+/// The sizes of the messages in bytes, and what the rows are called.
+pub const ROWS: [(usize, &str); 4] = [
+    (16, "one-way, 16 B, 1 Gbit/s"),
+    (64, "one-way, 64 B, 1 Gbit/s"),
+    (256, "one-way, 256 B, 1 Gbit/s"),
+    (1024, "one-way, 1 KiB, 1 Gbit/s"),
+];
 /// What a receiver's process is called with, and a sender's.
 pub const RECEIVE: &str = "link-receive";
 pub const SEND: &str = "link-send";
@@ -85,11 +91,11 @@ fn run(program: &str, args: &str) -> Option<()> {
     command.status().ok()?.success().then_some(())
 }
 
-/// Messages per second of each program, for each of [`SIZES`]: medians. `None`: this machine has no
+/// Messages per second of each program, for each of [`ROWS`]: medians. `None`: this machine has no
 /// such link.
 pub fn measure(programs: &[&dyn Program], rounds: usize) -> Option<Vec<Vec<Option<f64>>>> {
     let link = Link::new()?;
-    let of_size = |size| {
+    let of_size = |(size, _)| {
         let mut values = vec![Vec::new(); programs.len()];
         for _ in 0..rounds {
             for (program, values) in programs.iter().zip(&mut values) {
@@ -99,7 +105,7 @@ pub fn measure(programs: &[&dyn Program], rounds: usize) -> Option<Vec<Vec<Optio
         let middle = |values: &Vec<f64>| (!values.is_empty()).then(|| median(values));
         values.iter().map(middle).collect()
     };
-    Some(SIZES.into_iter().map(of_size).collect())
+    Some(ROWS.into_iter().map(of_size).collect())
 }
 
 /// The receiver's process. Says where it listens, and then how long the messages took.

@@ -152,7 +152,7 @@ impl Asked {
         let Some(rows) = link::measure(programs, self.rounds) else {
             return println!("no link of 1 Gbit/s: it needs root, `ip` and `tc`");
         };
-        for (values, size) in rows.into_iter().zip(link::SIZES) {
+        for (values, (_, what)) in rows.into_iter().zip(link::ROWS) {
             let limit = values[0].expect("the limit does all");
             let ratios: Vec<_> = values[1..]
                 .iter()
@@ -160,10 +160,11 @@ impl Asked {
                 .collect();
             let cells = ratios
                 .iter()
-                .map(|ratio| ratio.map_or(String::new(), ratio_text));
+                .map(|ratio| ratio.map_or(String::new(), ratio_text))
+                .collect::<Vec<_>>();
             let first = crate::rows::Unit::Messages.show(limit);
-            let what = format!("one-way, {size} B, 1 Gbit/s");
-            add(&mut report.rows, &what, [first].into_iter().chain(cells));
+            add(&mut report.rows, what, [first].into_iter().chain(cells));
+            report.ratios.push((what, ratios));
         }
     }
 

@@ -316,7 +316,10 @@ impl Scene {
     /// Who was denied last, and with which word.
     fn denied(&self) -> (SocketAddr, String) {
         loop {
-            if let Event::Denied { peer_addr, reason } = self.event() {
+            if let Event::Denied {
+                peer_addr, reason, ..
+            } = self.event()
+            {
                 return (peer_addr, reason);
             }
         }

@@ -5,7 +5,8 @@ use std::net::SocketAddrV4;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use super::os::sync::{AtomicBool, Instant, Ordering};
+use super::os::lock;
+use super::os::sync::{AtomicBool, Instant, Mutex, Ordering};
 use super::os::table::{Rows, Table, has_table};
 use super::os::threads::Threads;
 use super::os::timer::{Task, Timer};
@@ -36,6 +37,60 @@ pub(crate) struct Context {
     /// The watchdog will give the memory of the last reading back.
     forgets: AtomicBool,
     writes: Writes,
+    /// Messages of connections that have ended.
+    pub totals: Totals,
+}
+
+/// Messages, and the bytes of their payloads, each way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    pub messages_sent: u64,
+    pub bytes_sent: u64,
+    pub messages_received: u64,
+    pub bytes_received: u64,
+}
+
+impl Numbers {
+    fn zip(self, other: Numbers, with: fn(u64, u64) -> u64) -> Numbers {
+        Numbers {
+            messages_sent: with(self.messages_sent, other.messages_sent),
+            bytes_sent: with(self.bytes_sent, other.bytes_sent),
+            messages_received: with(self.messages_received, other.messages_received),
+            bytes_received: with(self.bytes_received, other.bytes_received),
+        }
+    }
+}
+
+/// Numbers may also shrink: a message that could not be written is taken back.
+impl std::ops::Add for Numbers {
+    type Output = Numbers;
+
+    fn add(self, other: Numbers) -> Numbers {
+        self.zip(other, u64::wrapping_add)
+    }
+}
+
+impl std::ops::Sub for Numbers {
+    type Output = Numbers;
+
+    fn sub(self, other: Numbers) -> Numbers {
+        self.zip(other, u64::wrapping_sub)
+    }
+}
+
+/// A sum of them.
+#[derive(Default)]
+pub(crate) struct Totals(Mutex<Numbers>);
+
+impl Totals {
+    pub fn add(&self, numbers: Numbers) {
+        let mut sum = lock(&self.0);
+        *sum = *sum + numbers;
+    }
+
+    pub fn numbers(&self) -> Numbers {
+        *lock(&self.0)
+    }
 }
 
 /// Writes that may stay unacknowledged: while there are some, the watchdog looks whether the other
@@ -62,6 +117,7 @@ impl Context {
             table: Table::default(),
             forgets: AtomicBool::new(false),
             writes: Writes::default(),
+            totals: Totals::default(),
         }
     }
 

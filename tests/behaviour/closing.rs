@@ -237,7 +237,7 @@ fn both_sides_know_why() {
             (
                 "drop of the peer",
                 |alice, _, _| drop(alice),
-                Some(CloseReason::Stopped),
+                Some(CloseReason::PeerDropped),
                 CloseReason::ClosedThere,
             ),
             (
@@ -621,7 +621,7 @@ fn clones_of_a_peer_are_one_peer_and_the_last_one_stops_it() {
         assert_eq!(clone.connections().len(), 1);
         let addr = clone.local_addr();
         within("the drop", SOON, move || drop(clone));
-        assert_eq!(ended(&to_bob), CloseReason::Stopped);
+        assert_eq!(ended(&to_bob), CloseReason::PeerDropped);
         assert!(matches!(
             bob.connect::<Bytes>(addr),
             Err(Error::Connect { .. })

@@ -31,6 +31,33 @@ fn denied(alice: &Peer, bob: &Peer, reason: &str) {
 }
 
 #[test]
+fn events_say_who_the_other_side_is() {
+    test(|| {
+        let alice = bind(builder().name("alice").service("tests"));
+        let (bob, old) = (peer(), bind(builder().text_headers(true)));
+        let events = bob.events();
+        let is_alice = |event: Event| {
+            assert_eq!(event.peer_id(), Some(alice.id()), "{event}");
+            let names = (event.peer_name(), event.peer_service());
+            assert_eq!(names, (Some("alice"), Some("tests")), "{event}");
+        };
+        denied(&alice, &bob, "closed");
+        is_alice(next(&events));
+        let (to_bob, to_alice) = link::<Bytes>(&alice, &bob);
+        is_alice(next(&events));
+        to_bob.close().unwrap();
+        is_alice(next(&events));
+        drop(to_alice);
+        let (to_bob, _from_old) = link::<Bytes>(&old, &bob);
+        let event = next(&events);
+        assert_eq!((event.peer_id(), event.peer_name()), (None, None));
+        drop(TcpStream::connect(bob.local_addr()).unwrap());
+        assert_eq!(next(&events).peer_id(), None);
+        drop(to_bob);
+    });
+}
+
+#[test]
 fn both_sides_tell_of_a_connection_and_its_end() {
     test(|| {
         let (alice, bob) = (peer(), peer());

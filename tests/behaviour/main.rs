@@ -11,6 +11,7 @@ mod peers;
 mod broadcast;
 mod closing;
 mod drops;
+mod ends;
 mod events;
 mod formats;
 mod handlers;

@@ -634,7 +634,7 @@ fn a_connection_ends_when_the_peer_that_made_it_stops() {
         let (to_bob, to_alice) = link::<Bytes>(&alice, &bob);
         drop(alice);
         eventually("Alice's end is over", || to_bob.close_reason().is_some());
-        assert_eq!(to_bob.close_reason(), Some(CloseReason::Stopped));
+        assert_eq!(to_bob.close_reason(), Some(CloseReason::PeerDropped));
         eventually("Bob's end is over", || to_alice.close_reason().is_some());
         assert_eq!(to_alice.close_reason(), Some(CloseReason::ClosedThere));
     });

@@ -170,3 +170,75 @@ fn a_listed_connection_can_be_ended() {
         assert_eq!(to_alice.close_reason(), Some(CloseReason::Reset));
     });
 }
+
+#[test]
+fn totals_keep_what_has_ended() {
+    test(|| {
+        let (alice, bob) = (peer(), peer());
+        assert_eq!(alice.stats(), Default::default());
+        let mut expected = 0;
+        for round in 1..=3u64 {
+            let (to_bob, to_alice) = link::<Bytes>(&alice, &bob);
+            for number in 0..10 * round {
+                to_bob.send(&numbered(number, 8)).unwrap();
+                take(&to_alice, number, 1);
+                to_alice.send(b"ok").unwrap();
+                to_bob.recv_timeout(SOON).unwrap();
+                expected += 1;
+                for (stats, sent, received) in [(alice.stats(), 8, 2), (bob.stats(), 2, 8)] {
+                    let messages = (stats.messages_sent, stats.messages_received);
+                    assert_eq!(messages, (expected, expected));
+                    let bytes = (stats.bytes_sent, stats.bytes_received);
+                    assert_eq!(bytes, (sent * expected, received * expected));
+                    assert_eq!(stats.connected, round);
+                    assert_eq!(stats.ended.total(), round - 1);
+                }
+            }
+            to_bob.close().unwrap();
+            assert_eq!(alice.stats().ended.closed_here, round);
+            ended(&to_alice);
+            eventually("Bob counts it", || bob.stats().ended.closed_there == round);
+        }
+        let (to_bob, to_alice) = link::<Bytes>(&alice, &bob);
+        to_bob.abort();
+        assert_eq!(ended(&to_alice), CloseReason::Reset);
+        eventually("Bob counts it", || bob.stats().ended.reset == 1);
+        let stats = alice.stats();
+        assert_eq!((stats.connected, stats.ended.aborted), (4, 1));
+        assert_eq!((stats.ended.normal(), stats.ended.total()), (3, 4));
+        assert_eq!(stats.messages_sent, expected);
+        assert_eq!(
+            (stats.denied, stats.connects_failed, stats.replaced),
+            (0, 0, 0)
+        );
+    });
+}
+
+#[test]
+fn what_came_to_nothing_is_in_the_totals() {
+    test(|| {
+        let (alice, bob) = (peer(), peer());
+        let calling = Call::start("connect", {
+            let (alice, addr) = (alice.clone(), bob.local_addr());
+            move || alice.connect::<Bytes>(addr).is_err()
+        });
+        bob.offers().recv_timeout(SOON).unwrap().deny("no").unwrap();
+        assert!(calling.finish());
+        drop(std::net::TcpStream::connect(bob.local_addr()).unwrap());
+        eventually("the handshake fails", || bob.stats().handshakes_failed == 1);
+        let (alices, bobs) = (alice.stats(), bob.stats());
+        assert_eq!((alices.connects_failed, alices.connected), (1, 0));
+        assert_eq!(
+            (bobs.denied, bobs.connected, bobs.events_dropped),
+            (1, 0, 0)
+        );
+        for _ in 0..300 {
+            drop(std::net::TcpStream::connect(bob.local_addr()).unwrap());
+        }
+        eventually("they fail", || bob.stats().handshakes_failed == 301);
+        // One place is kept for the word of those that were dropped.
+        eventually("events are dropped", || {
+            bob.stats().events_dropped == 302 - 256
+        });
+    });
+}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use log::debug;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::error::{CloseReason, Error, Result};
+use crate::error::{Error, Result};
 use crate::net::endpoint::{Endpoint, Side, Watched, next_id};
 use crate::net::handshake::client::{Accepted, Client, Failure, Request, handshake_error};
 use crate::net::handshake::{Input, Machine, io as handshake};
@@ -28,6 +28,9 @@ pub(crate) fn connect<T>(
     start: impl FnOnce(&Arc<Link>) -> (T, Start),
 ) -> Result<T> {
     let connected = try_connect(endpoint, addrs, request, start);
+    if connected.is_err() {
+        endpoint.connect_failed();
+    }
     if let (Err(error), Some(addr)) = (&connected, addrs.last()) {
         debug!(target: LOG, "no connection to {addr}: {}", error.without_quotes());
     }
@@ -97,7 +100,7 @@ fn try_connect<T>(
     // A reset and no FIN where the peer was stopped meanwhile, for the same reason as above.
     endpoint
         .enter(&link)
-        .inspect_err(|_| link.kill(CloseReason::Stopped))?;
+        .inspect_err(|_| link.kill(endpoint.why_stopped()))?;
     #[cfg(test)]
     let _ = crate::net::faults::before_thread(endpoint.local_addr, "entered");
     let early = Early {

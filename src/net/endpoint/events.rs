@@ -22,6 +22,8 @@ struct State {
     sender: Option<Sender<Event>>,
     /// Events that were dropped since the program was told of some.
     dropped: u64,
+    /// All that were dropped.
+    dropped_in_all: u64,
 }
 
 impl Default for Events {
@@ -31,6 +33,7 @@ impl Default for Events {
             state: Mutex::new(State {
                 sender: Some(sender),
                 dropped: 0,
+                dropped_in_all: 0,
             }),
             receiver,
         }
@@ -47,7 +50,12 @@ impl Events {
         lock(&self.state).emit(event);
     }
 
-    /// Ends the channel, after it has told what was dropped last. `false`: it had ended before.
+    /// How many events found no room.
+    pub fn count_dropped(&self) -> u64 {
+        lock(&self.state).dropped_in_all
+    }
+
+    /// Ends the channel, behind the word of what was dropped last. `false`: it had ended.
     pub fn end(&self) -> bool {
         let mut state = lock(&self.state);
         let Some(sender) = state.sender.take() else {
@@ -70,6 +78,7 @@ impl State {
         let needed = if self.dropped > 0 { 2 } else { 1 };
         if room < needed {
             self.dropped += 1;
+            self.dropped_in_all += 1;
             return;
         }
         if self.dropped > 0 {

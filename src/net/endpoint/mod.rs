@@ -18,6 +18,7 @@ mod dead_remotes;
 mod events;
 pub(crate) mod listener;
 pub(crate) mod offers;
+pub(crate) mod stats;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -25,7 +26,7 @@ use std::io;
 use std::net::{SocketAddrV4, TcpStream};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -34,6 +35,7 @@ use log::{debug, warn};
 use self::dead_remotes::DeadRemotes;
 use self::events::Events;
 use self::offers::Pending;
+use self::stats::{Counts, PeerStats};
 use super::context::Context;
 use super::link::{Agreement, Link, OnEnd};
 use super::os::table::Ends;
@@ -41,7 +43,9 @@ use super::os::threads::{Held, Waiting};
 use super::os::{LOG, lock};
 use crate::error::{CloseReason, Error, Result, without_quotes};
 use crate::event::Event;
+use crate::neighbour::PeerId;
 use crate::options::Settings;
+use crate::proto::beacon::Card;
 use crate::secure::Session;
 
 /// Connections whose handshake is under way at one time, or whose offer is undecided. Each costs a
@@ -58,6 +62,8 @@ pub(crate) struct Endpoint {
 
     /// Set once, by `stop`; everything that would begin looks at it first.
     stopped: AtomicBool,
+    /// Why, for its connections. Set before `stopped`.
+    why_stopped: OnceLock<CloseReason>,
     /// Dropped by `stop`, which ends the channel `stopping`. So a thread can wait for that among other
     /// things; no message ever comes through it.
     stop_signal: Mutex<Option<Sender<Infallible>>>,
@@ -74,6 +80,7 @@ pub(crate) struct Endpoint {
     /// the threads that read them.
     sockets: Mutex<HashMap<u64, (Arc<TcpStream>, Side)>>,
     events: Events,
+    counts: Counts,
     /// The watchdog's task that looks for dead remotes.
     dead_remotes: Arc<DeadRemotes>,
 }
@@ -109,6 +116,7 @@ impl Endpoint {
             dead_remotes: DeadRemotes::new(endpoint, context.settings.keepalive),
             context,
             stopped: AtomicBool::new(false),
+            why_stopped: OnceLock::new(),
             stop_signal: Mutex::new(Some(stop_signal)),
             stopping,
             deliver: Mutex::new(Some(deliver)),
@@ -117,6 +125,7 @@ impl Endpoint {
             slots: AtomicUsize::new(0),
             sockets: Mutex::default(),
             events: Events::default(),
+            counts: Counts::default(),
         });
         endpoint.dead_remotes.begin(&endpoint.context);
         endpoint
@@ -169,15 +178,43 @@ impl Endpoint {
     /// Tells of a client that came to nothing.
     pub fn handshake_failed(&self, remote: SocketAddrV4, reason: String) {
         debug!(target: LOG, "handshake with {remote} failed: {}", without_quotes(&reason));
+        self.counts.handshake_failed();
         let remote = remote.into();
         self.emit(Event::HandshakeFailed { remote, reason });
     }
 
-    /// Tells of an offer that was denied, with this word.
-    pub fn denied(&self, peer_addr: SocketAddrV4, word: &str) {
+    /// Tells of an offer that was denied, with this word. `who` made it, where that is known.
+    pub fn denied(&self, peer_addr: SocketAddrV4, who: Option<&Card>, word: &str) {
         debug!(target: LOG, "offer of {peer_addr} denied: {word}");
-        let (peer_addr, reason) = (peer_addr.into(), word.to_owned());
-        self.emit(Event::Denied { peer_addr, reason });
+        self.counts.denied();
+        let Who { id, name, service } = Who::of(who);
+        self.emit(Event::Denied {
+            peer_addr: peer_addr.into(),
+            reason: word.to_owned(),
+            peer_id: id,
+            peer_name: name,
+            peer_service: service,
+        });
+    }
+
+    /// A call that was to make a connection has made none.
+    pub fn connect_failed(&self) {
+        self.counts.connect_failed();
+    }
+
+    /// Totals since the peer was bound.
+    pub fn stats(&self) -> PeerStats {
+        // Under the lock, so that each connection is counted once: as an open one or as one that has
+        // ended.
+        let links = lock(&self.links);
+        let mut stats = self.counts.stats();
+        let open = links.open.values().map(|link| link.untold());
+        stats.add(open.fold(self.totals.numbers(), |sum, numbers| sum + numbers));
+        // Whoever has learnt of an end finds it counted, also where it is about to leave the list.
+        let over = links.open.values().filter(|link| link.life.is_over());
+        over.for_each(|link| stats.ended.count(&link.life.why()));
+        stats.events_dropped = self.events.count_dropped();
+        stats
     }
 
     // Offers
@@ -239,11 +276,16 @@ impl Endpoint {
             self.check_running()?;
             links.open.insert(link.id, Arc::clone(link));
             links.list = None;
+            self.counts.connected();
+            let Who { id, name, service } = Who::of(link.who.as_deref());
             // Also under the lock, so that the end of the connection is told behind it.
             self.emit(Event::Connected {
                 id: link.id,
                 peer_addr: link.peer_addr,
                 data_type: link.data_type,
+                peer_id: id,
+                peer_name: name,
+                peer_service: service,
             });
         }
         debug!(
@@ -269,12 +311,18 @@ impl Endpoint {
             link.peer_addr,
             reason.without_payload()
         );
+        let Who { id, name, service } = Who::of(link.who.as_deref());
         let mut links = lock(&self.links);
         // Told before it is taken off the list: `stop` ends the events when the list is empty.
+        self.counts.ended(&reason);
+        link.tell_totals();
         self.emit(Event::Closed {
             id: link.id,
             peer_addr: link.peer_addr,
             reason,
+            peer_id: id,
+            peer_name: name,
+            peer_service: service,
         });
         let removed = links.open.remove(&link.id);
         links.list = None;
@@ -321,8 +369,10 @@ impl Endpoint {
 
     // Stopping
 
-    /// Ends everything: connections gracefully, within `close_timeout`, then by force.
-    pub fn stop(self: &Arc<Endpoint>, wake_listener: impl FnOnce()) {
+    /// Ends everything: connections gracefully, within `close_timeout`, then by force. `why` is what
+    /// they are told, by the first call.
+    pub fn stop(self: &Arc<Endpoint>, why: CloseReason, wake_listener: impl FnOnce()) {
+        let _ = self.why_stopped.set(why);
         // The first call ends everything; all calls wait for it.
         if !self.stopped.swap(true, Ordering::SeqCst) {
             debug!(target: LOG, "{}: stopping", self.local_addr);
@@ -332,7 +382,7 @@ impl Endpoint {
             drop(lock(&self.deliver).take());
             self.end_handshakes();
             for link in self.links().iter() {
-                link.close_in_background(CloseReason::Stopped);
+                link.close_in_background(self.why_stopped());
             }
         }
         if self.threads.is_own() {
@@ -396,7 +446,33 @@ impl Endpoint {
     /// Resets all connections.
     fn kill_all(&self) {
         for link in self.links().iter() {
-            link.kill(CloseReason::Stopped);
+            link.kill(self.why_stopped());
+        }
+    }
+
+    /// Why connections end that the stop of this peer ends.
+    pub fn why_stopped(&self) -> CloseReason {
+        self.why_stopped
+            .get()
+            .cloned()
+            .unwrap_or(CloseReason::Stopped)
+    }
+}
+
+/// Who the other side is, for events.
+struct Who {
+    id: Option<PeerId>,
+    name: Option<String>,
+    service: Option<String>,
+}
+
+impl Who {
+    fn of(card: Option<&Card>) -> Who {
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        Who {
+            id: card.map(|card| PeerId(card.id)),
+            name: text(card.and_then(Card::name)),
+            service: text(card.and_then(Card::service)),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use crate::error::{CloseReason, Error, Result};
+use crate::error::{Error, Result};
 use crate::net::endpoint::offers::undecided::{Decision, Shared, Undecided, Waiter};
 use crate::net::endpoint::{Endpoint, MAX_HANDSHAKES, Side, Slot, Watched, next_id};
 use crate::net::handshake::io::{deny, linger, run, write_answer};
@@ -21,6 +21,7 @@ use crate::net::link::{Agreement, Link};
 use crate::net::os::lock;
 use crate::net::os::socket::{ends, has_arrived, prepare, reset};
 use crate::net::wire::early::Start;
+use crate::proto::beacon::Card;
 use crate::proto::header::{HEADER_LEN, is_reason};
 use crate::secure::Session;
 
@@ -126,9 +127,9 @@ fn examine(
     remote: SocketAddrV4,
     watched: Watched,
 ) -> Option<Waiter> {
-    let refuse = |peer_addr, session: Option<&mut Session>, word: &str| {
+    let refuse = |peer_addr, who: Option<&Card>, session: Option<&mut Session>, word: &str| {
         deny(&socket, session, word);
-        endpoint.denied(peer_addr, word);
+        endpoint.denied(peer_addr, who, word);
         linger(&socket);
         None
     };
@@ -141,13 +142,16 @@ fn examine(
             }
             // Looked at after the proof of the secret, so that only those who have it learn how busy
             // this peer is.
-            Err(_) => refuse(offered.agreed.peer_addr, offered.session.as_mut(), "busy"),
+            Err(_) => {
+                let Agreement { peer_addr, who, .. } = offered.agreed;
+                refuse(peer_addr, who.as_deref(), offered.session.as_mut(), "busy")
+            }
         },
         Outcome::Denied {
             peer_addr,
             word,
             mut session,
-        } => refuse(peer_addr, session.as_deref_mut(), word),
+        } => refuse(peer_addr, None, session.as_deref_mut(), word),
         Outcome::Failed { reason, word } => {
             endpoint.handshake_failed(remote, reason);
             if let Some(word) = word {
@@ -290,7 +294,7 @@ impl Pending {
         // taken in.
         endpoint
             .enter(&link)
-            .inspect_err(|_| link.kill(CloseReason::Stopped))?;
+            .inspect_err(|_| link.kill(endpoint.why_stopped()))?;
         accepting.decision = Decision::Accepted(start, early.unwrap_or_default());
         Ok(connection)
     }
@@ -320,7 +324,7 @@ impl Pending {
         let told = deny(&socket, session.as_mut(), word);
         // This wakes the reader thread, which sleeps in a look at the socket.
         let _ = socket.shutdown(Shutdown::Read);
-        endpoint.denied(self.agreed.peer_addr, word);
+        endpoint.denied(self.agreed.peer_addr, self.agreed.who.as_deref(), word);
         told
     }
 }

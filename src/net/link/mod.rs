@@ -2,10 +2,12 @@
 //!
 //! | file | |
 //! | --- | --- |
+//! | `callbacks` | what the program wants to be called at the end |
 //! | `end` | how it ends, gracefully or at once |
 //! | `overdue` | what follows an end that has begun: the watchdog's task |
 //! | `pump` | from its socket to its program: the reader thread |
 
+mod callbacks;
 mod end;
 mod overdue;
 pub(crate) mod pump;
@@ -15,8 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::ThreadId;
 
-use super::context::Context;
+use self::callbacks::Callbacks;
+use super::context::{Context, Numbers};
 use super::life::Life;
+use super::os::lock;
 use super::os::socket::reset_if_it_dies;
 use super::os::table::Ends;
 use super::recv::Wake;
@@ -105,6 +109,17 @@ pub(crate) struct Link {
     released: AtomicBool,
     /// Taken by whoever ends the connection, so that its peer is told once.
     on_end: Mutex<Option<OnEnd>>,
+    /// What the program wants to be called at the end.
+    callbacks: Callbacks,
+    /// What the peer's totals have of this connection.
+    told: Mutex<Numbers>,
+}
+
+/// What came after the end was told is still counted.
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.tell_totals();
+    }
 }
 
 type QueueLen = Box<dyn Fn() -> usize + Send + Sync>;
@@ -195,6 +210,8 @@ impl Link {
             handled: AtomicBool::new(false),
             released: AtomicBool::new(false),
             on_end: Mutex::new(Some(on_end)),
+            callbacks: Callbacks::default(),
+            told: Mutex::default(),
         })
     }
 
@@ -264,6 +281,30 @@ impl Link {
 
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.life.reason()
+    }
+
+    /// What the peer's totals do not have yet.
+    pub fn untold(&self) -> Numbers {
+        self.numbers() - *lock(&self.told)
+    }
+
+    /// Adds it to them.
+    pub fn tell_totals(&self) {
+        let mut told = lock(&self.told);
+        let numbers = self.numbers();
+        self.context.totals.add(numbers - *told);
+        *told = numbers;
+    }
+
+    fn numbers(&self) -> Numbers {
+        let (messages_sent, bytes_sent, _) = self.sender.numbers();
+        let (messages_received, bytes_received) = self.received.numbers();
+        Numbers {
+            messages_sent,
+            bytes_sent,
+            messages_received,
+            bytes_received,
+        }
     }
 
     pub fn stats(&self) -> Stats {

@@ -74,7 +74,7 @@ impl Task for Overdue {
         if now >= self.deadline {
             let late = match link.life.why() {
                 // What is left when a peer stops ends by that.
-                CloseReason::Stopped => CloseReason::Stopped,
+                why @ (CloseReason::Stopped | CloseReason::PeerDropped) => why,
                 _ => CloseReason::TimedOut,
             };
             link.kill(link.life.fault().unwrap_or(late));

@@ -157,6 +157,7 @@ pub(crate) fn run_queue<F: Format>(link: &Arc<Link>, early: Early, producer: Pro
             }
         }
     });
+    link.call_back();
 }
 
 thread_local! {
@@ -208,6 +209,7 @@ pub(crate) fn run_handler<F: Format, H>(
         }
     });
     HANDLED.set(None);
+    link.call_back();
 }
 
 /// Puts the next message into `item`, or says that there is none any more.

@@ -54,7 +54,7 @@ impl Model<'_> {
         match reason {
             CloseReason::ClosedHere => before(&here.closes) || before(&here.drops),
             CloseReason::Aborted => before(&here.aborts),
-            CloseReason::Stopped => stopped(end),
+            CloseReason::Stopped | CloseReason::PeerDropped => stopped(end),
             CloseReason::HandlerPanicked(what) => before(&here.panics) && what == "as planned",
             CloseReason::TimedOut => is_overdue(end, timeout(end)),
             CloseReason::ClosedThere => {

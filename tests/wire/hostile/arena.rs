@@ -150,7 +150,9 @@ impl Arena {
             let (of, reason) = match self.events.recv_timeout(DEADLINE).expect("an event") {
                 Event::HandshakeFailed { remote, reason } => (remote, reason),
                 // The address that the wire itself has given.
-                Event::Denied { peer_addr, reason } => (peer_addr, reason),
+                Event::Denied {
+                    peer_addr, reason, ..
+                } => (peer_addr, reason),
                 _ => continue,
             };
             is_clean(&reason);
