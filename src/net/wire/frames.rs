@@ -269,7 +269,7 @@ impl FrameReader {
                     }
                     let large = size >= LARGE;
                     self.after_large = large;
-                    if unread < skip + size {
+                    if unread < skip.saturating_add(size) {
                         if !may_wait(if large { Need::All } else { Need::Some })? {
                             self.step = Some(step);
                             return Ok(Next::Wait);
@@ -476,7 +476,9 @@ impl FrameReader {
                         at += n;
                         continue;
                     }
-                    Step::Message { skip, size, .. } if skip + size <= input.len() => {
+                    Step::Message { skip, size, .. }
+                        if skip.saturating_add(size) <= input.len() =>
+                    {
                         at += skip + size;
                         messages += 1;
                         stream_size = stream_size.or(Some(size));
