@@ -45,6 +45,50 @@ pub fn json(value: &str) -> Vec<u8> {
     data("json", format!("{{\"data\":{value}}}").as_bytes())
 }
 
+/// Who the bare socket says it is.
+pub const WHO: &str = "WHO|id=5eed&name=wire&service=test";
+
+/// A length in frames: the fewest bytes.
+pub fn length(number: u64) -> Vec<u8> {
+    match number {
+        0..128 => vec![number as u8],
+        128..16_512 => (0x8000 + number - 128).to_be_bytes()[6..].to_vec(),
+        16_512..2_113_664 => (0xc0_0000 + number - 16_512).to_be_bytes()[5..].to_vec(),
+        _ => {
+            let bytes = number.to_be_bytes();
+            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            let mut length = vec![0xe0 + 7 - zeros as u8];
+            length.extend(&bytes[zeros..]);
+            length
+        }
+    }
+}
+
+/// A message in frames.
+pub fn frame(payload: &[u8]) -> Vec<u8> {
+    [&length(payload.len() as u64), payload].concat()
+}
+
+/// A frame of this kind.
+pub fn of_kind(kind: u8, body: &[u8]) -> Vec<u8> {
+    [&[kind], &frame(body)[..]].concat()
+}
+
+/// The frame that says why a message was not taken in.
+pub fn refusal(words: &str) -> Vec<u8> {
+    of_kind(0xf6, words.as_bytes())
+}
+
+/// The frames that say goodbye, alone and with the number of messages that were taken in, and the
+/// answer.
+pub const GOODBYE: &[u8] = &[0xf4, 0];
+pub fn leaving(taken: u64) -> Vec<u8> {
+    of_kind(0xf4, &length(taken))
+}
+pub fn taken(taken: u64) -> Vec<u8> {
+    of_kind(0xf5, &length(taken))
+}
+
 /// A header that was read, taken apart.
 #[derive(Debug, PartialEq)]
 pub struct Fields {
@@ -116,6 +160,33 @@ impl Wire {
         let conn = next_offer(peer).accept::<F>().expect("accept");
         assert_eq!(wire.fields().kind, "ACCEPT");
         (wire, conn)
+    }
+
+    /// The same in frames: HELLO and WHO, or, for a stream, WHO when it is asked for.
+    #[track_caller]
+    pub fn accepted_frames<F: Format>(peer: &Peer, keys: &str) -> (Wire, Connection<F>) {
+        let mut wire = Wire::offer_frames(peer.local_addr(), keys);
+        let conn = next_offer(peer).accept::<F>().expect("accept");
+        assert_eq!(wire.read(HEADER), header("ACCEPT|v=2"));
+        let who = wire.one_header();
+        assert_eq!(who.get("id"), Some(peer.id().to_string().as_str()));
+        (wire, conn)
+    }
+
+    /// Opens TCP and asks for a connection in frames.
+    #[track_caller]
+    pub fn offer_frames(addr: SocketAddr, keys: &str) -> Wire {
+        if keys.contains("stream=1") {
+            let mut wire = Wire::offer(addr, &format!("{keys}&v=2"));
+            assert_eq!(wire.read(HEADER), header("WHO"));
+            wire.write(&header(WHO));
+            return wire;
+        }
+        let mut wire = Wire::connect(addr);
+        let me = wire.local_addr();
+        let hello = header(&format!("HELLO|peer_name={me}&{keys}&v=2&who=1"));
+        wire.write(&[hello, header(WHO)].concat());
+        wire
     }
 
     /// This end's address.

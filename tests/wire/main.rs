@@ -11,6 +11,7 @@ mod peers;
 mod asked;
 mod asking;
 mod ends;
+mod frames;
 mod hostile;
 mod messages;
 mod streams;

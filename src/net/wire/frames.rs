@@ -254,8 +254,8 @@ impl FrameReader {
                 Step::Skip(n) => {
                     self.start += n;
                     self.after_large = false;
-                    if self.received.numbers().0 > 0 {
-                        // Only peerpy's keepalive is skipped in a stream.
+                    if self.received.numbers().0 > 0 && !self.decoder.is_frames() {
+                        // In text, only peerpy's keepalive is skipped in a stream.
                         self.stream.set_headerless();
                     }
                 }
@@ -574,10 +574,13 @@ pub(crate) fn read_answer(
     let mut decoder = FrameDecoder::new(rules, headless);
     let mut chunk = [0; 512];
     loop {
-        match decoder
-            .next(&bytes, rules.streaming.then_some(1))
-            .map_err(why)?
-        {
+        let step = match decoder.next(&bytes, rules.streaming.then_some(1)) {
+            Ok(step) => step,
+            Err(FrameError::Frame(fault)) => return Err(why(FrameError::Frame(fault))),
+            // What else is wrong with a message does not matter.
+            Err(_) => return Err(malformed(BEHIND)),
+        };
+        match step {
             Step::Need(_) => {}
             Step::Skip(n) => {
                 bytes.drain(..n);
@@ -596,7 +599,7 @@ pub(crate) fn read_answer(
                 ..
             } => return Err(malformed("a second goodbye")),
             Step::Message { .. } | Step::Ambiguous => {
-                return Err(malformed("a message behind the goodbye"));
+                return Err(malformed(BEHIND));
             }
         }
         let Ok(socket) = half.socket() else {
@@ -608,7 +611,13 @@ pub(crate) fn read_answer(
         }
         let _ = socket.set_read_timeout(Some(left));
         match half.read(&socket, &mut chunk) {
-            Ok(0) => return half.end_of_input(&socket).map(|()| None),
+            Ok(0) => {
+                half.end_of_input(&socket)?;
+                return match bytes.is_empty() {
+                    true => Ok(None),
+                    false => Err(CloseReason::Truncated),
+                };
+            }
             Ok(n) => bytes.extend_from_slice(&chunk[..n]),
             Err(error) if is_pause(&error) => {}
             Err(error) => return Err(half.why_unread(&socket, &error)),
@@ -616,14 +625,16 @@ pub(crate) fn read_answer(
     }
 }
 
+const BEHIND: &str = "a message behind the goodbye";
+
 fn refusal(words: &[u8]) -> CloseReason {
     CloseReason::RefusedThere(clean(&String::from_utf8_lossy(words)))
 }
 
-/// Words of a stranger, for logs and terminals.
+/// Words of a stranger, for logs and terminals. They do not become longer by it.
 fn clean(words: &str) -> String {
     let plain = |c: char| match c.is_control() {
-        true => char::REPLACEMENT_CHARACTER,
+        true => '?',
         false => c,
     };
     words.chars().map(plain).collect()

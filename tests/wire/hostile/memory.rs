@@ -14,7 +14,7 @@ use crate::common::{builder, ended, receive};
 use crate::peers::alone;
 
 /// Kilobytes, by their names in /proc/self/status.
-fn kilobytes(name: &str) -> usize {
+pub fn kilobytes(name: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc/self/status");
     let line = status
         .lines()

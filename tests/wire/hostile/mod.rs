@@ -5,6 +5,8 @@
 
 mod arena;
 mod cuts;
+mod frames;
+mod frames_cut;
 mod handshakes;
 mod headers;
 mod memory;
