@@ -487,20 +487,20 @@ fn a_message_for_a_dropped_connection_ends_in_a_reset() {
 #[test]
 fn a_dropped_connection_nobody_reads_does_not_stay() {
     test(|| {
-        let (alice, _bob, to_bob, to_alice, count) = full(Duration::from_millis(200));
-        drop(to_bob);
-        eventually("it is gone", || alice.connections().is_empty());
-        // Bob learns that it was not all.
-        let taken = to_alice.iter().count() as u64;
-        assert!(taken < count);
-        assert!(
-            matches!(
-                ended(&to_alice),
-                CloseReason::Reset | CloseReason::Truncated
-            ),
-            "{:?}",
-            to_alice.close_reason()
-        );
+        // On a busy machine the system may take the rest in the end; then it was not full.
+        let was_full = (0..10).any(|_| {
+            let (alice, _bob, to_bob, to_alice, count) = full(Duration::from_millis(200));
+            drop(to_bob);
+            eventually("it is gone", || alice.connections().is_empty());
+            let taken = to_alice.iter().count() as u64;
+            assert!(taken <= count);
+            let reason = ended(&to_alice);
+            // Bob learns that it was not all.
+            let told = matches!(reason, CloseReason::Reset | CloseReason::Truncated);
+            assert!(told || taken == count, "{taken} of {count}: {reason}");
+            taken < count
+        });
+        assert!(was_full);
     });
 }
 
