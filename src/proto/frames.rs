@@ -418,3 +418,5 @@ impl FrameDecoder {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
