@@ -309,7 +309,7 @@ impl FrameReader {
                     let frame = self.start..self.start + end;
                     self.start = frame.end;
                     let farewell = match word {
-                        Word::Goodbye(None) => Farewell::Goodbye,
+                        Word::Goodbye(None) => self.farewell(),
                         Word::Goodbye(Some(taken)) => Farewell::Leaving(taken),
                         Word::Refused { skip } => {
                             return Err(refusal(&self.bytes[frame][skip..]));
@@ -334,6 +334,23 @@ impl FrameReader {
                 }
             }
         }
+    }
+
+    /// What a goodbye means that was read: where the word that no more is taken in follows at once, both
+    /// are one.
+    fn farewell(&mut self) -> Farewell {
+        let behind = &self.bytes[self.start..self.end];
+        let next = self.decoder.next(behind, self.stream.known());
+        let Ok(Step::Word {
+            end,
+            word: Word::Taken(taken),
+        }) = next
+        else {
+            // Whoever reads the answer says what is wrong with it.
+            return Farewell::Goodbye;
+        };
+        self.start += end;
+        Farewell::Leaving(taken)
     }
 
     /// Are there bytes that have been read, and are no message yet?
