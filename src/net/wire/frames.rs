@@ -262,7 +262,8 @@ impl FrameReader {
                     }
                     let large = size >= LARGE;
                     self.after_large = large;
-                    if unread < skip + size {
+                    // Not `skip + size`, which the other side could make larger than a number can be.
+                    if unread - skip < size {
                         if !may_wait(if large { Need::All } else { Need::Some })? {
                             self.step = Some(step);
                             return Ok(Next::Wait);
@@ -469,7 +470,7 @@ impl FrameReader {
                         at += n;
                         continue;
                     }
-                    Step::Message { skip, size, .. } if skip + size <= input.len() => {
+                    Step::Message { skip, size, .. } if size <= input.len() - skip => {
                         at += skip + size;
                         messages += 1;
                         stream_size = stream_size.or(Some(size));
