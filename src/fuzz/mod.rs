@@ -4,7 +4,8 @@
 //! | file | promises |
 //! | --- | --- |
 //! | `headers` | headers mean what a second, plainer reading of the protocol says, and survive writing |
-//! | `frames` | messages do not depend on how their bytes are cut, and write_as_caller within the limits |
+//! | `frames` | messages do not depend on how their bytes are cut, and stay within the limits |
+//! | `framed` | frames mean what a second, plainer reading of the protocol says, however they are cut |
 //! | `datagrams` | the same for discovery |
 //! | `payloads` | JSON, MessagePack and pickles: what is decoded can be encoded, and is then the same |
 //! | `sealed` | the feature `secure`: what someone on the way touched is refused, and the rest is understood |
@@ -19,6 +20,7 @@ mod conversations;
 mod datagrams;
 #[path = "../../tests/common/dice.rs"]
 mod dice;
+mod framed;
 mod frames;
 mod headers;
 mod payloads;
@@ -35,6 +37,7 @@ mod values;
 
 pub use conversations::{asked, asking};
 pub use datagrams::datagrams;
+pub use framed::framed;
 pub use frames::frames;
 pub use headers::headers;
 #[cfg(feature = "pickle")]

@@ -137,6 +137,11 @@ fn frames() {
 }
 
 #[test]
+fn framed() {
+    run("framed", "frames", super::framed, 6000);
+}
+
+#[test]
 fn datagrams() {
     run("datagrams", "wire", super::datagrams, 6000);
 }

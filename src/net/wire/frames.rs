@@ -269,6 +269,7 @@ impl FrameReader {
                     }
                     let large = size >= LARGE;
                     self.after_large = large;
+                    // Not `skip + size`, which the other side could make larger than a number can be.
                     if unread < skip.saturating_add(size) {
                         if !may_wait(if large { Need::All } else { Need::Some })? {
                             self.step = Some(step);

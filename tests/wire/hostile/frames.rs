@@ -13,8 +13,8 @@ use super::arena::{Arena, everything_is_given_back};
 #[cfg(target_os = "linux")]
 use super::memory::kilobytes;
 use crate::common::wire::{
-    End, GOODBYE, HEADER, Wire, WireListener, frame, header, json, leaving, length, of_kind,
-    refusal, shown, taken,
+    End, GOODBYE, HEADER, Wire, WireListener, data_header, frame, header, json, leaving, length,
+    of_kind, refusal, shown, taken,
 };
 use crate::common::{builder, ended, peer, receive, spawn, within_deadline};
 use crate::connecting;
@@ -183,6 +183,29 @@ fn lengths_beyond_the_limit() {
             // The byte that names the type counts.
             let typed = [&[0xf0][..], &length(size), &[1]].concat();
             arena.refuses::<Dynamic>(LOOSE, &typed, &too_large(size - 1));
+        }
+        everything_is_given_back(&arena, 1);
+    });
+}
+
+/// A program that takes messages of any size: no sum of a size and a head is too large for a number.
+#[test]
+fn lengths_without_a_limit() {
+    alone("hostile::frames::lengths_without_a_limit", || {
+        let arena = Arena::with(builder().max_message_size(usize::MAX));
+        for size in [1 << 40, (1 << 63) - 1, 1 << 63, u64::MAX - 8, u64::MAX] {
+            for then_more in [&b""[..], b"some of it"] {
+                let (mut wire, conn) = Wire::accepted_frames::<Bytes>(&arena.bob, BYTES);
+                wire.write(&[&length(size), then_more].concat());
+                wire.fin();
+                assert_eq!(arena.ended(&conn), CloseReason::Truncated, "{size}");
+            }
+            let head = data_header(size, "bytes");
+            let keys = "data_type=bytes&v=1";
+            let (mut wire, conn) = Wire::accepted::<Bytes>(&arena.bob, keys);
+            wire.write(&head);
+            wire.fin();
+            assert_eq!(arena.ended(&conn), CloseReason::Truncated, "{size}");
         }
         everything_is_given_back(&arena, 1);
     });
