@@ -12,6 +12,7 @@ hand-over between threads does; what the kernel does is not seen.
 """
 
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -32,7 +33,10 @@ ABOUT = f"""\
 
 def build():
     command = ["cargo", "bench", "--bench", "instructions", "--no-run", "--message-format=json"]
-    lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    # With several units, code that only moves from one file to another is inlined otherwise.
+    env = {**os.environ, "CARGO_PROFILE_BENCH_CODEGEN_UNITS": "1"}
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
+    lines = run.stdout.splitlines()
     for message in map(json.loads, lines):
         if message.get("executable") and message["target"]["name"] == "instructions":
             return message["executable"]

@@ -20,6 +20,7 @@ use crate::net::recv::producer::Producer;
 use crate::net::recv::receive_queue;
 use crate::net::wire::early::Start;
 use crate::options::StreamSize;
+use crate::proto::beacon::Card;
 
 /// An open connection to another peer, over which messages of the format `F` go both ways.
 ///
@@ -499,10 +500,10 @@ impl<F: Format> Connection<F> {
         self.link().peer_addr
     }
 
-    /// The id of the peer that is on the other side. None where it speaks no frames: it is no lanpeer, or one
-    /// with [`text_headers`](crate::PeerBuilder::text_headers).
+    /// The id of the peer on the other side. None where it speaks no frames: it is no lanpeer, or
+    /// one with [`text_headers`](crate::PeerBuilder::text_headers).
     pub fn peer_id(&self) -> Option<PeerId> {
-        self.handle.link.who.as_deref().map(|card| PeerId(card.id))
+        self.link().who.as_deref().map(PeerId::of)
     }
 
     /// Its name, at most 24 bytes; as in [`Neighbour::name`](crate::Neighbour::name). None where it has
@@ -521,17 +522,13 @@ impl<F: Format> Connection<F> {
     /// # Ok(()) }
     /// ```
     pub fn peer_name(&self) -> Option<&str> {
-        self.handle.link.who.as_deref().and_then(|card| card.name())
+        self.link().who.as_deref().and_then(Card::name)
     }
 
     /// What program it is, at most 16 bytes; as in
     /// [`Neighbour::service`](crate::Neighbour::service). None where it has none, or speaks no frames.
     pub fn peer_service(&self) -> Option<&str> {
-        self.handle
-            .link
-            .who
-            .as_deref()
-            .and_then(|card| card.service())
+        self.link().who.as_deref().and_then(Card::service)
     }
 
     /// The data type that the handshake agreed on.

@@ -9,6 +9,7 @@ use crate::format::DataType;
 use crate::neighbour::PeerId;
 use crate::net::link::{Link, Stats};
 use crate::options::StreamSize;
+use crate::proto::beacon::Card;
 
 /// A connection as its peer lists it, whatever its format: in
 /// [`Peer::connections`](crate::Peer::connections), and in a [`Broadcast`](crate::Broadcast).
@@ -58,10 +59,10 @@ impl ConnectionInfo {
         self.link.peer_addr
     }
 
-    /// The id of the peer that is on the other side. None where it speaks no frames: it is no lanpeer, or one
-    /// with [`text_headers`](crate::PeerBuilder::text_headers).
+    /// The id of the peer on the other side. None where it speaks no frames: it is no lanpeer, or
+    /// one with [`text_headers`](crate::PeerBuilder::text_headers).
     pub fn peer_id(&self) -> Option<PeerId> {
-        self.link.who.as_deref().map(|card| PeerId(card.id))
+        self.link.who.as_deref().map(PeerId::of)
     }
 
     /// Its name, at most 24 bytes; as in [`Neighbour::name`](crate::Neighbour::name). None where it has
@@ -81,13 +82,13 @@ impl ConnectionInfo {
     /// # Ok(()) }
     /// ```
     pub fn peer_name(&self) -> Option<&str> {
-        self.link.who.as_deref().and_then(|card| card.name())
+        self.link.who.as_deref().and_then(Card::name)
     }
 
     /// What program it is, at most 16 bytes; as in
     /// [`Neighbour::service`](crate::Neighbour::service). None where it has none, or speaks no frames.
     pub fn peer_service(&self) -> Option<&str> {
-        self.link.who.as_deref().and_then(|card| card.service())
+        self.link.who.as_deref().and_then(Card::service)
     }
 
     /// The data type that the handshake agreed on.

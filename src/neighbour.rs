@@ -46,7 +46,7 @@ impl Neighbour {
         let label = |text: fn(&Card) -> &String| card.map(text).cloned().unwrap_or_default();
         Neighbour {
             addrs,
-            id: card.map(|card| PeerId(card.id)),
+            id: card.map(PeerId::of),
             name: label(|card| &card.name),
             service: label(|card| &card.service),
         }
@@ -109,7 +109,13 @@ impl fmt::Display for Neighbour {
 /// # Ok::<(), lanpeer::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PeerId(pub(crate) u64);
+pub struct PeerId(u64);
+
+impl PeerId {
+    pub(crate) fn of(card: &Card) -> PeerId {
+        PeerId(card.id)
+    }
+}
 
 impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

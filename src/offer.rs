@@ -14,6 +14,7 @@ use crate::net::endpoint::offers::{Pending, check_reason};
 use crate::net::link::Link;
 use crate::net::wire::early::Start;
 use crate::options::StreamSize;
+use crate::proto::beacon::Card;
 
 /// Another peer asks for a connection: accept it or deny it.
 ///
@@ -58,6 +59,11 @@ impl Offer {
         self.pending.is_gone()
     }
 
+    /// Who asks, where it has said so.
+    fn who(&self) -> Option<&Card> {
+        self.pending.agreed.who.as_deref()
+    }
+
     /// Where the peer that asks listens: an address that can be connected to.
     pub fn peer_addr(&self) -> SocketAddr {
         self.pending.agreed.peer_addr.into()
@@ -66,11 +72,7 @@ impl Offer {
     /// The id of the peer that asks. None where it speaks no frames: it is no lanpeer, or one
     /// with [`text_headers`](crate::PeerBuilder::text_headers).
     pub fn peer_id(&self) -> Option<PeerId> {
-        self.pending
-            .agreed
-            .who
-            .as_deref()
-            .map(|card| PeerId(card.id))
+        self.who().map(PeerId::of)
     }
 
     /// Its name, at most 24 bytes; as in [`Neighbour::name`](crate::Neighbour::name). None where it has
@@ -90,21 +92,13 @@ impl Offer {
     /// # Ok(()) }
     /// ```
     pub fn peer_name(&self) -> Option<&str> {
-        self.pending
-            .agreed
-            .who
-            .as_deref()
-            .and_then(|card| card.name())
+        self.who().and_then(Card::name)
     }
 
     /// What program it is, at most 16 bytes; as in
     /// [`Neighbour::service`](crate::Neighbour::service). None where it has none, or speaks no frames.
     pub fn peer_service(&self) -> Option<&str> {
-        self.pending
-            .agreed
-            .who
-            .as_deref()
-            .and_then(|card| card.service())
+        self.who().and_then(Card::service)
     }
 
     /// What the connection would be for.

@@ -19,112 +19,64 @@ use crate::program::{
 /// How long threads look for messages before they sleep, where spinning is asked for.
 const SPIN: Duration = Duration::from_micros(50);
 
-/// Messages are received by a handler.
-pub struct Handler;
-/// Messages are received by a loop of `recv`.
-pub struct Recv;
-
-impl Program for Handler {
-    fn name(&self) -> &'static str {
-        "handler"
-    }
-
-    fn one_way(&self, what: What, count: usize) -> Option<Duration> {
-        Some(one_way(what, By::Handler, count))
-    }
-
-    fn broadcast(&self, size: usize, count: usize) -> Option<Duration> {
-        Some(broadcast(size, By::Handler, count))
-    }
-
-    fn round_trip(&self, count: usize) -> Option<Vec<f64>> {
-        Some(answered_by_handler(Duration::ZERO, count))
-    }
-
-    fn spinning(&self, count: usize) -> Option<Vec<f64>> {
-        Some(answered_by_handler(SPIN, count))
-    }
-
-    fn connect(&self, count: usize) -> Option<Vec<f64>> {
-        Some(connect(By::Handler, count))
-    }
-
-    fn link_receive(
-        &self,
-        ip: &str,
-        _size: usize,
-        count: usize,
-        tell: &mut dyn FnMut(SocketAddr),
-    ) -> Option<f64> {
-        Some(link_receive(By::Handler, ip, count, tell))
-    }
-
-    fn link_send(&self, addr: SocketAddr, size: usize, count: usize) {
-        link_send(addr, size, count);
-    }
-
-    fn serve(&self) -> Option<Served> {
-        Some(serve(By::Handler))
-    }
-
-    fn dial(&self, addr: SocketAddr, count: usize) -> Box<dyn Any> {
-        dial(addr, count)
-    }
-}
-
-impl Program for Recv {
-    fn name(&self) -> &'static str {
-        "recv"
-    }
-
-    fn one_way(&self, what: What, count: usize) -> Option<Duration> {
-        Some(one_way(what, By::Recv, count))
-    }
-
-    fn broadcast(&self, size: usize, count: usize) -> Option<Duration> {
-        Some(broadcast(size, By::Recv, count))
-    }
-
-    fn round_trip(&self, count: usize) -> Option<Vec<f64>> {
-        Some(answered_by_recv(Duration::ZERO, count))
-    }
-
-    fn spinning(&self, count: usize) -> Option<Vec<f64>> {
-        Some(answered_by_recv(SPIN, count))
-    }
-
-    fn connect(&self, count: usize) -> Option<Vec<f64>> {
-        Some(connect(By::Recv, count))
-    }
-
-    fn link_receive(
-        &self,
-        ip: &str,
-        _size: usize,
-        count: usize,
-        tell: &mut dyn FnMut(SocketAddr),
-    ) -> Option<f64> {
-        Some(link_receive(By::Recv, ip, count, tell))
-    }
-
-    fn link_send(&self, addr: SocketAddr, size: usize, count: usize) {
-        link_send(addr, size, count);
-    }
-
-    fn serve(&self) -> Option<Served> {
-        Some(serve(By::Recv))
-    }
-
-    fn dial(&self, addr: SocketAddr, count: usize) -> Box<dyn Any> {
-        dial(addr, count)
-    }
-}
-
 /// What takes the messages.
 #[derive(Clone, Copy)]
 pub enum By {
+    /// A handler.
     Handler,
+    /// A loop of `recv`.
     Recv,
+}
+
+impl Program for By {
+    fn name(&self) -> &'static str {
+        match self {
+            By::Handler => "handler",
+            By::Recv => "recv",
+        }
+    }
+
+    fn one_way(&self, what: What, count: usize) -> Option<Duration> {
+        Some(one_way(what, *self, count))
+    }
+
+    fn broadcast(&self, size: usize, count: usize) -> Option<Duration> {
+        Some(broadcast(size, *self, count))
+    }
+
+    fn round_trip(&self, count: usize) -> Option<Vec<f64>> {
+        Some(answered(*self, Duration::ZERO, count))
+    }
+
+    fn spinning(&self, count: usize) -> Option<Vec<f64>> {
+        Some(answered(*self, SPIN, count))
+    }
+
+    fn connect(&self, count: usize) -> Option<Vec<f64>> {
+        Some(connect(*self, count))
+    }
+
+    fn link_receive(
+        &self,
+        ip: &str,
+        _size: usize,
+        count: usize,
+        tell: &mut dyn FnMut(SocketAddr),
+    ) -> Option<f64> {
+        Some(link_receive(*self, ip, count, tell))
+    }
+
+    fn link_send(&self, addr: SocketAddr, size: usize, count: usize) {
+        link_send(addr, size, count);
+    }
+
+    fn serve(&self) -> Option<Served> {
+        Some(serve(*self))
+    }
+
+    fn dial(&self, addr: SocketAddr, count: usize) -> Box<dyn Any> {
+        dial(addr, count)
+    }
 }
 
 fn one_way(what: What, by: By, count: usize) -> Duration {
@@ -225,6 +177,13 @@ fn receive<F: Form>(bob: &Peer, by: By, count: usize, ready: &Arc<Barrier>) -> R
             done.recv().expect("done");
         }
     }))
+}
+
+fn answered(by: By, spin: Duration, count: usize) -> Vec<f64> {
+    match by {
+        By::Handler => answered_by_handler(spin, count),
+        By::Recv => answered_by_recv(spin, count),
+    }
 }
 
 fn answered_by_handler(spin: Duration, count: usize) -> Vec<f64> {

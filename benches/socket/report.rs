@@ -290,7 +290,7 @@ pub fn own() -> [&'static dyn Program; 4] {
     [
         &limit::Limit::<limit::Lean>(PhantomData),
         &limit::Limit::<limit::Text>(PhantomData),
-        &peers::Handler,
-        &peers::Recv,
+        &peers::By::Handler,
+        &peers::By::Recv,
     ]
 }

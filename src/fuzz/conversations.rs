@@ -6,7 +6,8 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 use socket2::SockRef;
 
-use super::frames::{Agreed, End, Outcome, read};
+use super::agreed::Agreed;
+use super::frames::{End, Outcome, read};
 use super::is_clean;
 use super::plan::Plan;
 use crate::connection::Connection;

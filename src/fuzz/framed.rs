@@ -1,4 +1,4 @@
-use super::dice::Dice;
+use super::agreed::{Agreed, is_the_same_in_pieces, some_payload};
 use super::is_clean;
 use super::plan::Plan;
 use crate::proto::data_type::DataType;
@@ -13,7 +13,7 @@ const NEED_MAX: usize = 1 + 10 + 1024;
 /// what it is.
 pub fn framed(data: &[u8]) {
     let mut plan = Plan::new(data);
-    let agreed = agreed(&mut plan);
+    let agreed = Agreed::new(&mut plan, Some(true));
     let seed = plan.byte();
     match plan.flag() {
         true => {
@@ -31,26 +31,8 @@ fn check(agreed: Agreed, wire: &[u8], seed: u8) -> Outcome {
     if let End::Error(error) = &outcome.1 {
         is_clean(error);
     }
-    assert_eq!(read(agreed, wire, 0..wire.len()), outcome, "one by one");
-    let (mut dice, mut end) = (Dice::new(seed.into()), 0);
-    let pieces = std::iter::from_fn(|| {
-        end += dice.below(150);
-        (end < wire.len()).then_some(end)
-    });
-    let pieces: Vec<usize> = pieces.collect();
-    let in_pieces = read(agreed, wire, pieces.iter().copied());
-    assert_eq!(in_pieces, outcome, "cut at {pieces:?}");
+    is_the_same_in_pieces(wire, seed, &outcome, |cuts| read(agreed, wire, cuts));
     outcome
-}
-
-/// What a handshake agreed on, and what this side has done since.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Agreed {
-    pub rules: Rules,
-    /// The size of a stream's messages that HELLO named.
-    pub named: Option<usize>,
-    /// The size that our own first message gave the stream.
-    pub sent: Option<usize>,
 }
 
 /// What a frame says.
@@ -62,39 +44,9 @@ pub(super) enum Said {
     Refused(String),
 }
 
-#[derive(Debug, PartialEq)]
-pub(super) enum End {
-    /// Between two frames, or so many bytes after that.
-    Input {
-        left: usize,
-    },
-    /// In a payload that lacks so many bytes.
-    Payload {
-        missing: usize,
-    },
-    Error(String),
-}
+pub(super) type End = super::agreed::End<String>;
 
 pub(super) type Outcome = (Vec<Said>, End);
-
-fn agreed(plan: &mut Plan<'_>) -> Agreed {
-    let flags = plan.byte();
-    let is = |bit: u8| flags >> bit & 1 == 1;
-    let max_size = plan.pick(&[300, 1, 127, 128, 129, 2000, 70_000, usize::MAX]);
-    let rules = Rules {
-        data_type: plan.pick(&[DataType::Bytes, DataType::Json, DataType::Raw]),
-        strict: is(0),
-        streaming: is(1),
-        lanpeer: true,
-        max_size,
-    };
-    let size = Some(plan.up_to(299).min(max_size - 1) + 1);
-    Agreed {
-        rules,
-        named: size.filter(|_| is(1) && is(3)),
-        sent: size.filter(|_| is(1) && is(4)),
-    }
-}
 
 /// Reads `wire` as the reader thread does, given it in pieces that end at `cuts`.
 pub(super) fn read(agreed: Agreed, wire: &[u8], cuts: impl IntoIterator<Item = usize>) -> Outcome {
@@ -392,16 +344,8 @@ fn conversation(plan: &mut Plan<'_>, agreed: Agreed) -> (Vec<u8>, Vec<Said>) {
                 wire.extend_from_slice(body);
             }
             kind => {
-                let size = stream.unwrap_or(plan.up_to(299).min(rules.max_size));
-                let data_type = match rules.strict || rules.streaming {
-                    true => rules.data_type,
-                    false => plan.pick(&[DataType::Bytes, DataType::Json, DataType::Raw]),
-                };
-                let may_be_empty = data_type == DataType::Bytes && !rules.streaming;
-                let size = if may_be_empty { size } else { size.max(1) };
-                let seed = plan.byte();
-                let payload = (0..size).map(|at| seed.wrapping_add((at * 7) as u8));
-                let payload: Vec<u8> = payload.collect();
+                let (size, data_type) = agreed.some_message(plan, stream);
+                let payload = some_payload(plan, size);
                 let head = match payload.first() {
                     Some(first) if headless && is_marked(*first) => Head::marked(size),
                     _ if headless => Head::NONE,

@@ -1,4 +1,4 @@
-use super::dice::Dice;
+use super::agreed::{Agreed, is_the_same_in_pieces, some_payload};
 use super::is_clean;
 use super::plan::Plan;
 use crate::proto::data_type::DataType;
@@ -12,32 +12,22 @@ const NEED_MAX: usize = 2 * HEADER_LEN;
 /// written by the rules are read as what they are.
 pub fn frames(data: &[u8]) {
     let mut plan = Plan::new(data);
-    let agreed = agreed(&mut plan);
+    let agreed = Agreed::new(&mut plan, None);
     let seed = plan.byte();
     let written = plan.flag();
     if written {
         let (wire, expected) = conversation(&mut plan, agreed);
         let outcome = read(agreed, &wire, []);
         assert_eq!(outcome, expected);
-        cut(agreed, &wire, seed, &outcome);
+        is_the_same_in_pieces(&wire, seed, &outcome, |cuts| read(agreed, &wire, cuts));
     } else {
         let wire = plan.rest();
         let outcome = read(agreed, wire, []);
         if let End::Error(error) = &outcome.end {
             is_clean(error);
         }
-        cut(agreed, wire, seed, &outcome);
+        is_the_same_in_pieces(wire, seed, &outcome, |cuts| read(agreed, wire, cuts));
     }
-}
-
-/// What a handshake agreed on, and what this side has done since.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Agreed {
-    pub rules: Rules,
-    /// The size of a stream's messages that HELLO named.
-    pub named: Option<usize>,
-    /// The size that our own first message gave the stream.
-    pub sent: Option<usize>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -46,37 +36,7 @@ pub(super) struct Outcome {
     pub end: End,
 }
 
-#[derive(Debug, PartialEq)]
-pub(super) enum End {
-    /// Between two messages, or so many bytes after that.
-    Input {
-        left: usize,
-    },
-    /// In a payload that lacks so many bytes.
-    Payload {
-        missing: usize,
-    },
-    Error(FrameError),
-}
-
-fn agreed(plan: &mut Plan<'_>) -> Agreed {
-    let flags = plan.byte();
-    let is = |bit: u8| flags >> bit & 1 == 1;
-    let max_size = plan.pick(&[300, 1, 127, 128, 129, 2000, 70_000, usize::MAX]);
-    let rules = Rules {
-        data_type: plan.pick(&[DataType::Bytes, DataType::Json, DataType::Raw]),
-        strict: is(0),
-        streaming: is(1),
-        lanpeer: is(2),
-        max_size,
-    };
-    let size = Some(plan.up_to(299).min(max_size - 1) + 1);
-    Agreed {
-        rules,
-        named: size.filter(|_| is(1) && is(3)),
-        sent: size.filter(|_| is(1) && is(4)),
-    }
-}
+pub(super) type End = super::agreed::End<FrameError>;
 
 /// Reads `wire` as the reader thread does, given it in pieces that end at `cuts`, each before the
 /// silence that would settle what is ambiguous, except for the last.
@@ -168,21 +128,6 @@ pub(super) fn read(agreed: Agreed, wire: &[u8], cuts: impl IntoIterator<Item = u
     Outcome { messages, end }
 }
 
-/// The same bytes one by one, and in pieces.
-fn cut(agreed: Agreed, wire: &[u8], seed: u8, whole: &Outcome) {
-    let one_by_one = read(agreed, wire, 0..wire.len());
-    assert_eq!(&one_by_one, whole, "one by one");
-    let mut dice = Dice::new(seed.into());
-    let mut end = 0;
-    let pieces = std::iter::from_fn(|| {
-        end += dice.below(150);
-        (end < wire.len()).then_some(end)
-    });
-    let pieces: Vec<usize> = pieces.collect();
-    let in_pieces = read(agreed, wire, pieces.iter().copied());
-    assert_eq!(&in_pieces, whole, "cut at {pieces:?}");
-}
-
 /// What a remote that keeps the rules writes, perhaps up to one that it breaks.
 fn conversation(plan: &mut Plan<'_>, agreed: Agreed) -> (Vec<u8>, Outcome) {
     let Agreed { rules, named, sent } = agreed;
@@ -208,13 +153,7 @@ fn conversation(plan: &mut Plan<'_>, agreed: Agreed) -> (Vec<u8>, Outcome) {
                 break;
             }
             kind => {
-                let size = stream.unwrap_or(plan.up_to(299).min(rules.max_size));
-                let data_type = match rules.strict || rules.streaming {
-                    true => rules.data_type,
-                    false => plan.pick(&[DataType::Bytes, DataType::Json, DataType::Raw]),
-                };
-                let may_be_empty = data_type == DataType::Bytes && !rules.streaming;
-                let size = if may_be_empty { size } else { size.max(1) };
+                let (size, data_type) = agreed.some_message(plan, stream);
                 let with_header = has_header && (!first_may_lack_it || kind > 5);
                 if with_header {
                     wire.extend(data_header(size, data_type));
@@ -223,10 +162,7 @@ fn conversation(plan: &mut Plan<'_>, agreed: Agreed) -> (Vec<u8>, Outcome) {
                         wire.extend(PING);
                     }
                 }
-                let seed = plan.byte();
-                let mut payload: Vec<u8> = (0..size)
-                    .map(|at| seed.wrapping_add((at * 7) as u8))
-                    .collect();
+                let mut payload = some_payload(plan, size);
                 // One that begins like a keepalive or a header may be taken for one, from a peerpy.
                 if payload.first().is_some_and(|first| b"PD".contains(first)) {
                     payload[0] = b'{';

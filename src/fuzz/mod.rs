@@ -16,6 +16,7 @@
 //! Nothing here needs a crate that the library itself does not: a program that is fuzzed is built
 //! with `cfg(fuzzing)` too, and so are its dependencies.
 
+mod agreed;
 mod conversations;
 mod datagrams;
 #[path = "../../tests/common/dice.rs"]

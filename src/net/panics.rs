@@ -5,6 +5,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::error::CloseReason;
+use crate::net::os::threads;
 
 /// Runs code of the program. A panic in it ends the connection, and is not passed on.
 #[inline]
@@ -21,12 +22,7 @@ pub(crate) fn unless_it_panics<T>(
 
 /// Drops what is the program's, which may panic.
 pub(crate) fn let_go<T>(owned: T) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(owned))) {
-        // The payload is the program's as well. What its own drop panics with is not dropped.
-        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-            std::mem::forget(again);
-        }
-    }
+    let _ = threads::unless_it_panics(|| drop(owned));
 }
 
 /// Drops all of these, which are the program's. What the first panic says goes on to the caller when

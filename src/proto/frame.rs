@@ -306,4 +306,4 @@ impl Decoder {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -205,7 +205,7 @@ impl Discovery {
 
     /// This peer's id.
     pub fn id(&self) -> PeerId {
-        PeerId(self.shared.card.id)
+        PeerId::of(&self.shared.card)
     }
 
     /// Asks who is there, for so long.

@@ -470,7 +470,7 @@ impl Who {
     fn of(card: Option<&Card>) -> Who {
         let text = |text: Option<&str>| text.map(str::to_owned);
         Who {
-            id: card.map(|card| PeerId(card.id)),
+            id: card.map(PeerId::of),
             name: text(card.and_then(Card::name)),
             service: text(card.and_then(Card::service)),
         }

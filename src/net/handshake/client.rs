@@ -18,14 +18,14 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::net::handshake::header::{Exactly, Header, HeaderReader};
-use crate::net::handshake::{Ended, Input, Machine, Step, dialect};
+use crate::net::handshake::{Ended, Input, Machine, RECORD, Step, dialect, spoken};
 use crate::net::link::Agreement;
 use crate::options::{Settings, StreamSize};
 use crate::proto::beacon::Card;
 use crate::proto::header::{Answer, HEADER_LEN, Hello, Stream, Suite, Version, reachable};
 use crate::proto::who;
 use crate::secure::handshake::{MESSAGE, join};
-use crate::secure::record::{Opener, PREFIX, TAG};
+use crate::secure::record::Opener;
 use crate::secure::{self, Forged, Secrets, Session};
 
 /// What a connection is asked for.
@@ -57,9 +57,6 @@ pub(crate) struct Client<'a> {
     hello: [u8; HEADER_LEN],
     state: State,
 }
-
-/// The answer of an encrypted connection, as a record.
-const RECORD: usize = PREFIX + HEADER_LEN + TAG;
 
 enum State {
     /// Reads the answer; or, where HELLO has offered encryption, the word that it is taken.
@@ -154,6 +151,17 @@ impl Client<'_> {
         Ok((client, written))
     }
 
+    /// Reads what is missing of a message, in this state.
+    fn read<const N: usize>(
+        &mut self,
+        message: Exactly<N>,
+        state: impl FnOnce(Exactly<N>) -> State,
+    ) -> Step<Outcome> {
+        let step = message.read();
+        self.state = state(message);
+        step
+    }
+
     /// Takes the first header that the server has sent. Without encryption it is the answer.
     fn examine(&mut self, header: Header) -> Step<Outcome> {
         let Header { bytes, early } = header;
@@ -172,18 +180,11 @@ impl Client<'_> {
             Ok(Answer::Deny { reason }) => return self.denied(reason),
             Err(error) => return self.failed(error.to_string()),
         };
-        self.version = self.version.min(version);
-        if bytes.len() != HEADER_LEN {
-            // One that is not padded is typed by hand, and no frames follow it.
-            self.version = self.version.min(Version::Headers);
-        }
+        self.version = spoken(self.version, version, &bytes);
         let is_lanpeer = self.version != Version::Peerpy;
         match (self.offered, suite) {
             (None, None) if self.version == Version::Frames => {
-                let message = Exactly::new();
-                let step = message.read();
-                self.state = State::Who(message);
-                step
+                self.read(Exactly::new(), State::Who)
             }
             (None, None) => self.agree(None, None, early),
             // A connection in the clear is not what the program has asked for.
@@ -229,6 +230,13 @@ impl Client<'_> {
         }
     }
 
+    /// Reads what is missing of the answer.
+    fn read_answer(&mut self, reader: HeaderReader) -> Step<Outcome> {
+        let step = reader.read();
+        self.state = State::Answer(reader);
+        step
+    }
+
     /// Takes the first 128 bytes of the answer: all of a DENY in the clear, or most of a record.
     fn begin_record(&mut self, session: Box<Session>, begin: [u8; HEADER_LEN]) -> Step<Outcome> {
         if let Ok(Answer::Deny { reason }) = Answer::parse(&begin) {
@@ -237,10 +245,7 @@ impl Client<'_> {
         if Opener::record_len(&begin) != Ok(Some(RECORD)) {
             return self.forged();
         }
-        let rest = Exactly::new();
-        let step = rest.read();
-        self.state = State::Rest(session, begin, rest);
-        step
+        self.read(Exactly::new(), |rest| State::Rest(session, begin, rest))
     }
 
     /// Takes the whole record of the answer. That it opens is the server's proof.
@@ -252,10 +257,8 @@ impl Client<'_> {
         };
         match answer {
             Ok(Answer::Accept { .. }) if self.version == Version::Frames => {
-                let message = Exactly::new();
-                let step = message.read();
-                self.state = State::SecureWho(Box::new(session), message);
-                step
+                let session = Box::new(session);
+                self.read(Exactly::new(), |who| State::SecureWho(session, who))
             }
             Ok(Answer::Accept { .. }) => self.agree(None, Some(session), Vec::new()),
             Ok(Answer::Deny { reason }) => self.denied(reason),
@@ -346,62 +349,38 @@ impl Machine for Client<'_> {
                 if let Some(header) = header {
                     return self.examine(header);
                 }
-                // Each of these arms goes on in its state until all that it reads is there.
-                let step = reader.read();
-                self.state = State::Answer(reader);
-                step
+                self.read_answer(reader)
             }
-            (State::Tell, Input::Written) => {
-                let reader = HeaderReader::new();
-                let step = reader.read();
-                self.state = State::Answer(reader);
-                step
-            }
-            (State::Who(mut message), Input::Bytes(bytes)) => {
-                if let Some(header) = message.take(bytes) {
-                    return self.meet(&header, None);
-                }
-                let step = message.read();
-                self.state = State::Who(message);
-                step
-            }
+            (State::Tell, Input::Written) => self.read_answer(HeaderReader::new()),
+            // Each of these arms goes on in its state until all that it reads is there.
+            (State::Who(mut message), Input::Bytes(bytes)) => match message.take(bytes) {
+                Some(header) => self.meet(&header, None),
+                None => self.read(message, State::Who),
+            },
             (State::SecureWho(session, mut message), Input::Bytes(bytes)) => {
-                if let Some(record) = message.take(bytes) {
-                    return self.meet_sealed(*session, record);
+                match message.take(bytes) {
+                    Some(record) => self.meet_sealed(*session, record),
+                    None => self.read(message, |message| State::SecureWho(session, message)),
                 }
-                let step = message.read();
-                self.state = State::SecureWho(session, message);
-                step
             }
             (State::Challenge(suite, accept, mut message), Input::Bytes(bytes)) => {
-                if let Some(message) = message.take(bytes) {
-                    return self.prove(suite, &accept, &message);
+                match message.take(bytes) {
+                    Some(message) => self.prove(suite, &accept, &message),
+                    None => self.read(message, |message| State::Challenge(suite, accept, message)),
                 }
-                let step = message.read();
-                self.state = State::Challenge(suite, accept, message);
-                step
             }
             (State::Proof(session), Input::Written) => {
-                let begin = Exactly::new();
-                let step = begin.read();
-                self.state = State::Record(session, begin);
-                step
+                self.read(Exactly::new(), |begin| State::Record(session, begin))
             }
-            (State::Record(session, mut begin), Input::Bytes(bytes)) => {
-                if let Some(begin) = begin.take(bytes) {
-                    return self.begin_record(session, begin);
-                }
-                let step = begin.read();
-                self.state = State::Record(session, begin);
-                step
-            }
+            (State::Record(session, mut begin), Input::Bytes(bytes)) => match begin.take(bytes) {
+                Some(begin) => self.begin_record(session, begin),
+                None => self.read(begin, |begin| State::Record(session, begin)),
+            },
             (State::Rest(session, begin, mut rest), Input::Bytes(bytes)) => {
-                if let Some(rest) = rest.take(bytes) {
-                    return self.open(*session, &begin, &rest);
+                match rest.take(bytes) {
+                    Some(rest) => self.open(*session, &begin, &rest),
+                    None => self.read(rest, |rest| State::Rest(session, begin, rest)),
                 }
-                let step = rest.read();
-                self.state = State::Rest(session, begin, rest);
-                step
             }
             // In every other state the handshake ends with what has ended it.
             (_, Input::NotWritten(reason) | Input::Ended(Ended::Lost(reason))) => {

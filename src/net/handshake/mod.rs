@@ -15,7 +15,21 @@ mod secure_tests;
 pub(crate) mod server;
 
 use crate::format::Dialect;
-use crate::proto::header::Version;
+use crate::proto::header::{HEADER_LEN, Version};
+use crate::secure::record::{PREFIX, TAG};
+
+/// A header as a record.
+const RECORD: usize = PREFIX + HEADER_LEN + TAG;
+
+/// What both sides speak. The other side's `header` has said `theirs`.
+fn spoken(ours: Version, theirs: Version, header: &[u8]) -> Version {
+    let most = match header.len() {
+        HEADER_LEN => Version::Frames,
+        // One that is not padded is typed by hand, and no frames follow it.
+        _ => Version::Headers,
+    };
+    ours.min(theirs).min(most)
+}
 
 /// How two peers speak that have agreed on this version.
 fn dialect(version: Version) -> Dialect {

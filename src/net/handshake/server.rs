@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::net::handshake::header::{Exactly, Header, HeaderReader};
-use crate::net::handshake::{Ended, Input, Machine, Step, dialect};
+use crate::net::handshake::{Ended, Input, Machine, RECORD, Step, dialect, spoken};
 use crate::net::link::Agreement;
 use crate::options::{Settings, StreamSize};
 use crate::proto::beacon::Card;
@@ -26,7 +26,6 @@ use crate::proto::header::{
 };
 use crate::proto::who;
 use crate::secure::handshake::{Asked as Prover, MESSAGE};
-use crate::secure::record::{PREFIX, TAG};
 use crate::secure::{self, Session};
 
 /// The machine of one client.
@@ -38,9 +37,6 @@ pub(crate) struct Server<'a> {
     source: Ipv4Addr,
     state: State,
 }
-
-/// A header as a record.
-const RECORD: usize = PREFIX + HEADER_LEN + TAG;
 
 enum State {
     /// Reads HELLO.
@@ -96,6 +92,17 @@ impl Server<'_> {
         }
     }
 
+    /// Reads what is missing of a message, in this state.
+    fn read<const N: usize>(
+        &mut self,
+        message: Exactly<N>,
+        state: impl FnOnce(Exactly<N>) -> State,
+    ) -> Step<Outcome> {
+        let step = message.read();
+        self.state = state(message);
+        step
+    }
+
     /// Takes HELLO: goes on with the proof of the secret, or comes to an outcome.
     fn examine(&mut self, header: Header) -> Step<Outcome> {
         let Header { bytes, early } = header;
@@ -113,20 +120,13 @@ impl Server<'_> {
                 });
             }
         };
-        hello.version = hello.version.min(self.settings.version());
-        if bytes.len() != HEADER_LEN {
-            // One that is not padded is typed by hand, and no frames follow it.
-            hello.version = hello.version.min(Version::Headers);
-        }
+        hello.version = spoken(self.settings.version(), hello.version, &bytes);
         // First of all: a client without the secret learns nothing else.
         let has_secret = self.settings.secrets.own().is_some();
         match hello.secure {
             None if has_secret && !self.settings.clear_offers => self.deny(&hello, None, "secret"),
             None if hello.version == Version::Frames && hello.who => {
-                let message = Exactly::new();
-                let step = message.read();
-                self.state = State::Who(hello, message);
-                step
+                self.read(Exactly::new(), |who| State::Who(hello, who))
             }
             None if hello.version == Version::Frames => {
                 self.state = State::Ask(hello);
@@ -275,26 +275,17 @@ impl Machine for Server<'_> {
                 Ended::Lost(reason) => reason,
             }),
             (State::Ask(hello), Input::Written) => {
-                let message = Exactly::new();
-                let step = message.read();
-                self.state = State::Who(hello, message);
-                step
+                self.read(Exactly::new(), |who| State::Who(hello, who))
             }
-            (State::Who(hello, mut message), Input::Bytes(bytes)) => {
-                let Some(header) = message.take(bytes) else {
-                    let step = message.read();
-                    self.state = State::Who(hello, message);
-                    return step;
-                };
-                self.meet(hello, &header, None)
-            }
+            (State::Who(hello, mut message), Input::Bytes(bytes)) => match message.take(bytes) {
+                Some(header) => self.meet(hello, &header, None),
+                None => self.read(message, |message| State::Who(hello, message)),
+            },
             (State::SecureWho(hello, session, mut message), Input::Bytes(bytes)) => {
-                let Some(record) = message.take(bytes) else {
-                    let step = message.read();
-                    self.state = State::SecureWho(hello, session, message);
-                    return step;
-                };
-                self.meet_sealed(hello, *session, record)
+                match message.take(bytes) {
+                    Some(record) => self.meet_sealed(hello, *session, record),
+                    None => self.read(message, |rest| State::SecureWho(hello, session, rest)),
+                }
             }
             (State::Who(..) | State::SecureWho(..), Input::Ended(ended)) => failed(match ended {
                 Ended::Deadline => format!("no WHO within {timeout:?}"),
@@ -303,23 +294,16 @@ impl Machine for Server<'_> {
             }),
             (State::Ask(_), Input::NotWritten(_)) => failed("it hung up before WHO".to_owned()),
             (State::Challenge(hello, prover), Input::Written) => {
-                let message = Exactly::new();
-                let step = message.read();
-                self.state = State::Proof(hello, prover, message);
-                step
+                self.read(Exactly::new(), |proof| State::Proof(hello, prover, proof))
             }
             (State::Proof(hello, prover, mut message), Input::Bytes(bytes)) => {
                 let Some(message) = message.take(bytes) else {
-                    let step = message.read();
-                    self.state = State::Proof(hello, prover, message);
-                    return step;
+                    return self.read(message, |proof| State::Proof(hello, prover, proof));
                 };
                 match prover.finish(&self.settings.secrets, &message) {
                     Ok(session) if hello.version == Version::Frames => {
-                        let message = Exactly::new();
-                        let step = message.read();
-                        self.state = State::SecureWho(hello, Box::new(session), message);
-                        step
+                        let session = Box::new(session);
+                        self.read(Exactly::new(), |who| State::SecureWho(hello, session, who))
                     }
                     Ok(session) => self.agree(hello, None, Some(session), Vec::new()),
                     Err(_) => self.deny(&hello, None, "secret"),

@@ -17,7 +17,10 @@ use crate::net::os::lock;
 use crate::net::os::socket::reset;
 use crate::net::os::sync::Instant;
 use crate::net::send::Last;
-use crate::net::wire::frames::{Ahead, Farewell, read_answer};
+use crate::net::wire::answer::read_answer;
+use crate::net::wire::frames::Ahead;
+use crate::net::wire::half::Farewell;
+use crate::net::wire::reasons::malformed;
 
 /// After a `close` that has timed out the connection goes on closing for `close_timeout` once more,
 /// and at least for this time.
@@ -434,7 +437,7 @@ fn is_about_a_message(reason: &CloseReason) -> bool {
 
 /// The other side says that it took in more messages than there are.
 fn too_many(taken: u64, sent: u64) -> CloseReason {
-    CloseReason::Malformed(format!(
-        "malformed: the other side took in {taken} messages of {sent}"
+    malformed(format_args!(
+        "the other side took in {taken} messages of {sent}"
     ))
 }

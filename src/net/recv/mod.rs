@@ -145,6 +145,11 @@ impl<T> Meeting<T> {
         self.abandoned.load(Ordering::SeqCst)
     }
 
+    /// The reader thread has put a message into the channel, if it was `sent`.
+    fn count_by_channel(&self, sent: bool) {
+        self.by_channel.fetch_add(sent.into(), Ordering::SeqCst);
+    }
+
     /// Something has changed for all threads of the program that wait.
     fn tell(&self, queue: &ReceiveQueue<T>) {
         self.handed_over.fetch_add(1, Ordering::Release);

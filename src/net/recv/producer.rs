@@ -83,9 +83,7 @@ impl<T: Send + 'static> Producer<T> {
         }
         if let Some(channel) = &mut self.channel {
             let sent = channel.push(life, &self.meeting.abandoned, item, size)?;
-            self.meeting
-                .by_channel
-                .fetch_add(sent.into(), Ordering::SeqCst);
+            self.meeting.count_by_channel(sent);
             // Looked at behind the push: either this finds that the last handle was dropped, or
             // that drop finds the message in the channel.
             self.abandoned = !sent || self.meeting.is_abandoned();
@@ -167,14 +165,8 @@ impl<T: Send + 'static> Producer<T> {
 
     /// From now on messages go by the channel.
     fn go_by(&mut self, mut channel: Box<SelectProducer<T>>) {
-        while let Some((item, size)) = self.fresh.pop(self.meeting.make) {
-            // Room was made for them when they came.
-            let sent = channel.push_at_once(item, size);
-            self.meeting
-                .by_channel
-                .fetch_add(sent.into(), Ordering::SeqCst);
-            self.abandoned |= !sent;
-        }
+        let sent = self.pour_into(&mut channel);
+        self.abandoned |= !sent;
         // Looked at behind the push, as in `push`.
         self.abandoned |= self.meeting.is_abandoned();
         self.channel = Some(channel);
@@ -254,6 +246,20 @@ impl<T: Send + 'static> Producer<T> {
     }
 }
 
+impl<T> Producer<T> {
+    /// Puts what is decoded into the channel: room was made for it when it came. `false`: nobody can
+    /// receive any more.
+    fn pour_into(&mut self, channel: &mut SelectProducer<T>) -> bool {
+        let mut all_sent = true;
+        while let Some((item, size)) = self.fresh.pop(self.meeting.make) {
+            let sent = channel.push_at_once(item, size);
+            self.meeting.count_by_channel(sent);
+            all_sent &= sent;
+        }
+        all_sent
+    }
+}
+
 impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
         let mut queue = lock(&self.meeting.queue);
@@ -265,12 +271,7 @@ impl<T> Drop for Producer<T> {
         let channel = self.channel.take().or(channel);
         // Without the lock: an item that is dropped here runs the program's code.
         if let Some(mut channel) = channel {
-            while let Some((item, size)) = self.fresh.pop(self.meeting.make) {
-                let sent = channel.push_at_once(item, size);
-                self.meeting
-                    .by_channel
-                    .fetch_add(sent.into(), Ordering::SeqCst);
-            }
+            self.pour_into(&mut channel);
         }
     }
 }

@@ -47,6 +47,11 @@ impl Queue {
         let queue = lock(&self.consumer.meeting.queue).memory();
         [queue, self.producer.memory()]
     }
+
+    fn assert_keeps_little(&self) {
+        let memory = self.memory();
+        assert!(memory.iter().all(|kept| *kept <= KEPT), "{memory:?}");
+    }
 }
 
 #[test]
@@ -56,11 +61,7 @@ fn a_burst_leaves_no_memory_behind() {
     assert!(queue.memory()[0] > 2_000_000);
     queue.take(BURST);
     assert_eq!(queue.consumer.try_recv(), Err(TryRecvError::Empty));
-    assert!(
-        queue.memory().iter().all(|kept| *kept <= KEPT),
-        "{:?}",
-        queue.memory()
-    );
+    queue.assert_keeps_little();
 }
 
 #[test]
@@ -71,11 +72,7 @@ fn a_burst_with_something_behind_it_leaves_none_either() {
     queue.push(1);
     queue.take(1);
     assert_eq!(queue.consumer.try_recv(), Err(TryRecvError::Empty));
-    assert!(
-        queue.memory().iter().all(|kept| *kept <= KEPT),
-        "{:?}",
-        queue.memory()
-    );
+    queue.assert_keeps_little();
 }
 
 /// Batches change places with what the reader has.
@@ -87,10 +84,6 @@ fn the_reader_keeps_no_memory_of_a_burst() {
     queue.push(1);
     queue.take(1);
     queue.push(1);
-    assert!(
-        queue.memory().iter().all(|kept| *kept <= KEPT),
-        "{:?}",
-        queue.memory()
-    );
+    queue.assert_keeps_little();
     queue.take(1);
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::half::ReadHalf;
+use super::half::{Farewell, ReadHalf};
+use super::reasons::{malformed, refusal, why};
 use super::stream::{Size, Stream};
 use crate::error::CloseReason;
 use crate::format::{DataType, Dialect, Payload};
 use crate::net::burst;
-use crate::net::os::socket::is_pause;
 use crate::net::os::spin::Spin;
 use crate::net::os::sync::Instant;
 use crate::proto::frame::{Decoder, FrameError, Rules, Step};
@@ -52,18 +52,6 @@ pub(crate) enum Next<'a> {
     End,
     /// It would have to wait, and was not to.
     Wait,
-}
-
-/// What the other side has said at the end of its messages, where it speaks frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Farewell {
-    /// Nothing.
-    #[default]
-    None,
-    /// That its messages have ended.
-    Goodbye,
-    /// The same, and that it takes in no more than so many of ours.
-    Leaving(u64),
 }
 
 /// Finds the messages in bytes, as the two sides have agreed to write them.
@@ -441,25 +429,10 @@ impl FrameReader {
 
     /// A short frame from a peerpy that begins like a keepalive: only what follows can tell.
     fn wait_for_silence(&mut self) -> Result<(), CloseReason> {
-        let socket = self.half.socket()?;
-        let _ = socket.set_read_timeout(Some(SILENCE));
-        let filled = self.fill(self.end - self.start + 1);
-        let _ = socket.set_read_timeout(None);
-        match filled {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                self.decoder.take_as_frame();
-                Ok(())
-            }
-            Err(CloseReason::Io {
-                kind: io::ErrorKind::WouldBlock,
-                ..
-            }) => {
-                self.decoder.take_as_frame();
-                Ok(())
-            }
-            Err(reason) => Err(reason),
+        if self.fill_within(self.end - self.start + 1, SILENCE)? != Some(true) {
+            self.decoder.take_as_frame();
         }
+        Ok(())
     }
 
     /// For a `close` inside the handler, which runs on the thread that would read: reads on until the
@@ -541,30 +514,32 @@ impl FrameReader {
 
     /// Reads once, and waits until the deadline. `None`: it came, or the socket met an error.
     fn fill_until(&mut self, need: usize, deadline: Instant) -> Option<bool> {
-        let socket = self.half.socket().ok()?;
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return None;
         }
-        let _ = socket.set_read_timeout(Some(left));
+        let filled = self.fill_within(need, left);
+        let life = self.half.life();
+        filled.unwrap_or_else(|reason| {
+            if !life.is_over() {
+                life.note_fault(reason);
+            }
+            None
+        })
+    }
+
+    /// Reads once, and waits at most so long. `None`: nothing came.
+    fn fill_within(&mut self, need: usize, time: Duration) -> Result<Option<bool>, CloseReason> {
+        let socket = self.half.socket()?;
+        let _ = socket.set_read_timeout(Some(time));
         let filled = self.fill(need);
         let _ = socket.set_read_timeout(None);
-        let life = self.half.life();
         match filled {
-            Ok(filled) => Some(filled),
-            Err(reason) => {
-                let is_pause = matches!(
-                    reason,
-                    CloseReason::Io {
-                        kind: io::ErrorKind::WouldBlock,
-                        ..
-                    }
-                );
-                if !is_pause && !life.is_over() {
-                    life.note_fault(reason);
-                }
-                None
-            }
+            Err(CloseReason::Io {
+                kind: io::ErrorKind::WouldBlock,
+                ..
+            }) => Ok(None),
+            filled => filled.map(Some),
         }
     }
 }
@@ -576,96 +551,4 @@ pub(crate) enum Ahead {
     Fin,
     /// The other side's word that it took in so many messages.
     Taken(u64),
-}
-
-/// Reads what follows the other side's goodbye, until the deadline: its word how many messages it
-/// took in. `None`: FIN came, or the time is over, without that. `Err`: what came breaks the protocol,
-/// or says that a message was refused, or the connection has broken.
-pub(crate) fn read_answer(
-    half: &ReadHalf,
-    rules: Rules,
-    headless: bool,
-    deadline: Instant,
-) -> Result<Option<u64>, CloseReason> {
-    let mut bytes = half.take_rest();
-    // A stream has no message here any more, so that its size does not matter.
-    let mut decoder = FrameDecoder::new(rules, headless);
-    let mut chunk = [0; 512];
-    loop {
-        let step = match decoder.next(&bytes, rules.streaming.then_some(1)) {
-            Ok(step) => step,
-            Err(FrameError::Frame(fault)) => return Err(why(FrameError::Frame(fault))),
-            // What else is wrong with a message does not matter.
-            Err(_) => return Err(malformed(BEHIND)),
-        };
-        match step {
-            Step::Need(_) => {}
-            Step::Skip(n) => {
-                bytes.drain(..n);
-                continue;
-            }
-            Step::Word {
-                word: Word::Taken(taken),
-                ..
-            } => return Ok(Some(taken)),
-            Step::Word {
-                end,
-                word: Word::Refused { skip },
-            } => return Err(refusal(&bytes[skip..end])),
-            Step::Word {
-                word: Word::Goodbye(_),
-                ..
-            } => return Err(malformed("a second goodbye")),
-            Step::Message { .. } | Step::Ambiguous => {
-                return Err(malformed(BEHIND));
-            }
-        }
-        let Ok(socket) = half.socket() else {
-            return Ok(None);
-        };
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(None);
-        }
-        let _ = socket.set_read_timeout(Some(left));
-        match half.read(&socket, &mut chunk) {
-            Ok(0) => {
-                half.end_of_input(&socket)?;
-                return match bytes.is_empty() {
-                    true => Ok(None),
-                    false => Err(CloseReason::Truncated),
-                };
-            }
-            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
-            Err(error) if is_pause(&error) => {}
-            Err(error) => return Err(half.why_unread(&socket, &error)),
-        }
-    }
-}
-
-const BEHIND: &str = "a message behind the goodbye";
-
-fn refusal(words: &[u8]) -> CloseReason {
-    CloseReason::RefusedThere(clean(&String::from_utf8_lossy(words)))
-}
-
-/// Words of a stranger, for logs and terminals. They do not become longer by it.
-fn clean(words: &str) -> String {
-    let plain = |c: char| match c.is_control() {
-        true => '?',
-        false => c,
-    };
-    words.chars().map(plain).collect()
-}
-
-fn malformed(what: &str) -> CloseReason {
-    CloseReason::Malformed(format!("malformed: {what}"))
-}
-
-fn why(error: FrameError) -> CloseReason {
-    match error {
-        FrameError::TooLarge { size, limit } => CloseReason::TooLarge { size, limit },
-        FrameError::DeniedType { expected, got } => CloseReason::DeniedType { expected, got },
-        other => CloseReason::Malformed(format!("malformed: {other}")),
-    }
 }

@@ -5,7 +5,6 @@ use std::io::{self, Read};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use super::frames::Farewell;
 #[cfg(unix)]
 use super::record::LAST_RECORD;
 use super::record::RecordReader;
@@ -13,6 +12,18 @@ use crate::error::CloseReason;
 use crate::net::life::Life;
 use crate::net::os::sync::{Instant, Mutex};
 use crate::net::os::{lock, socket};
+
+/// What the other side has said at the end of its messages, where it speaks frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// Nothing.
+    #[default]
+    None,
+    /// That its messages have ended.
+    Goodbye,
+    /// The same, and that it takes in no more than so many of ours.
+    Leaving(u64),
+}
 
 pub(crate) struct ReadHalf {
     /// Taken away at the end, so that a handler that does not return keeps no socket open. Whoever

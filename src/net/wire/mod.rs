@@ -2,16 +2,20 @@
 //!
 //! | file | |
 //! | --- | --- |
+//! | `answer` | what follows the other side's goodbye |
 //! | `early` | what a handshake has read beyond itself |
 //! | `half` | the reading half of the socket, and what an end of input means |
 //! | `frames` | bytes to messages: the buffer, the decoder, and what it has to wait for |
 //! | `record` | the records of an encrypted connection, both ways |
+//! | `reasons` | why bytes end the connection |
 //! | `stream` | the one size of a stream's messages |
 //! | `write_half` | the writing half of the socket |
 
+pub(crate) mod answer;
 pub(crate) mod early;
 pub(crate) mod frames;
 pub(crate) mod half;
+pub(crate) mod reasons;
 pub(crate) mod record;
 pub(crate) mod stream;
 pub(crate) mod write_half;

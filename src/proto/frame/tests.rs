@@ -72,7 +72,8 @@ fn wire(messages: &[Vec<u8>]) -> Vec<u8> {
     wire
 }
 
-fn cuts(wire: &[u8], picks: Vec<prop::sample::Index>) -> Vec<usize> {
+/// Where the bytes are cut: at any places, in their order.
+pub fn cuts(wire: &[u8], picks: Vec<prop::sample::Index>) -> Vec<usize> {
     let mut cuts: Vec<usize> = picks.into_iter().map(|i| i.index(wire.len() + 1)).collect();
     cuts.sort_unstable();
     cuts

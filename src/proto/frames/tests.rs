@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::proto::frame::tests::cuts;
 
 const RULES: Rules = Rules {
     data_type: DataType::Bytes,
@@ -207,12 +208,6 @@ fn read(rules: Rules, wire: &[u8], cuts: &[usize]) -> (Vec<(DataType, Vec<u8>)>,
     }
     assert_eq!(start, wire.len());
     (messages, words)
-}
-
-fn cuts(wire: &[u8], picks: Vec<prop::sample::Index>) -> Vec<usize> {
-    let mut cuts: Vec<usize> = picks.into_iter().map(|i| i.index(wire.len() + 1)).collect();
-    cuts.sort_unstable();
-    cuts
 }
 
 proptest! {

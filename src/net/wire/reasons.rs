@@ -1,0 +1,33 @@
+//! Why a connection ends whose bytes are not what they should be.
+
+use std::fmt::Display;
+
+use crate::error::CloseReason;
+use crate::proto::frame::FrameError;
+
+/// The other side has said, in these words, that it could not take in a message.
+pub(super) fn refusal(words: &[u8]) -> CloseReason {
+    CloseReason::RefusedThere(clean(&String::from_utf8_lossy(words)))
+}
+
+/// Words of a stranger, for logs and terminals. They do not become longer by it.
+fn clean(words: &str) -> String {
+    let plain = |c: char| match c.is_control() {
+        true => '?',
+        false => c,
+    };
+    words.chars().map(plain).collect()
+}
+
+/// What came breaks the protocol.
+pub(crate) fn malformed(what: impl Display) -> CloseReason {
+    CloseReason::Malformed(format!("malformed: {what}"))
+}
+
+pub(super) fn why(error: FrameError) -> CloseReason {
+    match error {
+        FrameError::TooLarge { size, limit } => CloseReason::TooLarge { size, limit },
+        FrameError::DeniedType { expected, got } => CloseReason::DeniedType { expected, got },
+        other => malformed(other),
+    }
+}
