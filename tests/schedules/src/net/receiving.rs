@@ -169,7 +169,12 @@ impl Story {
 }
 
 /// Receives until the end, in whichever way.
-fn take(consumer: &Arc<Consumer<Item>>, story: &Arc<Story>, end: End, limit: usize) -> JoinHandle<()> {
+fn take(
+    consumer: &Arc<Consumer<Item>>,
+    story: &Arc<Story>,
+    end: End,
+    limit: usize,
+) -> JoinHandle<()> {
     let (consumer, story) = (Arc::clone(consumer), Arc::clone(story));
     let enough = match end {
         End::Input => usize::MAX,
