@@ -309,8 +309,7 @@ impl FrameReader {
                             return Err(refusal(&self.bytes[frame][skip..]));
                         }
                         Word::Taken(_) => {
-                            let what = "a count of messages before the goodbye";
-                            return Err(malformed(what));
+                            return Err(malformed(TOO_EARLY));
                         }
                     };
                     // Whoever reads what follows has only the half.
@@ -463,12 +462,18 @@ impl FrameReader {
             } else {
                 let next = match step.take() {
                     Some(step) => step,
-                    None => decoder.next(input, stream_size).ok()?,
+                    None => match decoder.next(input, stream_size) {
+                        Ok(step) => step,
+                        Err(reason) => return Some(Ahead::Broken(reason)),
+                    },
                 };
                 match next {
                     Step::Skip(n) => {
                         at += n;
                         continue;
+                    }
+                    Step::Message { .. } if ended => {
+                        return Some(Ahead::Broken(malformed(BEHIND)));
                     }
                     Step::Message { skip, size, .. } if size <= input.len() - skip => {
                         at += skip + size;
@@ -487,8 +492,14 @@ impl FrameReader {
                                     return Some(Ahead::Taken(taken));
                                 }
                             }
-                            Word::Goodbye(_) | Word::Taken(_) | Word::Refused { .. } => {
-                                return None;
+                            Word::Goodbye(_) => {
+                                return Some(Ahead::Broken(malformed(TWICE)));
+                            }
+                            Word::Taken(_) => {
+                                return Some(Ahead::Broken(malformed(TOO_EARLY)));
+                            }
+                            Word::Refused { skip } => {
+                                return Some(Ahead::Broken(refusal(&input[skip..end])));
                             }
                         }
                         continue;
@@ -507,7 +518,13 @@ impl FrameReader {
             at = self.start + unread;
             match filled? {
                 true => {}
-                false if decoder.is_frames() => return None,
+                false if decoder.is_frames() => {
+                    let is_between = at == self.end;
+                    return Some(Ahead::Broken(match is_between {
+                        true => CloseReason::Vanished,
+                        false => CloseReason::Truncated,
+                    }));
+                }
                 false => return Some(Ahead::Fin),
             }
         }
@@ -544,12 +561,14 @@ impl FrameReader {
 }
 
 /// What a `close` inside a handler has found behind what it keeps for the handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ahead {
     /// FIN.
     Fin,
     /// The other side's word that it took in so many messages.
     Taken(u64),
+    /// Something that ends the connection, in frames: nothing behind it will be read.
+    Broken(CloseReason),
 }
 
 /// Reads what follows the other side's goodbye, until the deadline: its word how many messages it
@@ -589,7 +608,7 @@ pub(crate) fn read_answer(
             Step::Word {
                 word: Word::Goodbye(_),
                 ..
-            } => return Err(malformed("a second goodbye")),
+            } => return Err(malformed(TWICE)),
             Step::Message { .. } | Step::Ambiguous => {
                 return Err(malformed(BEHIND));
             }
@@ -618,6 +637,8 @@ pub(crate) fn read_answer(
 }
 
 const BEHIND: &str = "a message behind the goodbye";
+const TWICE: &str = "a second goodbye";
+const TOO_EARLY: &str = "a count of messages before the goodbye";
 
 fn refusal(words: &[u8]) -> CloseReason {
     CloseReason::RefusedThere(clean(&String::from_utf8_lossy(words)))
