@@ -146,6 +146,8 @@ impl Case {
         });
         let (of_alice, of_bob) = (of_alice.finish(), of_bob.finish());
         passage.release();
+        // What has happened is noted by then.
+        passage.end();
         match (&of_alice, &of_bob) {
             (Some(alice), Some(bob)) => {
                 self.holds(alice, bob, "Alice");
