@@ -23,7 +23,7 @@ use crate::proto::header::{Answer, HEADER_LEN, HeaderError, Hello, Stream, Versi
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// So large may a message be that the peers here take.
-const MAX_SIZE: usize = 100_000;
+pub(super) const MAX_SIZE: usize = 100_000;
 
 /// Any bytes to a peer that listens, in place of a HELLO and what follows it: the right answer, the
 /// right reason, and the messages that are in them.
@@ -272,37 +272,40 @@ fn header(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-fn denial(word: &str) -> Vec<u8> {
+pub(super) fn denial(word: &str) -> Vec<u8> {
     format!("{:|<HEADER_LEN$}", format!("DENY|reason={word}")).into_bytes()
 }
 
 /// The peer that is talked to, and where its remotes listen: the same for all runs.
-struct Scene {
-    peer: Peer,
-    listener: TcpListener,
+pub(super) struct Scene {
+    pub peer: Peer,
+    pub listener: TcpListener,
 }
 
 impl Scene {
     /// One run at a time: each takes what it caused out of the peer's queues.
     fn alone() -> std::sync::MutexGuard<'static, Scene> {
         static SCENE: OnceLock<Mutex<Scene>> = OnceLock::new();
-        let scene = SCENE.get_or_init(|| {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            let timeout = SockRef::from(&listener).set_read_timeout(Some(DEADLINE));
-            timeout.expect("a timeout for `accept`");
-            let peer = Peer::builder()
-                .invisible(true)
-                .timeout(DEADLINE)
-                .max_message_size(MAX_SIZE)
-                .text_headers(true);
-            let peer = peer.bind("127.0.0.1:0").expect("a free port");
-            Mutex::new(Scene { peer, listener })
-        });
+        let scene = SCENE.get_or_init(|| Mutex::new(Scene::new(true)));
         scene.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn new(text_headers: bool) -> Scene {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let timeout = SockRef::from(&listener).set_read_timeout(Some(DEADLINE));
+        timeout.expect("a timeout for `accept`");
+        let peer = Peer::builder()
+            .invisible(true)
+            .timeout(DEADLINE)
+            .close_timeout(DEADLINE)
+            .max_message_size(MAX_SIZE)
+            .text_headers(text_headers);
+        let peer = peer.bind("127.0.0.1:0").expect("a free port");
+        Scene { peer, listener }
+    }
+
     /// Why no connection came of this one.
-    fn failed(&self, wire: &Wire) -> String {
+    pub(super) fn failed(&self, wire: &Wire) -> String {
         loop {
             match self.event() {
                 Event::HandshakeFailed { remote, reason } if remote == wire.local_addr() => {
@@ -332,10 +335,10 @@ impl Scene {
 }
 
 /// A remote of the peer.
-struct Wire(TcpStream);
+pub(super) struct Wire(TcpStream);
 
 impl Wire {
-    fn new(socket: TcpStream) -> Wire {
+    pub(super) fn new(socket: TcpStream) -> Wire {
         socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
         socket.set_write_timeout(Some(DEADLINE)).expect("a timeout");
         // Its end is a reset, unless it said FIN before: no port is kept for it.
@@ -350,25 +353,25 @@ impl Wire {
     }
 
     /// All, unless the peer has ended it.
-    fn write(&mut self, bytes: &[u8]) {
+    pub(super) fn write(&mut self, bytes: &[u8]) {
         match self.0.write_all(bytes) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("it is not read"),
             _ => {}
         }
     }
 
-    fn fin(&self) {
+    pub(super) fn fin(&self) {
         let _ = self.0.shutdown(Shutdown::Write);
     }
 
-    fn read(&mut self) -> [u8; HEADER_LEN] {
+    pub(super) fn read(&mut self) -> [u8; HEADER_LEN] {
         let mut header = [0; HEADER_LEN];
         self.0.read_exact(&mut header).expect("a header");
         header
     }
 
-    /// Nothing more than this comes, and then the end.
-    fn ends_with(&mut self, expected: &[u8]) {
+    /// What comes before the end.
+    pub(super) fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         if let Err(error) = self.0.read_to_end(&mut bytes) {
             assert_ne!(
@@ -377,6 +380,12 @@ impl Wire {
                 "no end after {bytes:?}"
             );
         }
+        bytes
+    }
+
+    /// Nothing more than this comes, and then the end.
+    pub(super) fn ends_with(&mut self, expected: &[u8]) {
+        let bytes = self.rest();
         assert_eq!(
             bytes.escape_ascii().to_string(),
             expected.escape_ascii().to_string()

@@ -11,6 +11,7 @@
 //! | `sealed` | the feature `secure`: what someone on the way touched is refused, and the rest is understood |
 //! | `secrets` | secrets as text, and in files: what a second, plainer reading says |
 //! | `conversations` | whole connections over loopback end in time, with the reason that is due |
+//! | `spoken` | so do those in frames, and each side is told what became of its messages |
 //! | `tampered` | so do encrypted ones with someone on the way, and nothing that he touched is believed |
 //!
 //! Nothing here needs a crate that the library itself does not: a program that is fuzzed is built
@@ -30,6 +31,7 @@ mod plan;
 mod sealed;
 #[cfg(feature = "secure")]
 mod secrets;
+mod spoken;
 #[cfg(feature = "secure")]
 mod tampered;
 #[cfg(test)]
@@ -48,6 +50,7 @@ pub use payloads::{json, raw};
 pub use sealed::{handshake, records};
 #[cfg(feature = "secure")]
 pub use secrets::secrets;
+pub use spoken::spoken;
 #[cfg(feature = "secure")]
 pub use tampered::tampered;
 

@@ -172,6 +172,11 @@ fn asking() {
     run("asking", "wire", super::asking, 100);
 }
 
+#[test]
+fn spoken() {
+    run("spoken", "frames", super::spoken, 400);
+}
+
 #[cfg(feature = "secure")]
 #[test]
 fn handshake() {

@@ -128,6 +128,17 @@ impl World {
         }
     }
 
+    /// Peers that speak frames, both with these settings.
+    pub fn in_frames(settings: impl Fn(PeerBuilder) -> PeerBuilder) -> World {
+        let bind = || bind(settings(builder().keepalive(None)));
+        let bob = bind();
+        World {
+            alice: bind(),
+            proxy: Proxy::to(bob.local_addr()),
+            bob,
+        }
+    }
+
     /// A connection through the proxy: what the link does, Alice's end, Bob's end.
     pub fn link(&self, plan: Plan) -> (Arc<Passage>, Connection<Bytes>, Connection<Bytes>) {
         let passage = self.proxy.next(plan);

@@ -4,6 +4,7 @@
 //! | file | what the link does |
 //! | --- | --- |
 //! | `cuts` | ends, or falls silent, at each byte of a whole conversation in either direction |
+//! | `frames` | the same where frames are spoken, for what must hold whatever happens |
 //! | `paces` | splits, merges, delays, throttles and pauses, which changes nothing |
 //! | `middles` | ends in the middle of large messages, full queues, closes and handlers |
 //! | `storms` | ends while both sides send many messages |
@@ -20,6 +21,7 @@ mod proxy;
 
 mod cuts;
 mod exchange;
+mod frames;
 mod many;
 mod middles;
 mod paces;

@@ -9,7 +9,7 @@ use super::common::wire::{
     End, GOODBYE, HEADER, WHO, Wire, WireListener, data, frame, header, json, leaving, length,
     of_kind, taken,
 };
-use super::common::{builder, ended, next_offer, peer, receive, spawn, within_deadline};
+use super::common::{DEADLINE, builder, ended, next_offer, peer, receive, spawn, within_deadline};
 use super::{POINT, Point, connecting, point};
 
 const JSON: &str = "data_type=json&strict=1";
@@ -472,6 +472,71 @@ fn an_abort_says_nothing() {
     let (wire, conn) = Wire::accepted_frames::<Bytes>(&bob, BYTES);
     wire.reset();
     assert_eq!(ended(&conn), CloseReason::Reset);
+}
+
+/// A `close` in the connection's own handler reads ahead, and says at once what it finds.
+#[test]
+fn a_close_in_a_handler_learns_how_it_ended() {
+    let malformed = |words: &str| CloseReason::Malformed(format!("malformed: {words}"));
+    let too_many = "the other side took in 5 messages of 1";
+    for (bytes, fin, reason) in [
+        (&b"\x01b\xf4\0\xf5\x01\x01"[..], false, None),
+        (b"\x01b\xf4\x01\x01", false, None),
+        (b"\xf8\0\xf4\x01\0", false, Some(CloseReason::Reset)),
+        (
+            b"\x01b\xf6\x02no",
+            false,
+            Some(CloseReason::RefusedThere("no".into())),
+        ),
+        (
+            b"\xfc\0",
+            false,
+            Some(malformed("a frame of the unknown kind 0xfc")),
+        ),
+        (b"\xf4\0\xf4\0", false, Some(malformed("a second goodbye"))),
+        (
+            b"\xf4\0\x01b",
+            false,
+            Some(malformed("a message behind the goodbye")),
+        ),
+        (
+            b"\xf5\x01\x01",
+            false,
+            Some(malformed("a count of messages before the goodbye")),
+        ),
+        (b"\xf4\x01\x05", false, Some(malformed(too_many))),
+        (b"\x01b", true, Some(CloseReason::Vanished)),
+        (b"\xf4\0", true, Some(CloseReason::Vanished)),
+        (b"\x01", true, Some(CloseReason::Truncated)),
+        (b"\x01b\xf4", true, Some(CloseReason::Truncated)),
+    ] {
+        let bob = builder().close_timeout(DEADLINE * 2);
+        let bob = bob.bind("127.0.0.1:0").expect("bind");
+        let mut wire = Wire::offer_frames(bob.local_addr(), BYTES);
+        let (tell, told) = lanpeer::crossbeam_channel::unbounded();
+        let handler = move |conn: &lanpeer::Connection<Bytes>, message: Vec<u8>| {
+            if message == b"a" {
+                conn.send(b"last").expect("send");
+                let _ = tell.send(conn.close());
+            }
+        };
+        let _ = next_offer(&bob)
+            .accept_with::<Bytes>(handler)
+            .expect("accept");
+        wire.read(2 * HEADER);
+        wire.write(b"\x01a");
+        assert_eq!(wire.read(7), b"\x04last\xf4\0");
+        wire.write(bytes);
+        if fin {
+            wire.fin();
+        }
+        let close = told.recv_timeout(DEADLINE).expect("at once");
+        let expected = match reason {
+            None => Ok(()),
+            Some(reason) => Err(CloseError::Incomplete(reason)),
+        };
+        assert_eq!(close, expected, "{}", bytes.escape_ascii());
+    }
 }
 
 // Lanpeers of before, and other programs

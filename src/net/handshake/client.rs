@@ -48,6 +48,8 @@ pub(crate) struct Client<'a> {
     version: Version,
     /// The server may still ask who this side is.
     may_ask: bool,
+    /// The server has asked: it speaks frames, and so what is not padded is not whole.
+    is_asked: bool,
     /// Where the other peer listens.
     addr: SocketAddrV4,
     request: Request,
@@ -142,6 +144,7 @@ impl Client<'_> {
             card: &settings.card,
             version,
             may_ask: version == Version::Frames && !has_who && !encrypted,
+            is_asked: false,
             addr,
             request,
             offered: hello.secure,
@@ -167,6 +170,7 @@ impl Client<'_> {
         let Header { bytes, early } = header;
         if self.may_ask && bytes == who::QUESTION {
             self.may_ask = false;
+            self.is_asked = true;
             self.state = State::Tell;
             return Step::Write(who::write(self.card).to_vec());
         }
@@ -344,6 +348,7 @@ impl Machine for Client<'_> {
             (State::Answer(mut reader), input @ (Input::Bytes(_) | Input::Silence)) => {
                 let header = match input {
                     Input::Bytes(bytes) => reader.take(bytes),
+                    _ if self.is_asked => None,
                     _ => reader.take_silence(Answer::may_be_whole),
                 };
                 if let Some(header) = header {

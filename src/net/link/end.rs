@@ -201,7 +201,18 @@ impl Link {
         // The other side's program may close in a handler as well, and wait for this word.
         let take_in = |messages| self.sender.close(self.life.why(), Last::Taken(messages));
         let complete = match read_ahead(deadline, limit, take_in)? {
-            Ahead::Taken(taken) => taken == self.sender.numbers().0,
+            Ahead::Taken(taken) => {
+                let (sent, ..) = self.sender.numbers();
+                if taken > sent {
+                    self.life.note_fault(too_many(taken, sent));
+                }
+                taken == sent
+            }
+            Ahead::Broken(reason) => {
+                // The reader comes to it as well, behind what is kept for the handler.
+                self.life.note_fault(reason);
+                false
+            }
             Ahead::Fin => {
                 let socket = self.reading.socket().ok()?;
                 self.reading.end_of_input(&socket).is_ok()

@@ -1,14 +1,12 @@
 //! What follows the other side's goodbye, where it speaks frames: its answer to ours.
 
 use super::half::ReadHalf;
-use super::reasons::{malformed, refusal, why};
+use super::reasons::{BEHIND, TWICE, malformed, refusal, why};
 use crate::error::CloseReason;
 use crate::net::os::socket::is_pause;
 use crate::net::os::sync::Instant;
 use crate::proto::frame::{FrameError, Rules, Step};
 use crate::proto::frames::{FrameDecoder, Word};
-
-const BEHIND: &str = "a message behind the goodbye";
 
 /// Reads what follows the other side's goodbye, until the deadline: its word how many messages it
 /// took in. `None`: FIN came, or the time is over, without that. `Err`: what came breaks the protocol,
@@ -47,7 +45,7 @@ pub(crate) fn read_answer(
             Step::Word {
                 word: Word::Goodbye(_),
                 ..
-            } => return Err(malformed("a second goodbye")),
+            } => return Err(malformed(TWICE)),
             Step::Message { .. } | Step::Ambiguous => {
                 return Err(malformed(BEHIND));
             }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::half::{Farewell, ReadHalf};
-use super::reasons::{malformed, refusal, why};
+use super::reasons::{BEHIND, TOO_EARLY, TWICE, malformed, refusal, why};
 use super::stream::{Size, Stream};
 use crate::error::CloseReason;
 use crate::format::{DataType, Dialect, Payload};
@@ -304,8 +304,7 @@ impl FrameReader {
                             return Err(refusal(&self.bytes[frame][skip..]));
                         }
                         Word::Taken(_) => {
-                            let what = "a count of messages before the goodbye";
-                            return Err(malformed(what));
+                            return Err(malformed(TOO_EARLY));
                         }
                     };
                     // Whoever reads what follows has only the half.
@@ -460,12 +459,18 @@ impl FrameReader {
             } else {
                 let next = match step.take() {
                     Some(step) => step,
-                    None => decoder.next(input, stream_size).ok()?,
+                    None => match decoder.next(input, stream_size) {
+                        Ok(step) => step,
+                        Err(reason) => return Some(Ahead::Broken(reason)),
+                    },
                 };
                 match next {
                     Step::Skip(n) => {
                         at += n;
                         continue;
+                    }
+                    Step::Message { .. } if ended => {
+                        return Some(Ahead::Broken(malformed(BEHIND)));
                     }
                     Step::Message { skip, size, .. }
                         if skip.saturating_add(size) <= input.len() =>
@@ -486,8 +491,14 @@ impl FrameReader {
                                     return Some(Ahead::Taken(taken));
                                 }
                             }
-                            Word::Goodbye(_) | Word::Taken(_) | Word::Refused { .. } => {
-                                return None;
+                            Word::Goodbye(_) => {
+                                return Some(Ahead::Broken(malformed(TWICE)));
+                            }
+                            Word::Taken(_) => {
+                                return Some(Ahead::Broken(malformed(TOO_EARLY)));
+                            }
+                            Word::Refused { skip } => {
+                                return Some(Ahead::Broken(refusal(&input[skip..end])));
                             }
                         }
                         continue;
@@ -506,7 +517,13 @@ impl FrameReader {
             at = self.start + unread;
             match filled? {
                 true => {}
-                false if decoder.is_frames() => return None,
+                false if decoder.is_frames() => {
+                    let is_between = at == self.end;
+                    return Some(Ahead::Broken(match is_between {
+                        true => CloseReason::Vanished,
+                        false => CloseReason::Truncated,
+                    }));
+                }
                 false => return Some(Ahead::Fin),
             }
         }
@@ -539,16 +556,20 @@ impl FrameReader {
                 kind: io::ErrorKind::WouldBlock,
                 ..
             }) => Ok(None),
+            // What Windows calls a read timeout.
+            Err(CloseReason::TimedOut) if cfg!(windows) => Ok(None),
             filled => filled.map(Some),
         }
     }
 }
 
 /// What a `close` inside a handler has found behind what it keeps for the handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ahead {
     /// FIN.
     Fin,
     /// The other side's word that it took in so many messages.
     Taken(u64),
+    /// Something that ends the connection, in frames: nothing behind it will be read.
+    Broken(CloseReason),
 }

@@ -5,6 +5,11 @@ use std::fmt::Display;
 use crate::error::CloseReason;
 use crate::proto::frame::FrameError;
 
+/// What breaks the rules of a goodbye.
+pub(super) const BEHIND: &str = "a message behind the goodbye";
+pub(super) const TWICE: &str = "a second goodbye";
+pub(super) const TOO_EARLY: &str = "a count of messages before the goodbye";
+
 /// The other side has said, in these words, that it could not take in a message.
 pub(super) fn refusal(words: &[u8]) -> CloseReason {
     CloseReason::RefusedThere(clean(&String::from_utf8_lossy(words)))

@@ -43,7 +43,7 @@ mod proto;
 use net::endpoint::noticing;
 use net::{lending, receiving, sending};
 
-const SCENARIOS: [(&str, fn()); 13] = [
+const SCENARIOS: [(&str, fn()); 14] = [
     ("received", receiving::to_the_end),
     ("received, killed", receiving::killed),
     ("received, abandoned", receiving::abandoned),
@@ -55,6 +55,7 @@ const SCENARIOS: [(&str, fn()); 13] = [
     ("lent, selected", lending::selected),
     ("sent, closed", sending::closed),
     ("sent, killed", sending::killed),
+    ("sent in frames", sending::in_frames),
     ("sent without threads", sending::without_threads),
     ("noticed by the watchdog", noticing::dead_remote),
 ];

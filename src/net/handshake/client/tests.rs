@@ -309,6 +309,25 @@ fn two_that_speak_frames_say_who_they_are() {
     );
 }
 
+/// The short form of an answer is not that of a server who speaks frames, and has said so.
+#[test]
+fn after_the_question_who_it_is_no_silence_ends_an_answer() {
+    let settings = Settings::default();
+    let stream = Request {
+        stream: Some(StreamSize::FromFirst),
+        ..request(DataType::Json)
+    };
+    let mut play = client(&settings, stream);
+    play.feed(&mut who::QUESTION.into_iter().collect(), HEADER_LEN);
+    play.feed(&mut b"ACCEPT".iter().copied().collect(), HEADER_LEN);
+    play.input(Input::Silence);
+    assert!(play.outcome.is_none());
+    let rest = &padded("ACCEPT|v=2")["ACCEPT".len()..];
+    let (outcome, _) = play.all(&[rest, &padded("WHO|id=1")].concat(), HEADER_LEN);
+    let accepted = outcome.expect("whole").expect("accepted");
+    assert_eq!(accepted.agreed.dialect, Dialect::Frames);
+}
+
 proptest! {
     #[test]
     fn any_bytes_in_any_pieces_come_to_the_same(

@@ -1,5 +1,6 @@
 //! The send queue: each message that was accepted is written once, whole and in order, or the end is
-//! told; FIN comes once and last; and nobody waits for ever.
+//! told; FIN comes once and last; and nobody waits for ever. In frames, a goodbye comes behind the last
+//! message, and FIN behind the word of what was taken in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +8,14 @@ use std::time::Duration;
 use shuttle::thread::{self, JoinHandle};
 
 use crate::error::{CloseReason, SendError};
-use crate::format::{DataType, Encoded};
+use crate::format::{DataType, Dialect, Encoded};
 use crate::net::endpoint::Endpoint;
 use crate::net::link::Link;
 use crate::net::os::socket::{TcpStream, Wire, without_waiting};
 use crate::net::os::sync::{Instant, dawdle, one_in, up_to};
 use crate::net::send::Wait;
 use crate::net::wire::record::{END, RecordWriter};
+use crate::proto::frames::{Head, Word, word};
 use crate::proto::header::{HEADER_LEN, data_header};
 
 /// A message that the caller writes itself.
@@ -37,6 +39,14 @@ pub fn closed() {
     run([End::CloseLast, End::Close][up_to(1)], Vec::new());
 }
 
+/// In frames: this side says goodbye, and its reader, at any time, what was taken in.
+pub fn in_frames() {
+    run_in(Dialect::Frames, End::Close, Vec::new());
+}
+
+/// What the reader says was taken in.
+const TAKEN: u64 = 300;
+
 pub fn killed() {
     run([End::Kill, End::Break, End::Stuck][up_to(2)], Vec::new());
 }
@@ -59,6 +69,10 @@ pub fn without_threads() {
 type Sent = Vec<(Vec<u8>, Result<(), SendError>)>;
 
 fn run(end: End, refused: Vec<&'static str>) {
+    run_in(Dialect::Headers, end, refused);
+}
+
+fn run_in(dialect: Dialect, end: End, refused: Vec<&'static str>) {
     let large = one_in(8);
     let limit = match large {
         true => 2 * LARGE,
@@ -73,7 +87,7 @@ fn run(end: End, refused: Vec<&'static str>) {
     let wire = Wire::new(room);
     let is_sealed = !large && one_in(3);
     let sealing = is_sealed.then(RecordWriter::default);
-    let link = endpoint.link(TcpStream(Arc::clone(&wire)), sealing);
+    let link = endpoint.link_in(dialect, TcpStream(Arc::clone(&wire)), sealing);
 
     let stuck_at = up_to(700);
     let remote = {
@@ -94,6 +108,15 @@ fn run(end: End, refused: Vec<&'static str>) {
         End::CloseLast => None,
         _ => Some(bring_about(end, &link, &wire)),
     };
+    let answering = (dialect == Dialect::Frames).then(|| {
+        let link = Arc::clone(&link);
+        thread::spawn(move || {
+            for _ in 0..up_to(8) {
+                dawdle();
+            }
+            link.answer(TAKEN);
+        })
+    });
     let sent: Vec<Sent> = senders
         .into_iter()
         .map(|sender| sender.join().expect("a sender"))
@@ -107,11 +130,11 @@ fn run(end: End, refused: Vec<&'static str>) {
         // The last handle's drop.
         link.close_in_background(CloseReason::ClosedHere);
     }
-    if let Some(ending) = ending {
+    for ending in ending.into_iter().chain(answering) {
         ending.join().expect("the end");
     }
     remote.join().expect("the other side");
-    check(end, &link, &wire, &sent, is_sealed);
+    check(dialect, end, &link, &wire, &sent, is_sealed);
     link.end();
     endpoint.stop();
     drop(link);
@@ -192,7 +215,7 @@ fn send(link: &Arc<Link>, name: u8, large: bool) -> JoinHandle<Sent> {
 }
 
 /// What the other side's system got is what was accepted.
-fn check(end: End, link: &Link, wire: &Wire, sent: &[Sent], is_sealed: bool) {
+fn check(dialect: Dialect, end: End, link: &Link, wire: &Wire, sent: &[Sent], is_sealed: bool) {
     let state = wire.state();
     let is_whole = matches!(end, End::CloseLast | End::Close) && !link.life.is_over();
     let mut bytes = &state.taken[..];
@@ -206,10 +229,30 @@ fn check(end: End, link: &Link, wire: &Wire, sent: &[Sent], is_sealed: bool) {
     } else if is_sealed && state.fins > 0 {
         bytes = &bytes[..bytes.len() - 1];
     }
+    let is_frames = dialect == Dialect::Frames;
+    if is_frames {
+        let said = |words: &[Word]| -> Vec<u8> {
+            let said = words.iter().flat_map(|said| word(*said, "", false));
+            said.collect()
+        };
+        let apart = said(&[Word::Goodbye(None), Word::Taken(TAKEN)]);
+        let at_once = said(&[Word::Goodbye(Some(TAKEN))]);
+        let rest = bytes.strip_suffix(&apart[..]);
+        let rest = rest.or(bytes.strip_suffix(&at_once[..]));
+        bytes = rest.expect("a goodbye, once, behind all messages");
+    }
     // The next message of each sender.
     let mut next = vec![0; sent.len()];
-    while bytes.len() > HEADER_LEN {
-        let name = usize::from(bytes[HEADER_LEN]);
+    while !bytes.is_empty() {
+        let head = match bytes[0] {
+            _ if !is_frames => HEADER_LEN,
+            0..=0x7f => 1,
+            0x80..=0xbf => 2,
+            _ => 3,
+        };
+        let Some(name) = bytes.get(head).map(|name| usize::from(*name)) else {
+            break;
+        };
         // Those that were refused are not there.
         let messages = sent[name].iter().skip(next[name]);
         let ours = |result: &Result<(), SendError>| match result {
@@ -221,7 +264,10 @@ fn check(end: End, link: &Link, wire: &Wire, sent: &[Sent], is_sealed: bool) {
         let mut messages = messages.skip_while(|(_, result)| !ours(result));
         let (payload, _) = messages.next().expect("more than was accepted");
         next[name] = sent[name].len() - messages.count();
-        let mut whole = data_header(payload.len(), DataType::Bytes).to_vec();
+        let mut whole = match is_frames {
+            true => Head::of(payload.len()).bytes().to_vec(),
+            false => data_header(payload.len(), DataType::Bytes).to_vec(),
+        };
         whole.extend_from_slice(payload);
         let part = bytes.len().min(whole.len());
         assert!(whole[..part] == bytes[..part], "altered, or out of order");

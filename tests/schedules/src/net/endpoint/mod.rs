@@ -18,6 +18,7 @@ use super::os::socket::TcpStream;
 use super::os::sync::Mutex;
 use super::os::threads::refuse;
 use super::wire::record::RecordWriter;
+use crate::format::Dialect;
 use crate::options::Settings;
 
 pub(crate) struct Endpoint {
@@ -63,8 +64,17 @@ impl Endpoint {
     }
 
     pub fn link(&self, socket: TcpStream, records: Option<RecordWriter>) -> Arc<Link> {
+        self.link_in(Dialect::Headers, socket, records)
+    }
+
+    pub fn link_in(
+        &self,
+        dialect: Dialect,
+        socket: TcpStream,
+        records: Option<RecordWriter>,
+    ) -> Arc<Link> {
         self.start_watchdog().expect("a timer thread");
-        let link = Link::new(&self.context, socket, records);
+        let link = Link::new(&self.context, socket, records, dialect);
         lock(&self.links).push(Arc::clone(&link));
         link
     }

@@ -30,13 +30,14 @@ impl Link {
         context: &Arc<Context>,
         socket: TcpStream,
         records: Option<RecordWriter>,
+        dialect: Dialect,
     ) -> Arc<Link> {
         let terms = Terms {
             id: 1,
             peer_addr: HERE.into(),
             data_type: DataType::Bytes,
             strict: true,
-            dialect: Dialect::Headers,
+            dialect,
         };
         let life = Arc::new(Life::default());
         let half = WriteHalf::new(Arc::new(socket), records);
@@ -62,6 +63,12 @@ impl Link {
     pub fn close_in_background(&self, reason: CloseReason) {
         self.life.begin(reason, Manner::Finish);
         without_waiting(|| self.sender.close(self.life.why(), Last::Goodbye));
+    }
+
+    /// As the reader does where frames are spoken, when it has read the other side's goodbye.
+    pub fn answer(&self, taken: u64) {
+        self.life.begin(CloseReason::ClosedThere, Manner::Finish);
+        without_waiting(|| self.sender.close(self.life.why(), Last::Taken(taken)));
     }
 
     /// Returns when all is written.
