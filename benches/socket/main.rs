@@ -4,7 +4,7 @@
 //!     cargo bench --bench socket -- 64B broadcast idle    # rows whose names begin so
 //!     cargo bench --bench socket -- --rounds 3
 //!
-//! The rows are named in `rows.rs`; then there are `idle`, `load` and `many`, each in a file of its
+//! The rows are named in `rows.rs`; then there are `idle`, `load`, `many` and `requests`, each in a file of its
 //! own. The limit is the best simple blocking program that we know over a bare `TcpStream`, with
 //! headers of the same size. Both ends run in this process. Rounds are interleaved, and medians are
 //! printed, as ratios to the limit of the same run. It prints figures and asserts nothing.
@@ -19,6 +19,7 @@ mod measure;
 mod peers;
 mod program;
 mod report;
+mod requests;
 mod rows;
 
 fn main() {

@@ -16,7 +16,7 @@ use crate::net::os::socket::is_pause;
 use crate::net::os::spin::Spin;
 use crate::net::os::sync::Instant;
 use crate::proto::frame::{Decoder, FrameError, Rules, Step};
-use crate::proto::frames::{FrameDecoder, Word};
+use crate::proto::frames::{Call, Failure, FrameDecoder, Word};
 use crate::proto::header::HEADER_LEN;
 
 /// The buffer begins with this size and doubles while reads fill it.
@@ -47,6 +47,10 @@ pub(crate) enum Need {
 
 pub(crate) enum Next<'a> {
     Message(DataType, Payload<'a>),
+    /// A request or a reply.
+    Call(Call, DataType, Payload<'a>),
+    /// No reply will come to this request, and why.
+    Failed(u32, Failure, String),
     /// The other side has said that no more messages come: by a goodbye, or, where it speaks no
     /// frames, by FIN between two messages.
     End,
@@ -256,6 +260,12 @@ impl FrameReader {
                     skip,
                     size,
                     data_type,
+                }
+                | Step::Call {
+                    skip,
+                    size,
+                    data_type,
+                    ..
                 } => {
                     if self.stream.is_on() {
                         self.agree(size)?;
@@ -284,7 +294,10 @@ impl FrameReader {
                         Cow::Borrowed(&self.bytes[body..body + size])
                     };
                     self.received.count(size);
-                    return Ok(Next::Message(data_type, payload));
+                    return Ok(match step {
+                        Step::Call { call, .. } => Next::Call(call, data_type, payload),
+                        _ => Next::Message(data_type, payload),
+                    });
                 }
                 Step::Need(n) => {
                     if !may_wait(Need::Some)? {
@@ -298,6 +311,15 @@ impl FrameReader {
                         };
                     }
                 }
+                Step::Word {
+                    end,
+                    word: Word::Failed { id, why, skip },
+                } => {
+                    let words = &self.bytes[self.start + skip..self.start + end];
+                    let words = clean(&String::from_utf8_lossy(words));
+                    self.start += end;
+                    return Ok(Next::Failed(id, why, words));
+                }
                 Step::Word { end, word } => {
                     let frame = self.start..self.start + end;
                     self.start = frame.end;
@@ -307,7 +329,7 @@ impl FrameReader {
                         Word::Refused { skip } => {
                             return Err(refusal(&self.bytes[frame][skip..]));
                         }
-                        Word::Taken(_) => {
+                        Word::Taken(_) | Word::Failed { .. } => {
                             let what = "a count of messages before the goodbye";
                             return Err(malformed(what));
                         }
@@ -469,7 +491,9 @@ impl FrameReader {
                         at += n;
                         continue;
                     }
-                    Step::Message { skip, size, .. } if skip + size <= input.len() => {
+                    Step::Message { skip, size, .. } | Step::Call { skip, size, .. }
+                        if skip + size <= input.len() =>
+                    {
                         at += skip + size;
                         messages += 1;
                         stream_size = stream_size.or(Some(size));
@@ -486,14 +510,19 @@ impl FrameReader {
                                     return Some(Ahead::Taken(taken));
                                 }
                             }
-                            Word::Goodbye(_) | Word::Taken(_) | Word::Refused { .. } => {
+                            Word::Failed { .. } if !ended => {}
+                            Word::Goodbye(_)
+                            | Word::Taken(_)
+                            | Word::Failed { .. }
+                            | Word::Refused { .. } => {
                                 return None;
                             }
                         }
                         continue;
                     }
                     waits => {
-                        step = matches!(waits, Step::Message { .. }).then_some(waits);
+                        let is_message = matches!(waits, Step::Message { .. } | Step::Call { .. });
+                        step = is_message.then_some(waits);
                         input.len() + READ_AHEAD
                     }
                 }
@@ -586,7 +615,13 @@ pub(crate) fn read_answer(
                 word: Word::Goodbye(_),
                 ..
             } => return Err(malformed("a second goodbye")),
-            Step::Message { .. } | Step::Ambiguous => {
+            Step::Message { .. }
+            | Step::Call { .. }
+            | Step::Ambiguous
+            | Step::Word {
+                word: Word::Failed { .. },
+                ..
+            } => {
                 return Err(malformed("a message behind the goodbye"));
             }
         }
