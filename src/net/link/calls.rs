@@ -1,7 +1,7 @@
 //! Requests of one connection, either way, as far as the type of its messages does not matter: which of
 //! this side's wait for a reply, and how many of the other side's are unanswered.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use super::Link;
@@ -29,7 +29,8 @@ pub(crate) struct Calls {
 /// Requests of this side that wait for a reply.
 #[derive(Default)]
 struct Asked {
-    slots: HashMap<u32, Arc<Slot>>,
+    /// By their ids. Mostly there are few, and to hash would take longer.
+    slots: BTreeMap<u32, Arc<Slot>>,
     next: u32,
     /// Why there can be none any more.
     over: Option<CloseReason>,

@@ -72,7 +72,6 @@ impl<F: Format> Source<F::Item> for Socket<F> {
     ) -> Result<Taken, CloseReason> {
         // A record may be torn by a read that ends before it.
         let can_end = deadline.is_none() || !self.link.reading.is_encrypted();
-        let sender = Arc::clone(&self.link.sender);
         loop {
             self.take_stashed();
             if done() {
@@ -83,13 +82,16 @@ impl<F: Format> Source<F::Item> for Socket<F> {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(Taken::Nothing);
             }
+            let link = &self.link;
             // The clock was looked at just now.
             let mut first = true;
             let next = self.frames.next(|need| {
-                // What this thread has sent is to leave before it waits.
-                sender.flush_now();
                 Ok(match deadline {
-                    None => true,
+                    None => {
+                        // A thread that answers requests: that is to leave before it waits.
+                        link.sender.flush_now();
+                        true
+                    }
                     Some(deadline) => {
                         let in_time = take(&mut first) || Instant::now() < deadline;
                         can_end && need == Need::Some && in_time
