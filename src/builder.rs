@@ -190,6 +190,36 @@ impl PeerBuilder {
         self
     }
 
+    /// Requests of one connection that may be under way at once: of this side, and again so many of the
+    /// other side that this side has not answered. One more of this side is
+    /// [`RequestError::Full`](crate::RequestError::Full), one more of the other side is
+    /// [`RequestError::Busy`](crate::RequestError::Busy) there; nobody waits for a place. Those that are
+    /// unanswered are bounded in bytes as well, by
+    /// [`receive_queue_bytes`](PeerBuilder::receive_queue_bytes). Default: 16,384. At least 1.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let alice = Peer::bind("127.0.0.1:0")?;
+    /// let bob = Peer::builder().max_requests(1).bind("127.0.0.1:0")?;
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// let requests = from_alice.requests();
+    /// let slow = to_bob.request("anyone?", Duration::from_millis(1));
+    /// assert_eq!(slow, Err(RequestError::TimedOut)); // Bob has it
+    /// let error = to_bob.request("anyone else?", Duration::from_secs(5));
+    /// assert_eq!(error, Err(RequestError::Busy));
+    /// # drop(requests);
+    /// # Ok(()) }
+    /// ```
+    pub fn max_requests(mut self, requests: usize) -> PeerBuilder {
+        self.settings.max_requests = requests;
+        self
+    }
+
     /// How long the other side's system may be silent before a connection ends with
     /// [`CloseReason::TimedOut`](crate::CloseReason::TimedOut); `None`: as long as the system's
     /// own defaults say, hours. Default: 10 seconds. At least 4 seconds, at most a day.

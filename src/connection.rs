@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError, bounded};
 
-use crate::error::{CloseError, CloseReason, SendError};
+use crate::error::{CloseError, CloseReason, RequestError, SendError};
 use crate::format::{DataType, Encode, Format, with_encoded};
 use crate::neighbour::PeerId;
 use crate::net::Wait;
 use crate::net::link::pump::{run_handler, run_queue};
+use crate::net::link::serving::{Request, Requests, Serve, Server};
 use crate::net::link::{Link, Stats};
 use crate::net::recv::consumer::Consumer;
 use crate::net::recv::producer::Producer;
@@ -87,15 +88,30 @@ pub struct Connection<F: Format> {
 struct Handle<F: Format> {
     link: Arc<Link>,
     consumer: Consumer<F::Item>,
-    /// The handler's thread keeps the connection; dropping handles does not end it.
-    handled: bool,
+    server: Arc<Server<F>>,
+    /// What of the program's the reader thread runs.
+    runs: Runs,
     /// A channel that has ended, for a handler that asks for messages.
     silent: OnceLock<Receiver<F::Item>>,
 }
 
+/// What of the program's a connection's reader thread runs. Where there is something, that keeps the
+/// connection: dropping handles does not end it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Runs {
+    Nothing,
+    Handler,
+    /// What answers requests. Messages go to the queue.
+    Server,
+}
+
 impl<F: Format> Drop for Handle<F> {
     fn drop(&mut self) {
-        if !self.handled {
+        if self.runs == Runs::Server {
+            // From now on a message is more than this side takes, and ends the connection.
+            drop(self.consumer.abandon().1);
+        }
+        if self.runs == Runs::Nothing {
             // What nobody will take was not taken in, and the other side is to learn of that.
             let (queued, items) = self.consumer.abandon();
             let unread = queued || self.link.has_unread();
@@ -128,9 +144,25 @@ impl<F: Format> fmt::Debug for Connection<F> {
 impl<F: Format> Connection<F> {
     /// A connection whose messages wait for `recv`, and what its reader thread runs.
     pub(crate) fn with_queue(link: &Arc<Link>) -> (Connection<F>, Start) {
-        let (connection, producer) = Connection::new(link, false);
-        let link = Arc::clone(link);
-        let start = move |early| run_queue::<F>(&link, early, producer);
+        Connection::start_queue(link, Runs::Nothing, None)
+    }
+
+    /// The same; requests go to `serve`, on its reader thread.
+    pub(crate) fn with_server(
+        link: &Arc<Link>,
+        serve: impl FnMut(Request<F>) + Send + 'static,
+    ) -> (Connection<F>, Start) {
+        Connection::start_queue(link, Runs::Server, Some(Box::new(serve)))
+    }
+
+    fn start_queue(
+        link: &Arc<Link>,
+        runs: Runs,
+        serve: Option<Serve<F>>,
+    ) -> (Connection<F>, Start) {
+        let (connection, producer) = Connection::new(link, runs);
+        let (link, server) = (Arc::clone(link), Arc::clone(&connection.handle.server));
+        let start = move |early| run_queue::<F>(&link, early, producer, server, serve);
         (connection, Box::new(start))
     }
 
@@ -140,19 +172,23 @@ impl<F: Format> Connection<F> {
         handler: impl FnMut(&Connection<F>, F::Item) + Send + 'static,
     ) -> (Connection<F>, Start) {
         link.set_handled();
-        let (connection, producer) = Connection::new(link, true);
+        let (connection, producer) = Connection::new(link, Runs::Handler);
         // Nothing goes through the queue; its end tells `recv` of the connection's.
         let handled = (connection.clone(), handler, producer);
-        let link = Arc::clone(link);
+        let (link, server) = (Arc::clone(link), Arc::clone(&connection.handle.server));
         let start = move |early| {
-            run_handler::<F, _>(&link, early, handled, |(connection, handler, _), item| {
-                handler(connection, item)
-            })
+            run_handler::<F, _>(
+                &link,
+                early,
+                server,
+                handled,
+                |(connection, handler, _), item| handler(connection, item),
+            )
         };
         (connection, Box::new(start))
     }
 
-    fn new(link: &Arc<Link>, handled: bool) -> (Connection<F>, Producer<F::Item>) {
+    fn new(link: &Arc<Link>, runs: Runs) -> (Connection<F>, Producer<F::Item>) {
         let settings = &link.context.settings;
         let (producer, consumer) = receive_queue(
             settings.receive_queue,
@@ -161,10 +197,14 @@ impl<F: Format> Connection<F> {
             &link.context,
         );
         link.set_producer(&producer);
+        let server = Server::new();
+        let own = Arc::clone(&server);
+        link.set_end_of_requests(move || own.end());
         let handle = Arc::new(Handle {
             link: Arc::clone(link),
             consumer,
-            handled,
+            server,
+            runs,
             silent: OnceLock::new(),
         });
         // Weak: the drop of the last handle is to be seen.
@@ -404,7 +444,7 @@ impl<F: Format> Connection<F> {
     /// Would a wait for messages be one of the connection's own handler? It would wait for the end
     /// of the connection, which it holds up.
     fn waits_for_itself(&self) -> bool {
-        self.handle.handled && self.link().on_reader_thread()
+        self.handle.runs != Runs::Nothing && self.link().on_reader_thread()
     }
 
     /// Iterates over messages until the connection ends; waits for each. `for item in &conn` does
@@ -485,6 +525,105 @@ impl<F: Format> Connection<F> {
             return self.handle.silent.get_or_init(|| bounded(0).1);
         }
         self.handle.consumer.channel()
+    }
+
+    // Requests
+
+    /// Sends a request and waits for its reply, for at most `timeout` in all.
+    ///
+    /// Any number of threads may ask at once, also both sides of one connection, up to
+    /// [`max_requests`](crate::PeerBuilder::max_requests), 16,384 by default; replies come in whatever
+    /// order the other side gives them. Messages go on beside them: those that come meanwhile wait for
+    /// [`recv`](Connection::recv). A thread that waits here may read the socket itself, as in `recv`.
+    ///
+    /// While the receive queue is full, because nobody receives the messages, no reply is read either.
+    ///
+    /// Takes what [`send`](Connection::send) takes, and returns what `recv` returns. The wait ends at
+    /// once, with its reason, where the connection ends or is closed, where either peer stops, and where
+    /// the program there drops the request or panics over it. What fails or times out is not sent again:
+    /// nobody knows whether the other side has worked on it.
+    ///
+    /// ```
+    /// use lanpeer::{Connection, Json, RequestError};
+    /// use std::time::Duration;
+    ///
+    /// /// This side asks with a word, and gets a number.
+    /// fn letters(conn: &Connection<Json<String, usize>>, word: &str) -> Result<usize, RequestError> {
+    ///     conn.request(word, Duration::from_secs(1))
+    /// }
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<String, usize>>(to));
+    /// let from_alice = bob.accept::<Json<usize, String>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// let bobs_side = std::thread::spawn(move || {
+    ///     for request in from_alice.requests() {
+    ///         request.reply(&request.item().chars().count()).unwrap();
+    ///     }
+    /// });
+    /// assert_eq!(letters(&to_bob, "twelve"), Ok(6));
+    /// to_bob.close()?;
+    /// # bobs_side.join().unwrap();
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`RequestError`]: each says whether the other side may have worked on the request.
+    /// [`RequestError::Unsupported`]: the other side speaks no frames, or this is a stream.
+    /// [`RequestError::WaitsForItself`]: this is the connection's own handler.
+    pub fn request(
+        &self,
+        item: &(impl Encode<F> + ?Sized),
+        timeout: Duration,
+    ) -> Result<F::Item, RequestError> {
+        let link = self.link();
+        let waiter = self.handle.consumer.waiter();
+        let (data_type, payload) = link.ask(deadline(timeout), &waiter, |send| {
+            with_encoded(item, link.dialect, send)
+        })?;
+        let mut reply = None;
+        F::decode(data_type, link.reading(), payload.into(), &mut reply)?;
+        // A decoder that says Ok has made an item.
+        reply.ok_or(RequestError::Unanswered)
+    }
+
+    /// The other side's requests, as they come: an iterator that ends with the connection, and a
+    /// crossbeam channel.
+    ///
+    /// From the first call on this side takes requests, as long as the connection lives; clones of what
+    /// this returns, and further calls, share them: each request goes to one. Until then they wait, for
+    /// at most a second after the connection was made; later ones fail at once with
+    /// [`RequestError::NotServed`]. Those that nobody takes then, or answers, count as unanswered:
+    /// [`max_requests`](crate::PeerBuilder::max_requests) bounds them, and further ones fail at once with
+    /// [`RequestError::Busy`]. They hold up no message.
+    ///
+    /// What this returns does not keep the connection open. On a connection that has a server
+    /// ([`accept_serving`](crate::Offer::accept_serving)) nothing comes here.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<u64>>(to));
+    /// # let from_alice = bob.accept::<Json<u64>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// # let bobs_side = std::thread::spawn(move || -> lanpeer::Result<()> {
+    /// for request in from_alice.requests() {
+    ///     request.reply(&(request.item() + 1))?;
+    /// }
+    /// # Ok(()) });
+    /// assert_eq!(to_bob.request(&41, Duration::from_secs(5))?, 42);
+    /// # to_bob.close()?;
+    /// # bobs_side.join().unwrap()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn requests(&self) -> Requests<F> {
+        let waiter = self.handle.consumer.waiter();
+        self.handle.server.requests(self.link(), waiter)
     }
 
     // Facts

@@ -2,7 +2,7 @@
 
 use crossbeam_channel::{RecvError, RecvTimeoutError, TryRecvError};
 
-use crate::error::{CloseError, Error, SendError};
+use crate::error::{CloseError, Error, RequestError, SendError};
 use crate::format::{DecodeError, EncodeError, UnknownDataType};
 #[cfg(feature = "secure")]
 use crate::secure::SecretError;
@@ -22,6 +22,12 @@ impl From<EncodeError> for Error {
 impl From<CloseError> for Error {
     fn from(error: CloseError) -> Error {
         Error::Close(error)
+    }
+}
+
+impl From<RequestError> for Error {
+    fn from(error: RequestError) -> Error {
+        Error::Request(error)
     }
 }
 
@@ -83,6 +89,8 @@ mod tests {
         assert_eq!(text(closed.clone()), closed.to_string());
         let incomplete = CloseError::Incomplete(CloseReason::Reset);
         assert_eq!(text(incomplete.clone()), incomplete.to_string());
+        let unanswered = RequestError::Closed(CloseReason::Reset);
+        assert_eq!(text(unanswered.clone()), unanswered.to_string());
         let unknown = "jason".parse::<crate::DataType>().unwrap_err();
         assert_eq!(text(unknown.clone()), unknown.to_string());
         let encode = EncodeError::new(crate::DataType::Json, "no");

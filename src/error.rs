@@ -160,6 +160,8 @@ pub enum Error {
     Send(SendError),
     /// `close` can not say that everything arrived. Of a [`CloseError`].
     Close(CloseError),
+    /// A request has no reply. Of a [`RequestError`].
+    Request(RequestError),
     /// Nothing more is to be received: the connection has ended, and all its messages were taken;
     /// or the peer was stopped, where its offers, events or neighbours were received. Of a
     /// [`RecvError`](crate::RecvError), or of `Disconnected` in [`TryRecvError`](crate::TryRecvError) and [`RecvTimeoutError`](crate::RecvTimeoutError).
@@ -251,6 +253,7 @@ impl fmt::Display for Error {
             Error::Io { context, source } => write!(f, "{context}: {source}"),
             Error::Send(error) => error.fmt(f),
             Error::Close(error) => error.fmt(f),
+            Error::Request(error) => error.fmt(f),
             Error::Ended => f.write_str("nothing more to receive: it has ended"),
             Error::NothingReceived => f.write_str("nothing was received in time"),
             Error::Decode(error) => error.fmt(f),
@@ -522,6 +525,8 @@ pub enum SendError {
     },
     /// The value can not be encoded.
     Encode(EncodeError),
+    /// The request has been answered; only from [`Request::reply`](crate::Request::reply).
+    Answered,
 }
 
 impl fmt::Display for SendError {
@@ -546,11 +551,123 @@ impl fmt::Display for SendError {
                 )
             }
             SendError::Encode(error) => error.fmt(f),
+            SendError::Answered => f.write_str("the request has been answered before"),
         }
     }
 }
 
 impl std::error::Error for SendError {}
+
+/// Why a request has no reply; from [`Connection::request`](crate::Connection::request). Except for
+/// [`Closed`](RequestError::Closed) the connection goes on.
+///
+/// The other side may have worked on the request in each case but those that say otherwise.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use lanpeer::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+/// # let (to, asker) = (bob.local_addr(), alice.clone());
+/// # let asking = std::thread::spawn(move || asker.connect::<Json<String>>(to));
+/// # let from_alice = bob.accept::<Json<String>>()?;
+/// # let to_bob = asking.join().unwrap()?;
+/// let requests = from_alice.requests();
+/// let slow = to_bob.request("anyone?", Duration::from_millis(1));
+/// assert_eq!(slow, Err(RequestError::TimedOut));
+/// from_alice.close()?;
+/// match to_bob.request("anyone?", Duration::from_secs(5)) {
+///     Err(RequestError::Closed(reason)) => assert!(reason.is_normal()),
+///     other => panic!("{other:?}"),
+/// }
+/// # drop(requests);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// No reply came in time. One that comes later is counted and dropped.
+    TimedOut,
+    /// The connection has ended, or is being closed.
+    Closed(CloseReason),
+    /// The program there dropped the request unanswered.
+    Unanswered,
+    /// The program there panicked over the request.
+    Panicked,
+    /// The program there takes no requests: nothing was done.
+    NotServed,
+    /// As many requests of this side as
+    /// [`PeerBuilder::max_requests`](crate::PeerBuilder::max_requests) allows are under way on this
+    /// connection: nothing was sent. Try again later.
+    Full,
+    /// Too many are unanswered at the other side, by its own limits: nothing was done. Try again later.
+    Busy,
+    /// The request is no value of the type that the other side expects: nothing was done. The text is
+    /// the other side's: at most 256 bytes, without control characters.
+    Refused(String),
+    /// The connection carries no requests: it is a stream, or the other side speaks no frames.
+    Unsupported,
+    /// Called on the connection's reader thread, by its handler for one, which would wait for itself:
+    /// nothing was sent.
+    WaitsForItself,
+    /// The value can not be encoded: nothing was sent.
+    Encode(EncodeError),
+    /// The request can not go over this connection, as a message: nothing was sent.
+    Send(SendError),
+    /// The reply is no value of the type that this side expects.
+    Decode(DecodeError),
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestError::TimedOut => f.write_str("no reply came in time"),
+            RequestError::Closed(reason) => write!(f, "the connection is closed: {reason}"),
+            RequestError::Unanswered => f.write_str("the other side dropped the request unanswered"),
+            RequestError::Panicked => f.write_str("the other side panicked over the request"),
+            RequestError::NotServed => f.write_str("the other side takes no requests"),
+            RequestError::Full => f.write_str("too many requests are under way"),
+            RequestError::Busy => f.write_str("too many requests are unanswered at the other side"),
+            RequestError::Refused(why) => {
+                write!(f, "the other side could not take the request: {why}")
+            }
+            RequestError::Unsupported => f.write_str(
+                "this connection carries no requests: it is a stream, or the other side speaks no frames",
+            ),
+            RequestError::WaitsForItself => {
+                f.write_str("a handler of the connection would wait for itself")
+            }
+            RequestError::Encode(error) => error.fmt(f),
+            RequestError::Send(error) => error.fmt(f),
+            RequestError::Decode(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+impl From<SendError> for RequestError {
+    fn from(error: SendError) -> RequestError {
+        match error {
+            SendError::Closed(reason) => RequestError::Closed(reason),
+            SendError::Full | SendError::Timeout => RequestError::TimedOut,
+            SendError::Encode(error) => RequestError::Encode(error),
+            other => RequestError::Send(other),
+        }
+    }
+}
+
+impl From<EncodeError> for RequestError {
+    fn from(error: EncodeError) -> RequestError {
+        RequestError::Encode(error)
+    }
+}
+
+impl From<DecodeError> for RequestError {
+    fn from(error: DecodeError) -> RequestError {
+        RequestError::Decode(error)
+    }
+}
 
 impl From<EncodeError> for SendError {
     fn from(error: EncodeError) -> SendError {

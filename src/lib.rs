@@ -265,7 +265,7 @@ pub use broadcast::Broadcast;
 pub use builder::PeerBuilder;
 pub use connection::{Connection, Iter, TryIter};
 pub use crossbeam_channel::{self, Receiver, RecvError, RecvTimeoutError, TryRecvError};
-pub use error::{CloseError, CloseReason, Error, Result, SendError};
+pub use error::{CloseError, CloseReason, Error, RequestError, Result, SendError};
 pub use event::Event;
 pub use format::{
     Bytes, DataType, DecodeError, Dynamic, Encode, EncodeError, Format, Json, Message, Raw,
@@ -276,6 +276,7 @@ pub use neighbour::{Neighbour, PeerId, Presence};
 pub use net::discovery::{DiscoverOptions, Interface, Neighbours, Watch, WatchIter, discover};
 pub use net::endpoint::stats::{Ended, PeerStats};
 pub use net::link::Stats;
+pub use net::link::serving::{Request, Requests};
 pub use offer::{Incoming, Offer};
 pub use options::{ConnectOptions, StreamSize};
 pub use peer::Peer;
@@ -312,6 +313,8 @@ mod manual {
     struct ManyConnections;
     #[doc = include_str!("../docs/handlers.md")]
     struct Handlers;
+    #[doc = include_str!("../docs/requests.md")]
+    struct Requests;
     #[doc = include_str!("../docs/errors.md")]
     struct Errors;
     #[doc = include_str!("../docs/limits.md")]

@@ -12,6 +12,7 @@ use crate::format::{DataType, Format};
 use crate::neighbour::PeerId;
 use crate::net::endpoint::offers::{Pending, check_reason};
 use crate::net::link::Link;
+use crate::net::link::serving::Request;
 use crate::net::wire::early::Start;
 use crate::options::StreamSize;
 use crate::proto::beacon::Card;
@@ -236,6 +237,46 @@ impl Offer {
         handler: impl FnMut(&Connection<F>, F::Item) + Send + 'static,
     ) -> Result<Connection<F>> {
         self.accept_as(|link| Connection::with_handler(link, handler))
+    }
+
+    /// Accepts, and passes each request of the other side to `serve`, on the connection's reader thread:
+    /// no second thread and no channel lie between.
+    ///
+    /// `serve` answers each by [`Request::reply`], or passes it on to threads that do, in any order; one
+    /// that it drops fails at the other side. While it runs, the connection is not read. A panic in it
+    /// fails the request that it was about, and it is called again for the next. It must not wait for
+    /// what only comes over this connection: there, `request` and `recv` fail at once, and `close`
+    /// returns at once as timed out, while the connection closes in the background.
+    ///
+    /// Messages wait for [`recv`](Connection::recv) as ever. The connection lives until either side ends
+    /// it, or its peer is stopped, whether or not the returned handle is kept. Where no handle is left
+    /// that could receive, a message of the other side ends it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let bob_addr = bob.local_addr();
+    /// # let asker = alice.clone();
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<u32>>(bob_addr));
+    /// let offer = bob.incoming().next().unwrap();
+    /// let _ = offer.accept_serving::<Json<u32>>(|request| {
+    ///     let _ = request.reply(&(request.item() + 1)); // an error: the connection ends
+    /// })?; // the handle need not be kept
+    /// # let to_bob = asking.join().unwrap()?;
+    /// // Alice:
+    /// assert_eq!(to_bob.request(&41, Duration::from_secs(5))?, 42);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`accept`](Offer::accept).
+    pub fn accept_serving<F: Format>(
+        self,
+        serve: impl FnMut(Request<F>) + Send + 'static,
+    ) -> Result<Connection<F>> {
+        self.accept_as(|link| Connection::with_server(link, serve))
     }
 
     fn accept_as<F: Format>(

@@ -42,6 +42,7 @@ pub(crate) struct Settings {
     pub receive_queue: usize,
     pub receive_queue_bytes: usize,
     pub send_queue: usize,
+    pub max_requests: usize,
     pub spin: Duration,
     pub keepalive: Option<Duration>,
     pub pickle: Limits,
@@ -64,6 +65,7 @@ impl Default for Settings {
             receive_queue: 4096,
             receive_queue_bytes: 16 << 20,
             send_queue: 1 << 20,
+            max_requests: 16_384,
             spin: Duration::ZERO,
             keepalive: Some(Duration::from_secs(10)),
             pickle: Limits::default(),
@@ -99,6 +101,7 @@ impl Settings {
             ("receive_queue", self.receive_queue),
             ("receive_queue_bytes", self.receive_queue_bytes),
             ("send_queue", self.send_queue),
+            ("max_requests", self.max_requests),
         ] {
             if value == 0 {
                 return invalid(option, "must be at least 1");

@@ -19,8 +19,9 @@ use crate::net::discovery::Discovery;
 use crate::net::endpoint::Endpoint;
 use crate::net::endpoint::connect::connect;
 use crate::net::endpoint::stats::PeerStats;
-use crate::net::handshake::client::Request;
+use crate::net::handshake::client;
 use crate::net::link::Link;
+use crate::net::link::serving::Request;
 use crate::net::wire::early::Start;
 use crate::net::{listen, resolve};
 use crate::offer::{Incoming, Offer};
@@ -606,6 +607,37 @@ impl ConnectOptions {
         self.connect_as(peer, addr, |link| Connection::with_handler(link, handler))
     }
 
+    /// Connects with these options, and passes each request of the other side to `serve`, on the
+    /// connection's reader thread; see [`Offer::accept_serving`] for what it may do.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Json<u32>>());
+    /// let options = ConnectOptions::new();
+    /// let _ = options.connect_serving::<Json<u32>>(&alice, bob.local_addr(), |request| {
+    ///     let _ = request.reply(&(request.item() + 1)); // an error: the connection ends
+    /// })?; // the handle need not be kept
+    /// # let from_alice = taking.join().unwrap()?;
+    /// // Bob:
+    /// assert_eq!(from_alice.request(&41, Duration::from_secs(5))?, 42);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Peer::connect`], and [`Error::InvalidOption`].
+    pub fn connect_serving<F: Format>(
+        &self,
+        peer: &Peer,
+        addr: impl ToSocketAddrs,
+        serve: impl FnMut(Request<F>) + Send + 'static,
+    ) -> Result<Connection<F>> {
+        self.connect_as(peer, addr, |link| Connection::with_server(link, serve))
+    }
+
     fn connect_as<F: Format>(
         &self,
         peer: &Peer,
@@ -640,7 +672,7 @@ impl ConnectOptions {
             (None, None) => DataType::Json,
         };
         let strict = self.strict.unwrap_or(F::DATA_TYPE.is_some());
-        let request = Request {
+        let request = client::Request {
             data_type,
             strict,
             stream: self.stream,

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use crate::measure::{median, percentile};
 use crate::program::Program;
 use crate::rows::ROWS;
-use crate::{idle, limit, link, load, many, peers};
+use crate::{idle, limit, link, load, many, peers, requests};
 
 /// Lines of tables in Markdown, and the ratios for a plot.
 #[derive(Default)]
@@ -81,6 +81,9 @@ impl Asked {
         }
         if self.for_("many") {
             self.many(&mut report.many);
+        }
+        if self.for_("requests") {
+            self.requests();
         }
         report
     }
@@ -204,6 +207,37 @@ impl Asked {
             }
             cells.push(format!("{:.2} GB/s", middle(&|load| load.others) / 1e9));
             add(lines, name, cells.into_iter());
+        }
+    }
+
+    /// Ratios to the first, which is that of messages.
+    fn requests(&self) {
+        println!();
+        let mut lines = Vec::new();
+        let columns = [
+            "round trip, p50",
+            "to messages",
+            "16 threads",
+            "to messages",
+        ];
+        begin(&mut lines, columns.map(String::from).into_iter(), "");
+        let mut runs = requests::ALL.map(|_| (Vec::new(), Vec::new()));
+        for _ in 0..self.rounds {
+            for ((_, by), (trips, speeds)) in requests::ALL.iter().zip(&mut runs) {
+                trips.push(median(&requests::round_trips(*by, 20_000)));
+                speeds.push(requests::many(*by, 2_000));
+            }
+        }
+        let medians = runs.map(|(trips, speeds)| (median(&trips), median(&speeds)));
+        for ((name, _), (trip, speed)) in requests::ALL.iter().zip(medians) {
+            let (first_trip, first_speed) = medians[0];
+            let cells = [
+                time_text(trip),
+                ratio_text(trip / first_trip),
+                format!("{:.0} /s", speed),
+                ratio_text(speed / first_speed),
+            ];
+            add(&mut lines, name, cells.into_iter());
         }
     }
 

@@ -3,7 +3,7 @@ use super::is_clean;
 use super::plan::Plan;
 use crate::proto::data_type::DataType;
 use crate::proto::frame::{FrameError, Rules, Step};
-use crate::proto::frames::{FrameDecoder, Head, Word, is_marked, word};
+use crate::proto::frames::{Call, Failure, FrameDecoder, Head, Word, is_marked, word};
 
 /// No step waits for more than this: a mark, the head of a frame to be skipped, and its body.
 const NEED_MAX: usize = 1 + 10 + 1024;
@@ -39,6 +39,8 @@ fn check(agreed: Agreed, wire: &[u8], seed: u8) -> Outcome {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Said {
     Message(DataType, Vec<u8>),
+    Call(Call, DataType, Vec<u8>),
+    Failed(u32, Failure, String),
     Goodbye(Option<u64>),
     Taken(u64),
     Refused(String),
@@ -58,11 +60,11 @@ pub(super) fn read(agreed: Agreed, wire: &[u8], cuts: impl IntoIterator<Item = u
     for end in cuts.into_iter().chain([wire.len()]) {
         loop {
             let input = &wire[start..end];
-            if let Some((data_type, size)) = payload {
+            if let Some((call, data_type, size)) = payload {
                 let Some(bytes) = input.get(..size) else {
                     break;
                 };
-                said.push(Said::Message(data_type, bytes.to_vec()));
+                said.push(message(call, data_type, bytes));
                 start += size;
                 payload = None;
                 continue;
@@ -104,19 +106,33 @@ pub(super) fn read(agreed: Agreed, wire: &[u8], cuts: impl IntoIterator<Item = u
                     assert!(size <= rules.max_size || stream == Some(size));
                     assert!(!rules.strict || data_type == rules.data_type);
                     start += skip;
-                    payload = Some((data_type, size));
+                    payload = Some((None, data_type, size));
                     if rules.streaming {
                         assert_eq!(*stream.get_or_insert(size), size);
                     }
                 }
+                Step::Call {
+                    skip,
+                    size,
+                    data_type,
+                    call,
+                } => {
+                    assert!(!rules.streaming && skip <= input.len() && skip > 3);
+                    assert!(size <= rules.max_size);
+                    assert!(!rules.strict || data_type == rules.data_type);
+                    start += skip;
+                    payload = Some((Some(call), data_type, size));
+                }
                 Step::Word { end, word } => {
+                    let words = |skip| {
+                        let words = input[skip..end].to_vec();
+                        String::from_utf8(words).expect("it was checked")
+                    };
                     said.push(match word {
                         Word::Goodbye(taken) => Said::Goodbye(taken),
                         Word::Taken(taken) => Said::Taken(taken),
-                        Word::Refused { skip } => {
-                            let words = input[skip..end].to_vec();
-                            Said::Refused(String::from_utf8(words).expect("it was checked"))
-                        }
+                        Word::Refused { skip } => Said::Refused(words(skip)),
+                        Word::Failed { id, why, skip } => Said::Failed(id, why, words(skip)),
                     });
                     start += end;
                 }
@@ -126,12 +142,19 @@ pub(super) fn read(agreed: Agreed, wire: &[u8], cuts: impl IntoIterator<Item = u
     }
     let left = wire.len() - start;
     let end = match payload {
-        Some((_, size)) => End::Payload {
+        Some((_, _, size)) => End::Payload {
             missing: size - left,
         },
         None => End::Input { left },
     };
     (said, end)
+}
+
+fn message(call: Option<Call>, data_type: DataType, payload: &[u8]) -> Said {
+    match call {
+        Some(call) => Said::Call(call, data_type, payload.to_vec()),
+        None => Said::Message(data_type, payload.to_vec()),
+    }
 }
 
 /// Why a plain reading does not go on.
@@ -173,7 +196,7 @@ fn one(
     (headless, stream): &mut (bool, Option<usize>),
     wire: &mut &[u8],
 ) -> Result<Option<Said>, Stop> {
-    let mut data_type = rules.data_type;
+    let (mut data_type, mut call) = (rules.data_type, None);
     let size = if *headless && wire[0] != 0xff {
         stream.expect("known where messages have no heads") as u64
     } else {
@@ -185,13 +208,23 @@ fn one(
             0xf0.. => {
                 take(wire, 1)?;
                 let size = number(wire)?;
-                if first != 0xf0 {
-                    return word_of(first, size, wire);
-                }
+                let (name, least) = match first {
+                    0xf0 => ("message with a type", 1),
+                    0xf1 if !rules.streaming => ("request", 2),
+                    0xf2 if !rules.streaming => ("reply", 2),
+                    0xf3 if rules.streaming => return Err(unknown(first)),
+                    _ => return word_of(first, size, wire),
+                };
+                let no_body = || Stop::Error(format!("a {name} of {size} bytes"));
                 if size == 0 {
-                    return Err(Stop::Error("a message with a type of 0 bytes".into()));
+                    return Err(no_body());
                 }
-                data_type = match take(wire, 1)?[0] {
+                let byte = take(wire, 1)?[0];
+                if size < least {
+                    return Err(no_body());
+                }
+                data_type = match byte {
+                    0 if first != 0xf0 => rules.data_type,
                     1 => DataType::Raw,
                     2 => DataType::Json,
                     3 => DataType::Bytes,
@@ -200,7 +233,23 @@ fn one(
                         return Err(Stop::Error(error));
                     }
                 };
-                size - 1
+                if first == 0xf0 {
+                    size - 1
+                } else {
+                    let whole = wire.len().min((size - 1).try_into().unwrap_or(usize::MAX));
+                    let mut body = &wire[..whole];
+                    let id = match id(&mut body) {
+                        Err(Stop::Short) if whole as u64 == size - 1 => return Err(no_body()),
+                        id => id?,
+                    };
+                    call = Some(match first {
+                        0xf1 => Call::Request(id),
+                        _ => Call::Reply(id),
+                    });
+                    let taken = whole - body.len();
+                    take(wire, taken)?;
+                    size - 1 - taken as u64
+                }
             }
             _ => number(wire)?,
         };
@@ -229,10 +278,7 @@ fn one(
     }
     let missing = size.saturating_sub(wire.len() as u64);
     match missing {
-        0 => Ok(Some(Said::Message(
-            data_type,
-            take(wire, size as usize)?.to_vec(),
-        ))),
+        0 => Ok(Some(message(call, data_type, take(wire, size as usize)?))),
         _ => Err(Stop::Payload(missing as usize)),
     }
 }
@@ -243,21 +289,40 @@ fn word_of(kind: u8, size: u64, wire: &mut &[u8]) -> Result<Option<Said>, Stop> 
         0xf4 => ("goodbye", 0..=9),
         0xf5 => ("count of messages", 1..=9),
         0xf6 => ("refusal", 0..=256),
+        0xf3 => ("failure of a request", 2..=262),
         0xf8..=0xfb => ("frame of an unknown kind", 0..=1024),
-        _ => {
-            let error = format!("a frame of the unknown kind 0x{kind:x}");
-            return Err(Stop::Error(error));
-        }
+        _ => return Err(unknown(kind)),
     };
+    let not_so = || Stop::Error(format!("a {name} of {size} bytes"));
     if !sizes.contains(&size) {
-        return Err(Stop::Error(format!("a {name} of {size} bytes")));
+        return Err(not_so());
     }
     let mut body = take(wire, size as usize)?;
+    let words = |words: &[u8]| {
+        let words = String::from_utf8(words.to_vec());
+        words.map_err(|_| Stop::Error("a refusal whose words are not UTF-8".into()))
+    };
     if kind == 0xf6 {
-        return match String::from_utf8(body.to_vec()) {
-            Ok(words) => Ok(Some(Said::Refused(words))),
-            Err(_) => Err(Stop::Error("a refusal whose words are not UTF-8".into())),
+        return Ok(Some(Said::Refused(words(body)?)));
+    }
+    if kind == 0xf3 {
+        let id = match id(&mut body) {
+            Err(Stop::Short) => return Err(not_so()),
+            id => id?,
         };
+        let (&code, text) = body.split_first().ok_or_else(not_so)?;
+        if text.len() > 256 {
+            return Err(not_so());
+        }
+        let why = match code {
+            1 => Failure::Dropped,
+            2 => Failure::Panicked,
+            3 => Failure::NotServed,
+            4 => Failure::Busy,
+            5 => Failure::Refused,
+            code => Failure::Other(code),
+        };
+        return Ok(Some(Said::Failed(id, why, words(text)?)));
     }
     if kind >= 0xf8 {
         return Ok(None);
@@ -275,6 +340,19 @@ fn word_of(kind: u8, size: u64, wire: &mut &[u8]) -> Result<Option<Said>, Stop> 
 }
 
 const NOT_SHORTEST: &str = "a frame whose length is not in its shortest form";
+
+fn unknown(kind: u8) -> Stop {
+    Stop::Error(format!("a frame of the unknown kind 0x{kind:x}"))
+}
+
+/// The id of a request.
+fn id(wire: &mut &[u8]) -> Result<u32, Stop> {
+    let id = number(wire)?;
+    id.try_into().map_err(|_| {
+        let error = format!("a request of the id {id}, which has more than 32 bits");
+        Stop::Error(error)
+    })
+}
 
 /// A number in the form of a length.
 fn number(wire: &mut &[u8]) -> Result<u64, Stop> {
@@ -303,6 +381,15 @@ fn take<'a>(wire: &mut &'a [u8], size: usize) -> Result<&'a [u8], Stop> {
     Ok(taken)
 }
 
+/// As many words as have room.
+fn fitting(words: &str) -> String {
+    let mut end = words.len().min(256);
+    while !words.is_char_boundary(end) {
+        end -= 1;
+    }
+    words[..end].to_owned()
+}
+
 /// What a remote that keeps the rules writes.
 fn conversation(plan: &mut Plan<'_>, agreed: Agreed) -> (Vec<u8>, Vec<Said>) {
     let Agreed { rules, named, sent } = agreed;
@@ -315,7 +402,7 @@ fn conversation(plan: &mut Plan<'_>, agreed: Agreed) -> (Vec<u8>, Vec<Said>) {
             1 => u64::from(u32::from_le_bytes(plan.array())),
             _ => u64::from_le_bytes(plan.array()),
         };
-        match plan.byte() % 10 {
+        match plan.byte() % 13 {
             0 => {
                 let taken = plan.flag().then(|| counted(plan));
                 wire.extend(word(Word::Goodbye(taken), "", headless));
@@ -329,12 +416,7 @@ fn conversation(plan: &mut Plan<'_>, agreed: Agreed) -> (Vec<u8>, Vec<Said>) {
             2 => {
                 let words = plan.text(100);
                 wire.extend(word(Word::Refused { skip: 0 }, &words, headless));
-                // As many as have room.
-                let mut end = words.len().min(256);
-                while !words.is_char_boundary(end) {
-                    end -= 1;
-                }
-                said.push(Said::Refused(words[..end].to_owned()));
+                said.push(Said::Refused(fitting(&words)));
             }
             3 => {
                 let body = plan.bytes(200);
@@ -342,6 +424,33 @@ fn conversation(plan: &mut Plan<'_>, agreed: Agreed) -> (Vec<u8>, Vec<Said>) {
                 wire.push(0xf8 + plan.byte() % 4);
                 wire.extend_from_slice(Head::of(body.len()).bytes());
                 wire.extend_from_slice(body);
+            }
+            10 if !rules.streaming => {
+                let (id, words) = (u32::from_le_bytes(plan.array()), plan.text(100));
+                let why = match plan.byte() {
+                    1 => Failure::Dropped,
+                    2 => Failure::Panicked,
+                    3 => Failure::NotServed,
+                    4 => Failure::Busy,
+                    5 => Failure::Refused,
+                    code => Failure::Other(code),
+                };
+                let failed = Word::Failed { id, why, skip: 0 };
+                wire.extend(word(failed, &words, false));
+                said.push(Said::Failed(id, why, fitting(&words)));
+            }
+            kind @ 11.. if !rules.streaming => {
+                let id = u32::from_le_bytes(plan.array()) >> (plan.byte() % 32);
+                let call = match kind {
+                    11 => Call::Request(id),
+                    _ => Call::Reply(id),
+                };
+                let (size, data_type) = agreed.some_message(plan, None);
+                let payload = some_payload(plan, size);
+                let named = Some(data_type).filter(|_| data_type != rules.data_type || plan.flag());
+                wire.extend_from_slice(Head::of_call(size, named, call).bytes());
+                wire.extend_from_slice(&payload);
+                said.push(Said::Call(call, data_type, payload));
             }
             kind => {
                 let (size, data_type) = agreed.some_message(plan, stream);

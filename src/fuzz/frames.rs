@@ -107,7 +107,7 @@ pub(super) fn read(agreed: Agreed, wire: &[u8], cuts: impl IntoIterator<Item = u
                         assert_eq!(*stream.get_or_insert(size), size);
                     }
                 }
-                Step::Word { .. } => panic!("text has none"),
+                Step::Word { .. } | Step::Call { .. } => panic!("text has none"),
                 Step::Ambiguous => {
                     assert!(!rules.lanpeer && !input.is_empty());
                     if end < wire.len() {

@@ -13,7 +13,7 @@ use crate::error::CloseReason;
 use crate::format::{DataType, Dynamic};
 use crate::options::{ConnectOptions, StreamSize};
 use crate::proto::frame::Rules;
-use crate::proto::frames::{Word, word};
+use crate::proto::frames::{Call, Word, word};
 use crate::proto::header::{Answer, HEADER_LEN, Hello, Stream, Version};
 use crate::proto::who;
 
@@ -170,9 +170,16 @@ fn hears(conn: Connection<Dynamic>, asks: Asks, bytes: &[u8], mut wire: Wire) {
     let (said, end) = plainly(agreed, bytes);
     let mut said = said.into_iter();
     let mut count = 0;
+    let mut was_asked = false;
     let word_said = loop {
         let (data_type, payload) = match said.next() {
             Some(Said::Message(data_type, payload)) => (data_type, payload),
+            Some(Said::Call(call, ..)) => {
+                was_asked |= matches!(call, Call::Request(_));
+                count += 1;
+                continue;
+            }
+            Some(Said::Failed(..)) => continue,
             word => break word,
         };
         let message = conn.recv_timeout(DEADLINE).expect("a message");
@@ -213,7 +220,9 @@ fn hears(conn: Connection<Dynamic>, asks: Asks, bytes: &[u8], mut wire: Wire) {
             let plain = words.replace(|c: char| c.is_control(), "?");
             (CloseReason::RefusedThere(plain), Vec::new(), false)
         }
-        Some(Said::Message(..)) => unreachable!("it is no word"),
+        Some(Said::Message(..) | Said::Call(..) | Said::Failed(..)) => {
+            unreachable!("it does not end the loop")
+        }
         None => match end {
             End::Input { left: 0 } => (CloseReason::Vanished, Vec::new(), false),
             End::Input { .. } | End::Payload { .. } => (CloseReason::Truncated, Vec::new(), false),
@@ -229,6 +238,10 @@ fn hears(conn: Connection<Dynamic>, asks: Asks, bytes: &[u8], mut wire: Wire) {
     let close = conn.close();
     assert_eq!(close.is_ok(), is_ok, "{close:?}");
     drop(conn);
+    if was_asked {
+        // Requests are answered, or not, as the end leaves time for it.
+        return;
+    }
     // This `close` may have been before the answer to a goodbye, which then is a word of its own.
     let apart = [Word::Goodbye(None), Word::Taken(count)];
     let apart = apart.map(|said| word(said, "", named.is_some())).concat();

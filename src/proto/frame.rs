@@ -9,7 +9,7 @@
 use std::fmt;
 
 use super::data_type::DataType;
-use super::frames::{Fault, Word};
+use super::frames::{Call, Fault, Word};
 use super::header::{Between, HEADER_LEN, HeaderError, PING};
 
 /// What the unread bytes begin with.
@@ -28,6 +28,13 @@ pub(crate) enum Step {
     /// A whole payload is there, but it may also be the start of a keepalive. If nothing more comes
     /// at once it is the payload: then call [`Decoder::take_as_frame`].
     Ambiguous,
+    /// A request or a reply: as a message.
+    Call {
+        skip: usize,
+        size: usize,
+        data_type: DataType,
+        call: Call,
+    },
     /// A frame that is no message, whole, and its last byte.
     Word { end: usize, word: Word },
 }

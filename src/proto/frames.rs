@@ -18,6 +18,8 @@
 //! docs/protocol.md has all kinds, with examples as bytes. As in [`frame`](super::frame), input that
 //! is not whole is [`Step::Need`] and consumes nothing, and a size is checked against the limit
 //! before anyone reserves memory for it.
+//!
+//! A long file, so that the form of all frames is in one place.
 
 use std::fmt;
 
@@ -27,11 +29,14 @@ use super::frame::{FrameError, Rules, Step};
 /// The longest head of a message of the agreed type.
 pub(crate) const HEAD_MAX: usize = 9;
 
-/// The longest head of any message: of another type, in a stream.
+/// The longest head of any message: of a request or a reply.
 pub(crate) const HEAD_ROOM: usize = 16;
 
 /// The most bytes in which a side says why it takes no more.
 pub(crate) const WORDS_MAX: usize = 256;
+
+/// The most bytes of an id, which has 32 bits.
+const ID_MAX: usize = 5;
 
 /// The most bytes of a frame that may be skipped because its kind is not known.
 const SKIP_MAX: u64 = 1024;
@@ -48,6 +53,9 @@ const MARK: u8 = 0xff;
 mod kind {
     /// A message of another type than the agreed one, where the connection is not strict.
     pub const OTHER_TYPE: u8 = 0xf0;
+    pub const REQUEST: u8 = 0xf1;
+    pub const REPLY: u8 = 0xf2;
+    pub const FAILED: u8 = 0xf3;
     pub const GOODBYE: u8 = 0xf4;
     pub const TAKEN: u8 = 0xf5;
     pub const REFUSED: u8 = 0xf6;
@@ -68,6 +76,58 @@ pub(crate) enum Word {
     /// One of the other side's messages could not be taken in. Behind so many bytes the frame says
     /// why, in text.
     Refused { skip: usize },
+    /// The other side's answer to a request that has no reply. Behind `skip` bytes the frame may say
+    /// more, in text.
+    Failed { id: u32, why: Failure, skip: usize },
+}
+
+/// A message that is a request or the reply to one, with its id: a number that the side draws which
+/// sends the request, and which is under way once at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Request(u32),
+    Reply(u32),
+}
+
+/// Why a request has no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The program has dropped it unanswered.
+    Dropped,
+    /// The program has panicked over it.
+    Panicked,
+    /// The program takes no requests.
+    NotServed,
+    /// Too many are unanswered already.
+    Busy,
+    /// It is no value of the type there. The words say why.
+    Refused,
+    /// Something that a later version knows.
+    Other(u8),
+}
+
+impl Failure {
+    fn of(code: u8) -> Failure {
+        match code {
+            1 => Failure::Dropped,
+            2 => Failure::Panicked,
+            3 => Failure::NotServed,
+            4 => Failure::Busy,
+            5 => Failure::Refused,
+            other => Failure::Other(other),
+        }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Failure::Dropped => 1,
+            Failure::Panicked => 2,
+            Failure::NotServed => 3,
+            Failure::Busy => 4,
+            Failure::Refused => 5,
+            Failure::Other(code) => code,
+        }
+    }
 }
 
 /// What is wrong with a frame.
@@ -83,6 +143,8 @@ pub(crate) enum Fault {
     Type(u8),
     /// The words of a refusal are no text.
     Words,
+    /// An id of a request that has more than 32 bits.
+    Id(u64),
 }
 
 impl fmt::Display for Fault {
@@ -93,6 +155,7 @@ impl fmt::Display for Fault {
             Fault::Body { kind, size } => write!(f, "a {kind} of {size} bytes"),
             Fault::Type(byte) => write!(f, "a message of the unknown type {byte}"),
             Fault::Words => f.write_str("a refusal whose words are not UTF-8"),
+            Fault::Id(id) => write!(f, "a request of the id {id}, which has more than 32 bits"),
         }
     }
 }
@@ -126,6 +189,24 @@ impl Head {
         head.push(kind::OTHER_TYPE);
         head.push_length(size as u64 + 1);
         head.push(type_byte(data_type));
+        head
+    }
+
+    /// The head of a request or a reply. `data_type`: of another type than the agreed one.
+    pub fn of_call(size: usize, data_type: Option<DataType>, call: Call) -> Head {
+        let (kind, id) = match call {
+            Call::Request(id) => (kind::REQUEST, id),
+            Call::Reply(id) => (kind::REPLY, id),
+        };
+        let mut number = Head::NONE;
+        number.push_length(id.into());
+        let mut head = Head::NONE;
+        head.push(kind);
+        head.push_length((1 + number.len + size) as u64);
+        head.push(data_type.map_or(0, type_byte));
+        for byte in number.bytes() {
+            head.push(*byte);
+        }
         head
     }
 
@@ -173,7 +254,8 @@ pub(crate) fn is_marked(first: u8) -> bool {
     first == MARK
 }
 
-/// A frame that says this; of a refusal, with these words, of which as many are written as fit.
+/// A frame that says this; of a refusal or a failure, with these words, of which as many are written as
+/// fit.
 /// `headless`: it stands in a stream, where messages have no heads.
 pub(crate) fn word(word: Word, words: &str, headless: bool) -> Vec<u8> {
     let number = |number: u64| {
@@ -186,6 +268,12 @@ pub(crate) fn word(word: Word, words: &str, headless: bool) -> Vec<u8> {
         Word::Goodbye(Some(taken)) => (kind::GOODBYE, number(taken).bytes().to_vec()),
         Word::Taken(taken) => (kind::TAKEN, number(taken).bytes().to_vec()),
         Word::Refused { .. } => (kind::REFUSED, words.as_bytes()[..fit(words)].to_vec()),
+        Word::Failed { id, why, .. } => {
+            let mut body = number(id.into()).bytes().to_vec();
+            body.push(why.code());
+            body.extend_from_slice(&words.as_bytes()[..fit(words)]);
+            (kind::FAILED, body)
+        }
     };
     let mut frame = Vec::with_capacity(HEAD_ROOM + body.len());
     frame.extend(headless.then_some(MARK));
@@ -240,6 +328,25 @@ fn longer_length(first: u8, input: &[u8]) -> Result<(usize, u64), Option<Fault>>
         true => Ok((1 + count, number)),
         false => Err(Some(Fault::Length)),
     }
+}
+
+/// Why a request has no reply; `skip` bytes stand before the body.
+fn failed(body: &[u8], skip: usize) -> Result<Word, Fault> {
+    let kind = "failure of a request";
+    let size = body.len() as u64;
+    let (len, id) = length(body).map_err(|fault| fault.unwrap_or(Fault::Body { kind, size }))?;
+    let id = u32::try_from(id).map_err(|_| Fault::Id(id))?;
+    let code = *body.get(len).ok_or(Fault::Body { kind, size })?;
+    let words = &body[len + 1..];
+    if words.len() > WORDS_MAX {
+        return Err(Fault::Body { kind, size });
+    }
+    std::str::from_utf8(words).map_err(|_| Fault::Words)?;
+    Ok(Word::Failed {
+        id,
+        why: Failure::of(code),
+        skip: skip + len + 1,
+    })
 }
 
 /// Finds the messages of one connection.
@@ -330,13 +437,20 @@ impl FrameDecoder {
             Err(fault) => return whole(Err(fault)),
         };
         let skip = mark + 1 + len;
-        if first == kind::OTHER_TYPE {
-            return self.other_type(input, skip, size, stream_size);
+        match first {
+            kind::OTHER_TYPE => return self.other_type(input, skip, size, stream_size),
+            kind::REQUEST | kind::REPLY if !self.rules.streaming => {
+                return self.call(first, input, skip, size);
+            }
+            _ => {}
         }
         let (name, least, most) = match first {
             kind::GOODBYE => ("goodbye", 0, HEAD_MAX as u64),
             kind::TAKEN => ("count of messages", 1, HEAD_MAX as u64),
             kind::REFUSED => ("refusal", 0, WORDS_MAX as u64),
+            kind::FAILED if !self.rules.streaming => {
+                ("failure of a request", 2, (ID_MAX + 1 + WORDS_MAX) as u64)
+            }
             kind::SKIPPED..kind::NOT_SKIPPED => ("frame of an unknown kind", 0, SKIP_MAX),
             unknown => return Err(FrameError::Frame(Fault::Kind(unknown))),
         };
@@ -359,9 +473,56 @@ impl FrameDecoder {
                 return Err(FrameError::Frame(Fault::Words));
             }
             kind::REFUSED => Word::Refused { skip },
+            kind::FAILED => failed(body, skip).map_err(FrameError::Frame)?,
             _ => return Ok(Step::Skip(end)),
         };
         Ok(Step::Word { end, word })
+    }
+
+    /// A request or a reply; its body begins behind `skip` bytes and has `size`.
+    fn call(&mut self, kind: u8, input: &[u8], skip: usize, size: u64) -> Result<Step, FrameError> {
+        let fault = |fault| Err(FrameError::Frame(fault));
+        let body = Fault::Body {
+            kind: if kind == kind::REQUEST {
+                "request"
+            } else {
+                "reply"
+            },
+            size,
+        };
+        let Some(&byte) = input.get(skip) else {
+            return match size {
+                0 => fault(body),
+                _ => Ok(Step::Need(skip + 1)),
+            };
+        };
+        let data_type = match byte {
+            _ if size < 2 => return fault(body),
+            0 => self.rules.data_type,
+            1 => DataType::Raw,
+            2 => DataType::Json,
+            3 => DataType::Bytes,
+            _ => return fault(Fault::Type(byte)),
+        };
+        let rest = &input[skip + 1..];
+        let whole = usize::try_from(size - 1).unwrap_or(usize::MAX);
+        let (len, id) = match length(&rest[..rest.len().min(whole)]) {
+            Ok(number) => number,
+            Err(Some(what)) => return fault(what),
+            Err(None) if rest.len() >= whole => return fault(body),
+            Err(None) => return Ok(Step::Need(input.len() + 1)),
+        };
+        let id = u32::try_from(id).map_err(|_| FrameError::Frame(Fault::Id(id)))?;
+        let size = self.rules.admit(size - 1 - len as u64, data_type)?;
+        Ok(Step::Call {
+            skip: skip + 1 + len,
+            size,
+            data_type,
+            call: match kind {
+                kind::REQUEST => Call::Request(id),
+                _ => Call::Reply(id),
+            },
+        })
     }
 
     /// A message of another type; its body begins behind `skip` bytes.

@@ -21,6 +21,7 @@ mod promises;
 mod races;
 mod reading;
 mod receiving;
+mod requests;
 mod sending;
 mod settings;
 mod stats;

@@ -391,7 +391,13 @@ fn headers_in_the_protocol_have_128_bytes() {
 fn every_error_has_its_row() {
     let source = read("src/error.rs");
     let page = read("docs/errors.md");
-    for name in ["Error", "SendError", "CloseError", "CloseReason"] {
+    for name in [
+        "Error",
+        "SendError",
+        "RequestError",
+        "CloseError",
+        "CloseReason",
+    ] {
         let (_, rest) = source
             .split_once(&format!("pub enum {name} {{"))
             .expect(name);

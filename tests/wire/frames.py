@@ -75,7 +75,23 @@ def vectors():
     for kind in range(0xF8, 0xFC):
         for size in [0, 1, 127, 128, 1024]:
             yield "skipped", size, frame(kind, bytes([kind]) * size)
-    for kind in [0xF1, 0xF2, 0xF3, 0xF7, 0xFC, 0xFD, 0xFE]:
+    for name, kind in [("request", 0xF1), ("reply", 0xF2)]:
+        for n in [0, 7, 127, 128, 300, 16511, 16512, 2113663, 2113664, 2**24, 2**32 - 1]:
+            for of, byte in [("-", 0), *TYPES.items()]:
+                yield name, f"{n} {of} 2a2a", frame(kind, bytes([byte]) + length(n) + b"**")
+    for n in [0, 300, 2**32 - 1]:
+        for code, words in [(1, ""), (2, ""), (5, "no \u00e4"), (6, "?"), (255, "x" * 256)]:
+            what = f"{n} {code} {words.encode().hex() or '-'}"
+            yield "failed", what, frame(0xF3, length(n) + bytes([code]) + words.encode())
+    # No body; no id; a type, or an id, that there is not; an id cut; not in its shortest form.
+    for kind in [0xF1, 0xF2]:
+        for body in ["", "00", "0407", "00e40100000000", "0080", "00c001", "00e3202020", "00e8"]:
+            yield "no request", "-", frame(kind, bytes.fromhex(body))
+    # Too short; no code; no UTF-8; an id that there is not; words that are too many.
+    for body in ["", "07", "8007", "0701ff", "e4010000000001", "e80101"]:
+        yield "no request", "-", frame(0xF3, bytes.fromhex(body))
+    yield "no request", "-", frame(0xF3, b"\x07\x01" + b"x" * 257)
+    for kind in [0xF7, 0xFC, 0xFD, 0xFE]:
         yield "ends it", "-", frame(kind, b"\x07")
     streams = [[b"abc", b"def"], [b"\xff12", b"\xff34", b"abc"], [b"\xff"], [b"\xff\xff\xff", b"\xf4\0\0"], []]
     for messages in streams:

@@ -32,6 +32,8 @@ mod plot;
 mod program;
 #[path = "../../socket/report.rs"]
 mod report;
+#[path = "../../socket/requests.rs"]
+mod requests;
 #[path = "../../socket/rows.rs"]
 mod rows;
 mod websocket;

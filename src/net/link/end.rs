@@ -61,6 +61,11 @@ impl Link {
         if let Some(socket) = socket {
             part(&socket);
         }
+        if let Some(end) = self.end_of_requests.get() {
+            end();
+        }
+        // Behind that: it also wakes those who wait for requests.
+        self.fail_requests(reason.clone());
         match self.queue.get() {
             Some(queue) if self.is_handled() => queue.end(),
             Some(queue) => queue.wake(),
@@ -82,6 +87,10 @@ impl Link {
             false => deadline + timeout.max(GRACE),
         };
         self.begin(CloseReason::ClosedHere, self.polite(), over_at);
+        if self.on_reader_thread() && !self.is_handled() && !self.life.is_over() {
+            // It serves requests, and only this thread could see the other side's end.
+            return Err(CloseError::Timeout);
+        }
         if self.on_reader_thread() && self.dialect.is_lanpeer() {
             // Only this thread could see the other side's end. What comes before it is still for the
             // handler, so the connection is not over yet.
@@ -151,6 +160,8 @@ impl Link {
         if !self.life.begin(reason, manner) {
             return;
         }
+        // No reply is waited for any more, though some may come.
+        self.fail_requests(self.life.why());
         // That of an earlier call may be harder.
         let manner = self.life.manner();
         let last = match manner {
@@ -230,7 +241,7 @@ impl Link {
     /// program that has not dropped its handle.
     fn taken(&self) -> u64 {
         match self.queue.get() {
-            Some(queue) if !self.is_handled() => queue.taken(),
+            Some(queue) if !self.is_handled() => queue.taken() + self.calls.taken(),
             _ => self.received.numbers().0,
         }
     }
@@ -262,7 +273,9 @@ impl Link {
             true => self.life.why(),
             false => CloseReason::ClosedThere,
         };
-        self.sender.close(why, Last::Nothing);
+        self.sender.close(why.clone(), Last::Nothing);
+        // No reply comes behind a goodbye.
+        self.fail_requests(why);
         if let Farewell::Leaving(taken) = farewell {
             let (sent, ..) = self.sender.numbers();
             if taken != sent {
@@ -429,6 +442,7 @@ impl Link {
 
     /// Tells the other side why a message could not be taken in, and lets it read that.
     fn refuse(self: &Arc<Link>, reason: &CloseReason) {
+        self.fail_requests(reason.clone());
         let deadline = Instant::now() + REFUSAL;
         let words = Last::Refused(reason.to_string());
         self.sender.close(reason.clone(), words);

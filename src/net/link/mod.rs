@@ -3,14 +3,20 @@
 //! | file | |
 //! | --- | --- |
 //! | `callbacks` | what the program wants to be called at the end |
+//! | `calls` | requests either way, whatever their type: which wait, how many may |
+//! | `dispatch` | what was read and is no message, to those who wait for it |
+//! | `serving` | requests of the other side, on their way to the program |
 //! | `end` | how it ends, gracefully or at once |
 //! | `overdue` | what follows an end that has begun: the watchdog's task |
 //! | `pump` | from its socket to its program: the reader thread |
 
 mod callbacks;
+mod calls;
+mod dispatch;
 mod end;
 mod overdue;
 pub(crate) mod pump;
+pub(crate) mod serving;
 
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +24,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::ThreadId;
 
 use self::callbacks::Callbacks;
+use self::calls::Calls;
 use super::context::{Context, Numbers};
 use super::life::Life;
 use super::os::lock;
@@ -32,7 +39,7 @@ use super::wire::record::split;
 use super::wire::stream::Stream;
 use super::wire::write_half::WriteHalf;
 use crate::error::{CloseReason, SendError};
-use crate::format::{DataType, Dialect, Encoded};
+use crate::format::{DataType, Dialect, Encoded, Reading};
 use crate::options::StreamSize;
 use crate::proto::beacon::Card;
 use crate::proto::frame::Rules;
@@ -111,6 +118,9 @@ pub(crate) struct Link {
     on_end: Mutex<Option<OnEnd>>,
     /// What the program wants to be called at the end.
     callbacks: Callbacks,
+    calls: Calls,
+    /// Ends the wait for requests.
+    end_of_requests: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// What the peer's totals have of this connection.
     told: Mutex<Numbers>,
 }
@@ -159,6 +169,8 @@ pub struct Stats {
     pub send_queue_bytes: usize,
     /// Messages that are decoded and not yet taken by the program; 0 with a handler.
     pub receive_queue_messages: usize,
+    /// Replies that came when the request had timed out, and were dropped.
+    pub late_replies: u64,
 }
 
 impl Link {
@@ -211,6 +223,8 @@ impl Link {
             released: AtomicBool::new(false),
             on_end: Mutex::new(Some(on_end)),
             callbacks: Callbacks::default(),
+            calls: Calls::default(),
+            end_of_requests: OnceLock::new(),
             told: Mutex::default(),
         })
     }
@@ -277,6 +291,19 @@ impl Link {
         let _ = self.queue_len.set(Box::new(len));
     }
 
+    /// What is to be called when no requests can come any more.
+    pub fn set_end_of_requests(&self, end: impl Fn() + Send + Sync + 'static) {
+        let _ = self.end_of_requests.set(Box::new(end));
+    }
+
+    /// How payloads are read.
+    pub fn reading(&self) -> Reading {
+        Reading {
+            dialect: self.dialect,
+            limits: self.context.settings.pickle,
+        }
+    }
+
     // Facts
 
     pub fn close_reason(&self) -> Option<CloseReason> {
@@ -317,6 +344,7 @@ impl Link {
             bytes_received,
             send_queue_bytes,
             receive_queue_messages: self.queue_len.get().map_or(0, |len| len()),
+            late_replies: self.calls.late(),
         }
     }
 }

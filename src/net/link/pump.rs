@@ -2,12 +2,14 @@
 //! the program's handler.
 
 use std::cell::RefCell;
-use std::marker::PhantomData;
+use std::io;
 use std::mem::take;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Link;
+use super::dispatch::{Dispatcher, Other};
+use super::serving::{Serve, Server};
 use crate::error::CloseReason;
 use crate::format::{DataType, Format, Payload, Reading};
 use crate::net::panics::{let_go, unless_it_panics};
@@ -16,55 +18,127 @@ use crate::net::recv::producer::Producer;
 use crate::net::wire::early::{Early, Seen};
 use crate::net::wire::frames::{Ahead, FrameReader, Need, Next};
 
+/// A read that is to end with a wait for a reply may end so much later.
+const TIMEOUT_SLACK: Duration = Duration::from_micros(200);
+
 /// The connection's socket.
 struct Socket<F: Format> {
     link: Arc<Link>,
     frames: FrameReader,
     reading: Reading,
+    calls: Dispatcher<F>,
     /// To be told when there is time for it.
     failure: Option<CloseReason>,
+    /// Such a frame was met when there was no time for it.
+    stashed: Option<Other>,
     /// Its end has come already: the program has nothing to read.
     ended: bool,
-    format: PhantomData<fn() -> F>,
+    /// How long a read of the socket waits; `None`: for ever.
+    timeout: Option<Duration>,
 }
 
 impl<F: Format> Source<F::Item> for Socket<F> {
     fn take(&mut self, wait: bool, item: &mut Option<F::Item>) -> Result<Taken, CloseReason> {
-        self.check()?;
+        self.prepare(None)?;
         let link = &self.link;
         // One read, and no more: what is no message could come without end.
         let mut once = true;
-        let may_wait =
+        let mut may_wait =
             |need| Ok(wait || (take(&mut once) && need == Need::Some && has_bytes(link)));
-        Ok(match self.frames.next(may_wait)? {
-            Next::Message(data_type, payload) => {
-                Taken::Message(decode::<F>(data_type, self.reading, payload, item)?)
+        loop {
+            return Ok(match self.frames.next(&mut may_wait)? {
+                Next::Message(data_type, payload) => {
+                    Taken::Message(decode::<F>(data_type, self.reading, payload, item)?)
+                }
+                Next::Call(call, data_type, payload) => {
+                    self.calls.take(call, data_type, payload);
+                    continue;
+                }
+                Next::Failed(id, why, words) => {
+                    link.take_failure(id, why, words);
+                    continue;
+                }
+                Next::End => Taken::End,
+                Next::Wait => Taken::Nothing,
+            });
+        }
+    }
+
+    fn read_until(
+        &mut self,
+        deadline: Option<Instant>,
+        item: &mut Option<F::Item>,
+        done: &mut dyn FnMut() -> bool,
+    ) -> Result<Taken, CloseReason> {
+        // A record may be torn by a read that ends before it.
+        let can_end = deadline.is_none() || !self.link.reading.is_encrypted();
+        loop {
+            self.take_stashed();
+            if done() {
+                return Ok(Taken::Nothing);
             }
-            Next::End => Taken::End,
-            Next::Wait => Taken::Nothing,
-        })
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            self.prepare(left.filter(|_| can_end))?;
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(Taken::Nothing);
+            }
+            let link = &self.link;
+            // The clock was looked at just now.
+            let mut first = true;
+            let next = self.frames.next(|need| {
+                Ok(match deadline {
+                    None => {
+                        // A thread that answers requests: that is to leave before it waits.
+                        link.sender.flush_now();
+                        true
+                    }
+                    Some(deadline) => {
+                        let in_time = take(&mut first) || Instant::now() < deadline;
+                        can_end && need == Need::Some && in_time
+                    }
+                })
+            });
+            match next {
+                Ok(Next::Message(data_type, payload)) => {
+                    let size = decode::<F>(data_type, self.reading, payload, item)?;
+                    return Ok(Taken::Message(size));
+                }
+                Ok(Next::Call(call, data_type, payload)) => {
+                    self.calls.take(call, data_type, payload);
+                }
+                Ok(Next::Failed(id, why, words)) => self.link.take_failure(id, why, words),
+                Ok(Next::End) => return Ok(Taken::End),
+                Ok(Next::Wait) => return Ok(Taken::Nothing),
+                Err(reason) if deadline.is_some() && is_pause_of(&reason) => {
+                    return Ok(Taken::Nothing);
+                }
+                Err(reason) => return Err(reason),
+            }
+        }
     }
 
     fn take_plain(&mut self) -> Option<(F::Item, usize)> {
         let make = F::PLAIN?;
-        if self.failure.is_some() {
+        if self.failure.is_some() || self.stashed.is_some() {
             return None;
         }
         if let Some((_, payload)) = self.frames.at_once() {
             return Some((make(payload), payload.len()));
         }
         match self.frames.next(|_| Ok(false)) {
-            Ok(Next::Message(_, payload)) => Some((make(&payload), payload.len())),
-            Ok(_) => None,
-            Err(reason) => {
-                self.failure = Some(reason);
-                None
+            Ok(Next::Message(_, payload)) => return Some((make(&payload), payload.len())),
+            Ok(Next::Call(call, data_type, payload)) => {
+                self.stashed = Some(Other::Call(call, data_type, payload.into_owned()));
             }
+            Ok(Next::Failed(id, why, words)) => self.stashed = Some(Other::Failed(id, why, words)),
+            Ok(Next::End | Next::Wait) => {}
+            Err(reason) => self.failure = Some(reason),
         }
+        None
     }
 
     fn feed(&mut self, producer: &mut Producer<F::Item>) -> Result<Fed, CloseReason> {
-        self.check()?;
+        self.prepare(None)?;
         match self.feed_queue(producer) {
             // The socket of an encrypted connection that nobody holds any more is closed between
             // two records.
@@ -80,22 +154,53 @@ impl<F: Format> Source<F::Item> for Socket<F> {
     }
 
     fn is_begun(&self) -> bool {
-        self.frames.is_begun() || self.link.reading.is_encrypted()
+        self.frames.is_begun() || self.stashed.is_some() || self.link.reading.is_encrypted()
     }
 
     fn has_unread(&self) -> bool {
-        self.frames.is_begun() || self.link.has_unread()
+        self.frames.is_begun() || self.stashed.is_some() || self.link.has_unread()
     }
 }
 
 impl<F: Format> Socket<F> {
-    fn check(&mut self) -> Result<(), CloseReason> {
+    /// Before a read that may wait for so long at most, or for ever.
+    #[inline]
+    fn prepare(&mut self, timeout: Option<Duration>) -> Result<(), CloseReason> {
+        if self.timeout != timeout {
+            self.set_timeout(timeout);
+        }
+        self.take_stashed();
         self.failure.take().map_or(Ok(()), Err)
+    }
+
+    #[inline]
+    fn take_stashed(&mut self) {
+        if let Some(other) = self.stashed.take() {
+            self.calls.take_other(other);
+        }
+    }
+
+    /// One that is a little longer than it need be saves a call of the system where the next is for
+    /// about the same time.
+    #[cold]
+    fn set_timeout(&mut self, timeout: Option<Duration>) {
+        if let (Some(set), Some(timeout)) = (self.timeout, timeout) {
+            if timeout <= set && set <= timeout + timeout / 32 + 2 * TIMEOUT_SLACK {
+                return;
+            }
+        }
+        let longer = timeout.map(|timeout| timeout + timeout / 64 + TIMEOUT_SLACK);
+        if let Ok(socket) = self.link.reading.socket() {
+            let _ = socket.set_read_timeout(longer);
+        }
+        self.timeout = longer;
     }
 
     fn feed_queue(&mut self, producer: &mut Producer<F::Item>) -> Result<Fed, CloseReason> {
         let link = &self.link;
-        let ended = self.ended;
+        let calls = &mut self.calls;
+        let is_serving = calls.serve.is_some();
+        let may_lend = !self.ended && !is_serving;
         let mut item = None;
         loop {
             if producer.is_abandoned() {
@@ -112,7 +217,11 @@ impl<F: Format> Socket<F> {
                 if producer.is_abandoned() {
                     return Err(link.discard());
                 }
-                Ok(ended || !is_lendable(link) || !producer.is_awaited())
+                if is_serving {
+                    // What the program has answered meanwhile.
+                    link.sender.flush_now();
+                }
+                Ok(!may_lend || !is_lendable(link) || !producer.is_awaited())
             });
             match next? {
                 Next::Message(_, Payload::Borrowed(payload)) if F::PLAIN.is_some() => {
@@ -124,6 +233,8 @@ impl<F: Format> Socket<F> {
                         producer.push(&link.life, item, size)?;
                     }
                 }
+                Next::Call(call, data_type, payload) => calls.take(call, data_type, payload),
+                Next::Failed(id, why, words) => link.take_failure(id, why, words),
                 Next::End => {
                     // What it counts as taken in has to be in the queue.
                     producer.hand_over();
@@ -135,16 +246,30 @@ impl<F: Format> Socket<F> {
     }
 }
 
-/// Reads until the connection ends, on the current thread, and ends it. Messages go to the queue.
-pub(crate) fn run_queue<F: Format>(link: &Arc<Link>, early: Early, producer: Producer<F::Item>) {
+/// Reads until the connection ends, on the current thread, and ends it. Messages go to the queue, and
+/// requests to the server, or to what the program does with each.
+pub(crate) fn run_queue<F: Format>(
+    link: &Arc<Link>,
+    early: Early,
+    producer: Producer<F::Item>,
+    server: Arc<Server<F>>,
+    serve: Option<Serve<F>>,
+) {
     let ended = matches!(early.seen, Seen::End);
     let mut source: Box<dyn Source<F::Item>> = Box::new(Socket::<F> {
         link: Arc::clone(link),
         ended,
         frames: frames(link, early),
         reading: reading(link),
+        calls: Dispatcher {
+            link: Arc::clone(link),
+            reading: reading(link),
+            server,
+            serve,
+        },
         failure: None,
-        format: PhantomData,
+        stashed: None,
+        timeout: None,
     });
     run(link, producer, |producer| {
         loop {
@@ -170,11 +295,18 @@ thread_local! {
 pub(crate) fn run_handler<F: Format, H>(
     link: &Arc<Link>,
     early: Early,
+    server: Arc<Server<F>>,
     handler: H,
     mut handle: impl FnMut(&mut H, F::Item),
 ) {
     HANDLED.set(Some(frames(link, early)));
     let reading = reading(link);
+    let mut calls = Dispatcher {
+        link: Arc::clone(link),
+        reading,
+        server,
+        serve: None,
+    };
     run(link, handler, |handler| {
         let mut item = None;
         let mut end = Ok(());
@@ -192,7 +324,7 @@ pub(crate) fn run_handler<F: Format, H>(
                         return false;
                     }
                 }
-                match next::<F>(frames, reading, &mut item) {
+                match next::<F>(frames, &mut calls, &mut item) {
                     Ok(is_end) => is_end,
                     Err(reason) => {
                         end = Err(reason);
@@ -212,19 +344,21 @@ pub(crate) fn run_handler<F: Format, H>(
     link.call_back();
 }
 
-/// Puts the next message into `item`, or says that there is none any more.
+/// Puts the next message into `item`, or takes what is no message, or says that there is none any more.
 fn next<F: Format>(
     frames: &mut FrameReader,
-    reading: Reading,
+    calls: &mut Dispatcher<F>,
     item: &mut Option<F::Item>,
 ) -> Result<bool, CloseReason> {
     match frames.next(|_| Ok(true))? {
         Next::Message(data_type, payload) => {
-            decode::<F>(data_type, reading, payload, item)?;
-            Ok(false)
+            decode::<F>(data_type, calls.reading, payload, item)?;
         }
-        Next::End | Next::Wait => Ok(true),
+        Next::Call(call, data_type, payload) => calls.take(call, data_type, payload),
+        Next::Failed(id, why, words) => calls.link.take_failure(id, why, words),
+        Next::End | Next::Wait => return Ok(true),
     }
+    Ok(false)
 }
 
 /// For a `close` inside the handler that runs on this thread: looks for the other side's end, and
@@ -271,16 +405,24 @@ fn frames(link: &Arc<Link>, early: Early) -> FrameReader {
 }
 
 fn reading(link: &Link) -> Reading {
-    Reading {
-        dialect: link.dialect,
-        limits: link.context.settings.pickle,
-    }
+    link.reading()
 }
 
 /// May the program read? Not where it could not see whether a read would wait, nor at the end, which
 /// the reader thread is to find.
 fn is_lendable(link: &Link) -> bool {
     cfg!(unix) && !link.life.is_ending()
+}
+
+/// Has a read that had a time to wait found nothing in it?
+fn is_pause_of(reason: &CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::Io {
+            kind: io::ErrorKind::WouldBlock,
+            ..
+        }
+    )
 }
 
 /// Would one read return at once? A record is more than one.

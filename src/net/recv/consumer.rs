@@ -6,11 +6,12 @@ use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 
 use super::Meeting;
 use super::lease::{Source, Taken};
-use super::queue::{Found, ReceiveQueue, Returned};
+use super::queue::{Found, Returned};
 use super::select::open;
+use super::waiter::Waiter;
 use crate::net::burst;
 use crate::net::os::lock;
-use crate::net::os::sync::{Instant, MutexGuard, OnceLock, Ordering, Receiver};
+use crate::net::os::sync::{Instant, OnceLock, Ordering, Receiver};
 use crate::net::panics::{let_go_of_all, unless_it_panics};
 
 /// The program's end. Its handles share it; any of their threads may receive at any time.
@@ -104,7 +105,7 @@ impl<T: Send + 'static> Consumer<T> {
                 meeting.spin.until(deadline, news);
                 continue;
             }
-            self.wait(queue, deadline)?;
+            meeting.wait(queue, deadline)?;
         }
         drop(awaits);
         match deadline {
@@ -114,30 +115,6 @@ impl<T: Send + 'static> Consumer<T> {
             }
             Some(deadline) => self.channel().recv_deadline(deadline),
         }
-    }
-
-    /// Sleeps until there is news, or until the deadline. The lock is held since the last look, so
-    /// that no news is missed.
-    fn wait(
-        &self,
-        mut queue: MutexGuard<'_, ReceiveQueue<T>>,
-        deadline: Option<Instant>,
-    ) -> Result<(), RecvTimeoutError> {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
-            return Err(RecvTimeoutError::Timeout);
-        }
-        queue.waiters += 1;
-        let news = &self.meeting.news;
-        let mut queue = match left {
-            None => news.wait(queue).unwrap_or_else(|p| p.into_inner()),
-            Some(left) => {
-                let waited = news.wait_timeout(queue, left);
-                waited.unwrap_or_else(|p| p.into_inner()).0
-            }
-        };
-        queue.waiters -= 1;
-        Ok(())
     }
 
     #[inline]
@@ -178,6 +155,11 @@ impl<T: Send + 'static> Consumer<T> {
             meeting.room.notify_one();
         }
         item
+    }
+
+    /// For those who wait for what is no message.
+    pub fn waiter(&self) -> Waiter<T> {
+        Waiter::new(&self.meeting)
     }
 
     /// Everything that waits and that will come, as a channel.

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use crate::error::CloseReason;
-use crate::net::os::sync::{AtomicUsize, Ordering};
+use crate::net::os::sync::{AtomicUsize, Instant, Ordering};
 use crate::net::recv::batch::Amount;
 use crate::net::recv::producer::Producer;
 
@@ -33,7 +33,17 @@ pub(crate) trait Source<T>: Send {
     /// For the program: puts the next message into `item`. `wait`: however long that takes.
     fn take(&mut self, wait: bool, item: &mut Option<T>) -> Result<Taken, CloseReason>;
 
-    /// The same for a message that has been read already and is plain bytes. It runs no code of the
+    /// For a thread of the program that waits for what is no message: reads on until `done`, or puts the
+    /// message that came first into `item`. `Nothing`: it is done, or late, or could only go on by a wait
+    /// that has no deadline.
+    fn read_until(
+        &mut self,
+        deadline: Option<Instant>,
+        item: &mut Option<T>,
+        done: &mut dyn FnMut() -> bool,
+    ) -> Result<Taken, CloseReason>;
+
+    /// As `take`, for a message that has been read already and is plain bytes. It runs no code of the
     /// program, so that it may be called under a lock.
     fn take_plain(&mut self) -> Option<(T, usize)>;
 

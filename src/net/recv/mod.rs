@@ -7,6 +7,7 @@
 //! | `producer` | the reader thread's end of the queue |
 //! | `consumer` | the program's end |
 //! | `lease` | what a program needs that reads the socket itself |
+//! | `waiter` | a wait for what is no message: a reply, a request |
 //! | `select` | the way out for `select!`: a crossbeam channel |
 //!
 //! Messages change hands in batches. The reader thread hands over what it has decoded before it waits
@@ -20,8 +21,11 @@ pub(crate) mod lease;
 pub(crate) mod producer;
 mod queue;
 mod select;
+pub(crate) mod waiter;
 
 use std::sync::Arc;
+
+use crossbeam_channel::RecvTimeoutError;
 
 use batch::{Amount, Make};
 use consumer::Consumer;
@@ -33,7 +37,9 @@ use select::KillSwitch;
 use super::context::Context;
 use super::os::lock;
 use super::os::spin::Spin;
-use super::os::sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Instant, Mutex, Ordering};
+use super::os::sync::{
+    AtomicBool, AtomicU64, AtomicUsize, Condvar, Instant, Mutex, MutexGuard, Ordering,
+};
 use super::os::timer::Task;
 
 /// Where the two ends of a receive queue meet.
@@ -96,6 +102,9 @@ pub(crate) trait Wake: Send + Sync {
     /// those that the program has taken.
     fn taken(&self) -> u64;
 
+    /// What is no message has come. A thread that waits for that looks again.
+    fn news(&self);
+
     /// The connection of a handler is over. Its queue has had no messages, and ends without the
     /// reader thread, which may be in the handler for long.
     fn end(&self);
@@ -118,6 +127,11 @@ impl<T: Send> Wake for Meeting<T> {
     fn taken(&self) -> u64 {
         let queue = lock(&self.queue);
         queue.taken(self.by_channel.load(Ordering::SeqCst))
+    }
+
+    fn news(&self) {
+        // With the lock: whoever waits looks with it.
+        self.tell(&lock(&self.queue));
     }
 
     fn end(&self) {
@@ -148,6 +162,28 @@ impl<T> Meeting<T> {
     /// The reader thread has put a message into the channel, if it was `sent`.
     fn count_by_channel(&self, sent: bool) {
         self.by_channel.fetch_add(sent.into(), Ordering::SeqCst);
+    }
+
+    /// Waits for news: with the lock since the last look, so that none is missed. `Err`: it is late.
+    fn wait(
+        &self,
+        mut queue: MutexGuard<'_, ReceiveQueue<T>>,
+        deadline: Option<Instant>,
+    ) -> Result<(), RecvTimeoutError> {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(RecvTimeoutError::Timeout);
+        }
+        queue.waiters += 1;
+        let mut queue = match left {
+            None => self.news.wait(queue).unwrap_or_else(|p| p.into_inner()),
+            Some(left) => {
+                let waited = self.news.wait_timeout(queue, left);
+                waited.unwrap_or_else(|p| p.into_inner()).0
+            }
+        };
+        queue.waiters -= 1;
+        Ok(())
     }
 
     /// Something has changed for all threads of the program that wait.

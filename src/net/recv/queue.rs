@@ -2,7 +2,7 @@
 //! next message comes. It owns no lock, no thread and no clock.
 
 use std::collections::VecDeque;
-use std::mem::{replace, take};
+use std::mem::{replace, size_of, take};
 
 use super::batch::{Amount, Batch, Make};
 use super::lease::{Back, Pace, Source};
@@ -192,6 +192,36 @@ impl<T> ReceiveQueue<T> {
         }
         self.spare.push(replace(&mut self.front, next));
         Some(())
+    }
+
+    /// For a thread of the program that wants no message: the source, if it is on the lease and there is
+    /// room for a message that may come.
+    pub fn borrow_source(&mut self) -> Option<Box<dyn Source<T>>> {
+        if !matches!(self.way, Way::Lent(..)) || !self.amount().has_room(1, self.limit) {
+            return None;
+        }
+        match replace(&mut self.way, Way::Batches) {
+            Way::Lent(source, pace) => {
+                self.way = Way::Reading(pace);
+                Some(source)
+            }
+            way => {
+                self.way = way;
+                None
+            }
+        }
+    }
+
+    /// Such a thread has read a message, which goes behind those that wait. `true`: into the channel.
+    pub fn put_in(&mut self, item: T, size: usize) -> bool {
+        if let Way::Recalled(_, Some(channel)) | Way::AtEnd(_, Some(channel)) = &mut self.way {
+            // There was room for one when the source was taken.
+            return channel.push_at_once(item, size);
+        }
+        let mut one = Batch::default();
+        one.push(item, size + size_of::<T>());
+        self.hand_over(&mut one);
+        false
     }
 
     /// The program has read a message of `size` bytes, or nothing, and puts the source back.

@@ -1,7 +1,7 @@
 //! The bytes before the payload of a message.
 
 use crate::format::{DataType, Dialect};
-use crate::proto::frames::{HEAD_MAX, Head};
+use crate::proto::frames::{Call, HEAD_MAX, Head};
 use crate::proto::header::{HEADER_LEN, data_header};
 
 /// What stands before a payload.
@@ -45,6 +45,16 @@ impl LastHead {
             self.of = Some((size, data_type, shape));
             self.write(size, data_type, shape);
         }
+        self.len
+    }
+
+    /// The same for a request or a reply. `data_type`: of another type than the agreed one.
+    pub fn make_call(&mut self, size: usize, data_type: Option<DataType>, call: Call) -> usize {
+        self.of = None;
+        let head = Head::of_call(size, data_type, call);
+        let head = head.bytes();
+        self.bytes[..head.len()].copy_from_slice(head);
+        self.len = head.len();
         self.len
     }
 

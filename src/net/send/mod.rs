@@ -5,6 +5,7 @@
 //! | `line` | waiting: for room, in the order in which the callers came, or until all is written |
 //! | `large` | messages that are written from where they lie |
 //! | `queue` | what is accepted and not yet written, who has the turn, who waits: a machine |
+//! | `call` | requests, replies, and the word that there is none |
 //! | `head` | the bytes before a payload |
 //! | `last` | what is said at the end |
 //! | `gathering` | when a burst is written: a machine |
@@ -20,6 +21,7 @@
 //! waits before it. Whoever writes without the lock owns the writing half meanwhile, so that the order
 //! of messages is the order in which they were accepted.
 
+mod call;
 pub(crate) mod exit;
 mod flusher;
 mod gathering;
@@ -51,7 +53,7 @@ use super::wire::stream::{Size, Stream};
 use super::wire::write_half::{Patience, WriteHalf};
 use crate::error::{CloseReason, SendError};
 use crate::format::{DataType, Dialect, Encoded};
-use crate::proto::frames::is_marked;
+use crate::proto::frames::{Call, is_marked};
 
 /// A peerpy starts to read before its program has set its handlers. Nothing is written so long after
 /// the connection is agreed on; what is sent meanwhile waits in the queue. Measured: after 5 ms no
@@ -164,7 +166,7 @@ impl Sender {
             drop(queue);
             return self.send_in_line(message, wait, burst, &mut None);
         }
-        self.send_admitted(queue, message, wait, burst)
+        self.send_admitted(queue, message, None, wait, burst)
     }
 
     /// The same for one who may have a place in the line already, and keeps it where there is no
@@ -179,7 +181,7 @@ impl Sender {
         self.check(&message)?;
         let total = message.payload.len() + head::room(self.terms.dialect);
         let queue = self.wait_in_line(lock(&self.queue), total, wait, place)?;
-        self.send_admitted(queue, message, wait, burst)
+        self.send_admitted(queue, message, None, wait, burst)
     }
 
     #[inline(always)]
@@ -187,13 +189,19 @@ impl Sender {
         self: &Arc<Sender>,
         mut queue: MutexGuard<'_, SendQueue>,
         message: Encoded<'_>,
+        call: Option<Call>,
         wait: Wait,
         burst: Option<bool>,
     ) -> Result<(), SendError> {
         let payload = message.payload;
         let size = payload.len();
-        let shape = self.shape(&queue, &message)?;
-        let header_len = queue.head.make(size, message.data_type, shape);
+        let header_len = match call {
+            None => {
+                let shape = self.shape(&queue, &message)?;
+                queue.head.make(size, message.data_type, shape)
+            }
+            Some(call) => self.make_call(&mut queue, &message, call),
+        };
         let offer = queue.offer(size, || burst.unwrap_or_else(burst::is_on));
         let written = match offer {
             Offer::WriteFromWhereItLies if !matches!(wait, Wait::No) => {

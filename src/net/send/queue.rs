@@ -464,6 +464,15 @@ impl<W: Unwritten> SendQueue<W> {
         }
     }
 
+    /// Puts a word behind the messages, while more may come. Not where the queue is `beyond` its limit
+    /// by so much.
+    pub fn push_word(&mut self, word: &[u8], beyond: usize) {
+        let has_room = self.used() < self.limit.saturating_add(beyond);
+        if has_room && self.closed.is_none() && self.said == Said::Nothing && !self.is_gone() {
+            self.pending.extend_from_slice(word);
+        }
+    }
+
     /// FIN is to follow what was accepted.
     pub fn finish(&mut self) {
         if self.fin == Fin::No {

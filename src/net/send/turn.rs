@@ -82,6 +82,32 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// The same, and goes on with what others have queued meanwhile: they wait for what becomes of it.
+    /// Not for ever.
+    pub fn write_on(self) {
+        const ROUNDS: usize = 16;
+        let sender = self.sender;
+        let mut turn = self;
+        for _ in 0..ROUNDS {
+            if turn.half.is_none() {
+                return;
+            }
+            let failure = turn.write_batch(Patience::None);
+            let is_full = turn.left() > 0 || turn.written < turn.batch.len();
+            let mut queue = turn.give_back();
+            match failure {
+                Some(error) => return drop(sender.fail(&mut queue, &error)),
+                None if is_full && !queue.is_gone() => return sender.wake_writer(queue),
+                None => sender.settle(&mut queue),
+            }
+            if !queue.has_work() || queue.is_held() {
+                return;
+            }
+            turn = Turn::take(sender, queue);
+        }
+        turn.write();
+    }
+
     /// Writes the batch: as far as the socket takes it at once, or in one slice, or else until all is
     /// written, and in any case no further when the connection is over. An error is what the socket
     /// met.

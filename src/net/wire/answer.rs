@@ -46,7 +46,13 @@ pub(crate) fn read_answer(
                 word: Word::Goodbye(_),
                 ..
             } => return Err(malformed(TWICE)),
-            Step::Message { .. } | Step::Ambiguous => {
+            Step::Message { .. }
+            | Step::Call { .. }
+            | Step::Ambiguous
+            | Step::Word {
+                word: Word::Failed { .. },
+                ..
+            } => {
                 return Err(malformed(BEHIND));
             }
         }

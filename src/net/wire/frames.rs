@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::half::{Farewell, ReadHalf};
-use super::reasons::{BEHIND, TOO_EARLY, TWICE, malformed, refusal, why};
+use super::reasons::{BEHIND, TOO_EARLY, TWICE, clean, malformed, refusal, why};
 use super::stream::{Size, Stream};
 use crate::error::CloseReason;
 use crate::format::{DataType, Dialect, Payload};
@@ -16,7 +16,7 @@ use crate::net::burst;
 use crate::net::os::spin::Spin;
 use crate::net::os::sync::Instant;
 use crate::proto::frame::{Decoder, FrameError, Rules, Step};
-use crate::proto::frames::{FrameDecoder, Word};
+use crate::proto::frames::{Call, Failure, FrameDecoder, Word};
 use crate::proto::header::HEADER_LEN;
 
 /// The buffer begins with this size and doubles while reads fill it.
@@ -47,6 +47,10 @@ pub(crate) enum Need {
 
 pub(crate) enum Next<'a> {
     Message(DataType, Payload<'a>),
+    /// A request or a reply.
+    Call(Call, DataType, Payload<'a>),
+    /// No reply will come to this request, and why.
+    Failed(u32, Failure, String),
     /// The other side has said that no more messages come: by a goodbye, or, where it speaks no
     /// frames, by FIN between two messages.
     End,
@@ -251,6 +255,12 @@ impl FrameReader {
                     skip,
                     size,
                     data_type,
+                }
+                | Step::Call {
+                    skip,
+                    size,
+                    data_type,
+                    ..
                 } => {
                     if self.stream.is_on() {
                         self.agree(size)?;
@@ -280,7 +290,10 @@ impl FrameReader {
                         Cow::Borrowed(&self.bytes[body..body + size])
                     };
                     self.received.count(size);
-                    return Ok(Next::Message(data_type, payload));
+                    return Ok(match step {
+                        Step::Call { call, .. } => Next::Call(call, data_type, payload),
+                        _ => Next::Message(data_type, payload),
+                    });
                 }
                 Step::Need(n) => {
                     if !may_wait(Need::Some)? {
@@ -294,6 +307,15 @@ impl FrameReader {
                         };
                     }
                 }
+                Step::Word {
+                    end,
+                    word: Word::Failed { id, why, skip },
+                } => {
+                    let words = &self.bytes[self.start + skip..self.start + end];
+                    let words = clean(&String::from_utf8_lossy(words));
+                    self.start += end;
+                    return Ok(Next::Failed(id, why, words));
+                }
                 Step::Word { end, word } => {
                     let frame = self.start..self.start + end;
                     self.start = frame.end;
@@ -303,7 +325,7 @@ impl FrameReader {
                         Word::Refused { skip } => {
                             return Err(refusal(&self.bytes[frame][skip..]));
                         }
-                        Word::Taken(_) => {
+                        Word::Taken(_) | Word::Failed { .. } => {
                             return Err(malformed(TOO_EARLY));
                         }
                     };
@@ -469,10 +491,10 @@ impl FrameReader {
                         at += n;
                         continue;
                     }
-                    Step::Message { .. } if ended => {
+                    Step::Message { .. } | Step::Call { .. } if ended => {
                         return Some(Ahead::Broken(malformed(BEHIND)));
                     }
-                    Step::Message { skip, size, .. }
+                    Step::Message { skip, size, .. } | Step::Call { skip, size, .. }
                         if skip.saturating_add(size) <= input.len() =>
                     {
                         at += skip + size;
@@ -497,6 +519,10 @@ impl FrameReader {
                             Word::Taken(_) => {
                                 return Some(Ahead::Broken(malformed(TOO_EARLY)));
                             }
+                            Word::Failed { .. } if !ended => {}
+                            Word::Failed { .. } => {
+                                return Some(Ahead::Broken(malformed(BEHIND)));
+                            }
                             Word::Refused { skip } => {
                                 return Some(Ahead::Broken(refusal(&input[skip..end])));
                             }
@@ -504,7 +530,8 @@ impl FrameReader {
                         continue;
                     }
                     waits => {
-                        step = matches!(waits, Step::Message { .. }).then_some(waits);
+                        let is_message = matches!(waits, Step::Message { .. } | Step::Call { .. });
+                        step = is_message.then_some(waits);
                         input.len() + READ_AHEAD
                     }
                 }

@@ -16,7 +16,7 @@ pub(super) fn refusal(words: &[u8]) -> CloseReason {
 }
 
 /// Words of a stranger, for logs and terminals. They do not become longer by it.
-fn clean(words: &str) -> String {
+pub(super) fn clean(words: &str) -> String {
     let plain = |c: char| match c.is_control() {
         true => '?',
         false => c,

@@ -55,7 +55,7 @@ fn read(
                     }
                 }
                 Step::Ambiguous if end < wire.len() => break,
-                Step::Word { .. } => panic!("text has none"),
+                Step::Word { .. } | Step::Call { .. } => panic!("text has none"),
                 Step::Ambiguous => decoder.take_as_frame(),
             }
         }
@@ -125,7 +125,7 @@ proptest! {
                 Ok(Step::Need(n)) => prop_assert!(n > end),
                 Ok(Step::Skip(n)) => prop_assert!(n <= end && n > 0),
                 Ok(Step::Message { skip, .. }) => prop_assert!(skip <= end),
-                Ok(Step::Word { .. }) => prop_assert!(false, "text has none"),
+                Ok(Step::Word { .. } | Step::Call { .. }) => prop_assert!(false, "text has none"),
                 Ok(Step::Ambiguous) | Err(_) => {}
             }
         }

@@ -27,6 +27,19 @@ fn message(skip: usize, size: usize, data_type: DataType) -> Result<Step, FrameE
     })
 }
 
+fn failed(id: u32, why: Failure, skip: usize) -> Word {
+    Word::Failed { id, why, skip }
+}
+
+fn call(skip: usize, size: usize, data_type: DataType, call: Call) -> Result<Step, FrameError> {
+    Ok(Step::Call {
+        skip,
+        size,
+        data_type,
+        call,
+    })
+}
+
 fn fault(fault: Fault) -> Result<Step, FrameError> {
     Err(FrameError::Frame(fault))
 }
@@ -62,6 +75,13 @@ fn words_are_as_the_manual_has_them() {
         (Word::Goodbye(Some(300)), "", &[0xf4, 2, 0x80, 0xac]),
         (Word::Taken(7), "", &[0xf5, 1, 7]),
         (Word::Refused { skip: 2 }, "no", &[0xf6, 2, b'n', b'o']),
+        (failed(7, Failure::Dropped, 4), "", &[0xf3, 2, 7, 1]),
+        (
+            failed(300, Failure::Refused, 5),
+            "no",
+            &[0xf3, 5, 0x80, 0xac, 5, b'n', b'o'],
+        ),
+        (failed(0, Failure::Other(99), 4), "", &[0xf3, 2, 0, 99]),
     ] {
         assert_eq!(word(said, text, false), bytes);
         let end = bytes.len();
@@ -141,6 +161,91 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
+fn requests_and_replies_are_as_the_manual_has_them() {
+    use DataType::{Bytes, Json};
+    let request = Call::Request(7);
+    let long = Call::Request(u32::MAX);
+    let cases: [(usize, Option<DataType>, Call, &[u8]); 4] = [
+        (4, None, request, &[0xf1, 6, 0, 7]),
+        (0, None, request, &[0xf1, 2, 0, 7]),
+        (2, Some(Json), Call::Reply(300), &[0xf2, 5, 2, 0x80, 0xac]),
+        (
+            1 << 20,
+            None,
+            long,
+            &[0xf1, 0xcf, 0xbf, 0x86, 0, 0xe3, 255, 255, 255, 255],
+        ),
+    ];
+    for (size, other, which, bytes) in cases {
+        assert_eq!(Head::of_call(size, other, which).bytes(), bytes);
+        let data_type = other.unwrap_or(Bytes);
+        let step = call(bytes.len(), size, data_type, which);
+        assert_eq!(next(RULES, bytes), step);
+        for end in 0..bytes.len() {
+            let step = next(RULES, &bytes[..end]);
+            assert!(matches!(step, Ok(Step::Need(n)) if n > end), "{step:?}");
+        }
+    }
+    let longest = Head::of_call(usize::MAX - 100, None, long);
+    assert_eq!(longest.bytes().len(), HEAD_ROOM);
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_named() {
+    use DataType::{Bytes, Json, Raw};
+    let strict = Rules {
+        strict: true,
+        ..RULES
+    };
+    let raw = Rules {
+        data_type: Raw,
+        ..RULES
+    };
+    let body = |kind, size| fault(Fault::Body { kind, size });
+    let long_id = &[0xf1, 9, 0, 0xe4, 1, 0, 0, 0, 0, 0];
+    let large = &[0xf1, 0xe2, 0x40, 0, 0, 0, 7];
+    let limit = 3 << 20;
+    let cases: [(Rules, &[u8], Result<Step, FrameError>); 16] = [
+        (RULES, &[0xf1, 0], body("request", 0)),
+        (RULES, &[0xf1, 1, 0], body("request", 1)),
+        (RULES, &[0xf2, 1, 0], body("reply", 1)),
+        (RULES, &[0xf2, 2, 0, 0x80], body("reply", 2)),
+        (RULES, &[0xf1, 3, 4, 7], fault(Fault::Type(4))),
+        (RULES, &[0xf1, 3, 0, 0xf0], fault(Fault::Length)),
+        (RULES, long_id, fault(Fault::Id(1 << 32))),
+        (
+            RULES,
+            large,
+            Err(FrameError::TooLarge {
+                size: (1 << 22) - 2,
+                limit,
+            }),
+        ),
+        (raw, &[0xf1, 2, 0, 7], Err(FrameError::Empty(Raw))),
+        (
+            strict,
+            &[0xf1, 3, 2, 7],
+            Err(FrameError::DeniedType {
+                expected: Bytes,
+                got: Json,
+            }),
+        ),
+        (RULES, &[0xf3, 1, 7], body("failure of a request", 1)),
+        (RULES, &[0xf3, 2, 0x80, 7], body("failure of a request", 2)),
+        (RULES, &[0xf3, 3, 7, 5, 0xff], fault(Fault::Words)),
+        (STREAM, &[0xf1, 3, 0, 7, 1], fault(Fault::Kind(0xf1))),
+        (STREAM, &[0xf2, 3, 0, 7, 1], fault(Fault::Kind(0xf2))),
+        (STREAM, &[0xf3, 2, 7, 1], fault(Fault::Kind(0xf3))),
+    ];
+    for (rules, bytes, expected) in cases {
+        assert_eq!(next(rules, bytes), expected, "{bytes:x?}");
+    }
+    let mut long = vec![0xf3, 0x80, 0x83, 7, 5];
+    long.extend([b'x'; 257]);
+    assert_eq!(next(RULES, &long), body("failure of a request", 259));
+}
+
+#[test]
 fn a_stream_has_heads_only_where_it_needs_them() {
     let mut decoder = FrameDecoder::new(STREAM, false);
     assert_eq!(decoder.next(&[], None), Ok(Step::Need(1)));
@@ -201,6 +306,25 @@ fn read(rules: Rules, wire: &[u8], cuts: &[usize]) -> (Vec<(DataType, Vec<u8>)>,
                     start += skip + size;
                     stream = rules.streaming.then_some(size);
                 }
+                Step::Call {
+                    skip,
+                    size,
+                    data_type,
+                    call,
+                } => {
+                    let Some(payload) = input.get(skip..skip + size) else {
+                        break;
+                    };
+                    let (which, id) = match call {
+                        Call::Request(id) => (0xf1, id),
+                        Call::Reply(id) => (0xf2, id),
+                    };
+                    let mut named = vec![which];
+                    named.extend_from_slice(&id.to_be_bytes());
+                    named.extend_from_slice(payload);
+                    messages.push((data_type, named));
+                    start += skip + size;
+                }
                 Step::Ambiguous => panic!(),
             }
             decoder = looked;
@@ -233,6 +357,40 @@ proptest! {
         let (messages, words) = read(RULES, &wire, &cuts(&wire, picks));
         prop_assert_eq!(messages, expected);
         prop_assert_eq!(words, [goodbye]);
+    }
+
+    #[test]
+    fn requests_survive_every_split(
+        calls in prop::collection::vec((any::<bool>(), any::<u32>(), 0..300usize, 0..4u8), 0..6),
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+    ) {
+        let (mut wire, mut expected, mut said) = (Vec::new(), Vec::new(), Vec::new());
+        for (asks, id, size, kind) in calls {
+            let payload: Vec<u8> = (0..size).map(|i| (i * 31) as u8).collect();
+            let (call, which) = match asks {
+                true => (Call::Request(id), 0xf1),
+                false => (Call::Reply(id), 0xf2),
+            };
+            let other = (kind == 0 && size > 0).then_some(DataType::Json);
+            wire.extend_from_slice(Head::of_call(size, other, call).bytes());
+            wire.extend_from_slice(&payload);
+            let named = [&[which], &id.to_be_bytes()[..], &payload].concat();
+            expected.push((other.unwrap_or(DataType::Bytes), named));
+            if kind == 1 {
+                wire.extend(word(failed(id, Failure::Busy, 0), "busy", false));
+                said.push((id, Failure::Busy));
+            }
+        }
+        let (messages, words) = read(RULES, &wire, &cuts(&wire, picks));
+        prop_assert_eq!(messages, expected);
+        let words: Vec<_> = words
+            .into_iter()
+            .map(|word| match word {
+                Word::Failed { id, why, .. } => (id, why),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        prop_assert_eq!(words, said);
     }
 
     #[test]
@@ -284,6 +442,9 @@ proptest! {
                 Ok(Step::Word { end: n, .. }) => prop_assert!(n <= end),
                 Ok(Step::Message { skip, size, .. }) => {
                     prop_assert!(skip <= end && size <= rules.max_size.max(300));
+                }
+                Ok(Step::Call { skip, size, .. }) => {
+                    prop_assert!(skip <= end && size <= rules.max_size && !streaming);
                 }
                 Ok(Step::Ambiguous) => prop_assert!(false),
                 Err(_) => {}

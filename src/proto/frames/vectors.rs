@@ -23,10 +23,21 @@ fn words(what: &str) -> Vec<&str> {
     what.split(' ').filter(|word| *word != "-").collect()
 }
 
+fn data_type_of(name: &str) -> DataType {
+    match name {
+        "raw" => DataType::Raw,
+        "json" => DataType::Json,
+        _ => DataType::Bytes,
+    }
+}
+
 fn step(rules: Rules, wire: &[u8]) -> Result<Step, FrameError> {
     for end in 0..wire.len() {
         let cut = FrameDecoder::new(rules, false).next(&wire[..end], None);
-        let is_early = matches!(cut, Ok(Step::Message { skip, .. }) if skip <= end);
+        let is_early = matches!(
+            cut,
+            Ok(Step::Message { skip, .. } | Step::Call { skip, .. }) if skip <= end
+        );
         assert!(
             is_early || matches!(cut, Ok(Step::Need(_))),
             "{cut:?} at {end} of {wire:x?}"
@@ -67,11 +78,7 @@ fn the_vectors() {
                 let [data_type, payload] = words(what)[..] else {
                     panic!("{line}")
                 };
-                let data_type = match data_type {
-                    "raw" => DataType::Raw,
-                    "json" => DataType::Json,
-                    _ => DataType::Bytes,
-                };
+                let data_type = data_type_of(data_type);
                 let payload = bytes(payload);
                 let head = Head::of_type(payload.len(), data_type);
                 assert_eq!([head.bytes(), &payload].concat(), wire, "{line}");
@@ -106,6 +113,53 @@ fn the_vectors() {
                     step(RULES, &wire),
                     Ok(Step::Word { end, word: said }),
                     "{line}"
+                );
+            }
+            "request" | "reply" => {
+                let [id, ref data_type @ .., payload] = words(what)[..] else {
+                    panic!("{line}")
+                };
+                let id = id.parse().expect("32 bits");
+                let call = match name {
+                    "request" => Call::Request(id),
+                    _ => Call::Reply(id),
+                };
+                let named = data_type.first().map(|name| data_type_of(name));
+                let payload = bytes(payload);
+                let size = payload.len();
+                let head = Head::of_call(size, named, call);
+                assert_eq!([head.bytes(), &payload].concat(), wire, "{line}");
+                let taken = Step::Call {
+                    skip: end - size,
+                    size,
+                    data_type: named.unwrap_or(DataType::Bytes),
+                    call,
+                };
+                assert_eq!(step(RULES, &wire), Ok(taken), "{line}");
+            }
+            "failed" => {
+                let [id, code, ref text @ ..] = words(what)[..] else {
+                    panic!("{line}")
+                };
+                let text = bytes(&text.concat());
+                let text = std::str::from_utf8(&text).expect("UTF-8");
+                let said = Word::Failed {
+                    id: id.parse().expect("32 bits"),
+                    why: Failure::of(code.parse().expect("a byte")),
+                    skip: end - text.len(),
+                };
+                assert_eq!(word(said, text, false), wire, "{line}");
+                assert_eq!(
+                    step(RULES, &wire),
+                    Ok(Step::Word { end, word: said }),
+                    "{line}"
+                );
+            }
+            "no request" => {
+                let read = FrameDecoder::new(RULES, false).next(&wire, None);
+                assert!(
+                    matches!(read, Err(FrameError::Frame(_))),
+                    "{line}: {read:?}"
                 );
             }
             "skipped" => assert_eq!(step(RULES, &wire), Ok(Step::Skip(end)), "{line}"),

@@ -41,9 +41,9 @@ mod options {
 mod proto;
 
 use net::endpoint::noticing;
-use net::{lending, receiving, sending};
+use net::{asking, lending, receiving, sending};
 
-const SCENARIOS: [(&str, fn()); 14] = [
+const SCENARIOS: [(&str, fn()); 16] = [
     ("received", receiving::to_the_end),
     ("received, killed", receiving::killed),
     ("received, abandoned", receiving::abandoned),
@@ -53,6 +53,8 @@ const SCENARIOS: [(&str, fn()); 14] = [
     ("lent, left alone", lending::left_alone),
     ("lent, abandoned", lending::abandoned),
     ("lent, selected", lending::selected),
+    ("asked by one", asking::by_one),
+    ("asked by many", asking::by_many),
     ("sent, closed", sending::closed),
     ("sent, killed", sending::killed),
     ("sent in frames", sending::in_frames),

@@ -2,6 +2,7 @@ use super::super::lease::{Fed, Taken};
 use super::super::producer::Producer;
 use super::super::select::open;
 use super::*;
+use crate::net::os::sync::Instant;
 
 const LIMIT: Amount = Amount {
     messages: 8,
@@ -17,6 +18,15 @@ struct Numbers {
 
 impl Source<u32> for Numbers {
     fn take(&mut self, _: bool, _: &mut Option<u32>) -> Result<Taken, CloseReason> {
+        unreachable!("the program reads, and not the queue")
+    }
+
+    fn read_until(
+        &mut self,
+        _: Option<Instant>,
+        _: &mut Option<u32>,
+        _: &mut dyn FnMut() -> bool,
+    ) -> Result<Taken, CloseReason> {
         unreachable!("the program reads, and not the queue")
     }
 

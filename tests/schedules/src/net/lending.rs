@@ -135,6 +135,18 @@ impl Source<Item> for Numbers {
         })
     }
 
+    fn read_until(
+        &mut self,
+        _deadline: Option<Instant>,
+        item: &mut Option<Item>,
+        done: &mut dyn FnMut() -> bool,
+    ) -> Result<Taken, CloseReason> {
+        match done() {
+            true => Ok(Taken::Nothing),
+            false => self.take(true, item),
+        }
+    }
+
     fn take_plain(&mut self) -> Option<(Item, usize)> {
         match self.next(|| Ok(false)) {
             Ok(Next::Number(number)) => Some((vec![number as u8], 1)),

@@ -37,6 +37,10 @@ pub(crate) mod panics {
         run()
     }
 
+    pub(crate) fn let_go<T>(owned: T) {
+        drop(owned);
+    }
+
     pub(crate) fn let_go_of_all<T>(owned: impl IntoIterator<Item = T>) {
         owned.into_iter().for_each(drop);
     }
@@ -51,6 +55,7 @@ pub(crate) mod wire {
     pub(crate) mod record;
 }
 
+pub(crate) mod asking;
 pub(crate) mod lending;
 pub(crate) mod receiving;
 #[path = "../../../../src/net/recv/mod.rs"]

@@ -1,0 +1,320 @@
+//! Requests of one connection, either way, as far as the type of its messages does not matter: which of
+//! this side's wait for a reply, and how many of the other side's are unanswered.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use super::Link;
+use crate::error::{CloseReason, RequestError};
+use crate::format::{DataType, Dialect, Encoded, Payload};
+use crate::net::os::lock;
+use crate::net::os::sync::{AtomicBool, AtomicU64, Condvar, Instant, Mutex, Ordering};
+use crate::net::recv::waiter::{Waited, Waiter};
+use crate::net::send::Wait;
+use crate::proto::frames::Failure;
+
+/// What has become of a request of this side.
+pub(crate) type Answer = Result<(DataType, Vec<u8>), RequestError>;
+
+#[derive(Default)]
+pub(crate) struct Calls {
+    asked: Mutex<Asked>,
+    unanswered: Mutex<Unanswered>,
+    /// Requests and replies that this side has taken in.
+    taken: AtomicU64,
+    /// Replies, and words that there is none, for which nobody waited any more.
+    late: AtomicU64,
+}
+
+/// Requests of this side that wait for a reply.
+#[derive(Default)]
+struct Asked {
+    /// By their ids. Mostly there are few, and to hash would take longer.
+    slots: BTreeMap<u32, Arc<Slot>>,
+    next: u32,
+    /// Why there can be none any more.
+    over: Option<CloseReason>,
+}
+
+/// Requests of the other side that have no reply yet, and their bytes.
+#[derive(Default)]
+struct Unanswered {
+    count: usize,
+    bytes: usize,
+}
+
+/// Where one request of this side waits for its answer.
+struct Slot {
+    answer: Mutex<Option<Answer>>,
+    told: Condvar,
+    /// Its thread does not wait here but at the receive queue, and may read the socket.
+    leads: AtomicBool,
+}
+
+impl Default for Slot {
+    fn default() -> Slot {
+        Slot {
+            answer: Mutex::default(),
+            told: Condvar::default(),
+            leads: AtomicBool::new(true),
+        }
+    }
+}
+
+impl Slot {
+    fn is_done(&self) -> bool {
+        lock(&self.answer).is_some()
+    }
+
+    /// Waits until it is done, or until the deadline.
+    fn wait(&self, deadline: Option<Instant>) {
+        let mut answer = lock(&self.answer);
+        while answer.is_none() {
+            answer = match deadline {
+                None => {
+                    let waited = self.told.wait(answer);
+                    waited.unwrap_or_else(PoisonError::into_inner)
+                }
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return;
+                    }
+                    let waited = self.told.wait_timeout(answer, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+/// A request that has its place. The drop gives that back.
+struct UnderWay<'a> {
+    calls: &'a Calls,
+    id: u32,
+    /// No other is under way.
+    alone: bool,
+    slot: Arc<Slot>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        lock(&self.calls.asked).slots.remove(&self.id);
+    }
+}
+
+impl Calls {
+    /// How many requests and replies were taken in.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::SeqCst)
+    }
+
+    pub fn late(&self) -> u64 {
+        self.late.load(Ordering::Relaxed)
+    }
+
+    /// A place for a request of this side.
+    fn begin(&self, limit: usize) -> Result<UnderWay<'_>, RequestError> {
+        let mut asked = lock(&self.asked);
+        if let Some(reason) = &asked.over {
+            return Err(RequestError::Closed(reason.clone()));
+        }
+        if asked.slots.len() >= limit {
+            return Err(RequestError::Full);
+        }
+        // The limit is far below the number of ids.
+        while asked.slots.contains_key(&asked.next) {
+            asked.next = asked.next.wrapping_add(1);
+        }
+        let id = asked.next;
+        asked.next = id.wrapping_add(1);
+        let slot = Arc::<Slot>::default();
+        asked.slots.insert(id, Arc::clone(&slot));
+        let alone = asked.slots.len() == 1;
+        drop(asked);
+        Ok(UnderWay {
+            calls: self,
+            id,
+            alone,
+            slot,
+        })
+    }
+
+    /// Counts a request of the other side as unanswered, unless there are too many. One that is larger
+    /// than the limit may wait alone.
+    fn admit(&self, size: usize, (count, bytes): (usize, usize)) -> bool {
+        let mut unanswered = lock(&self.unanswered);
+        let sum = unanswered.bytes.saturating_add(size);
+        let has_room = unanswered.count == 0 || (unanswered.count < count && sum <= bytes);
+        if has_room {
+            unanswered.count += 1;
+            unanswered.bytes = sum;
+        }
+        has_room
+    }
+
+    fn answered(&self, size: usize) {
+        let mut unanswered = lock(&self.unanswered);
+        unanswered.count -= 1;
+        unanswered.bytes -= size;
+    }
+}
+
+impl Link {
+    /// Sends a request and waits for what becomes of it. `payload`, of an encoded item, is called with
+    /// what sends it.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        deadline: Option<Instant>,
+        waiter: &Waiter<T>,
+        encoded: impl FnOnce(
+            &dyn Fn(Encoded<'_>) -> Result<(), RequestError>,
+        ) -> Result<(), RequestError>,
+    ) -> Answer {
+        if self.dialect != Dialect::Frames || self.stream.is_some() {
+            return Err(RequestError::Unsupported);
+        }
+        if self.on_reader_thread() {
+            return Err(RequestError::WaitsForItself);
+        }
+        let under_way = self.calls.begin(self.context.settings.max_requests)?;
+        let slot = &under_way.slot;
+        let wait = deadline.map_or(Wait::Forever, Wait::Until);
+        encoded(&|message| {
+            let UnderWay { id, alone, .. } = under_way;
+            Ok(self.sender.send_request(message, id, wait, alone)?)
+        })?;
+        let is_done = || slot.is_done();
+        let leads = |leads| slot.leads.store(leads, Ordering::SeqCst);
+        match waiter.wait(deadline, under_way.alone, is_done, leads) {
+            Waited::Done | Waited::Late => {}
+            Waited::Follow(_awaits) => slot.wait(deadline),
+        }
+        let answer = lock(&slot.answer).take();
+        answer.unwrap_or(Err(RequestError::TimedOut))
+    }
+
+    /// A reply has come.
+    pub(super) fn take_reply(&self, id: u32, data_type: DataType, payload: Payload<'_>) {
+        self.calls.taken.fetch_add(1, Ordering::SeqCst);
+        self.tell_of(id, || Ok((data_type, payload.into_owned())));
+    }
+
+    /// The word has come that there will be no reply.
+    pub(super) fn take_failure(&self, id: u32, why: Failure, words: String) {
+        self.tell_of(id, || Err(reason(why, words)));
+    }
+
+    fn tell_of(&self, id: u32, answer: impl FnOnce() -> Answer) {
+        let slot = lock(&self.calls.asked).slots.remove(&id);
+        match slot {
+            Some(slot) => self.tell(&slot, answer()),
+            None => drop(self.calls.late.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    fn tell(&self, slot: &Slot, answer: Answer) {
+        lock(&slot.answer).get_or_insert(answer);
+        // It looks at the answer again, with a lock, after it has said where it waits.
+        if slot.leads.load(Ordering::SeqCst) {
+            self.tell_waiters();
+        } else {
+            slot.told.notify_one();
+        }
+    }
+
+    /// Whoever waits at the receive queue for what is no message looks again.
+    pub(super) fn tell_waiters(&self) {
+        if let Some(queue) = self.queue.get() {
+            queue.news();
+        }
+    }
+
+    /// No reply can come any more.
+    pub(super) fn fail_requests(&self, reason: CloseReason) {
+        let slots = {
+            let mut asked = lock(&self.calls.asked);
+            let reason = asked.over.get_or_insert(reason).clone();
+            let slots = std::mem::take(&mut asked.slots);
+            slots.into_values().map(move |slot| (slot, reason.clone()))
+        };
+        for (slot, reason) in slots {
+            self.tell(&slot, Err(RequestError::Closed(reason)));
+        }
+        self.tell_waiters();
+    }
+
+    /// A request has come. `None`: too many are unanswered, and the other side is told so; or this side
+    /// can answer none any more.
+    pub(super) fn admit_request(self: &Arc<Link>, id: u32, size: usize) -> Option<Unreplied> {
+        self.calls.taken.fetch_add(1, Ordering::SeqCst);
+        if self.life.is_ending() {
+            return None;
+        }
+        let settings = &self.context.settings;
+        let limit = (settings.max_requests, settings.receive_queue_bytes);
+        if !self.calls.admit(size, limit) {
+            self.sender.say_failed(id, Failure::Busy, "");
+            return None;
+        }
+        Some(Unreplied {
+            link: Arc::clone(self),
+            id,
+            size,
+            said: AtomicBool::new(false),
+        })
+    }
+}
+
+/// A request of the other side that has to be answered. Its drop says that there is no reply, unless it
+/// has been answered.
+pub(super) struct Unreplied {
+    pub link: Arc<Link>,
+    pub id: u32,
+    size: usize,
+    said: AtomicBool,
+}
+
+impl Unreplied {
+    /// Is there a reply, or the word that there is none? If not, it is the caller's turn to say one.
+    pub fn take_turn(&self) -> bool {
+        !self.said.swap(true, Ordering::SeqCst)
+    }
+
+    /// What was to be said could not be.
+    pub fn give_turn_back(&self) {
+        self.said.store(false, Ordering::SeqCst);
+    }
+
+    /// There will be no reply.
+    pub fn fail(&self, why: Failure, words: &str) {
+        if self.take_turn() {
+            self.link.sender.say_failed(self.id, why, words);
+        }
+    }
+}
+
+impl Drop for Unreplied {
+    fn drop(&mut self) {
+        self.link.calls.answered(self.size);
+        self.fail(
+            match std::thread::panicking() {
+                true => Failure::Panicked,
+                false => Failure::Dropped,
+            },
+            "",
+        );
+    }
+}
+
+fn reason(why: Failure, words: String) -> RequestError {
+    match why {
+        Failure::Dropped => RequestError::Unanswered,
+        Failure::Panicked => RequestError::Panicked,
+        Failure::NotServed => RequestError::NotServed,
+        Failure::Busy => RequestError::Busy,
+        Failure::Refused => RequestError::Refused(words),
+        // A later version says more than this one knows.
+        Failure::Other(_) => RequestError::Unanswered,
+    }
+}

@@ -1,0 +1,91 @@
+//! Requests, replies, and the word that there will be no reply.
+
+use std::sync::Arc;
+
+use super::exit;
+use super::queue::{LARGE, SendQueue};
+use super::turn::Turn;
+use super::{Sender, Wait};
+use crate::error::SendError;
+use crate::format::Encoded;
+use crate::net::os::lock;
+use crate::net::os::sync::MutexGuard;
+use crate::proto::frames::{Call, Failure, HEAD_ROOM, Word, word};
+
+/// So many bytes may wait beyond the limit of the queue for a side that reads nothing and asks on and
+/// on, before it is no longer told what fails.
+const FAILURES: usize = 1 << 20;
+
+impl Sender {
+    /// Sends a reply, which counts as a message, as [`send`](Sender::send) does.
+    pub fn send_reply(
+        self: &Arc<Sender>,
+        message: Encoded<'_>,
+        id: u32,
+        wait: Wait,
+    ) -> Result<(), SendError> {
+        let queue = self.admit_call(&message, wait)?;
+        self.send_admitted(queue, message, Some(Call::Reply(id)), wait, None)
+    }
+
+    /// Sends a request, which counts as a message, and whose sender is about to wait: so it is not left
+    /// to the flusher. `alone`: no other thread is likely to send one at this moment. Where some do, one
+    /// of them writes for all.
+    pub fn send_request(
+        self: &Arc<Sender>,
+        message: Encoded<'_>,
+        id: u32,
+        wait: Wait,
+        alone: bool,
+    ) -> Result<(), SendError> {
+        let mut queue = self.admit_call(&message, wait)?;
+        let (call, size) = (Call::Request(id), message.payload.len());
+        if size >= LARGE || (alone && queue.is_drained()) {
+            return self.send_admitted(queue, message, Some(call), wait, Some(false));
+        }
+        let header_len = self.make_call(&mut queue, &message, call);
+        // It goes into the queue in any case, behind what is there.
+        queue.offer(size, || true);
+        exit::note(self, &mut queue);
+        queue.push(header_len, 0, message.payload);
+        // Whoever writes looks at the queue afterwards.
+        if !queue.is_held() {
+            Turn::take(self, queue).write_on();
+        }
+        Ok(())
+    }
+
+    fn admit_call(
+        self: &Arc<Sender>,
+        message: &Encoded<'_>,
+        wait: Wait,
+    ) -> Result<MutexGuard<'_, SendQueue>, SendError> {
+        self.check(message)?;
+        let total = message.payload.len() + HEAD_ROOM;
+        let queue = lock(&self.queue);
+        match queue.admits_at_once(total) {
+            true => Ok(queue),
+            false => self.wait_in_line(queue, total, wait, &mut None),
+        }
+    }
+
+    /// Makes the head of a request or a reply. Says how long it is.
+    pub(super) fn make_call(
+        &self,
+        queue: &mut SendQueue,
+        message: &Encoded<'_>,
+        call: Call,
+    ) -> usize {
+        let other = message.data_type != self.terms.data_type;
+        let other = other.then_some(message.data_type);
+        queue.head.make_call(message.payload.len(), other, call)
+    }
+
+    /// Says that a request of the other side will have no reply, unless the connection ends. Never
+    /// waits, so that also the thread may say it that reads.
+    pub fn say_failed(self: &Arc<Sender>, id: u32, why: Failure, words: &str) {
+        let failed = Word::Failed { id, why, skip: 0 };
+        lock(&self.queue).push_word(&word(failed, words, false), FAILURES);
+        self.flush_now();
+    }
+}
