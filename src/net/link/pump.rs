@@ -287,8 +287,17 @@ pub(crate) fn run_queue<F: Format>(
 
 thread_local! {
     /// What a handler's thread reads from, where a `close` inside the handler finds it.
-    static HANDLED: RefCell<Option<FrameReader>> = const { RefCell::new(None) };
+    static HANDLED: RefCell<Option<Handled>> = const { RefCell::new(None) };
 }
+
+struct Handled {
+    frames: FrameReader,
+    reading: Reading,
+    /// Can this be decoded? `None`: everything can.
+    probe: Option<Probe>,
+}
+
+type Probe = fn(DataType, Reading, &[u8]) -> Result<(), CloseReason>;
 
 /// The same; messages go to `handle`, with what it needs. That is dropped before the other side's
 /// end is answered.
@@ -299,8 +308,12 @@ pub(crate) fn run_handler<F: Format, H>(
     handler: H,
     mut handle: impl FnMut(&mut H, F::Item),
 ) {
-    HANDLED.set(Some(frames(link, early)));
     let reading = reading(link);
+    HANDLED.set(Some(Handled {
+        frames: frames(link, early),
+        reading,
+        probe: F::PLAIN.is_none().then_some(probe::<F>),
+    }));
     let mut calls = Dispatcher {
         link: Arc::clone(link),
         reading,
@@ -316,8 +329,10 @@ pub(crate) fn run_handler<F: Format, H>(
             }
             // The end is not a value of the closure: moved for each message, it would cost more than
             // the rest.
-            let is_end = HANDLED.with_borrow_mut(|frames| {
-                let Some(frames) = frames else { return true };
+            let is_end = HANDLED.with_borrow_mut(|handled| {
+                let Some(Handled { frames, .. }) = handled else {
+                    return true;
+                };
                 if let Some(make) = F::PLAIN {
                     if let Some((_, payload)) = frames.at_once() {
                         item = Some(make(payload));
@@ -361,18 +376,41 @@ fn next<F: Format>(
     Ok(false)
 }
 
+/// Would this message become an item?
+fn probe<F: Format>(
+    data_type: DataType,
+    reading: Reading,
+    payload: &[u8],
+) -> Result<(), CloseReason> {
+    unless_it_panics(|| {
+        let mut item = None;
+        decode::<F>(data_type, reading, Payload::Borrowed(payload), &mut item)?;
+        let_go(item);
+        Ok(())
+    })
+}
+
 /// For a `close` inside the handler that runs on this thread: looks for the other side's end, and
 /// keeps what comes before it for the handler. `said_goodbye` is told how many messages there are when
-/// the other side has sent its last. `None`: the end was not found before the deadline.
+/// the other side has sent its last, and all of them can be decoded. `None`: the end was not found
+/// before the deadline.
 pub(super) fn read_ahead(
     deadline: Instant,
     limit: usize,
     said_goodbye: impl Fn(u64),
 ) -> Option<Ahead> {
-    HANDLED.with(|frames| {
+    HANDLED.with(|handled| {
         // Not while a message is decoded, by code of the program's.
-        let mut frames = frames.try_borrow_mut().ok()?;
-        frames.as_mut()?.read_ahead(deadline, limit, said_goodbye)
+        let mut handled = handled.try_borrow_mut().ok()?;
+        let handled = handled.as_mut()?;
+        let (reading, probe) = (handled.reading, handled.probe);
+        let check = |data_type, payload: &[u8]| match probe {
+            Some(probe) => probe(data_type, reading, payload),
+            None => Ok(()),
+        };
+        handled
+            .frames
+            .read_ahead(deadline, limit, check, said_goodbye)
     })
 }
 

@@ -457,13 +457,14 @@ impl FrameReader {
     }
 
     /// For a `close` inside the handler, which runs on the thread that would read: reads on until the
-    /// other side has ended, and keeps all of it, up to `limit` bytes, for the handler. `said_goodbye` is
-    /// told how many messages there are when the other side has sent its last. Says what was found;
-    /// `None`: no end before the deadline.
+    /// other side has ended, and keeps all of it, up to `limit` bytes, for the handler. `check` says whether
+    /// a message can be taken in, and `said_goodbye` is told how many there are when the other side has
+    /// sent its last. Says what was found; `None`: no end before the deadline.
     pub fn read_ahead(
         &mut self,
         deadline: Instant,
         limit: usize,
+        check: impl Fn(DataType, &[u8]) -> Result<(), CloseReason>,
         said_goodbye: impl Fn(u64),
     ) -> Option<Ahead> {
         let mut decoder = self.decoder.clone();
@@ -494,9 +495,24 @@ impl FrameReader {
                     Step::Message { .. } | Step::Call { .. } if ended => {
                         return Some(Ahead::Broken(malformed(BEHIND)));
                     }
-                    Step::Message { skip, size, .. } | Step::Call { skip, size, .. }
-                        if skip.saturating_add(size) <= input.len() =>
-                    {
+                    Step::Message {
+                        skip,
+                        size,
+                        data_type,
+                    }
+                    | Step::Call {
+                        skip,
+                        size,
+                        data_type,
+                        ..
+                    } if skip.saturating_add(size) <= input.len() => {
+                        let payload = &input[skip..skip + size];
+                        // A request that is no value of the type is answered, and ends nothing.
+                        let is_message = matches!(next, Step::Message { .. });
+                        match check(data_type, payload) {
+                            Err(reason) if is_message => return Some(Ahead::Broken(reason)),
+                            _ => {}
+                        }
                         at += skip + size;
                         messages += 1;
                         stream_size = stream_size.or(Some(size));
