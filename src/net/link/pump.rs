@@ -41,7 +41,8 @@ impl<F: Format> Source<F::Item> for Socket<F> {
     fn take(&mut self, wait: bool, item: &mut Option<F::Item>) -> Result<Taken, CloseReason> {
         self.prepare(None)?;
         let link = &self.link;
-        // One read, and no more: what is no message could come without end.
+        // One read, and no more: what is no message could come without end, and the caller did not want to
+        // wait.
         let mut once = true;
         let mut may_wait =
             |need| Ok(wait || (take(&mut once) && need == Need::Some && has_bytes(link)));
@@ -139,6 +140,7 @@ impl<F: Format> Source<F::Item> for Socket<F> {
 
     fn feed(&mut self, producer: &mut Producer<F::Item>) -> Result<Fed, CloseReason> {
         self.prepare(None)?;
+        // The reader thread sleeps in here most of its life, inside the read of the socket.
         match self.feed_queue(producer) {
             // The socket of an encrypted connection that nobody holds any more is closed between
             // two records.
@@ -203,6 +205,8 @@ impl<F: Format> Socket<F> {
         let may_lend = !self.ended && !is_serving;
         let mut item = None;
         loop {
+            // Asked for each message, since a remote that never pauses would otherwise never let the read
+            // come to the place where it is asked below.
             if producer.is_abandoned() {
                 return Err(link.discard());
             }
@@ -213,6 +217,7 @@ impl<F: Format> Socket<F> {
                 }
             }
             let next = self.frames.next(|_| {
+                // Before a wait, the program gets what was decoded, however little it is.
                 producer.hand_over();
                 if producer.is_abandoned() {
                     return Err(link.discard());
@@ -221,6 +226,8 @@ impl<F: Format> Socket<F> {
                     // What the program has answered meanwhile.
                     link.sender.flush_now();
                 }
+                // A thread of the program that waits for the next message reads for itself: it would be
+                // woken by the socket, and not by this thread, which saves one of two wake-ups.
                 Ok(!may_lend || !is_lendable(link) || !producer.is_awaited())
             });
             match next? {
@@ -347,6 +354,7 @@ pub(crate) fn run_handler<F: Format, H>(
                     }
                 }
             });
+            // Not inside the closure: the handler may close, and that reads ahead from the same frames.
             if let Some(item) = item.take() {
                 handle(handler, item);
             }
@@ -417,6 +425,7 @@ pub(super) fn read_ahead(
 /// What a thread does that reads a connection: `read` until it ends, and then end it. `way` is where
 /// the messages go.
 fn run<W>(link: &Arc<Link>, mut way: W, read: impl FnOnce(&mut W) -> Result<(), CloseReason>) {
+    // From now on a `close` on this thread knows that it must not wait for it.
     let _ = link.reader.set(std::thread::current().id());
     match unless_it_panics(|| read(&mut way)) {
         // Dropping the way ends the program's `recv`.
@@ -429,6 +438,7 @@ fn run<W>(link: &Arc<Link>, mut way: W, read: impl FnOnce(&mut W) -> Result<(), 
 }
 
 fn frames(link: &Arc<Link>, early: Early) -> FrameReader {
+    // Met while an offer waited for the program's word, behind bytes that are still to be delivered.
     if let Seen::Failure(failure) = early.seen {
         link.life.note_fault(failure);
     }
