@@ -12,7 +12,7 @@ use log::debug;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::error::{Error, Result};
-use crate::net::endpoint::{Endpoint, Side, Watched, next_id};
+use crate::net::endpoint::{Endpoint, Side, Watched};
 use crate::net::handshake::client::{Accepted, Client, Failure, Request, handshake_error};
 use crate::net::handshake::{Input, Machine, io as handshake};
 use crate::net::link::Link;
@@ -66,13 +66,11 @@ fn try_connect<T>(
         .map_err(|error| unless_stopped(handshake_error(addr, error.to_string())))?;
     // The thread is started now, while the other side decides, and so it is known to be had before
     // the connection is open.
-    let reader = endpoint
-        .spawn_waiting(format!("lanpeer-r-{}", next_id()))
-        .map_err(|source| {
-            reset(&socket);
-            let context = "the reader thread";
-            Error::Io { context, source }
-        })?;
+    let reader = endpoint.reader_thread().map_err(|source| {
+        reset(&socket);
+        let context = "the reader thread";
+        Error::Io { context, source }
+    })?;
     let first = client.take(Input::Bytes(&[]));
     let accepted = handshake::run(&socket, &mut client, first, deadline);
     let accepted = accepted.map_err(|failure| {
