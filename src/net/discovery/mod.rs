@@ -199,6 +199,12 @@ impl Discovery {
         addrs(self.shared.listen)
     }
 
+    /// The same, to be asked later.
+    pub fn own_addrs(&self) -> Box<dyn Fn() -> Vec<SocketAddrV4> + Send> {
+        let listen = self.shared.listen;
+        Box::new(move || addrs(listen))
+    }
+
     /// This peer's id.
     pub fn id(&self) -> PeerId {
         PeerId::of(&self.shared.card)

@@ -25,7 +25,7 @@ pub(crate) mod stats;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use log::{debug, warn};
 
-use self::attempts::{Ask, Recent, Relation, relation};
+use self::attempts::{Ask, Keeper, Recent, Relation, relation};
 use self::dead_remotes::DeadRemotes;
 use self::events::Events;
 use self::offers::Pending;
@@ -50,6 +50,7 @@ use crate::neighbour::PeerId;
 use crate::options::Settings;
 use crate::proto::beacon::Card;
 use crate::secure::Session;
+use crate::target::Target;
 
 /// Connections whose handshake is under way at one time, or whose offer is undecided. Each costs a
 /// thread.
@@ -84,6 +85,8 @@ pub(crate) struct Endpoint {
     sockets: Mutex<HashMap<u64, (Arc<TcpStream>, Side)>>,
     /// Which of their attempts clients have made lately, where they say so.
     recent: Mutex<Recent>,
+    /// What keeps this peer connected to others.
+    keepers: Mutex<Vec<Arc<dyn Keeper>>>,
     events: Events,
     counts: Counts,
     /// The watchdog's task that looks for dead remotes.
@@ -130,6 +133,7 @@ impl Endpoint {
             slots: AtomicUsize::new(0),
             sockets: Mutex::default(),
             recent: Mutex::default(),
+            keepers: Mutex::default(),
             events: Events::default(),
             counts: Counts::default(),
         });
@@ -201,6 +205,18 @@ impl Endpoint {
             peer_name: name,
             peer_service: service,
         });
+    }
+
+    /// A peer that this one was to be kept connected to has said that it is not to be asked again.
+    pub fn refused(&self, peer_addr: SocketAddr, peer_id: Option<PeerId>) {
+        debug!(target: LOG, "{peer_addr} is not to be asked again");
+        self.emit(Event::KeepRefused { peer_addr, peer_id });
+    }
+
+    /// This target is not kept connected at all.
+    pub fn warn_not_kept(&self, target: &Target, error: &Error) {
+        let error = error.without_quotes();
+        warn!(target: LOG, "{}: {target} is not kept connected: {error}", self.local_addr);
     }
 
     /// A call that was to make a connection has made none.

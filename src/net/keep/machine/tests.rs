@@ -1,0 +1,1 @@
+//! One machine against events, and two against each other.
