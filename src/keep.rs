@@ -69,7 +69,7 @@ impl<F: Format> KeepConnected<F> {
     }
 
     /// Where those listen who are not asked again, because they denied with the word `never`; in the
-    /// order in which they did. [`Event::KeepRefused`](crate::Event::KeepRefused) tells of each.
+    /// order in which they did; the last 1,024. [`Event::KeepRefused`](crate::Event::KeepRefused) tells of each.
     ///
     /// ```
     /// # use lanpeer::*;

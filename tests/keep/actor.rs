@@ -28,6 +28,18 @@ fn actor() {
                 measure(&peer, hertz.parse().unwrap());
                 peers.push(peer);
             }
+            // Says nothing, and does not look whether the other side is there.
+            ["idle", addr, name] => {
+                let builder = Peer::builder().name(name).service("sensor");
+                let peer = builder.keepalive(None).bind(addr).expect(addr);
+                println!("@ {}", peer.local_addr().port());
+                let offers = peer.incoming();
+                std::thread::spawn(move || {
+                    let accepted = offers.filter_map(|offer| offer.accept::<Raw<u64>>().ok());
+                    accepted.collect::<Vec<_>>()
+                });
+                peers.push(peer);
+            }
             ["keep", service] => {
                 let peer = bind("0.0.0.0:0", "keeper", "keeper");
                 keep(&peer, service, &seen);

@@ -135,6 +135,25 @@ fn a_cable_out_for_a_moment_changes_nothing_and_for_longer_makes_one_new_connect
 }
 
 #[test]
+fn what_only_one_side_has_lost_is_replaced_at_the_other() {
+    let Some(lan) = Lan::new("kidle", 2) else {
+        return;
+    };
+    let mut sensor = lan.actor(2);
+    sensor.tell("idle 0.0.0.0:0 s");
+    let mut keeper = keeper(&lan, 1);
+    keeper.until("up s");
+    for round in 1..=2 {
+        lan.cable(2, false);
+        keeper.until("down s TimedOut");
+        assert_eq!(of_sensor(&mut sensor), [1, round, round - 1]);
+        lan.cable(2, true);
+        println!("up after {:?}", keeper.until("up s"));
+        assert_eq!(of_sensor(&mut sensor), [1, round + 1, round]);
+    }
+}
+
+#[test]
 fn a_host_that_gets_another_address_is_found_there() {
     let Some(lan) = Lan::new("kaddr", 2) else {
         return;

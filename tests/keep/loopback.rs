@@ -197,6 +197,24 @@ fn a_program_that_takes_none_has_one_waiting() {
 }
 
 #[test]
+fn a_peer_that_speaks_no_frames_is_kept_as_well() {
+    test(|| {
+        let port = Port::new();
+        let alice = port.peer("alice");
+        let bob = port.builder().name("bob").text_headers(true);
+        let bob = bob.bind("127.0.0.1:0").unwrap();
+        for target in [Target::name("bob"), Target::addr(bob.local_addr())] {
+            let kept = alice.keep_connected::<Bytes>(target);
+            for _ in 0..3 {
+                let (to_bob, to_alice) = both(&kept, &bob);
+                talk(&to_bob, &to_alice);
+                to_alice.abort();
+            }
+        }
+    });
+}
+
+#[test]
 fn other_connections_to_the_same_peer_stay() {
     test(|| {
         let (alice, bob) = (peer(), peer());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
 use log::warn;
 
-use super::machine::{Begin, Failure, Links, Machine, Tell, Verdict};
+use super::machine::{Begin, Failure, Links, Machine, REFUSED_MAX, Tell, Verdict};
 use crate::error::{Error, Result};
 use crate::neighbour::{PeerId, Presence};
 use crate::net::endpoint::attempts::{Keeper, TWICE};
@@ -409,7 +409,12 @@ impl<C: Send + 'static> Driver<C> {
             }
             Tell::Never(id) => {
                 if let Error::Denied { addr, .. } = error {
-                    lock(&self.refused).push(addr);
+                    let mut refused = lock(&self.refused);
+                    if refused.len() >= REFUSED_MAX {
+                        refused.remove(0);
+                    }
+                    refused.push(addr);
+                    drop(refused);
                     self.endpoint.refused(addr, id);
                 }
             }

@@ -40,8 +40,8 @@ const HURRY_EVERY: Duration = Duration::from_secs(1);
 /// What waits for the program, or for others that are asked, is looked at so often.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// So many ids of peers that have said "never" are remembered.
-const REFUSED_MAX: usize = 1024;
+/// So many peers that have said "never" are remembered.
+pub(super) const REFUSED_MAX: usize = 1024;
 
 pub(super) struct Machine {
     me: PeerId,
