@@ -9,7 +9,8 @@ use crossbeam_channel::Receiver;
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::format::Format;
-use crate::net::keep::driver::{Handle, Plan, Sight, start};
+use crate::net::discovery;
+use crate::net::keep::driver::{Handle, Plan, Sight, Watch, start};
 use crate::options::ConnectOptions;
 use crate::peer::Peer;
 use crate::target::{Kind, Target};
@@ -211,10 +212,14 @@ impl ConnectOptions {
         let sight = match target.kind {
             Kind::Addr(_) => None,
             _ => {
-                let watch = peer.discovery().watch(service);
+                let watch = |watch: discovery::Watch| Watch {
+                    presences: Receiver::clone(&watch),
+                    life: Some(Box::new(watch)),
+                };
+                let begin = peer.discovery().watches(service.clone());
                 Some(Sight {
-                    watch: Receiver::clone(&watch),
-                    _life: Box::new(watch),
+                    first: Some(watch(peer.discovery().watch(service))),
+                    begin: Box::new(move || watch(begin())),
                     own: peer.discovery().own_addrs(),
                 })
             }

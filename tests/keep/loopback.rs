@@ -130,7 +130,7 @@ fn two_of_one_name_are_kept_each_for_itself() {
 }
 
 #[test]
-fn what_discovery_sees_again_is_asked_at_once() {
+fn a_denial_is_not_forgotten_because_a_peer_is_seen_again() {
     test(|| {
         let port = Port::new();
         let alice = port.peer("alice");

@@ -244,6 +244,12 @@ impl Discovery {
         watch
     }
 
+    /// Begins such watches later. The thread takes each over at its next turn, within 250 ms.
+    pub fn watches(&self, service: Option<String>) -> Box<dyn Fn() -> Watch + Send> {
+        let begun = Arc::clone(&self.begun);
+        Box::new(move || begun.begin(service.clone()))
+    }
+
     /// Hides this peer, or shows it again. Once this has returned, it does so.
     pub fn set_invisible(&self, invisible: bool) {
         let mut visible = lock(&self.shared.visible);

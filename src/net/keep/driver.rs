@@ -33,16 +33,36 @@ const NEVER: &str = "never";
 /// waits for a program, which may never look at it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Discovery is asked for all addresses at most so often.
+const RENEW: Duration = Duration::from_secs(1);
+
 /// What makes a connection of an agreement.
 type Make<C> = dyn Fn(&Arc<Link>) -> (C, Start) + Send + Sync;
 
 /// What discovery tells, where the target is found by it.
 pub(crate) struct Sight {
-    pub watch: Receiver<Presence>,
-    /// Dropped when nobody wants to be told any more.
-    pub _life: Box<dyn Send>,
+    pub first: Option<Watch>,
+    /// Begins another watch. Each first tells everyone who is there, with all addresses; later only whose first
+    /// one changes.
+    pub begin: Box<dyn Fn() -> Watch + Send>,
     /// The addresses of this host.
     pub own: Box<dyn Fn() -> Vec<SocketAddrV4> + Send>,
+}
+
+/// A watch under way.
+pub(crate) struct Watch {
+    pub presences: Receiver<Presence>,
+    /// Dropped when nobody wants to be told any more.
+    pub life: Option<Box<dyn Send>>,
+}
+
+impl Watch {
+    fn none() -> Watch {
+        Watch {
+            presences: never(),
+            life: None,
+        }
+    }
 }
 
 /// What is to be kept, and how.
@@ -123,6 +143,7 @@ pub(crate) fn start<C: Send + 'static>(plan: Plan<C>) -> Result<Handle<C>> {
         told,
         yielded,
         known: Known::default(),
+        is_stale: false,
         refused: Arc::clone(&refused),
         endpoint: Arc::clone(&endpoint),
     };
@@ -236,6 +257,8 @@ struct Driver<C> {
     told: Receiver<News<C>>,
     yielded: Sender<C>,
     known: Known,
+    /// Somebody was lost, or not reached: discovery may know other addresses by now.
+    is_stale: bool,
     refused: Arc<Mutex<Vec<SocketAddr>>>,
     endpoint: Arc<Endpoint>,
 }
@@ -244,14 +267,13 @@ impl<C: Send + 'static> Driver<C> {
     /// Runs until the program has dropped its side, the peer is stopped, or nobody is left to ask.
     fn run(
         mut self,
-        sight: Option<Sight>,
+        mut sight: Option<Sight>,
         is_held: &Receiver<Infallible>,
         keeper: &Arc<dyn Keeper>,
     ) {
-        let mut watch = match &sight {
-            Some(sight) => sight.watch.clone(),
-            None => never(),
-        };
+        let first = sight.as_mut().and_then(|sight| sight.first.take());
+        let (mut watch, mut older) = (first.unwrap_or_else(Watch::none), Watch::none());
+        let mut renewed = Instant::now();
         if let Some(known) = self.shared.target.known.clone() {
             self.see(&Presence::Found(known), &sight);
         }
@@ -261,6 +283,23 @@ impl<C: Send + 'static> Driver<C> {
             let left = next.map(|at| at.saturating_duration_since(Instant::now()));
             // A timer that is far away costs nothing.
             let left = left.unwrap_or(Duration::from_secs(3600));
+            let is_stale = self.is_stale && watch.life.is_some();
+            let renew_in = RENEW.saturating_sub(renewed.elapsed());
+            if is_stale && renew_in.is_zero() {
+                self.is_stale = false;
+                renewed = Instant::now();
+                // Both tell of the same for a while, so that nothing is missed between them.
+                for presence in older.presences.try_iter() {
+                    self.see(&presence, &sight);
+                }
+                let begin = || sight.as_ref().map(|sight| (sight.begin)());
+                older = std::mem::replace(&mut watch, begin().unwrap_or_else(Watch::none));
+                continue;
+            }
+            let left = match is_stale {
+                true => left.min(renew_in),
+                false => left,
+            };
             select! {
                 recv(is_held) -> _ => break,
                 recv(self.endpoint.stopping) -> _ => break,
@@ -269,9 +308,13 @@ impl<C: Send + 'static> Driver<C> {
                         self.hear(news);
                     }
                 }
-                recv(watch) -> presence => match presence {
+                recv(older.presences) -> presence => match presence {
                     Ok(presence) => self.see(&presence, &sight),
-                    Err(_) => watch = never(),
+                    Err(_) => older = Watch::none(),
+                },
+                recv(watch.presences) -> presence => match presence {
+                    Ok(presence) => self.see(&presence, &sight),
+                    Err(_) => watch = Watch::none(),
                 },
                 default(left) => {}
             }
@@ -286,7 +329,6 @@ impl<C: Send + 'static> Driver<C> {
                 self.endpoint.hand_to_program(offer);
             }
         }
-        drop(sight);
     }
 
     fn see(&mut self, presence: &Presence, sight: &Option<Sight>) {
@@ -363,6 +405,7 @@ impl<C: Send + 'static> Driver<C> {
         match news {
             News::Asked(attempt, outcome) => self.over(attempt, outcome),
             News::Ended(link) => {
+                self.is_stale = true;
                 self.machine.ended(link, Instant::now(), &mut self.dice);
                 self.forget_links();
             }
@@ -400,6 +443,7 @@ impl<C: Send + 'static> Driver<C> {
             }
             Err(error) => error,
         };
+        self.is_stale = true;
         let why = failure(&error);
         match self.machine.failed(attempt, why, now, &mut self.dice) {
             Tell::Nothing => {}

@@ -240,13 +240,13 @@ impl Machine {
         })
     }
 
-    /// Those who were not seen for long, or were never connected.
+    /// Those who were not seen for long.
     fn forget(&mut self, now: Instant) {
         self.entries.retain(|entry| {
             let waits = matches!(entry.phase, Phase::Waiting { .. });
             let is_gone = !entry.is_fixed && entry.places.is_empty() && waits;
             let is_old = now.saturating_duration_since(entry.lost) >= FORGET;
-            !(is_gone && (is_old || entry.last.is_none()))
+            !(is_gone && is_old)
         });
     }
 
@@ -258,9 +258,10 @@ impl Machine {
         let mut asking = self.entries.iter().filter(|e| e.is_asking()).count();
         let mut all = Vec::new();
         for entry in &mut self.entries {
-            let Phase::Waiting { until, .. } = &mut entry.phase else {
+            let Phase::Waiting { until, is_slow } = &mut entry.phase else {
                 continue;
             };
+            let is_slow = *is_slow;
             if until.is_none_or(|at| at > now) {
                 continue;
             }
@@ -271,7 +272,7 @@ impl Machine {
             }
             let addrs = entry.addrs();
             if addrs.is_empty() && !entry.is_fixed {
-                entry.wait(None, false);
+                entry.wait(None, is_slow);
                 continue;
             }
             asking += 1;
@@ -550,19 +551,22 @@ impl Entry {
     fn see(&mut self, label: (String, String, bool), addrs: &[SocketAddrV4], now: Instant) {
         let addrs = addrs.to_vec();
         match self.places.iter_mut().find(|place| place.label == label) {
+            // It is told once more, and nothing has changed.
+            Some(place) if place.addrs == addrs => return,
             Some(place) => place.addrs = addrs,
             None => self.places.push(Place { label, addrs }),
         }
-        let last = self.hurried;
-        let may_hurry = last.is_none_or(|at| now.saturating_duration_since(at) >= HURRY_EVERY);
+        let not_before = self.hurried.map_or(now, |at| at + HURRY_EVERY);
         let Phase::Waiting { until, is_slow } = &mut self.phase else {
             return;
         };
         // What it says does not change because it is seen.
-        if !*is_slow && (may_hurry || until.is_none()) {
+        if !*is_slow && not_before <= now {
             *until = Some(now);
             self.hurried = Some(now);
             self.pause.reset();
+        } else if until.is_none() {
+            *until = Some(now.max(not_before));
         }
     }
 

@@ -79,6 +79,12 @@ impl Bench {
         self.machine.found(seen, false, self.now)
     }
 
+    /// It was lost meanwhile.
+    fn found_again(&mut self, seen: &Neighbour) {
+        self.machine.lost(seen, false, self.now);
+        self.found(seen);
+    }
+
     fn up(&mut self, begin: &Begin, who: u64, port: u16, link: u64) -> Connected {
         let (machine, now) = (&mut self.machine, self.now);
         machine.connected(
@@ -160,17 +166,17 @@ fn pauses_grow_and_begin_anew_when_it_is_seen_but_not_after_a_denial() {
     }
     let begin = bench.begin();
     bench.fail(&begin, Failure::Passing);
-    bench.found(&bob);
+    bench.found_again(&bob);
     let begin = bench.begin();
     // Not on and on: whoever makes us see it a thousand times does not make us ask as often.
     bench.fail(&begin, Failure::Passing);
-    bench.found(&bob);
+    bench.found_again(&bob);
     assert_eq!(bench.due(), []);
     bench.wait(50 * MS);
     let begin = bench.begin();
     assert_eq!(bench.fail(&begin, Failure::Secret), Tell::Secret);
     bench.wait(HURRY_EVERY / 2);
-    bench.found(&bob);
+    bench.found_again(&bob);
     assert_eq!(bench.due(), []);
     bench.wait(HURRY_EVERY / 2);
     let begin = bench.begin();
