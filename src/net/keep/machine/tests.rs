@@ -415,16 +415,16 @@ impl World {
     fn begin_what_is_due(&mut self) {
         for at in 0..2 {
             let side = &mut self.sides[at];
-            for begin in side.machine.due(self.now, &side.ends) {
-                side.asking = Some(begin.attempt);
-                let kept = Kept {
-                    keep: side.keep,
-                    attempt: begin.attempt,
-                    seen: begin.seen,
-                };
-                self.send(1 - at, Message::Offer(kept));
-                return self.begin_what_is_due();
-            }
+            let Some(begin) = side.machine.due(self.now, &side.ends).pop() else {
+                continue;
+            };
+            side.asking = Some(begin.attempt);
+            let kept = Kept {
+                keep: side.keep,
+                attempt: begin.attempt,
+                seen: begin.seen,
+            };
+            self.send(1 - at, Message::Offer(kept));
         }
     }
 
