@@ -12,7 +12,7 @@ use log::debug;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::error::{Error, Result};
-use crate::net::endpoint::{Endpoint, Side, Watched, next_id};
+use crate::net::endpoint::{Endpoint, Watched, next_id};
 use crate::net::handshake::client::{Accepted, Client, Failure, Request, handshake_error};
 use crate::net::handshake::{Input, Machine, io as handshake};
 use crate::net::link::Link;
@@ -74,7 +74,7 @@ fn try_connect<T>(
             Error::Io { context, source }
         })?;
     let first = client.take(Input::Bytes(&[]));
-    let accepted = handshake::run(&socket, &mut client, first, deadline);
+    let accepted = handshake::run(&socket, &mut client, first, deadline, &|_| {});
     let accepted = accepted.map_err(|failure| {
         let Failure {
             error,
@@ -152,7 +152,7 @@ fn reach(
             source,
         })?;
         // Before the connect: `stop` shuts the socket down, which ends a connect that waits.
-        let watched = endpoint.watch(&socket, Side::Client)?;
+        let watched = endpoint.watch(&socket)?;
         // The system counts the timeout in milliseconds and rounds it down: without one more it
         // could end before the deadline.
         let left = left + Duration::from_millis(1);
