@@ -338,8 +338,8 @@ pub enum CloseReason {
     /// The other side has been silent for longer than the keepalive allows, or it did not finish a
     /// close in time.
     TimedOut,
-    /// The other side's process or machine ended without a goodbye: it was killed, it crashed, or it
-    /// exited without a [`close`](crate::Connection::close). What was on its way may be lost. Only
+    /// The other side's process or machine ended without a goodbye: it was killed, it crashed, it
+    /// exited without a [`close`](crate::Connection::close), or a panic there dropped the last handle. What was on its way may be lost. Only
     /// between two lanpeers that speak frames.
     Vanished,
     /// The other side closed it in the middle of a message.
