@@ -6,6 +6,7 @@
 //! | `offers` | connections that clients ask for, until the program has decided |
 //! | `handshakes` | how many of those there may be, and who has to go |
 //! | `connect` | connections that this peer asks for |
+//! | `attempts` | offers that are one of several attempts of their client |
 //! | `events` | what the program is told |
 //! | `dead_remotes` | remotes that died while data was on its way to them |
 //!
@@ -14,6 +15,7 @@
 //! first, and then goes through both. Whatever enters one of them looks at the flag under the lock of
 //! that place. So nothing escapes `stop`.
 
+pub(crate) mod attempts;
 pub(crate) mod connect;
 mod dead_remotes;
 mod events;
@@ -34,6 +36,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use log::{debug, warn};
 
+use self::attempts::{Ask, Recent, Relation, relation};
 use self::dead_remotes::DeadRemotes;
 use self::events::Events;
 use self::handshakes::{Handshakes, Room, Stage};
@@ -80,6 +83,8 @@ pub(crate) struct Endpoint {
     /// Sockets whose handshake is under way or whose offer is undecided, so that `stop` can wake
     /// the threads that read them, and that there are not too many.
     sockets: Mutex<Handshakes<Arc<TcpStream>>>,
+    /// Which of their attempts clients have made lately, where they say so.
+    recent: Mutex<Recent>,
     events: Events,
     counts: Counts,
     /// The watchdog's task that looks for dead remotes.
@@ -125,6 +130,7 @@ impl Endpoint {
             all_ended: Condvar::new(),
             slots: AtomicUsize::new(0),
             sockets: Mutex::new(Handshakes::new(file_limit())),
+            recent: Mutex::default(),
             events: Events::default(),
             counts: Counts::default(),
         });
@@ -269,12 +275,24 @@ impl Endpoint {
         Link::new(next_id(), context, socket, ends, agreed, session, on_end)
     }
 
-    /// Enters a connection, unless the peer was stopped meanwhile.
+    /// Enters a connection, unless the peer was stopped meanwhile, or the client has come again since.
     pub fn enter(&self, link: &Arc<Link>) -> Result<()> {
-        {
+        let replaced = {
             let mut links = lock(&self.links);
             // Under the lock: `stop` sets the flag first and then goes through the list.
             self.check_running()?;
+            // An older offer of the same client may have been accepted since this one was made.
+            let mut replaced = Vec::new();
+            if link.theirs.is_some() {
+                let asked = Ask::of_link(link);
+                for other in links.open.values() {
+                    match relation(other, &asked) {
+                        Relation::None => {}
+                        Relation::Older => replaced.push(Arc::clone(other)),
+                        Relation::SameOrNewer => return Err(Error::Withdrawn),
+                    }
+                }
+            }
             links.open.insert(link.id, Arc::clone(link));
             links.list = None;
             self.counts.connected();
@@ -288,6 +306,10 @@ impl Endpoint {
                 peer_name: name,
                 peer_service: service,
             });
+            replaced
+        };
+        for other in replaced {
+            other.kill(CloseReason::Replaced);
         }
         debug!(
             target: LOG,

@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
+use crate::net::endpoint::attempts::TWICE;
 use crate::net::endpoint::handshakes::Stage;
 use crate::net::endpoint::offers::undecided::{Decision, Shared, Undecided, Waiter};
 use crate::net::endpoint::{Endpoint, Slot, Watched, next_id};
@@ -108,6 +109,10 @@ fn examine_at_once(
         }
         match server.take(Input::Bytes(header)) {
             Step::Read { .. } => {}
+            // What it takes the place of is to be ended first, which is not for the listener.
+            Step::Over(Outcome::Offer(offered)) if offered.agreed.theirs.is_some() => {
+                return Ok(None);
+            }
             Step::Over(Outcome::Offer(offered)) => {
                 let is_prepared = prepare(socket, endpoint.settings.keepalive).is_ok();
                 let slot = endpoint.slot().ok().filter(|_| is_prepared);
@@ -138,19 +143,25 @@ fn examine(
         None
     };
     match handshake(endpoint, &socket, &begun, remote, &watched) {
-        Outcome::Offer(mut offered) => match endpoint.slot() {
-            Ok(slot) => {
-                let (pending, waiter) = offer(endpoint, &socket, *offered, slot, watched);
-                deliver(endpoint, pending);
-                Some(waiter)
+        Outcome::Offer(mut offered) => {
+            // First, since what it takes the place of has a place among the connections.
+            if endpoint.make_way(&offered.agreed).is_err() {
+                // The program has nothing to learn from that.
+                watched.leaving();
+                deny(&socket, offered.session.as_mut(), TWICE);
+                linger(&socket);
+                return None;
             }
-            // Looked at after the proof of the secret, so that only those who have it learn how busy
-            // this peer is.
-            Err(_) => {
+            let Ok(slot) = endpoint.slot() else {
+                // Looked at after the proof of the secret, so that only those who have it learn how
+                // busy this peer is.
                 let Agreement { peer_addr, who, .. } = offered.agreed;
-                refuse(peer_addr, who.as_deref(), offered.session.as_mut(), "busy")
-            }
-        },
+                return refuse(peer_addr, who.as_deref(), offered.session.as_mut(), "busy");
+            };
+            let (pending, waiter) = offer(endpoint, &socket, *offered, slot, watched);
+            deliver(endpoint, pending);
+            Some(waiter)
+        }
         Outcome::Denied {
             peer_addr,
             word,

@@ -43,6 +43,7 @@ use crate::format::{DataType, Dialect, Encoded, Reading};
 use crate::options::StreamSize;
 use crate::proto::beacon::Card;
 use crate::proto::frame::Rules;
+use crate::proto::who::Attempt;
 use crate::secure::Session;
 
 /// What a handshake agreed on.
@@ -58,6 +59,10 @@ pub(crate) struct Agreement {
     pub who: Option<Arc<Card>>,
     /// Is it encrypted?
     pub secure: bool,
+    /// Which of this side's attempts it was, where this side has asked for it and said so.
+    pub ours: Option<Attempt>,
+    /// Which of the other side's.
+    pub theirs: Option<Attempt>,
 }
 
 /// What a connection holds of its peer until it ends. Closures and boxes, so that this room need not
@@ -85,8 +90,11 @@ pub(crate) struct Link {
     pub dialect: Dialect,
     pub who: Option<Arc<Card>>,
     /// Is it encrypted?
-    #[cfg_attr(not(feature = "secure"), allow(dead_code))]
     pub secure: bool,
+    /// Which of this side's attempts it was, where this side has asked for it and said so.
+    pub ours: Option<Attempt>,
+    /// Which of the other side's.
+    pub theirs: Option<Attempt>,
     pub context: Arc<Context>,
     /// This end of the TCP connection and the other.
     pub ends: Ends,
@@ -209,6 +217,8 @@ impl Link {
             dialect: agreed.dialect,
             who: agreed.who,
             secure: agreed.secure,
+            ours: agreed.ours,
+            theirs: agreed.theirs,
             context: Arc::clone(context),
             ends,
             life,
