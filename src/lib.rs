@@ -272,7 +272,7 @@ pub use format::{
     UnknownDataType,
 };
 pub use info::ConnectionInfo;
-pub use neighbour::{Neighbour, PeerId, Presence};
+pub use neighbour::{Neighbour, PeerId, Presence, ToPeerAddrs};
 pub use net::discovery::{DiscoverOptions, Interface, Neighbours, Watch, WatchIter, discover};
 pub use net::endpoint::stats::{Ended, PeerStats};
 pub use net::link::Stats;

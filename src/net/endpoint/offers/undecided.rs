@@ -316,6 +316,7 @@ mod tests {
             timeout: SOON,
             in_the_clear: false,
             attempt: None,
+            whom: None,
         };
         let own = "127.0.0.1:40000".parse().unwrap();
         let client = Client::new(&settings, own, Ipv4Addr::LOCALHOST, addr, request);
