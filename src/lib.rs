@@ -228,7 +228,7 @@
 //! Python's pickle, of plain data. It brings no dependency.
 //!
 //! `secure`, not on by default: peers that share a `Secret` connect only to each other, encrypted
-//! and authenticated. It brings `snow`, `ring`, `argon2` and `zeroize`, and needs a C compiler.
+//! and authenticated. It brings `ring`, `curve25519-dalek`, `argon2` and `zeroize`, and needs a C compiler.
 //!
 //! # Log levels
 //!

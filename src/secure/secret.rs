@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use log::warn;
@@ -50,6 +51,8 @@ const CONTEXT: std::ops::RangeInclusive<usize> = 8..=64;
 pub struct Secret(
     // In one place, of which moves make no copies.
     Box<[u8; SECRET_LEN]>,
+    // What the program calls it.
+    Option<Arc<str>>,
 );
 
 impl Secret {
@@ -67,7 +70,7 @@ impl Secret {
     /// # Errors
     /// [`SecretError::System`]: the system has no random numbers.
     pub fn random() -> Result<Secret, SecretError> {
-        let mut secret = Secret(Box::default());
+        let mut secret = Secret(Box::default(), None);
         let filled = SystemRandom::new().fill(&mut secret.0[..]);
         filled.map_err(|_| SecretError::System("random numbers"))?;
         Ok(secret)
@@ -236,7 +239,7 @@ impl Secret {
             return Err(SecretError::Passphrase { reason });
         }
         // The second recommended option of RFC 9106, section 4.
-        let mut secret = Secret(Box::default());
+        let mut secret = Secret(Box::default(), None);
         let params = Params::new(64 << 10, 3, 4, Some(SECRET_LEN));
         params
             .map(|params| Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
@@ -246,6 +249,43 @@ impl Secret {
             })
             .map_err(|_| SecretError::System("memory for Argon2id"))?;
         Ok(secret)
+    }
+
+    /// The same secret with a name for the program's own use, which is never sent: several are told
+    /// apart by it, see [`Connection::secret_label`](crate::Connection::secret_label). Default: none.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (old, new) = (Secret::random()?.with_label("spring"), Secret::random()?.with_label("autumn"));
+    /// assert_eq!(new.label(), Some("autumn"));
+    /// let bob = Peer::builder().secret(new.clone()).accept_secret(old.clone()).bind("127.0.0.1:0")?;
+    /// let alice = Peer::builder().secret(old).bind("127.0.0.1:0")?; // she has not the new one yet
+    /// # let bob_addr = bob.local_addr();
+    /// # let asking = std::thread::spawn(move || alice.connect::<Bytes>(bob_addr).map(|c| (alice, c)));
+    /// let from_alice = bob.accept::<Bytes>()?;
+    /// assert_eq!(from_alice.secret_label(), Some("spring"));
+    /// # asking.join().unwrap()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn with_label(mut self, label: impl Into<String>) -> Secret {
+        self.1 = Some(Arc::from(label.into()));
+        self
+    }
+
+    /// What [`with_label`](Secret::with_label) has set.
+    ///
+    /// ```
+    /// # use lanpeer::Secret;
+    /// assert_eq!(Secret::random()?.label(), None);
+    /// # Ok::<(), lanpeer::SecretError>(())
+    /// ```
+    pub fn label(&self) -> Option<&str> {
+        self.1.as_deref()
+    }
+
+    pub(super) fn shared_label(&self) -> Option<Arc<str>> {
+        self.1.clone()
     }
 
     /// What Noise takes: 32 bytes.
@@ -260,7 +300,7 @@ impl FromStr for Secret {
     type Err = SecretError;
 
     fn from_str(text: &str) -> Result<Secret, SecretError> {
-        let mut secret = Secret(Box::default());
+        let mut secret = Secret(Box::default(), None);
         text::read(text, &mut secret.0)?;
         Ok(secret)
     }

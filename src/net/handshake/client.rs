@@ -345,6 +345,7 @@ impl Client<'_> {
             dialect,
             who,
             secure: session.is_some(),
+            proof: session.as_ref().map(|session| Arc::clone(&session.proof)),
             ours: self.request.attempt,
             theirs: None,
         };

@@ -228,6 +228,7 @@ impl Server<'_> {
             dialect,
             who,
             secure: session.is_some(),
+            proof: session.as_ref().map(|session| Arc::clone(&session.proof)),
             ours: None,
             theirs: attempt,
         };
