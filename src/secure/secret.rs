@@ -24,6 +24,8 @@ const MAX_FILE: u64 = 4096;
 
 const PASSPHRASE: std::ops::RangeInclusive<usize> = 12..=1024;
 const CONTEXT: std::ops::RangeInclusive<usize> = 8..=64;
+/// A passphrase has so many characters at least that do not follow from those before.
+const SURPRISES_MIN: usize = 8;
 
 /// A secret that some peers share: only they can connect to each other. Needs the feature `secure`.
 ///
@@ -209,7 +211,9 @@ impl Secret {
     /// second; so does each call of this. Six words drawn by lot from a list of thousands are
     /// enough; a sentence from a book is not.
     ///
-    /// `passphrase` has 12 to 1,024 bytes. `context` has 8 to 64 bytes and need not be secret: the
+    /// `passphrase` has 12 to 1,024 bytes, and does not mainly repeat itself (`aaaaaaaaaaaa`,
+    /// `lablablablab`) or count (`123456789012`). That it is no word, name or date, nobody looks at but
+    /// you. `context` has 8 to 64 bytes and need not be secret: the
     /// name of the installation, say, so that two that have chosen the same words still differ.
     /// Both are taken byte by byte.
     ///
@@ -228,10 +232,15 @@ impl Secret {
     /// ```
     ///
     /// # Errors
-    /// [`SecretError::Passphrase`]: too short or too long. [`SecretError::System`]: no memory.
+    /// [`SecretError::Passphrase`]: too short or too long, or it repeats itself.
+    /// [`SecretError::System`]: no memory.
     pub fn from_passphrase(passphrase: &str, context: &str) -> Result<Secret, SecretError> {
         if !PASSPHRASE.contains(&passphrase.len()) {
             let reason = "a passphrase has 12 to 1,024 bytes";
+            return Err(SecretError::Passphrase { reason });
+        }
+        if surprises(passphrase) < SURPRISES_MIN {
+            let reason = "a passphrase that mainly repeats itself, or counts, is guessed at once";
             return Err(SecretError::Passphrase { reason });
         }
         if !CONTEXT.contains(&context.len()) {
@@ -294,6 +303,23 @@ impl Secret {
         psk[..SECRET_LEN].copy_from_slice(&self.0[..]);
         psk
     }
+}
+
+/// How many characters of a text do not follow from those before it: by being the same as the last or
+/// its neighbour, or by repeating what stands a few characters before.
+fn surprises(text: &str) -> usize {
+    let chars: Vec<u32> = text.chars().map(u32::from).collect();
+    let follows = |at: usize| {
+        let here = chars[at];
+        let is_near = at > 0 && chars[at - 1].abs_diff(here) <= 1;
+        // Two in a row must repeat, or one letter that occurs often would count as a repetition.
+        let repeats = |by: usize| {
+            let same = |at: usize| at >= by && chars[at] == chars[at - by];
+            same(at) && (at > 0 && same(at - 1) || chars.get(at + 1).is_some() && same(at + 1))
+        };
+        is_near || (1..=at).any(repeats)
+    };
+    (0..chars.len()).filter(|at| !follows(*at)).count()
 }
 
 impl FromStr for Secret {
@@ -367,7 +393,7 @@ pub enum SecretError {
         /// Its name.
         name: String,
     },
-    /// A passphrase or its context is too short or too long.
+    /// A passphrase or its context is too short or too long, or a passphrase repeats itself.
     Passphrase {
         /// Which, and what its length may be.
         reason: &'static str,
@@ -440,6 +466,41 @@ mod tests {
         ] {
             let made = Secret::from_passphrase(passphrase, context);
             assert!(matches!(made, Err(SecretError::Passphrase { .. })));
+        }
+    }
+
+    #[test]
+    fn passphrases_that_repeat_themselves_or_count_are_refused() {
+        let long = "ab".repeat(500);
+        for weak in [
+            "aaaaaaaaaaaa",
+            "123456789012",
+            "abcdefghijklmnop",
+            "zyxwvutsrqponmlk",
+            "lablablablab",
+            "passpasspasspass",
+            "aaaabbbbccccdddd",
+            "111122223333",
+            "            ",
+            "hunter2hunter2hunter2",
+            &long,
+        ] {
+            let made = Secret::from_passphrase(weak, "12345678");
+            let shown = format!("{:?}", made.as_ref().err());
+            assert!(shown.contains("repeats itself"), "{weak}: {shown}");
+        }
+        for fair in [
+            "twelve bytes",
+            "correct horse battery staple and so on",
+            "Wn3-pQ8!zR5x",
+            "anna und otto im bett",
+            "мой дом у моря",
+        ] {
+            assert!(
+                surprises(fair) >= SURPRISES_MIN,
+                "{fair}: {}",
+                surprises(fair)
+            );
         }
     }
 
