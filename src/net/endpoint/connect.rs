@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 pub(crate) use self::withdrawal::Withdrawal;
 use crate::error::{Error, Result};
-use crate::net::endpoint::{Endpoint, Watched, next_id};
+use crate::net::endpoint::{Endpoint, Watched};
 use crate::net::handshake::client::{Accepted, Client, Failure, Request, handshake_error};
 use crate::net::handshake::{Input, Machine, io as handshake};
 use crate::net::link::Link;
@@ -138,13 +138,11 @@ fn agree(
         .map_err(|error| unless_stopped(handshake_error(addr, error.to_string())))?;
     // The thread is started now, while the other side decides, and so it is known to be had before
     // the connection is open.
-    let reader = endpoint
-        .spawn_waiting(format!("lanpeer-r-{}", next_id()))
-        .map_err(|source| {
-            reset(&socket);
-            let context = "the reader thread";
-            Error::Io { context, source }
-        })?;
+    let reader = endpoint.reader_thread().map_err(|source| {
+        reset(&socket);
+        let context = "the reader thread";
+        Error::Io { context, source }
+    })?;
     let first = client.take(Input::Bytes(&[]));
     let accepted = handshake::run(&socket, &mut client, first, deadline, &|_| {});
     let accepted = accepted.map_err(|failure| {

@@ -100,8 +100,13 @@ struct Links {
     list: Option<Arc<[Arc<Link>]>>,
 }
 
-/// Numbers for connections and sockets, unique in the process.
-pub(crate) fn next_id() -> u64 {
+/// Not the connection's number: a thread may read one after the other.
+fn reader_name() -> String {
+    format!("lanpeer-r-{}", next_id())
+}
+
+/// Numbers for connections, sockets and threads, unique in the process.
+fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -140,14 +145,14 @@ impl Endpoint {
 
     // Threads
 
-    /// Starts a thread that `stop` waits for.
-    pub fn spawn(&self, name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.spawn(name, work)
+    /// A reader thread for a connection to come, which does this. `stop` waits for it.
+    pub fn read_on_thread(&self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.run(reader_name(), work)
     }
 
-    /// Starts a thread that waits for its work.
-    pub fn spawn_waiting(&self, name: String) -> io::Result<Waiting> {
-        self.threads.spawn_waiting(name)
+    /// A reader thread that waits for its work.
+    pub fn reader_thread(&self) -> io::Result<Waiting> {
+        self.threads.spawn_waiting(reader_name())
     }
 
     /// Until this is dropped, `stop` waits as for a thread.

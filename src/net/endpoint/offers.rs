@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::net::endpoint::attempts::TWICE;
 use crate::net::endpoint::handshakes::Stage;
 use crate::net::endpoint::offers::undecided::{Decision, Shared, Undecided, Waiter};
-use crate::net::endpoint::{Endpoint, Slot, Watched, next_id};
+use crate::net::endpoint::{Endpoint, Slot, Watched};
 use crate::net::handshake::io::{Sign, deny, linger, run, write_answer};
 use crate::net::handshake::server::{Offered, Outcome, Server, acceptance};
 use crate::net::handshake::{Input, Machine, Step};
@@ -49,13 +49,12 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
         Ok(examined) => examined,
         Err(error) => return failed(error.to_string()),
     };
-    let name = format!("lanpeer-r-{}", next_id());
     let own_endpoint = Arc::clone(endpoint);
     let (started, pending) = match examined {
         Some((offered, slot)) => {
             let (pending, waiter) = offer(endpoint, &socket, *offered, slot, watched);
             let work = move || waiter.wait(&own_endpoint, remote);
-            (endpoint.spawn(name, work), Some(pending))
+            (endpoint.read_on_thread(work), Some(pending))
         }
         None => {
             let own = Arc::clone(&socket);
@@ -64,7 +63,7 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
                     waiter.wait(&own_endpoint, remote);
                 }
             };
-            (endpoint.spawn(name, work), None)
+            (endpoint.read_on_thread(work), None)
         }
     };
     match (started, pending) {

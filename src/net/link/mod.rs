@@ -119,9 +119,9 @@ pub(crate) struct Link {
     queue: OnceLock<Arc<dyn Wake>>,
     /// Asks the receive queue for its length.
     queue_len: OnceLock<QueueLen>,
-    /// The reader thread, so that a `close` inside the handler can be told from others: it must not
+    /// The reader thread while it reads, so that a `close` inside the handler can be told from others: it must not
     /// wait for this thread.
-    reader: OnceLock<ThreadId>,
+    reader: Mutex<Option<ThreadId>>,
     /// The connection has a handler: no handle's drop will end it.
     handled: AtomicBool,
     /// Everything sent has been acknowledged, and the reader is to close the socket as a whole; see
@@ -234,7 +234,7 @@ impl Link {
             received: Arc::default(),
             queue: OnceLock::new(),
             queue_len: OnceLock::new(),
-            reader: OnceLock::new(),
+            reader: Mutex::default(),
             handled: AtomicBool::new(false),
             released: AtomicBool::new(false),
             on_end: Mutex::new(Some(on_end)),
@@ -294,7 +294,7 @@ impl Link {
 
     /// Does the current thread read this connection, and so run its handler?
     pub fn on_reader_thread(&self) -> bool {
-        self.reader.get() == Some(&std::thread::current().id())
+        *lock(&self.reader) == Some(std::thread::current().id())
     }
 
     /// Whom to wake at the end.

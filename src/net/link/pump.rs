@@ -12,6 +12,8 @@ use super::dispatch::{Dispatcher, Other};
 use super::serving::{Serve, Server};
 use crate::error::CloseReason;
 use crate::format::{DataType, Format, Payload, Reading};
+use crate::net::os::lock;
+use crate::net::os::threads::retire;
 use crate::net::panics::{let_go, unless_it_panics};
 use crate::net::recv::lease::{Back, Fed, Source, Taken};
 use crate::net::recv::producer::Producer;
@@ -262,6 +264,9 @@ pub(crate) fn run_queue<F: Format>(
     server: Arc<Server<F>>,
     serve: Option<Serve<F>>,
 ) {
+    if serve.is_some() {
+        retire();
+    }
     let ended = matches!(early.seen, Seen::End);
     let mut source: Box<dyn Source<F::Item>> = Box::new(Socket::<F> {
         link: Arc::clone(link),
@@ -316,6 +321,7 @@ pub(crate) fn run_handler<F: Format, H>(
     mut handle: impl FnMut(&mut H, F::Item),
 ) {
     let reading = reading(link);
+    retire();
     HANDLED.set(Some(Handled {
         frames: frames(link, early),
         reading,
@@ -426,7 +432,7 @@ pub(super) fn read_ahead(
 /// the messages go.
 fn run<W>(link: &Arc<Link>, mut way: W, read: impl FnOnce(&mut W) -> Result<(), CloseReason>) {
     // From now on a `close` on this thread knows that it must not wait for it.
-    let _ = link.reader.set(std::thread::current().id());
+    lock(&link.reader).replace(std::thread::current().id());
     match unless_it_panics(|| read(&mut way)) {
         // Dropping the way ends the program's `recv`.
         Ok(()) => link.finish_reading(|| let_go(way)),

@@ -130,7 +130,7 @@ fn ask(
         drop(told.send(Told::Answered(answer)));
     };
     let name = format!("lanpeer-c-{}", next_id());
-    if let Err(source) = endpoint.spawn(name, work) {
+    if let Err(source) = endpoint.threads.spawn(name, work) {
         let context = "a thread to connect";
         let error = Error::Io { context, source };
         drop(tell.send(Told::Answered(Err(error))));
