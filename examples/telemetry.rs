@@ -22,7 +22,7 @@ use crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use crossterm::execute;
 use crossterm::terminal::{self, EnterAlternateScreen, LeaveAlternateScreen};
 use lanpeer::crossbeam_channel::{Select, bounded, never, tick};
-use lanpeer::{Connection, Peer, PeerBuilder, Raw, Receiver, TryRecvError};
+use lanpeer::{Connection, Peer, PeerBuilder, Raw, Receiver, Target, TryRecvError};
 use serde::{Deserialize, Serialize};
 
 const USAGE: &str = "usage: telemetry collect [--bind IP] [--port N]
@@ -91,7 +91,7 @@ fn run() -> Result<()> {
     }
 }
 
-/// A sensor, for ever: looks for a collector, and sends it readings as long as it is there.
+/// A sensor, for ever: sends its readings to each collector that is there.
 fn sense(
     builder: &PeerBuilder,
     ip: &str,
@@ -106,27 +106,26 @@ fn sense(
         _ => (Quantity::Humidity, 55.0, 20.0),
     };
     let start = Instant::now();
-    loop {
-        for collector in peer.discover_service(SERVICE, Duration::from_secs(1))? {
-            let Ok(conn) = peer.connect::<Raw<Reading>>(collector.addr()) else {
-                continue; // it has just gone, or its table is full
-            };
-            println!("{sensor} sends to {collector}");
-            let mut reading = Reading {
-                sensor: sensor.clone(),
-                quantity,
-                value: middle,
-            };
+    for conn in peer.keep_connected::<Raw<Reading>>(Target::service(SERVICE)) {
+        println!("{sensor} sends to {}", conn.peer_addr());
+        let mut reading = Reading {
+            sensor: sensor.clone(),
+            quantity,
+            value: middle,
+        };
+        // A thread for each collector.
+        thread::spawn(move || {
             while conn.send(&reading).is_ok() {
                 thread::sleep(every);
                 let angle = start.elapsed().as_secs_f64() * (0.5 + 0.1 * f64::from(number));
                 reading.value = middle + swing * angle.sin();
             }
             if let Some(reason) = conn.close_reason() {
-                println!("{sensor}: {reason}");
+                println!("{}: {reason}", reading.sensor);
             }
-        }
+        });
     }
+    Ok(())
 }
 
 /// Takes what every sensor sends, on one thread, and shows it.
@@ -136,7 +135,7 @@ fn collect(builder: PeerBuilder, ip: &str) -> Result<()> {
     let mut screen = Screen::new()?;
     let (keys, draw) = (screen.keys(), tick(screen.pause()));
     let mut sensors: Vec<Sensor> = Vec::new();
-    screen.say(format!("collecting at {}", peer.local_addr()))?;
+    screen.say(format!("collecting at {}", peer.addrs()[0]))?;
     loop {
         // The connections come and go, so this is made anew each time. For a fixed set of channels
         // there is the macro `select!`.

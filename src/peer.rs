@@ -643,12 +643,8 @@ impl ConnectOptions {
         self.connect_as(peer, addr, |link| Connection::with_server(link, serve))
     }
 
-    fn connect_as<F: Format>(
-        &self,
-        peer: &Peer,
-        addr: impl ToPeerAddrs,
-        start: impl FnOnce(&Arc<Link>) -> (Connection<F>, Start),
-    ) -> Result<Connection<F>> {
+    /// What is asked for with these options, if they are in order.
+    pub(crate) fn request<F: Format>(&self, peer: &Peer) -> Result<client::Request> {
         let endpoint = &peer.inner.endpoint;
         let timeout = self.timeout.unwrap_or(endpoint.settings.timeout);
         check_timeout("timeout", timeout)?;
@@ -677,15 +673,26 @@ impl ConnectOptions {
             (None, None) => DataType::Json,
         };
         let strict = self.strict.unwrap_or(F::DATA_TYPE.is_some());
-        let mut request = client::Request {
+        Ok(client::Request {
             data_type,
             strict,
             stream: self.stream,
             timeout,
             in_the_clear: self.in_the_clear,
             attempt: None,
-            whom: addr.whom().and_then(Neighbour::card).map(Arc::new),
-        };
+            whom: None,
+        })
+    }
+
+    fn connect_as<F: Format>(
+        &self,
+        peer: &Peer,
+        addr: impl ToPeerAddrs,
+        start: impl FnOnce(&Arc<Link>) -> (Connection<F>, Start),
+    ) -> Result<Connection<F>> {
+        let endpoint = &peer.inner.endpoint;
+        let mut request = self.request::<F>(peer)?;
+        request.whom = addr.whom().and_then(Neighbour::card).map(Arc::new);
         let addrs = addr.addrs().map_err(|source| Error::Resolve { source })?;
         let addrs = resolve(&addrs[..])?;
         if addrs.len() > 1 {

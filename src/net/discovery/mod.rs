@@ -199,6 +199,12 @@ impl Discovery {
         addrs(self.shared.listen)
     }
 
+    /// The same, to be asked later.
+    pub fn own_addrs(&self) -> Box<dyn Fn() -> Vec<SocketAddrV4> + Send> {
+        let listen = self.shared.listen;
+        Box::new(move || addrs(listen))
+    }
+
     /// This peer's id.
     pub fn id(&self) -> PeerId {
         PeerId::of(&self.shared.card)
@@ -236,6 +242,12 @@ impl Discovery {
         let watch = self.begun.begin(service);
         self.wake();
         watch
+    }
+
+    /// Begins such watches later. The thread takes each over at its next turn, within 250 ms.
+    pub fn watches(&self, service: Option<String>) -> Box<dyn Fn() -> Watch + Send> {
+        let begun = Arc::clone(&self.begun);
+        Box::new(move || begun.begin(service.clone()))
     }
 
     /// Hides this peer, or shows it again. Once this has returned, it does so.

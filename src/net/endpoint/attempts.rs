@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Endpoint;
+use super::offers::Pending;
 use crate::error::CloseReason;
 use crate::format::DataType;
 use crate::net::link::{Agreement, Link};
@@ -18,6 +19,15 @@ use crate::proto::who::Attempt;
 
 /// The word for an offer that is another way to one that is there already, or older than one that is.
 pub(crate) const TWICE: &str = "twice";
+
+/// What keeps this peer connected to others. The room `keep` has it.
+pub(crate) trait Keeper: Send + Sync {
+    /// Is this, of a client that keeps itself connected to this peer, what it wants as well?
+    fn wants(&self, agreed: &Agreement) -> bool;
+
+    /// Takes the offer, or gives it back where it has ended.
+    fn take(&self, offer: Pending) -> Result<(), Pending>;
+}
 
 /// So many attempts are remembered…
 const REMEMBERED: usize = 1024;
@@ -70,6 +80,39 @@ impl Endpoint {
             link.kill(CloseReason::Replaced);
         }
         Ok(())
+    }
+}
+
+impl Endpoint {
+    /// From now on offers go to this keeper first that it wants.
+    pub fn add_keeper(&self, keeper: Arc<dyn Keeper>) {
+        lock(&self.keepers).push(keeper);
+    }
+
+    pub fn remove_keeper(&self, keeper: &Arc<dyn Keeper>) {
+        lock(&self.keepers).retain(|other| !Arc::ptr_eq(other, keeper));
+    }
+
+    /// Hands an offer to whoever wants it, or to the program. One that nobody can take is denied.
+    pub(super) fn hand_over(&self, mut offer: Pending) {
+        if offer.agreed.theirs.is_some() && !offer.forbidden {
+            let keepers = lock(&self.keepers).clone();
+            for keeper in keepers {
+                if keeper.wants(&offer.agreed) {
+                    match keeper.take(offer) {
+                        Ok(()) => return,
+                        Err(back) => offer = back,
+                    }
+                }
+            }
+        }
+        self.hand_to_program(offer);
+    }
+
+    pub fn hand_to_program(&self, offer: Pending) {
+        if let Err(offer) = self.deliver(offer) {
+            offer.deny("busy");
+        }
     }
 }
 

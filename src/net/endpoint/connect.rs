@@ -128,6 +128,7 @@ fn agree(
         ends,
         watched,
     } = reach(endpoint, addr, request.timeout, deadline, withdrawal).map_err(unless_stopped)?;
+    withdrawal.speak().inspect_err(|_| reset(&socket))?;
     reached();
     let held = endpoint.hold().inspect_err(|_| reset(&socket))?;
     let settings = &endpoint.settings;

@@ -27,7 +27,7 @@ pub(crate) mod stats;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use log::{debug, warn};
 
-use self::attempts::{Ask, Recent, Relation, relation};
+use self::attempts::{Ask, Keeper, Recent, Relation, relation};
 use self::dead_remotes::DeadRemotes;
 use self::events::Events;
 use self::handshakes::{Handshakes, Room, Stage};
@@ -55,6 +55,7 @@ use crate::neighbour::PeerId;
 use crate::options::Settings;
 use crate::proto::beacon::Card;
 use crate::secure::Session;
+use crate::target::Target;
 
 /// Hands an offer to the program, or gives it back where nobody can take it.
 pub(crate) type Deliver = Box<dyn Fn(Pending) -> std::result::Result<(), Pending> + Send + Sync>;
@@ -85,6 +86,8 @@ pub(crate) struct Endpoint {
     sockets: Mutex<Handshakes<Arc<TcpStream>>>,
     /// Which of their attempts clients have made lately, where they say so.
     recent: Mutex<Recent>,
+    /// What keeps this peer connected to others.
+    keepers: Mutex<Vec<Arc<dyn Keeper>>>,
     events: Events,
     counts: Counts,
     /// The watchdog's task that looks for dead remotes.
@@ -106,7 +109,7 @@ fn reader_name() -> String {
 }
 
 /// Numbers for connections, sockets and threads, unique in the process.
-fn next_id() -> u64 {
+pub(crate) fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -136,6 +139,7 @@ impl Endpoint {
             slots: AtomicUsize::new(0),
             sockets: Mutex::new(Handshakes::new(file_limit())),
             recent: Mutex::default(),
+            keepers: Mutex::default(),
             events: Events::default(),
             counts: Counts::default(),
         });
@@ -207,6 +211,18 @@ impl Endpoint {
             peer_name: name,
             peer_service: service,
         });
+    }
+
+    /// A peer that this one was to be kept connected to has said that it is not to be asked again.
+    pub fn refused(&self, peer_addr: SocketAddr, peer_id: Option<PeerId>) {
+        debug!(target: LOG, "{peer_addr} is not to be asked again");
+        self.emit(Event::KeepRefused { peer_addr, peer_id });
+    }
+
+    /// This target is not kept connected at all.
+    pub fn warn_not_kept(&self, target: &Target, error: &Error) {
+        let error = error.without_quotes();
+        warn!(target: LOG, "{}: {target} is not kept connected: {error}", self.local_addr);
     }
 
     /// A call that was to make a connection has made none.

@@ -68,7 +68,7 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
     };
     match (started, pending) {
         // Delivered only when the thread is there: it carries out what the program decides.
-        (Ok(()), Some(pending)) => deliver(endpoint, pending),
+        (Ok(()), Some(pending)) => endpoint.hand_over(pending),
         (Ok(()), None) => {}
         (Err(error), pending) => {
             if let Some(pending) = pending {
@@ -158,7 +158,7 @@ fn examine(
                 return refuse(peer_addr, who.as_deref(), offered.session.as_mut(), "busy");
             };
             let (pending, waiter) = offer(endpoint, &socket, *offered, slot, watched);
-            deliver(endpoint, pending);
+            endpoint.hand_over(pending);
             Some(waiter)
         }
         Outcome::Denied {
@@ -250,13 +250,6 @@ fn offer(
     (pending, waiter)
 }
 
-/// Hands an offer to the program. One that nobody can take is denied.
-fn deliver(endpoint: &Endpoint, pending: Pending) {
-    if let Err(pending) = endpoint.deliver(pending) {
-        pending.deny("busy");
-    }
-}
-
 /// An offer that waits for the program's word. Dropped without one, it is denied.
 pub(crate) struct Pending {
     shared: Arc<Shared>,
@@ -337,6 +330,15 @@ impl Pending {
 
     /// Answers DENY, if that still makes a difference. Its place is free when this returns.
     pub fn deny(&self, word: &str) -> bool {
+        self.answer_no(word, true)
+    }
+
+    /// The same where there is nothing that the program could learn from it.
+    pub fn deny_quietly(&self, word: &str) {
+        self.answer_no(word, false);
+    }
+
+    fn answer_no(&self, word: &str, is_news: bool) -> bool {
         let Some(undecided) = self.shared.take(Decision::Denied) else {
             return false;
         };
@@ -355,7 +357,9 @@ impl Pending {
         let told = deny(&socket, session.as_mut(), word);
         // This wakes the reader thread, which sleeps in a look at the socket.
         let _ = socket.shutdown(Shutdown::Read);
-        endpoint.denied(self.agreed.peer_addr, self.agreed.who.as_deref(), word);
+        if is_news {
+            endpoint.denied(self.agreed.peer_addr, self.agreed.who.as_deref(), word);
+        }
         told
     }
 }

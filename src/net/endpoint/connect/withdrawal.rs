@@ -2,6 +2,7 @@
 
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::net::os::lock;
@@ -13,7 +14,11 @@ pub(crate) struct Withdrawal(Mutex<State>);
 
 enum State {
     /// These sockets ask.
-    Asking(Vec<Arc<TcpStream>>),
+    Asking {
+        sockets: Vec<Arc<TcpStream>>,
+        /// When one of them has said something to the other side.
+        spoken: Option<Instant>,
+    },
     /// One was agreed on.
     Settled,
     Withdrawn,
@@ -21,13 +26,27 @@ enum State {
 
 impl Withdrawal {
     pub fn new() -> Arc<Withdrawal> {
-        Arc::new(Withdrawal(Mutex::new(State::Asking(Vec::new()))))
+        Arc::new(Withdrawal(Mutex::new(State::Asking {
+            sockets: Vec::new(),
+            spoken: None,
+        })))
     }
 
     /// From now on this socket asks too.
     pub(super) fn cover(&self, socket: &Arc<TcpStream>) -> Result<()> {
         match &mut *lock(&self.0) {
-            State::Asking(sockets) => sockets.push(Arc::clone(socket)),
+            State::Asking { sockets, .. } => sockets.push(Arc::clone(socket)),
+            State::Settled | State::Withdrawn => return Err(Error::Withdrawn),
+        }
+        Ok(())
+    }
+
+    /// One of the sockets is about to say something.
+    pub(super) fn speak(&self) -> Result<()> {
+        match &mut *lock(&self.0) {
+            State::Asking { spoken, .. } => {
+                spoken.get_or_insert_with(Instant::now);
+            }
             State::Settled | State::Withdrawn => return Err(Error::Withdrawn),
         }
         Ok(())
@@ -36,7 +55,7 @@ impl Withdrawal {
     /// The other side has agreed by this socket; the others do not ask any more. `false`: nobody asks
     /// any more, and there will be no connection.
     pub(super) fn settle(&self, winner: &Arc<TcpStream>) -> bool {
-        self.end(State::Settled, Some(winner))
+        self.end(State::Settled, Some(winner), None)
     }
 
     /// Nobody asks any more. `false`: there is a connection already, or it was withdrawn before.
@@ -44,14 +63,24 @@ impl Withdrawal {
     /// The other side may accept in this moment, and send. It is to see a reset, since a FIN would tell
     /// it that all of that was taken in.
     pub fn withdraw(&self) -> bool {
-        self.end(State::Withdrawn, None)
+        self.end(State::Withdrawn, None, None)
     }
 
-    fn end(&self, end: State, winner: Option<&Arc<TcpStream>>) -> bool {
+    /// The same, but only if nobody has learnt of it yet, or has not answered for so long.
+    pub fn withdraw_unanswered(&self, patience: Duration) -> bool {
+        self.end(State::Withdrawn, None, Some(patience))
+    }
+
+    fn end(&self, end: State, winner: Option<&Arc<TcpStream>>, patience: Option<Duration>) -> bool {
         let mut state = lock(&self.0);
-        let State::Asking(sockets) = &mut *state else {
+        let State::Asking { sockets, spoken } = &mut *state else {
             return false;
         };
+        if let (Some(patience), Some(at)) = (patience, *spoken) {
+            if at.elapsed() < patience {
+                return false;
+            }
+        }
         let sockets = std::mem::take(sockets);
         *state = end;
         drop(state);
