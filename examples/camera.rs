@@ -23,7 +23,7 @@ use crossterm::execute;
 use crossterm::terminal::{self, EnterAlternateScreen, LeaveAlternateScreen};
 use lanpeer::crossbeam_channel::{bounded, never, select, tick};
 use lanpeer::{Bytes, ConnectOptions, Connection, Peer, PeerBuilder, Receiver};
-use lanpeer::{SendError, StreamSize};
+use lanpeer::{SendError, StreamSize, Target};
 
 const USAGE: &str = "usage: camera watch [--save FILE] [--frames N] [--bind IP] [--port N]
        camera film [--fps N] [--bind IP] [--port N]";
@@ -72,27 +72,18 @@ fn run() -> Result<()> {
     }
 }
 
-/// Sends frames to those who watch, to one after the other, for ever.
+/// Sends frames to all who watch, for ever.
 fn film(builder: PeerBuilder, ip: &str, pause: Duration) -> Result<()> {
     // A short queue: who is slow shall miss frames, and not see old ones.
     let peer = builder.invisible(true).send_queue(FRAME).bind((ip, 0))?;
     println!("looking for someone who watches");
-    loop {
-        for watcher in peer.discover_service(SERVICE, Duration::from_secs(1))? {
-            let conn = match ConnectOptions::new()
-                .stream_of(FRAME)
-                .connect::<Bytes>(&peer, watcher.addr())
-            {
-                Ok(conn) => conn,
-                Err(error) => {
-                    println!("{error}"); // "busy", for example
-                    continue;
-                }
-            };
-            println!("filming for {watcher}");
-            let (clock, mut number, mut missed) = (tick(pause), 0, 0);
-            loop {
-                clock.recv()?;
+    let options = ConnectOptions::new().stream_of(FRAME);
+    for conn in options.keep_connected::<Bytes>(&peer, Target::service(SERVICE))? {
+        let watcher = conn.peer_addr();
+        println!("filming for {watcher}");
+        thread::spawn(move || {
+            let (mut number, mut missed) = (0, 0);
+            for _ in tick(pause) {
                 match conn.try_send(&paint(number)) {
                     Ok(()) => {}
                     Err(SendError::Full) => missed += 1,
@@ -101,8 +92,9 @@ fn film(builder: PeerBuilder, ip: &str, pause: Duration) -> Result<()> {
                 number += 1;
             }
             println!("{watcher} has gone; {number} frames, {missed} of them did not fit");
-        }
+        });
     }
+    Ok(())
 }
 
 /// The test picture: eight bars, and a white ball that moves before them.

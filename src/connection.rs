@@ -701,6 +701,51 @@ impl<F: Format> Connection<F> {
         self.link().secure
     }
 
+    /// The label of the secret that both sides have, as [`Secret::with_label`](crate::Secret::with_label)
+    /// has set it on this side; while a secret is being changed, it says who still has the old one.
+    /// `None`: the secret has none, or the connection is not encrypted. Needs the feature `secure`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Peer::builder().secret(Secret::random()?.with_label("lab"));
+    /// let (bob, alice) = (builder.clone().bind("127.0.0.1:0")?, builder.bind("127.0.0.1:0")?);
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let to_bob = alice.connect::<Bytes>(bob.local_addr())?;
+    /// # taking.join().unwrap()?;
+    /// assert_eq!(to_bob.secret_label(), Some("lab"));
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn secret_label(&self) -> Option<&str> {
+        self.link().proof.as_ref()?.label.as_deref()
+    }
+
+    /// 32 bytes that both sides of this connection have and no other connection has: the hash of its
+    /// handshake. Whoever signs them, or shows them to a person on both sides, knows that nobody stands
+    /// between. They are no secret. `None`: it is not encrypted. Needs the feature `secure`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let builder = Peer::builder().secret(Secret::random()?);
+    /// # let (bob, alice) = (builder.clone().bind("127.0.0.1:0")?, builder.bind("127.0.0.1:0")?);
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let to_bob = alice.connect::<Bytes>(bob.local_addr())?;
+    /// # let from_alice = taking.join().unwrap()?;
+    /// assert!(to_bob.channel_binding().is_some());
+    /// assert_eq!(to_bob.channel_binding(), from_alice.channel_binding());
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn channel_binding(&self) -> Option<[u8; 32]> {
+        self.link().proof.as_ref().map(|proof| proof.binding)
+    }
+
     /// `Some` if all messages have one size.
     pub fn stream(&self) -> Option<StreamSize> {
         self.link().stream

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::format::{DataType, DecodeError, EncodeError, UnknownDataType};
+use crate::neighbour::PeerId;
 use crate::proto::header::is_reason;
 #[cfg(feature = "secure")]
 use crate::secure::SecretError;
@@ -93,8 +94,24 @@ pub enum Error {
         addr: SocketAddr,
         /// Its reason, one word, if it gave one: `busy`, `type`, `dropped`, `malformed`,
         /// `unsupported`, `size`, `self`, `twice`, `stopped`, `secret` (it takes only those who have its
-        /// secret), `no-secret` (it has none) or a word of the program there.
+        /// secret), `no-secret` (it has none) or a word of the program there. Where the connection was
+        /// to be encrypted and the answer came in the clear, only words of the library count.
         reason: Option<String>,
+        /// It has proved that it has the secret. `false`: whoever is on the way may have said it.
+        by_member: bool,
+    },
+    /// Somebody else than the [`Neighbour`](crate::Neighbour) that was to be connected to: another
+    /// program has its address now, or somebody leads connections elsewhere. What it is instead, if it
+    /// said that.
+    NotWhoItSaid {
+        /// Whom we asked.
+        addr: SocketAddr,
+        /// Its id.
+        id: Option<PeerId>,
+        /// Its name.
+        name: Option<String>,
+        /// Its service.
+        service: Option<String>,
     },
     /// A peer can not connect to itself.
     SelfConnection {
@@ -212,10 +229,14 @@ impl fmt::Display for Error {
             Error::Denied {
                 addr,
                 reason: Some(reason),
+                ..
             } => {
                 write!(f, "{addr} denied the connection: {}", reason.escape_debug())
             }
-            Error::Denied { addr, reason: None } => write!(f, "{addr} denied the connection"),
+            Error::Denied { addr, .. } => write!(f, "{addr} denied the connection"),
+            Error::NotWhoItSaid { addr, .. } => {
+                write!(f, "{addr} is not the peer that was found there")
+            }
             Error::SelfConnection { addr } => write!(f, "{addr} is this peer itself"),
             Error::Handshake { addr, reason } => {
                 write!(f, "handshake with {addr} failed: {reason}")
@@ -271,6 +292,7 @@ impl Error {
             Error::Denied {
                 addr,
                 reason: Some(reason),
+                ..
             } if !is_reason(reason) => format!("{addr} denied the connection: …"),
             Error::Handshake { addr, reason } => {
                 let reason = without_quotes(reason);
@@ -342,8 +364,7 @@ pub enum CloseReason {
     /// exited without a [`close`](crate::Connection::close), or a panic there dropped the last handle. What was on its way may be lost. Only
     /// between two lanpeers that speak frames.
     Vanished,
-    /// The other side keeps itself connected ([`keep_connected`](crate::Peer::keep_connected)) and has
-    /// come again: it has lost this connection, and its new offer takes the place. What was on its way
+    /// The other side keeps itself connected (`keep_connected`) and has come again: it has lost this connection, and its new offer takes the place. What was on its way
     /// may be lost. Only between two lanpeers that speak frames.
     Replaced,
     /// The other side closed it in the middle of a message.

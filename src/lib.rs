@@ -228,7 +228,7 @@
 //! Python's pickle, of plain data. It brings no dependency.
 //!
 //! `secure`, not on by default: peers that share a `Secret` connect only to each other, encrypted
-//! and authenticated. It brings `snow`, `ring`, `argon2` and `zeroize`, and needs a C compiler.
+//! and authenticated. It brings `ring`, `curve25519-dalek`, `argon2` and `zeroize`, and needs a C compiler.
 //!
 //! # Log levels
 //!
@@ -275,7 +275,7 @@ pub use format::{
 };
 pub use info::ConnectionInfo;
 pub use keep::KeepConnected;
-pub use neighbour::{Neighbour, PeerId, Presence};
+pub use neighbour::{Neighbour, PeerId, Presence, ToPeerAddrs};
 pub use net::discovery::{DiscoverOptions, Interface, Neighbours, Watch, WatchIter, discover};
 pub use net::endpoint::stats::{Ended, PeerStats};
 pub use net::link::Stats;

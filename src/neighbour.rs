@@ -1,6 +1,7 @@
 //! Who else is on the network.
 
 use std::fmt;
+use std::io;
 use std::net::{SocketAddr, SocketAddrV4, ToSocketAddrs};
 
 use crate::proto::beacon::Card;
@@ -81,6 +82,16 @@ impl Neighbour {
         (!self.service.is_empty()).then_some(&*self.service)
     }
 
+    /// What it says of itself, if it is a lanpeer.
+    pub(crate) fn card(&self) -> Option<Card> {
+        let PeerId(id) = self.id?;
+        Some(Card {
+            id,
+            name: self.name.clone(),
+            service: self.service.clone(),
+        })
+    }
+
     /// Is it limited to nothing, or to this service?
     pub(crate) fn offers(&self, service: &Option<String>) -> bool {
         service
@@ -89,8 +100,10 @@ impl Neighbour {
     }
 }
 
-/// All of its addresses, the nearest first: so [`connect`](crate::Peer::connect) takes a neighbour, and
-/// tries each.
+/// Where a peer is: what [`connect`](crate::Peer::connect) takes.
+///
+/// Whatever has socket addresses, as in [`std::net`], whoever is there; or a [`Neighbour`] that was
+/// found, with all of its addresses, the nearest first, and nobody else.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -100,18 +113,60 @@ impl Neighbour {
 /// # let builder = Peer::builder().discovery_port(port);
 /// # let (bob, alice) = (builder.bind("127.0.0.1:0")?, builder.bind("127.0.0.1:0")?);
 /// # let taker = bob.clone();
-/// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+/// # let taking = std::thread::spawn(move || while taker.accept::<Bytes>().is_ok() {});
 /// let found = alice.discover(Duration::from_secs(5))?.next().unwrap();
-/// let conn = alice.connect::<Bytes>(&found)?;
+/// let conn = alice.connect::<Bytes>(&found)?; // nobody but him
 /// assert_eq!(conn.peer_id(), found.id());
-/// # taking.join().unwrap()?;
+/// let conn = alice.connect::<Bytes>(found.addr())?; // whoever is there
+/// # bob.stop();
+/// # taking.join().unwrap();
 /// # Ok(()) }
 /// ```
-impl ToSocketAddrs for Neighbour {
-    type Iter = std::vec::IntoIter<SocketAddr>;
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say where a peer is",
+    label = "no address, and no `Neighbour`",
+    note = "use an IPv4 address with its port, such as \"192.168.0.3:62626\", or a `Neighbour` that was found"
+)]
+pub trait ToPeerAddrs: sealed::Sealed {}
 
-    fn to_socket_addrs(&self) -> std::io::Result<Self::Iter> {
-        Ok(self.addrs().collect::<Vec<_>>().into_iter())
+impl<T: sealed::Sealed> ToPeerAddrs for T {}
+
+pub(crate) mod sealed {
+    use super::{Neighbour, SocketAddr, ToSocketAddrs, io};
+
+    pub trait Sealed {
+        fn addrs(&self) -> io::Result<Vec<SocketAddr>>;
+
+        /// Who has to be there.
+        fn whom(&self) -> Option<&Neighbour> {
+            None
+        }
+    }
+
+    impl<T: ToSocketAddrs> Sealed for T {
+        fn addrs(&self) -> io::Result<Vec<SocketAddr>> {
+            self.to_socket_addrs().map(Iterator::collect)
+        }
+    }
+
+    impl Sealed for Neighbour {
+        fn addrs(&self) -> io::Result<Vec<SocketAddr>> {
+            Ok(Neighbour::addrs(self).collect())
+        }
+
+        fn whom(&self) -> Option<&Neighbour> {
+            Some(self)
+        }
+    }
+
+    impl Sealed for &Neighbour {
+        fn addrs(&self) -> io::Result<Vec<SocketAddr>> {
+            Ok(Neighbour::addrs(self).collect())
+        }
+
+        fn whom(&self) -> Option<&Neighbour> {
+            Some(self)
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::error::{CloseReason, Error, Result};
 use crate::event::Event;
 use crate::format::{DataType, Format};
 use crate::info::ConnectionInfo;
+use crate::neighbour::{Neighbour, ToPeerAddrs};
 use crate::net::discovery::Discovery;
 use crate::net::endpoint::Endpoint;
 use crate::net::endpoint::connect::{Withdrawal, connect};
@@ -288,7 +289,8 @@ impl Peer {
     /// name (its IPv4 ones) or a slice, the first is tried first. While it does not take the TCP
     /// connection for 50 ms, or does not answer for 250 ms, the next is tried beside it, within the one
     /// timeout. The first that accepts wins. The other side's program sees one offer, unless it is a
-    /// peer that speaks no frames: that may see several, of which all but one are withdrawn.
+    /// peer that speaks no frames: that may see several, of which all but one are withdrawn. A
+    /// `Neighbour` that is a lanpeer is connected to if it is that peer, and nobody else instead.
     ///
     /// The connection ends with the last handle of this peer: a function that makes a peer and
     /// connects returns both, or the drop of its peer ends what it returns.
@@ -321,9 +323,9 @@ impl Peer {
     /// [`Error::Denied`], [`Error::TimedOut`] (nobody has accepted in time, for example),
     /// [`Error::Connect`] (nobody listens there), [`Error::Handshake`] (who listens there is no
     /// peer), [`Error::SelfConnection`], [`Error::TooManyConnections`], [`Error::FeatureMissing`],
-    /// [`Error::Ipv6`], [`Error::Resolve`], [`Error::Stopped`], and [`Error::Io`] when the system
-    /// has no thread or file descriptor left.
-    pub fn connect<F: Format>(&self, addr: impl ToSocketAddrs) -> Result<Connection<F>> {
+    /// [`Error::NotWhoItSaid`] (of a neighbour), [`Error::Ipv6`], [`Error::Resolve`],
+    /// [`Error::Stopped`], and [`Error::Io`] when the system has no thread or file descriptor left.
+    pub fn connect<F: Format>(&self, addr: impl ToPeerAddrs) -> Result<Connection<F>> {
         ConnectOptions::new().connect(self, addr)
     }
 
@@ -358,7 +360,7 @@ impl Peer {
     /// As [`connect`](Peer::connect).
     pub fn connect_with<F: Format>(
         &self,
-        addr: impl ToSocketAddrs,
+        addr: impl ToPeerAddrs,
         handler: impl FnMut(&Connection<F>, F::Item) + Send + 'static,
     ) -> Result<Connection<F>> {
         ConnectOptions::new().connect_with(self, addr, handler)
@@ -574,11 +576,7 @@ impl ConnectOptions {
     ///
     /// # Errors
     /// As [`Peer::connect`], and [`Error::InvalidOption`].
-    pub fn connect<F: Format>(
-        &self,
-        peer: &Peer,
-        addr: impl ToSocketAddrs,
-    ) -> Result<Connection<F>> {
+    pub fn connect<F: Format>(&self, peer: &Peer, addr: impl ToPeerAddrs) -> Result<Connection<F>> {
         self.connect_as(peer, addr, Connection::with_queue)
     }
 
@@ -608,7 +606,7 @@ impl ConnectOptions {
     pub fn connect_with<F: Format>(
         &self,
         peer: &Peer,
-        addr: impl ToSocketAddrs,
+        addr: impl ToPeerAddrs,
         handler: impl FnMut(&Connection<F>, F::Item) + Send + 'static,
     ) -> Result<Connection<F>> {
         self.connect_as(peer, addr, |link| Connection::with_handler(link, handler))
@@ -639,7 +637,7 @@ impl ConnectOptions {
     pub fn connect_serving<F: Format>(
         &self,
         peer: &Peer,
-        addr: impl ToSocketAddrs,
+        addr: impl ToPeerAddrs,
         serve: impl FnMut(Request<F>) + Send + 'static,
     ) -> Result<Connection<F>> {
         self.connect_as(peer, addr, |link| Connection::with_server(link, serve))
@@ -682,18 +680,21 @@ impl ConnectOptions {
             timeout,
             in_the_clear: self.in_the_clear,
             attempt: None,
+            whom: None,
         })
     }
 
     fn connect_as<F: Format>(
         &self,
         peer: &Peer,
-        addr: impl ToSocketAddrs,
+        addr: impl ToPeerAddrs,
         start: impl FnOnce(&Arc<Link>) -> (Connection<F>, Start),
     ) -> Result<Connection<F>> {
         let endpoint = &peer.inner.endpoint;
         let mut request = self.request::<F>(peer)?;
-        let addrs = resolve(addr)?;
+        request.whom = addr.whom().and_then(Neighbour::card).map(Arc::new);
+        let addrs = addr.addrs().map_err(|source| Error::Resolve { source })?;
+        let addrs = resolve(&addrs[..])?;
         if addrs.len() > 1 {
             request.attempt = Some(Attempt::Call(Dice::new().draw_id()));
         }

@@ -3,6 +3,7 @@ use std::net::SocketAddrV4;
 
 use super::is_clean;
 use super::plan::Plan;
+use crate::proto::beacon::ID_MASK;
 use crate::proto::data_type::DataType;
 use crate::proto::header::{
     Answer, Between, Fields, HEADER_LEN, HeaderError, HeaderWriter, Hello, Stream, Suite, Version,
@@ -121,11 +122,15 @@ fn write(mut plan: Plan<'_>) {
         version: plan.pick(&[Version::Peerpy, Version::Headers, Version::Frames]),
         who: plan.flag(),
         secure: plan.pick(&[None, Some(Suite::Aes), Some(Suite::ChaCha)]),
+        to: plan
+            .flag()
+            .then(|| u64::from_le_bytes(plan.array()) & ID_MASK),
     };
-    assert_eq!(
-        Hello::parse(&hello.write().expect("every HELLO fits")),
-        Ok(hello)
-    );
+    let written = Hello::parse(&hello.write().expect("every HELLO fits")).expect("a HELLO");
+    // Who is meant is left out where there is no room for it.
+    assert!(written.to == hello.to || written.to.is_none());
+    let to = hello.to;
+    assert_eq!(Hello { to, ..written }, hello);
 
     let reason = plan.text(70);
     if is_reason(&reason) {
@@ -245,6 +250,11 @@ impl<'a> Plain<'a> {
             version: self.version(),
             who: self.is_set("who"),
             secure: self.suite()?,
+            to: match self.get("to") {
+                None => None,
+                Some(to) if to.starts_with('+') => return None,
+                Some(to) => Some(u64::from_str_radix(to, 16).ok()?),
+            },
         })
     }
 

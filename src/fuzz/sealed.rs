@@ -32,6 +32,7 @@ pub fn handshake(data: &[u8]) {
         version: Version::Headers,
         who: false,
         secure: Some(offered),
+        to: None,
     };
     let hello = hello.write().expect("fits");
 

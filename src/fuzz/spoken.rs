@@ -86,6 +86,7 @@ fn asked(scene: &Scene, asks: Asks, card: &[u8; HEADER_LEN], bytes: &[u8]) {
         version: Version::Frames,
         who: asks.stream.is_none(),
         secure: None,
+        to: None,
     };
     wire.write(&hello.write().expect("fits"));
     if asks.stream.is_some() {

@@ -33,6 +33,9 @@ pub(crate) mod os;
 mod panics;
 pub(crate) mod recv;
 pub(crate) mod send;
+#[cfg(all(test, feature = "secure", target_os = "linux"))]
+#[path = "../../tests/inside/wiped.rs"]
+mod wiped;
 pub(crate) mod wire;
 
 pub(crate) use endpoint::listener::listen;

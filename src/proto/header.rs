@@ -305,6 +305,8 @@ pub(crate) struct Hello {
     pub who: bool,
     /// The connection is to be encrypted; if with AES, then ChaCha20 would do as well.
     pub secure: Option<Suite>,
+    /// The id of the peer that is meant, where the asker knows one.
+    pub to: Option<u64>,
 }
 
 /// How a connection is encrypted.
@@ -372,6 +374,7 @@ impl Hello {
             version: fields.version(),
             who: fields.flag("who", false),
             secure: fields.suite()?,
+            to: fields.hex("to")?,
         })
     }
 
@@ -384,7 +387,7 @@ impl Hello {
     }
 
     pub fn write(&self) -> Result<[u8; HEADER_LEN], HeaderError> {
-        let with = |both: bool| {
+        let with = |both: bool, to: Option<u64>| {
             let mut writer = HeaderWriter::new("HELLO");
             if both {
                 writer = writer.pair("address_name", self.addr);
@@ -406,10 +409,15 @@ impl Hello {
             if let Some(suite) = self.secure {
                 writer = writer.pair("secure", suite);
             }
+            if let Some(to) = to {
+                writer = writer.pair("to", format_args!("{to:010x}"));
+            }
             writer.finish()
         };
         // `peer_name` is what peerpy needs, `address_name` what its manual says.
-        with(true).or_else(|_| with(false))
+        let short = with(true, self.to).or_else(|_| with(false, self.to));
+        // Where not even that fits, who answers is known only from what it says of itself.
+        short.or_else(|_| with(false, None))
     }
 }
 

@@ -1,8 +1,9 @@
 //! In place of the feature `secure`: types that have no value.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
-use super::Forged;
+use super::{Forged, Proof};
 use crate::proto::header::Suite;
 
 /// None.
@@ -22,6 +23,7 @@ impl Secrets {
 pub(crate) struct Session {
     pub sealer: record::Sealer,
     pub opener: record::Opener,
+    pub proof: Arc<Proof>,
 }
 
 pub(crate) fn preferred() -> Suite {

@@ -8,25 +8,26 @@
 //! Bob ──▶    his answer, as a record: only who has the secret can make it
 //! ```
 //!
+//! With several secrets, Bob tries each of them, always all, with one key agreement.
+//!
 //! Bob, who is asked, is the initiator: so he says nothing that depends on the secret before he
 //! knows that Alice has it. The pattern's last token is the secret, so that who only listens has
 //! nothing to try guesses on.
 
-use snow::HandshakeState;
-use zeroize::Zeroizing;
+use std::sync::Arc;
 
-use super::record::{Opener, Sealer};
-use super::{Forged, Secret, Secrets, Session, Suite};
+use super::noise::{Ephemeral, Symmetric, wipe_stack};
+use super::record::{Opener, Sealer, TAG};
+use super::{Forged, Proof, Secret, Secrets, Session, Suite};
 
 /// Each of the two messages: a public key and a tag.
-pub(crate) const MESSAGE: usize = 48;
-
-/// Where the secret stands in the pattern.
-const PSK: u8 = 2;
+pub(crate) const MESSAGE: usize = PUBLIC + TAG;
+const PUBLIC: usize = 32;
 
 /// Bob's side, between the two messages.
 pub(crate) struct Asked {
-    noise: HandshakeState,
+    state: Symmetric,
+    ephemeral: Ephemeral,
     suite: Suite,
 }
 
@@ -46,22 +47,46 @@ impl Asked {
         accept: &[u8],
         ephemeral: Option<&[u8; 32]>,
     ) -> Result<(Asked, [u8; MESSAGE]), Forged> {
-        let prologue = [hello, accept].concat();
-        let mut noise = builder(suite, &prologue, ephemeral)?.build_initiator()?;
-        let mut message = [0; MESSAGE];
-        noise.write_message(&[], &mut message)?;
-        Ok((Asked { noise, suite }, message))
+        let ephemeral = Ephemeral::new(ephemeral)?;
+        let mut state = Symmetric::new(suite, &[hello, accept]);
+        state.mix_public(&ephemeral.public);
+        let first = message(&ephemeral.public, &state.tag()?);
+        let asked = Asked {
+            state,
+            ephemeral,
+            suite,
+        };
+        Ok((asked, first))
     }
 
     /// Reads the second message. `Err`: it was made with none of the secrets, or altered.
-    pub fn finish(mut self, secrets: &Secrets, message: &[u8; MESSAGE]) -> Result<Session, Forged> {
+    pub fn finish(self, secrets: &Secrets, message: &[u8; MESSAGE]) -> Result<Session, Forged> {
+        let session = self.finish_and_leave(secrets, message);
+        wipe_stack();
+        session
+    }
+
+    #[inline(never)]
+    fn finish_and_leave(
+        mut self,
+        secrets: &Secrets,
+        message: &[u8; MESSAGE],
+    ) -> Result<Session, Forged> {
+        let (public, tag) = parts(message)?;
+        self.state.mix_public(public);
+        self.state.mix_key(&self.ephemeral.agree(public)[..]);
+        // All are tried, also behind the one that fits: the time does not tell which it was.
+        let mut fitting = None;
         for secret in secrets.all() {
-            self.noise.set_psk(PSK.into(), &*secret.psk())?;
-            if self.noise.read_message(message, &mut []).is_ok() {
-                return session(self.noise, self.suite);
+            let mut state = self.state.clone();
+            state.mix_secret(&secret.psk());
+            let is_right = state.check(tag).is_ok();
+            if is_right && fitting.is_none() {
+                fitting = Some((state, secret));
             }
         }
-        Err(Forged)
+        let (state, secret) = fitting.ok_or(Forged)?;
+        session(&state, self.suite, true, secret)
     }
 }
 
@@ -73,46 +98,56 @@ pub(crate) fn join(
     accept: &[u8],
     message: &[u8; MESSAGE],
 ) -> Result<([u8; MESSAGE], Session), Forged> {
-    join_with(suite, secret, hello, accept, message, None)
+    let joined = join_with(suite, secret, hello, accept, message, None);
+    wipe_stack();
+    joined
 }
 
+#[inline(never)]
 pub(super) fn join_with(
     suite: Suite,
     secret: &Secret,
     hello: &[u8],
     accept: &[u8],
-    message: &[u8; MESSAGE],
+    first: &[u8; MESSAGE],
     ephemeral: Option<&[u8; 32]>,
 ) -> Result<([u8; MESSAGE], Session), Forged> {
-    let (prologue, psk) = ([hello, accept].concat(), secret.psk());
-    let builder = builder(suite, &prologue, ephemeral)?.psk(PSK, &psk)?;
-    let mut noise = builder.build_responder()?;
-    noise.read_message(message, &mut [])?;
-    let mut answer = [0; MESSAGE];
-    noise.write_message(&[], &mut answer)?;
-    Ok((answer, session(noise, suite)?))
+    let (public, tag) = parts(first)?;
+    let mut state = Symmetric::new(suite, &[hello, accept]);
+    state.mix_public(public);
+    state.check(tag)?;
+    let ephemeral = Ephemeral::new(ephemeral)?;
+    state.mix_public(&ephemeral.public);
+    state.mix_key(&ephemeral.agree(public)[..]);
+    state.mix_secret(&secret.psk());
+    let second = message(&ephemeral.public, &state.tag()?);
+    Ok((second, session(&state, suite, false, secret)?))
 }
 
-fn builder<'a>(
+fn message(public: &[u8; PUBLIC], tag: &[u8; TAG]) -> [u8; MESSAGE] {
+    let mut message = [0; MESSAGE];
+    message[..PUBLIC].copy_from_slice(public);
+    message[PUBLIC..].copy_from_slice(tag);
+    message
+}
+
+fn parts(message: &[u8; MESSAGE]) -> Result<(&[u8; PUBLIC], &[u8; TAG]), Forged> {
+    let (public, tag) = message.split_first_chunk().ok_or(Forged)?;
+    Ok((public, tag.first_chunk().ok_or(Forged)?))
+}
+
+fn session(
+    state: &Symmetric,
     suite: Suite,
-    prologue: &'a [u8],
-    ephemeral: Option<&'a [u8; 32]>,
-) -> Result<snow::Builder<'a>, Forged> {
-    let pattern = match suite {
-        Suite::Aes => "Noise_NNpsk2_25519_AESGCM_SHA256",
-        Suite::ChaCha => "Noise_NNpsk2_25519_ChaChaPoly_SHA256",
-    };
-    let builder = snow::Builder::new(pattern.parse()?).prologue(prologue)?;
-    Ok(match ephemeral {
-        Some(key) => builder.fixed_ephemeral_key_for_testing_only(key),
-        None => builder,
-    })
-}
-
-fn session(mut noise: HandshakeState, suite: Suite) -> Result<Session, Forged> {
-    let (bobs, alices) = noise.dangerously_get_raw_split();
-    let (bobs, alices) = (Zeroizing::new(bobs), Zeroizing::new(alices));
-    let (out, back) = if noise.is_initiator() {
+    is_initiator: bool,
+    secret: &Secret,
+) -> Result<Session, Forged> {
+    let [bobs, alices] = state.split();
+    #[cfg(all(test, target_os = "linux"))]
+    [&bobs, &alices]
+        .into_iter()
+        .for_each(|key| noted::note(key));
+    let (out, back) = if is_initiator {
         (bobs, alices)
     } else {
         (alices, bobs)
@@ -120,14 +155,14 @@ fn session(mut noise: HandshakeState, suite: Suite) -> Result<Session, Forged> {
     Ok(Session {
         sealer: Sealer::new(suite, &out)?,
         opener: Opener::new(suite, &back)?,
+        proof: Arc::new(Proof {
+            binding: state.hash(),
+            label: secret.shared_label(),
+        }),
     })
 }
 
-impl From<snow::Error> for Forged {
-    fn from(_: snow::Error) -> Forged {
-        Forged
-    }
-}
-
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) mod noted;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,8 @@
 #[cfg(feature = "secure")]
 pub(crate) mod handshake;
 #[cfg(feature = "secure")]
+mod noise;
+#[cfg(feature = "secure")]
 pub(crate) mod record;
 #[cfg(feature = "secure")]
 mod secret;
@@ -22,12 +24,23 @@ pub(crate) use absent::*;
 #[cfg(feature = "secure")]
 pub use secret::{Secret, SecretError};
 
+use std::sync::Arc;
+
 #[cfg(feature = "secure")]
 use crate::proto::header::Suite;
 
 /// Bytes that were altered, repeated, left out, or made without the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Forged;
+
+/// What the other side has proved with its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Proof {
+    /// What no other connection has, and both sides of this one.
+    pub binding: [u8; 32],
+    /// What this side's program calls the secret that both have.
+    pub label: Option<Arc<str>>,
+}
 
 /// The secrets of one peer.
 #[cfg(feature = "secure")]
@@ -77,6 +90,7 @@ impl Secrets {
 pub(crate) struct Session {
     pub sealer: record::Sealer,
     pub opener: record::Opener,
+    pub proof: Arc<Proof>,
 }
 
 /// The suite that this processor is fast with.

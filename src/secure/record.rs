@@ -9,9 +9,12 @@
 //! altered, repeated, left out or out of order does not open. A record of no bytes is the last.
 //! After every 65,536th record its direction has a new key, Noise's `REKEY` of the old one.
 
-use ring::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use std::hint::black_box;
+
+use ring::aead::{AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
+use super::noise::wipe_stack;
 use super::{Forged, Suite};
 
 /// The length before each record.
@@ -32,7 +35,7 @@ struct Cipher {
 
 impl Cipher {
     fn new(suite: Suite, key: &[u8; 32]) -> Result<Cipher, Forged> {
-        let key = Self::key(suite, key)?;
+        let key = Box::new(Self::key(suite, key)?);
         Ok(Cipher {
             suite,
             key,
@@ -40,13 +43,9 @@ impl Cipher {
         })
     }
 
-    fn key(suite: Suite, key: &[u8]) -> Result<Box<LessSafeKey>, Forged> {
-        let algorithm = match suite {
-            Suite::Aes => &AES_256_GCM,
-            Suite::ChaCha => &CHACHA20_POLY1305,
-        };
-        let key = UnboundKey::new(algorithm, key).map_err(|_| Forged)?;
-        Ok(Box::new(LessSafeKey::new(key)))
+    fn key(suite: Suite, key: &[u8]) -> Result<LessSafeKey, Forged> {
+        let key = UnboundKey::new(algorithm(suite), key).map_err(|_| Forged)?;
+        Ok(LessSafeKey::new(key))
     }
 
     fn nonce(&self, number: u64) -> Nonce {
@@ -62,16 +61,43 @@ impl Cipher {
     fn count(&mut self) -> Result<(), Forged> {
         self.next += 1;
         if self.next % RECORDS_PER_KEY == 0 {
-            let mut key = Zeroizing::new([0; 32]);
-            let nonce = self.nonce(u64::MAX);
-            // The tag is not part of the new key.
-            let _ = self
-                .key
-                .seal_in_place_separate_tag(nonce, Aad::empty(), &mut key[..])
-                .map_err(|_| Forged)?;
-            self.key = Self::key(self.suite, &key[..])?;
+            self.change_key()?;
+            wipe_stack();
         }
         Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn change_key(&mut self) -> Result<(), Forged> {
+        let mut key = Zeroizing::new([0; 32]);
+        let nonce = self.nonce(u64::MAX);
+        // The tag is not part of the new key.
+        let _ = self
+            .key
+            .seal_in_place_separate_tag(nonce, Aad::empty(), &mut key[..])
+            .map_err(|_| Forged)?;
+        // In the place of the old one, which is so gone.
+        *self.key = Self::key(self.suite, &key[..])?;
+        Ok(())
+    }
+}
+
+impl Drop for Cipher {
+    fn drop(&mut self) {
+        // `ring` does not wipe what it makes of a key. Another one in its place does.
+        if let Ok(none) = Self::key(self.suite, &[0; 32]) {
+            *self.key = none;
+        }
+        // Looked at, so that the compiler does not leave that out.
+        black_box(&mut *self.key);
+    }
+}
+
+pub(super) fn algorithm(suite: Suite) -> &'static Algorithm {
+    match suite {
+        Suite::Aes => &AES_256_GCM,
+        Suite::ChaCha => &CHACHA20_POLY1305,
     }
 }
 

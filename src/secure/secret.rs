@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use log::warn;
@@ -23,6 +24,8 @@ const MAX_FILE: u64 = 4096;
 
 const PASSPHRASE: std::ops::RangeInclusive<usize> = 12..=1024;
 const CONTEXT: std::ops::RangeInclusive<usize> = 8..=64;
+/// A passphrase has so many characters at least that do not follow from those before.
+const SURPRISES_MIN: usize = 8;
 
 /// A secret that some peers share: only they can connect to each other. Needs the feature `secure`.
 ///
@@ -50,6 +53,8 @@ const CONTEXT: std::ops::RangeInclusive<usize> = 8..=64;
 pub struct Secret(
     // In one place, of which moves make no copies.
     Box<[u8; SECRET_LEN]>,
+    // What the program calls it.
+    Option<Arc<str>>,
 );
 
 impl Secret {
@@ -67,7 +72,7 @@ impl Secret {
     /// # Errors
     /// [`SecretError::System`]: the system has no random numbers.
     pub fn random() -> Result<Secret, SecretError> {
-        let mut secret = Secret(Box::default());
+        let mut secret = Secret(Box::default(), None);
         let filled = SystemRandom::new().fill(&mut secret.0[..]);
         filled.map_err(|_| SecretError::System("random numbers"))?;
         Ok(secret)
@@ -206,7 +211,9 @@ impl Secret {
     /// second; so does each call of this. Six words drawn by lot from a list of thousands are
     /// enough; a sentence from a book is not.
     ///
-    /// `passphrase` has 12 to 1,024 bytes. `context` has 8 to 64 bytes and need not be secret: the
+    /// `passphrase` has 12 to 1,024 bytes, and does not mainly repeat itself (`aaaaaaaaaaaa`,
+    /// `lablablablab`) or count (`123456789012`). That it is no word, name or date, nobody looks at but
+    /// you. `context` has 8 to 64 bytes and need not be secret: the
     /// name of the installation, say, so that two that have chosen the same words still differ.
     /// Both are taken byte by byte.
     ///
@@ -225,10 +232,15 @@ impl Secret {
     /// ```
     ///
     /// # Errors
-    /// [`SecretError::Passphrase`]: too short or too long. [`SecretError::System`]: no memory.
+    /// [`SecretError::Passphrase`]: too short or too long, or it repeats itself.
+    /// [`SecretError::System`]: no memory.
     pub fn from_passphrase(passphrase: &str, context: &str) -> Result<Secret, SecretError> {
         if !PASSPHRASE.contains(&passphrase.len()) {
             let reason = "a passphrase has 12 to 1,024 bytes";
+            return Err(SecretError::Passphrase { reason });
+        }
+        if surprises(passphrase) < SURPRISES_MIN {
+            let reason = "a passphrase that mainly repeats itself, or counts, is guessed at once";
             return Err(SecretError::Passphrase { reason });
         }
         if !CONTEXT.contains(&context.len()) {
@@ -236,7 +248,7 @@ impl Secret {
             return Err(SecretError::Passphrase { reason });
         }
         // The second recommended option of RFC 9106, section 4.
-        let mut secret = Secret(Box::default());
+        let mut secret = Secret(Box::default(), None);
         let params = Params::new(64 << 10, 3, 4, Some(SECRET_LEN));
         params
             .map(|params| Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
@@ -248,6 +260,43 @@ impl Secret {
         Ok(secret)
     }
 
+    /// The same secret with a name for the program's own use, which is never sent: several are told
+    /// apart by it, see [`Connection::secret_label`](crate::Connection::secret_label). Default: none.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (old, new) = (Secret::random()?.with_label("spring"), Secret::random()?.with_label("autumn"));
+    /// assert_eq!(new.label(), Some("autumn"));
+    /// let bob = Peer::builder().secret(new.clone()).accept_secret(old.clone()).bind("127.0.0.1:0")?;
+    /// let alice = Peer::builder().secret(old).bind("127.0.0.1:0")?; // she has not the new one yet
+    /// # let bob_addr = bob.local_addr();
+    /// # let asking = std::thread::spawn(move || alice.connect::<Bytes>(bob_addr).map(|c| (alice, c)));
+    /// let from_alice = bob.accept::<Bytes>()?;
+    /// assert_eq!(from_alice.secret_label(), Some("spring"));
+    /// # asking.join().unwrap()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn with_label(mut self, label: impl Into<String>) -> Secret {
+        self.1 = Some(Arc::from(label.into()));
+        self
+    }
+
+    /// What [`with_label`](Secret::with_label) has set.
+    ///
+    /// ```
+    /// # use lanpeer::Secret;
+    /// assert_eq!(Secret::random()?.label(), None);
+    /// # Ok::<(), lanpeer::SecretError>(())
+    /// ```
+    pub fn label(&self) -> Option<&str> {
+        self.1.as_deref()
+    }
+
+    pub(super) fn shared_label(&self) -> Option<Arc<str>> {
+        self.1.clone()
+    }
+
     /// What Noise takes: 32 bytes.
     pub(super) fn psk(&self) -> Zeroizing<[u8; 32]> {
         let mut psk = Zeroizing::new(*b"................lanpeer secret 1");
@@ -256,11 +305,28 @@ impl Secret {
     }
 }
 
+/// How many characters of a text do not follow from those before it: by being the same as the last or
+/// its neighbour, or by repeating what stands a few characters before.
+fn surprises(text: &str) -> usize {
+    let chars: Vec<u32> = text.chars().map(u32::from).collect();
+    let follows = |at: usize| {
+        let here = chars[at];
+        let is_near = at > 0 && chars[at - 1].abs_diff(here) <= 1;
+        // Two in a row must repeat, or one letter that occurs often would count as a repetition.
+        let repeats = |by: usize| {
+            let same = |at: usize| at >= by && chars[at] == chars[at - by];
+            same(at) && (at > 0 && same(at - 1) || chars.get(at + 1).is_some() && same(at + 1))
+        };
+        is_near || (1..=at).any(repeats)
+    };
+    (0..chars.len()).filter(|at| !follows(*at)).count()
+}
+
 impl FromStr for Secret {
     type Err = SecretError;
 
     fn from_str(text: &str) -> Result<Secret, SecretError> {
-        let mut secret = Secret(Box::default());
+        let mut secret = Secret(Box::default(), None);
         text::read(text, &mut secret.0)?;
         Ok(secret)
     }
@@ -327,7 +393,7 @@ pub enum SecretError {
         /// Its name.
         name: String,
     },
-    /// A passphrase or its context is too short or too long.
+    /// A passphrase or its context is too short or too long, or a passphrase repeats itself.
     Passphrase {
         /// Which, and what its length may be.
         reason: &'static str,
@@ -400,6 +466,41 @@ mod tests {
         ] {
             let made = Secret::from_passphrase(passphrase, context);
             assert!(matches!(made, Err(SecretError::Passphrase { .. })));
+        }
+    }
+
+    #[test]
+    fn passphrases_that_repeat_themselves_or_count_are_refused() {
+        let long = "ab".repeat(500);
+        for weak in [
+            "aaaaaaaaaaaa",
+            "123456789012",
+            "abcdefghijklmnop",
+            "zyxwvutsrqponmlk",
+            "lablablablab",
+            "passpasspasspass",
+            "aaaabbbbccccdddd",
+            "111122223333",
+            "            ",
+            "hunter2hunter2hunter2",
+            &long,
+        ] {
+            let made = Secret::from_passphrase(weak, "12345678");
+            let shown = format!("{:?}", made.as_ref().err());
+            assert!(shown.contains("repeats itself"), "{weak}: {shown}");
+        }
+        for fair in [
+            "twelve bytes",
+            "correct horse battery staple and so on",
+            "Wn3-pQ8!zR5x",
+            "anna und otto im bett",
+            "мой дом у моря",
+        ] {
+            assert!(
+                surprises(fair) >= SURPRISES_MIN,
+                "{fair}: {}",
+                surprises(fair)
+            );
         }
     }
 

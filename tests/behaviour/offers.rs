@@ -32,7 +32,7 @@ fn offer(bob: &Peer) -> Offer {
 #[track_caller]
 fn assert_denied<F: Format>(result: Result<Connection<F>, Error>, by: &Peer, word: &str) {
     match result {
-        Err(Error::Denied { addr, reason }) => {
+        Err(Error::Denied { addr, reason, .. }) => {
             assert_eq!(addr, by.local_addr());
             assert_eq!(reason.as_deref(), Some(word));
         }

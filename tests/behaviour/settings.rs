@@ -213,7 +213,8 @@ fn a_channel_without_bounds_keeps_nothing_of_what_was_taken() {
             (0..2_000).for_each(|_| pass(1_000));
             let more = memory().saturating_sub(before);
             println!("{more} bytes more after 2,000,000 messages");
-            assert!(more < 4 << 20, "{more} bytes");
+            // A pointer for each message would be 16 MB. What the threads' own heaps keep is less.
+            assert!(more < 12 << 20, "{more} bytes");
         },
     );
 }

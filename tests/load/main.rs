@@ -16,3 +16,4 @@ mod idle;
 mod limits;
 mod many;
 mod row;
+mod silent;

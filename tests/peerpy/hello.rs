@@ -201,6 +201,7 @@ fn peerpy_denies() {
         Err(Error::Denied {
             addr: by,
             reason: None,
+            by_member: false,
         }) => assert_eq!(by, addr),
         other => panic!("{:?}", other.map(|c| c.peer_addr())),
     }

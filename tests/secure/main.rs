@@ -1,9 +1,12 @@
 //! The feature `secure`: connections that only those can make who hold the same secret.
 
+#[path = "../common/beacons.rs"]
+mod beacons;
 #[path = "../common/mod.rs"]
 mod common;
 mod proxy;
 
+mod redirection;
 mod rules;
 mod talk;
 mod tampering;

@@ -341,3 +341,26 @@ fn peerpy_is_denied_and_lives_on() {
     peerpy.send(json!("still here"));
     assert_eq!(receive(&conn), "still here");
 }
+
+/// As many handshakes at once from one address as members of one machine may begin: none has to go,
+/// since none is silent.
+#[test]
+fn a_crowd_of_one_address_gets_in() {
+    let bob = bind(secured());
+    let (offers, to) = (bob.incoming(), bob.local_addr());
+    std::thread::spawn(move || {
+        for offer in offers {
+            let _ = offer.accept_with::<Bytes>(|conn, message| drop(conn.send(&message)));
+        }
+    });
+    let alice = bind(secured());
+    let asking: Vec<_> = (0..200)
+        .map(|_| {
+            let alice = alice.clone();
+            spawn(move || alice.connect::<Bytes>(to).map(drop))
+        })
+        .collect();
+    for task in asking {
+        task.wait("a connection").expect("accepted");
+    }
+}

@@ -162,7 +162,9 @@ fn deny_in_all_its_forms() {
         let (wire, result) = answered::<Json<String>>(&alice, ConnectOptions::new(), answer);
         let addr = wire.local_addr();
         match result.err() {
-            Some(Error::Denied { addr: by, reason }) => {
+            Some(Error::Denied {
+                addr: by, reason, ..
+            }) => {
                 assert_eq!((by, reason.as_deref()), (addr, expected));
             }
             other => panic!("{other:?}"),

@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 pub(crate) use self::withdrawal::Withdrawal;
 use crate::error::{Error, Result};
-use crate::net::endpoint::{Endpoint, Side, Watched};
+use crate::net::endpoint::{Endpoint, Watched};
 use crate::net::handshake::client::{Accepted, Client, Failure, Request, handshake_error};
 use crate::net::handshake::{Input, Machine, io as handshake};
 use crate::net::link::Link;
@@ -145,7 +145,7 @@ fn agree(
         Error::Io { context, source }
     })?;
     let first = client.take(Input::Bytes(&[]));
-    let accepted = handshake::run(&socket, &mut client, first, deadline);
+    let accepted = handshake::run(&socket, &mut client, first, deadline, &|_| {});
     let accepted = accepted.map_err(|failure| {
         let Failure {
             error,
@@ -211,7 +211,7 @@ fn reach(
     })?;
     // Before the connect: `stop` shuts the socket down, which ends a connect that waits. So does
     // whoever withdraws.
-    let watched = endpoint.watch(&socket, Side::Client)?;
+    let watched = endpoint.watch(&socket)?;
     withdrawal.cover(&socket)?;
     // The system counts the timeout in milliseconds and rounds it down: without one more it could end
     // before the deadline.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `listener` | the thread that accepts TCP connections |
 //! | `offers` | connections that clients ask for, until the program has decided |
+//! | `handshakes` | how many of those there may be, and who has to go |
 //! | `connect` | connections that this peer asks for |
 //! | `attempts` | offers that are one of several attempts of their client |
 //! | `events` | what the program is told |
@@ -18,6 +19,7 @@ pub(crate) mod attempts;
 pub(crate) mod connect;
 mod dead_remotes;
 mod events;
+mod handshakes;
 pub(crate) mod listener;
 pub(crate) mod offers;
 pub(crate) mod stats;
@@ -25,7 +27,7 @@ pub(crate) mod stats;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -37,10 +39,13 @@ use log::{debug, warn};
 use self::attempts::{Ask, Keeper, Recent, Relation, relation};
 use self::dead_remotes::DeadRemotes;
 use self::events::Events;
+use self::handshakes::{Handshakes, Room, Stage};
 use self::offers::Pending;
 use self::stats::{Counts, PeerStats};
 use super::context::Context;
+use super::handshake::io::deny;
 use super::link::{Agreement, Link, OnEnd};
+use super::os::files::file_limit;
 use super::os::table::Ends;
 use super::os::threads::{Held, Waiting};
 use super::os::{LOG, lock};
@@ -51,10 +56,6 @@ use crate::options::Settings;
 use crate::proto::beacon::Card;
 use crate::secure::Session;
 use crate::target::Target;
-
-/// Connections whose handshake is under way at one time, or whose offer is undecided. Each costs a
-/// thread.
-pub(crate) const MAX_HANDSHAKES: usize = 1024;
 
 /// Hands an offer to the program, or gives it back where nobody can take it.
 pub(crate) type Deliver = Box<dyn Fn(Pending) -> std::result::Result<(), Pending> + Send + Sync>;
@@ -81,8 +82,8 @@ pub(crate) struct Endpoint {
     /// Open connections and pending offers, for `max_connections`.
     slots: AtomicUsize,
     /// Sockets whose handshake is under way or whose offer is undecided, so that `stop` can wake
-    /// the threads that read them.
-    sockets: Mutex<HashMap<u64, (Arc<TcpStream>, Side)>>,
+    /// the threads that read them, and that there are not too many.
+    sockets: Mutex<Handshakes<Arc<TcpStream>>>,
     /// Which of their attempts clients have made lately, where they say so.
     recent: Mutex<Recent>,
     /// What keeps this peer connected to others.
@@ -136,7 +137,7 @@ impl Endpoint {
             links: Mutex::default(),
             all_ended: Condvar::new(),
             slots: AtomicUsize::new(0),
-            sockets: Mutex::default(),
+            sockets: Mutex::new(Handshakes::new(file_limit())),
             recent: Mutex::default(),
             keepers: Mutex::default(),
             events: Events::default(),
@@ -393,21 +394,55 @@ impl Endpoint {
 
     // Sockets of handshakes
 
-    /// Keeps a socket where `stop` finds it, until the guard is dropped.
-    pub fn watch(self: &Arc<Endpoint>, socket: &Arc<TcpStream>, side: Side) -> Result<Watched> {
-        let id = next_id();
+    /// Keeps the socket of a connection that this peer asks for where `stop` finds it, until the guard
+    /// is dropped.
+    pub fn watch(self: &Arc<Endpoint>, socket: &Arc<TcpStream>) -> Result<Watched> {
         let mut sockets = lock(&self.sockets);
         self.check_running()?;
-        sockets.insert(id, (Arc::clone(socket), side));
-        Ok(Watched {
-            endpoint: Arc::clone(self),
-            id,
-        })
+        Ok(self.keep(&mut sockets, socket, Ipv4Addr::UNSPECIFIED, Stage::Asking))
     }
 
-    /// How many handshakes are under way, and offers undecided.
-    pub fn handshakes(&self) -> usize {
-        lock(&self.sockets).len()
+    /// The same for a client's. Where there are too many, one that says nothing has to go for it.
+    /// `None`: there is no room.
+    pub fn admit(
+        self: &Arc<Endpoint>,
+        socket: &Arc<TcpStream>,
+        ip: Ipv4Addr,
+    ) -> Result<Option<Watched>> {
+        let mut sockets = lock(&self.sockets);
+        self.check_running()?;
+        let other = match sockets.room(ip, Instant::now()) {
+            Room::Free => None,
+            Room::Instead(other) => Some(other),
+            Room::None => return Ok(None),
+        };
+        let watched = self.keep(&mut sockets, socket, ip, Stage::UnderWay);
+        drop(sockets);
+        if let Some(other) = other {
+            turn_away(&other);
+        }
+        Ok(Some(watched))
+    }
+
+    fn keep(
+        self: &Arc<Endpoint>,
+        sockets: &mut Handshakes<Arc<TcpStream>>,
+        socket: &Arc<TcpStream>,
+        ip: Ipv4Addr,
+        stage: Stage,
+    ) -> Watched {
+        let id = next_id();
+        sockets.insert(id, Arc::clone(socket), ip, stage, Instant::now());
+        Watched {
+            endpoint: Arc::clone(self),
+            id,
+            released: AtomicBool::new(false),
+        }
+    }
+
+    /// How many handshakes there may be, and offers undecided.
+    pub fn most_handshakes(&self) -> usize {
+        lock(&self.sockets).most()
     }
 
     // Stopping
@@ -520,15 +555,6 @@ impl Who {
     }
 }
 
-/// What this peer is in a handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// It has asked for the connection.
-    Client,
-    /// The other side waits for its answer.
-    Server,
-}
-
 /// A place for one of `max_connections`. Its drop makes it free.
 pub(crate) struct Slot(Arc<Endpoint>);
 
@@ -542,10 +568,61 @@ impl Drop for Slot {
 pub(crate) struct Watched {
     endpoint: Arc<Endpoint>,
     id: u64,
+    /// It was taken off by this side's will.
+    released: AtomicBool,
+}
+
+impl Watched {
+    /// The client has said something.
+    pub fn heard(&self) {
+        lock(&self.endpoint.sockets).heard(self.id, Instant::now());
+    }
+
+    /// The client has owed something for half a second.
+    pub fn quiet(&self) {
+        let gone = lock(&self.endpoint.sockets).quiet(self.id, Instant::now());
+        gone.iter().for_each(|socket| turn_away(socket));
+    }
+
+    /// It waits for the program's word.
+    pub fn offered(&self) {
+        self.set_stage(Stage::Offered);
+    }
+
+    /// It was told no, or is about to be, and `stop` has nothing to tell it.
+    pub fn leaving(&self) {
+        self.set_stage(Stage::Leaving);
+    }
+
+    fn set_stage(&self, stage: Stage) {
+        lock(&self.endpoint.sockets).set_stage(self.id, stage, Instant::now());
+    }
+
+    /// From here on neither `stop` nor a client that needs its place ends it. `false`: it was ended.
+    pub fn release(&self) -> bool {
+        let mut sockets = lock(&self.endpoint.sockets);
+        let is_released = sockets.remove(self.id).is_some();
+        if is_released {
+            self.released.store(true, Ordering::Relaxed);
+        }
+        is_released
+    }
+
+    /// Had it to go for another one?
+    pub fn is_turned_away(&self) -> bool {
+        let is_there = lock(&self.endpoint.sockets).contains(self.id);
+        !(is_there || self.released.load(Ordering::Relaxed) || self.endpoint.is_stopped())
+    }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        lock(&self.endpoint.sockets).remove(&self.id);
+        self.release();
     }
+}
+
+/// Tells a client that another one has its place.
+fn turn_away(socket: &TcpStream) {
+    deny(socket, None, "busy");
+    let _ = socket.shutdown(Shutdown::Both);
 }

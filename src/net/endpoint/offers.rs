@@ -13,9 +13,10 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::net::endpoint::attempts::TWICE;
+use crate::net::endpoint::handshakes::Stage;
 use crate::net::endpoint::offers::undecided::{Decision, Shared, Undecided, Waiter};
-use crate::net::endpoint::{Endpoint, MAX_HANDSHAKES, Side, Slot, Watched};
-use crate::net::handshake::io::{deny, linger, run, write_answer};
+use crate::net::endpoint::{Endpoint, Slot, Watched};
+use crate::net::handshake::io::{Sign, deny, linger, run, write_answer};
 use crate::net::handshake::server::{Offered, Outcome, Server, acceptance};
 use crate::net::handshake::{Input, Machine, Step};
 use crate::net::link::{Agreement, Link};
@@ -31,12 +32,14 @@ use crate::secure::Session;
 pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: SocketAddrV4) {
     let socket = Arc::new(socket);
     let failed = |reason| endpoint.handshake_failed(remote, reason);
-    if endpoint.handshakes() >= MAX_HANDSHAKES {
-        deny(&socket, None, "busy");
-        return failed(format!("there are {MAX_HANDSHAKES} handshakes under way"));
-    }
-    let Ok(watched) = endpoint.watch(&socket, Side::Server) else {
-        return;
+    let watched = match endpoint.admit(&socket, *remote.ip()) {
+        Ok(Some(watched)) => watched,
+        Ok(None) => {
+            deny(&socket, None, "busy");
+            let most = endpoint.most_handshakes();
+            return failed(format!("there are {most} handshakes under way"));
+        }
+        Err(_) => return,
     };
     // Most clients have said HELLO before they are accepted, and need no thread that waits for it.
     let mut begun = Vec::new();
@@ -132,16 +135,18 @@ fn examine(
     watched: Watched,
 ) -> Option<Waiter> {
     let refuse = |peer_addr, who: Option<&Card>, session: Option<&mut Session>, word: &str| {
+        watched.leaving();
         deny(&socket, session, word);
         endpoint.denied(peer_addr, who, word);
         linger(&socket);
         None
     };
-    match handshake(endpoint, &socket, &begun, remote) {
+    match handshake(endpoint, &socket, &begun, remote, &watched) {
         Outcome::Offer(mut offered) => {
             // First, since what it takes the place of has a place among the connections.
             if endpoint.make_way(&offered.agreed).is_err() {
                 // The program has nothing to learn from that.
+                watched.leaving();
                 deny(&socket, offered.session.as_mut(), TWICE);
                 linger(&socket);
                 return None;
@@ -162,8 +167,13 @@ fn examine(
             mut session,
         } => refuse(peer_addr, None, session.as_deref_mut(), word),
         Outcome::Failed { reason, word } => {
+            let reason = match watched.is_turned_away() {
+                true => "it kept silent, and its place was needed".to_owned(),
+                false => reason,
+            };
             endpoint.handshake_failed(remote, reason);
             if let Some(word) = word {
+                watched.leaving();
                 deny(&socket, None, word);
                 linger(&socket);
             }
@@ -178,6 +188,7 @@ fn handshake(
     socket: &TcpStream,
     begun: &[u8],
     remote: SocketAddrV4,
+    watched: &Watched,
 ) -> Outcome {
     let deadline = Instant::now() + endpoint.settings.timeout;
     if let Err(error) = prepare(socket, endpoint.settings.keepalive) {
@@ -192,7 +203,11 @@ fn handshake(
         first = server.take(Input::Bytes(next));
         begun = rest;
     }
-    run(socket, &mut server, first, deadline)
+    let tell = |sign| match sign {
+        Sign::Heard => watched.heard(),
+        Sign::Quiet => watched.quiet(),
+    };
+    run(socket, &mut server, first, deadline, &tell)
 }
 
 /// Both sides of an offer.
@@ -208,13 +223,15 @@ fn offer(
         session,
         early,
     } = offered;
+    watched.offered();
+    let watched = Arc::new(watched);
     let shared = Arc::new(Shared {
         decision: Mutex::new(Decision::Undecided(Undecided {
             endpoint: Arc::clone(endpoint),
             socket: Arc::clone(socket),
             session,
             slot,
-            watched,
+            watched: Arc::clone(&watched),
             early: Some(early).filter(|early| !early.is_empty()),
             awaited: None,
         })),
@@ -228,6 +245,7 @@ fn offer(
     let waiter = Waiter {
         socket: Arc::clone(socket),
         shared,
+        watched,
     };
     (pending, waiter)
 }
@@ -268,7 +286,10 @@ impl Pending {
             awaited: _,
         } = undecided;
         // From here on `stop` does not deny it: its client gets this answer.
-        drop(watched);
+        if !watched.release() {
+            endpoint.check_running()?;
+            return Err(Error::Withdrawn);
+        }
         let card = &endpoint.settings.card;
         let answer = acceptance(self.agreed.dialect, card, session.as_mut());
         // A client that has reset the connection has no address any more.
@@ -330,8 +351,9 @@ impl Pending {
             early: _,
             awaited: _awaited,
         } = undecided;
-        // From here on `stop` does not deny it a second time.
-        drop(watched);
+        // From here on `stop` does not deny it a second time. It has its place until it has read that,
+        // or the reader thread has waited for it long enough.
+        watched.leaving();
         let told = deny(&socket, session.as_mut(), word);
         // This wakes the reader thread, which sleeps in a look at the socket.
         let _ = socket.shutdown(Shutdown::Read);
@@ -368,12 +390,15 @@ impl Drop for Accepting<'_> {
 impl Endpoint {
     /// Ends all handshakes for `stop`, and with them the offers that nobody has decided.
     pub(super) fn end_handshakes(&self) {
-        for (_, (socket, side)) in lock(&self.sockets).drain() {
-            match side {
+        for (socket, stage) in lock(&self.sockets).drain() {
+            match stage {
                 // The other side may accept in this moment and send already. A FIN would tell it that
                 // all of that was taken in.
-                Side::Client => reset(&socket),
-                Side::Server => {
+                Stage::Asking => reset(&socket),
+                Stage::Leaving => {
+                    let _ = socket.shutdown(Shutdown::Both);
+                }
+                Stage::UnderWay | Stage::Offered => {
                     deny(&socket, None, "stopped");
                     let _ = socket.shutdown(Shutdown::Both);
                 }

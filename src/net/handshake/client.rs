@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::format::{DataType, Dialect, HAS_PICKLE};
+use crate::neighbour::PeerId;
 use crate::net::handshake::header::{Exactly, Header, HeaderReader};
-use crate::net::handshake::{Ended, Input, Machine, RECORD, Step, dialect, spoken};
+use crate::net::handshake::{Ended, Input, Machine, NOT_ME, RECORD, Step, dialect, spoken};
 use crate::net::link::Agreement;
 use crate::options::{Settings, StreamSize};
 use crate::proto::beacon::Card;
@@ -28,8 +29,19 @@ use crate::secure::handshake::{MESSAGE, join};
 use crate::secure::record::Opener;
 use crate::secure::{self, Forged, Secrets, Session};
 
+/// What a server says in the clear to a client that wants encryption, before it knows who that is.
+const CLEAR_WORDS: [&str; 7] = [
+    "busy",
+    "malformed",
+    "no-secret",
+    "secret",
+    "stopped",
+    "type",
+    "unsupported",
+];
+
 /// What a connection is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub data_type: DataType,
     pub strict: bool,
@@ -39,6 +51,8 @@ pub(crate) struct Request {
     pub in_the_clear: bool,
     /// Which attempt this is, where it is one of several.
     pub attempt: Option<Attempt>,
+    /// Who is meant, where that is known from discovery. Nobody else will do.
+    pub whom: Option<Arc<Card>>,
 }
 
 /// The machine of one connection that is asked for.
@@ -133,6 +147,7 @@ impl Client<'_> {
             version,
             who: has_who,
             secure: encrypted.then(secure::preferred),
+            to: request.whom.as_ref().map(|whom| whom.id),
         };
         let header = hello
             .write()
@@ -184,7 +199,7 @@ impl Client<'_> {
         }
         let (version, suite) = match Answer::parse(&bytes) {
             Ok(Answer::Accept { version, secure }) => (version, secure),
-            Ok(Answer::Deny { reason }) => return self.denied(reason),
+            Ok(Answer::Deny { reason }) => return self.denied_in_the_clear(reason),
             Err(error) => return self.failed(error.to_string()),
         };
         self.version = spoken(self.version, version, &bytes);
@@ -247,7 +262,7 @@ impl Client<'_> {
     /// Takes the first 128 bytes of the answer: all of a DENY in the clear, or most of a record.
     fn begin_record(&mut self, session: Box<Session>, begin: [u8; HEADER_LEN]) -> Step<Outcome> {
         if let Ok(Answer::Deny { reason }) = Answer::parse(&begin) {
-            return self.denied(reason);
+            return self.denied_in_the_clear(reason);
         }
         if Opener::record_len(&begin) != Ok(Some(RECORD)) {
             return self.forged();
@@ -268,7 +283,7 @@ impl Client<'_> {
                 self.read(Exactly::new(), |who| State::SecureWho(session, who))
             }
             Ok(Answer::Accept { .. }) => self.agree(None, Some(session), Vec::new()),
-            Ok(Answer::Deny { reason }) => self.denied(reason),
+            Ok(Answer::Deny { reason }) => self.denied(reason, true),
             Err(error) => self.failed(error.to_string()),
         }
     }
@@ -298,6 +313,17 @@ impl Client<'_> {
         early: Vec<u8>,
     ) -> Step<Outcome> {
         let dialect = dialect(self.version);
+        if let (Some(whom), Some(who)) = (&self.request.whom, &who) {
+            if whom != who {
+                let error = Error::NotWhoItSaid {
+                    addr: self.addr.into(),
+                    id: Some(PeerId::of(who)),
+                    name: who.name().map(str::to_owned),
+                    service: who.service().map(str::to_owned),
+                };
+                return failure(error, true);
+            }
+        }
         let Request {
             data_type,
             strict,
@@ -319,6 +345,7 @@ impl Client<'_> {
             dialect,
             who,
             secure: session.is_some(),
+            proof: session.as_ref().map(|session| Arc::clone(&session.proof)),
             ours: self.request.attempt,
             theirs: None,
         };
@@ -329,9 +356,31 @@ impl Client<'_> {
         })))
     }
 
-    fn denied(&self, reason: Option<String>) -> Step<Outcome> {
+    fn denied(&self, reason: Option<String>, by_member: bool) -> Step<Outcome> {
         let addr = self.addr.into();
-        failure(Error::Denied { addr, reason }, false)
+        if self.request.whom.is_some() && reason.as_deref() == Some(NOT_ME) {
+            let (id, name, service) = (None, None, None);
+            let error = Error::NotWhoItSaid {
+                addr,
+                id,
+                name,
+                service,
+            };
+            return failure(error, false);
+        }
+        let error = Error::Denied {
+            addr,
+            reason,
+            by_member,
+        };
+        failure(error, false)
+    }
+
+    /// A word in the clear. Where the connection is to be encrypted nobody has proved anything by it: a
+    /// program's word would come as a record, so this one can be none.
+    fn denied_in_the_clear(&self, reason: Option<String>) -> Step<Outcome> {
+        let is_ours = |word: &String| self.offered.is_none() || CLEAR_WORDS.contains(&&**word);
+        self.denied(reason.filter(is_ours), false)
     }
 
     /// Somebody on the way has altered something, or the server has not the secret.

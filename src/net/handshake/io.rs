@@ -11,6 +11,18 @@ use crate::net::wire::frames::SILENCE;
 use crate::proto::header::HEADER_LEN;
 use crate::secure::Session;
 
+/// The other side owes something for so long: its part is slow.
+pub(crate) const SLOW: Duration = Duration::from_millis(500);
+
+/// What a handshake tells of the other side while it waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// It has said something.
+    Heard,
+    /// It has been [`SLOW`]. Told once, or now and then.
+    Quiet,
+}
+
 /// Runs a machine from its `first` step to its outcome, which is there soon after the deadline at
 /// the latest. A function of its own, so that a connection's thread need not keep the memory of the
 /// stack that it takes.
@@ -20,6 +32,7 @@ pub(crate) fn run<M: Machine>(
     machine: &mut M,
     first: Step<M::Outcome>,
     deadline: Instant,
+    tell: &dyn Fn(Sign),
 ) -> M::Outcome {
     let mut bytes = [0; HEADER_LEN];
     let mut step = first;
@@ -27,7 +40,7 @@ pub(crate) fn run<M: Machine>(
         step = match step {
             Step::Read { most, silence } => {
                 let most = most.min(bytes.len());
-                machine.take(read(socket, &mut bytes[..most], silence, deadline))
+                machine.take(read(socket, &mut bytes[..most], silence, deadline, tell))
             }
             Step::Write(bytes) => machine.take(match write(socket, &bytes) {
                 Ok(()) => Input::Written,
@@ -47,26 +60,37 @@ fn read<'a>(
     bytes: &'a mut [u8],
     silence: bool,
     deadline: Instant,
+    tell: &dyn Fn(Sign),
 ) -> Input<'a> {
+    let mut is_slow = false;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Input::Ended(Ended::Deadline);
         }
-        let wait = if silence { left.min(SILENCE) } else { left };
+        let wait = match (silence, is_slow) {
+            (true, _) => left.min(SILENCE),
+            (false, false) => left.min(SLOW),
+            (false, true) => left,
+        };
         let read = socket
             .set_read_timeout(Some(wait))
             .and_then(|()| socket.read(bytes));
         match read {
             Ok(0) => return Input::Ended(Ended::Closed),
-            Ok(n) => return Input::Bytes(&bytes[..n]),
+            Ok(n) => {
+                tell(Sign::Heard);
+                return Input::Bytes(&bytes[..n]);
+            }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if silence => {
-                    return Input::Silence;
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                    tell(Sign::Quiet);
+                    if silence {
+                        return Input::Silence;
+                    }
+                    is_slow = true;
                 }
-                io::ErrorKind::WouldBlock
-                | io::ErrorKind::TimedOut
-                | io::ErrorKind::Interrupted => {}
+                io::ErrorKind::Interrupted => {}
                 _ => return Input::Ended(Ended::Lost(error.to_string())),
             },
         }

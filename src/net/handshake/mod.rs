@@ -18,6 +18,9 @@ use crate::format::Dialect;
 use crate::proto::header::{HEADER_LEN, Version};
 use crate::secure::record::{PREFIX, TAG};
 
+/// Why a server denies a client that means another peer.
+const NOT_ME: &str = "not-me";
+
 /// A header as a record.
 const RECORD: usize = PREFIX + HEADER_LEN + TAG;
 

@@ -35,6 +35,7 @@ fn request() -> Request {
         timeout: Duration::from_secs(7),
         in_the_clear: false,
         attempt: None,
+        whom: None,
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::net::handshake::header::{Exactly, Header, HeaderReader};
-use crate::net::handshake::{Ended, Input, Machine, RECORD, Step, dialect, spoken};
+use crate::net::handshake::{Ended, Input, Machine, NOT_ME, RECORD, Step, dialect, spoken};
 use crate::net::link::Agreement;
 use crate::options::{Settings, StreamSize};
 use crate::proto::beacon::Card;
@@ -207,6 +207,9 @@ impl Server<'_> {
         let (who, attempt) = who.map_or((None, None), |(card, attempt)| (Some(card), attempt));
         let peer_addr = reachable(hello.addr, self.source);
         let dialect = dialect(hello.version);
+        if hello.to.is_some_and(|to| to != self.settings.card.id) {
+            return self.deny(&hello, session, NOT_ME);
+        }
         let stream = match hello.stream.map(|stream| self.stream_size(stream)) {
             Some(None) => return self.deny(&hello, session, "size"),
             stream => stream.flatten(),
@@ -225,6 +228,7 @@ impl Server<'_> {
             dialect,
             who,
             secure: session.is_some(),
+            proof: session.as_ref().map(|session| Arc::clone(&session.proof)),
             ours: None,
             theirs: attempt,
         };

@@ -122,7 +122,7 @@ pub(crate) fn start<C: Send + 'static>(plan: Plan<C>) -> Result<Handle<C>> {
     let refused = Arc::default();
     let shared = Arc::new(Shared {
         target: plan.target.clone(),
-        request: plan.request,
+        request: plan.request.clone(),
         is_secure: endpoint.settings.secrets.own().is_some() && !plan.request.in_the_clear,
         learnt: Mutex::default(),
         tell: tell.clone(),
@@ -372,7 +372,7 @@ impl<C: Send + 'static> Driver<C> {
             seen,
             addrs,
         } = begin;
-        let mut request = self.request;
+        let mut request = self.request.clone();
         request.attempt = Some(Attempt::Keep(Kept {
             keep: self.keep,
             attempt,

@@ -44,7 +44,7 @@ use crate::options::StreamSize;
 use crate::proto::beacon::Card;
 use crate::proto::frame::Rules;
 use crate::proto::who::Attempt;
-use crate::secure::Session;
+use crate::secure::{Proof, Session};
 
 /// What a handshake agreed on.
 #[derive(Clone, Debug)]
@@ -59,6 +59,8 @@ pub(crate) struct Agreement {
     pub who: Option<Arc<Card>>,
     /// Is it encrypted?
     pub secure: bool,
+    /// What makes it so.
+    pub proof: Option<Arc<Proof>>,
     /// Which of this side's attempts it was, where this side has asked for it and said so.
     pub ours: Option<Attempt>,
     /// Which of the other side's.
@@ -91,6 +93,9 @@ pub(crate) struct Link {
     pub who: Option<Arc<Card>>,
     /// Is it encrypted?
     pub secure: bool,
+    /// What makes it so.
+    #[cfg_attr(not(feature = "secure"), allow(dead_code))]
+    pub proof: Option<Arc<Proof>>,
     /// Which of this side's attempts it was, where this side has asked for it and said so.
     pub ours: Option<Attempt>,
     /// Which of the other side's.
@@ -217,6 +222,7 @@ impl Link {
             dialect: agreed.dialect,
             who: agreed.who,
             secure: agreed.secure,
+            proof: agreed.proof,
             ours: agreed.ours,
             theirs: agreed.theirs,
             context: Arc::clone(context),

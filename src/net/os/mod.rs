@@ -1,6 +1,7 @@
 //! The operating system: what the other rooms know of it goes through here.
 
 pub(crate) mod dice;
+pub(crate) mod files;
 pub(crate) mod socket;
 pub(crate) mod spin;
 pub(crate) mod sync;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::proto::beacon::ID_MASK;
 use proptest::prelude::*;
 
 fn hello(text: &str) -> Result<Hello, HeaderError> {
@@ -15,6 +16,7 @@ fn hello_takes_either_dialect() {
         version: Version::Peerpy,
         who: false,
         secure: None,
+        to: None,
     };
     for text in [
         "HELLO|address_name=10.0.0.7:4000&data_type=json&strict=1",
@@ -113,10 +115,36 @@ fn the_longest_hello_leaves_out_address_name() {
         version: Version::Frames,
         who: true,
         secure: Some(Suite::ChaCha),
+        to: None,
     };
     let bytes = longest.write().unwrap();
     assert!(!String::from_utf8_lossy(&bytes).contains("address_name"));
-    assert_eq!(Hello::parse(&bytes), Ok(longest));
+    assert_eq!(Hello::parse(&bytes), Ok(longest.clone()));
+    // With a size of 4 GB, and one of WHO and encryption, there is room for who is meant; else that is
+    // left out.
+    let to = Some(ID_MASK);
+    for (size, who, secure, fits) in [
+        (u32::MAX.into(), true, None, true),
+        (999_999, false, Some(Suite::ChaCha), true),
+        (u64::MAX, true, Some(Suite::ChaCha), false),
+    ] {
+        let stream = Some(Stream::Of(size));
+        let hello = Hello {
+            stream,
+            who,
+            secure,
+            to,
+            ..longest.clone()
+        };
+        let read = Hello::parse(&hello.write().unwrap()).unwrap();
+        assert_eq!(
+            read,
+            Hello {
+                to: to.filter(|_| fits),
+                ..hello
+            }
+        );
+    }
 }
 
 #[test]
@@ -199,10 +227,14 @@ fn any_suite() -> impl Strategy<Value = Option<Suite>> {
 proptest! {
     #[test]
     fn hello_round_trips(ip: u32, port: u16, data_type in any_type(), strict: bool,
-                         stream in any_stream(), version in any_version(), who: bool, secure in any_suite()) {
+                         stream in any_stream(), version in any_version(), who: bool, secure in any_suite(),
+                         to in prop::option::of(0..=ID_MASK)) {
         let addr = SocketAddrV4::new(ip.into(), port);
-        let hello = Hello { addr, data_type, strict, stream, version, who, secure };
-        prop_assert_eq!(Hello::parse(&hello.write().unwrap()), Ok(hello));
+        let hello = Hello { addr, data_type, strict, stream, version, who, secure, to };
+        let read = Hello::parse(&hello.write().unwrap()).unwrap();
+        // Left out where there is no room for it.
+        prop_assert!(read.to == to || read.to.is_none());
+        prop_assert_eq!(Hello { to, ..read }, hello);
     }
 
     #[test]
@@ -239,6 +271,7 @@ fn no_beginning_of_a_lanpeers_header_may_be_whole() {
             version: Version::Frames,
             who: stream.is_none(),
             secure: None,
+            to: None,
         };
         let header = hello.write().unwrap();
         for end in 0..HEADER_LEN {

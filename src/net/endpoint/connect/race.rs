@@ -63,12 +63,13 @@ fn race(
     let mut asked = 0;
     let mut next = Instant::now();
     let mut failure = None;
+    let is_secure = endpoint.settings.secrets.own().is_some() && !request.in_the_clear;
     loop {
         if asked == 0 || Instant::now() >= next {
             if let Some(addr) = waiting.pop_front() {
                 asked += 1;
                 next = Instant::now() + BESIDE;
-                ask(endpoint, addr, request, deadline, withdrawal, &tell);
+                ask(endpoint, addr, request.clone(), deadline, withdrawal, &tell);
             }
         }
         if asked == 0 {
@@ -85,7 +86,7 @@ fn race(
             Some(Told::Answered(Err(error))) => {
                 asked -= 1;
                 next = Instant::now();
-                if is_final(&error) {
+                if is_final(&error, is_secure) {
                     return Err(error);
                 }
                 // Of several failures the last one is told. A timeout is told only where there was no
@@ -101,9 +102,12 @@ fn race(
 }
 
 /// Is it the word of the peer that is meant, or nothing that another address could change?
-fn is_final(error: &Error) -> bool {
+fn is_final(error: &Error, is_secure: bool) -> bool {
     match error {
-        Error::Denied { reason, .. } => reason.as_deref() != Some(TWICE),
+        // Who was to prove that it has the secret, and has not, does not speak for who is meant.
+        Error::Denied {
+            reason, by_member, ..
+        } => (*by_member || !is_secure) && reason.as_deref() != Some(TWICE),
         Error::FeatureMissing { .. } | Error::Stopped | Error::Withdrawn => true,
         _ => false,
     }

@@ -65,7 +65,7 @@ pub(super) struct Undecided {
     pub socket: Arc<TcpStream>,
     pub session: Option<Session>,
     pub slot: Slot,
-    pub watched: Watched,
+    pub watched: Arc<Watched>,
     /// What the client has sent before its answer. `None` until the reader thread has noticed that
     /// it does: till then that thread may be in a look at the socket, and only it may read.
     pub early: Option<Vec<u8>>,
@@ -172,6 +172,8 @@ impl Shared {
 pub(super) struct Waiter {
     pub socket: Arc<TcpStream>,
     pub shared: Arc<Shared>,
+    /// Its place among those who wait.
+    pub watched: Arc<Watched>,
 }
 
 impl Waiter {
@@ -186,6 +188,7 @@ impl Waiter {
             }
             Decision::Denied => return linger(&self.socket),
             Decision::Refused(reason) => {
+                self.watched.leaving();
                 endpoint.handshake_failed(remote, reason);
                 return linger(&self.socket);
             }
@@ -195,6 +198,7 @@ impl Waiter {
             }
             withdrawn => {
                 let is_stopped = endpoint.is_stopped();
+                let is_turned_away = self.watched.is_turned_away();
                 if is_stopped {
                     // `stop` may not have come to it yet.
                     deny(&self.socket, None, "stopped");
@@ -203,6 +207,8 @@ impl Waiter {
                 drop(withdrawn);
                 if is_stopped {
                     "the peer was stopped"
+                } else if is_turned_away {
+                    "its place was needed before it had an answer"
                 } else {
                     "it hung up before it had an answer"
                 }
@@ -310,6 +316,7 @@ mod tests {
             timeout: SOON,
             in_the_clear: false,
             attempt: None,
+            whom: None,
         };
         let own = "127.0.0.1:40000".parse().unwrap();
         let client = Client::new(&settings, own, Ipv4Addr::LOCALHOST, addr, request);

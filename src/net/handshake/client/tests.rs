@@ -15,6 +15,7 @@ fn request(data_type: DataType) -> Request {
         timeout: Duration::from_secs(7),
         in_the_clear: false,
         attempt: None,
+        whom: None,
     }
 }
 
@@ -136,7 +137,12 @@ fn every_word_of_a_denial_is_told() {
     ] {
         match answered(&format!("DENY|reason={word}")) {
             Err(Failure {
-                error: Error::Denied { addr, reason },
+                error:
+                    Error::Denied {
+                        addr,
+                        reason,
+                        by_member: false,
+                    },
                 reset: false,
             }) => {
                 assert_eq!((addr, reason.as_deref()), (ADDR.into(), Some(word)));

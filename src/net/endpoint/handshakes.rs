@@ -1,0 +1,377 @@
+//! Handshakes under way, and who has to go where there is no room for all. No sockets and no clock:
+//! time is an argument.
+//!
+//! A stranger costs a file descriptor and a thread before he has said anything. So there is a bound
+//! on their number, and each address has a share of it. Who says nothing goes first.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+// Whoever owes the next message for so long is silent as well. It may have to compute that, on a
+// machine that is busy.
+pub(super) use crate::net::handshake::io::SLOW;
+
+/// So many there are at most, offers without an answer among them.
+const MOST: usize = 256;
+/// They take at most this part of the file descriptors that the process may have…
+const PART_OF_FILES: usize = 4;
+/// …and those of one address that are silent at most this part of all.
+const PART_OF_ALL: usize = 8;
+/// Also where there are hardly any file descriptors.
+const FEWEST: usize = 8;
+
+/// Whoever has said nothing at all for so long is silent. A client says HELLO at once.
+const MUTE: Duration = Duration::from_millis(10);
+
+/// How far one of them is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// This peer has asked. It is no stranger's, and does not count.
+    Asking,
+    /// A client that has not yet said, or proved, all.
+    UnderWay,
+    /// A client that waits for the program's word.
+    Offered,
+    /// A client that was told no, and is to read that.
+    Leaving,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Entry<T> {
+    what: T,
+    ip: Ipv4Addr,
+    stage: Stage,
+    /// It has said something.
+    heard: bool,
+    /// Since when it owes something.
+    since: Instant,
+}
+
+impl<T> Entry<T> {
+    fn is_silent(&self, now: Instant) -> bool {
+        let patience = match self.stage {
+            Stage::Asking | Stage::Offered => return false,
+            Stage::Leaving => return true,
+            Stage::UnderWay if self.heard => SLOW,
+            Stage::UnderWay => MUTE,
+        };
+        now.saturating_duration_since(self.since) >= patience
+    }
+}
+
+/// Is there room for one more?
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Room<T> {
+    /// Yes.
+    Free,
+    /// Yes: this one was taken off, and is to be told.
+    Instead(T),
+    /// No.
+    None,
+}
+
+/// All of one peer, by number.
+#[derive(Debug)]
+pub(crate) struct Handshakes<T> {
+    entries: HashMap<u64, Entry<T>>,
+    most: usize,
+}
+
+impl<T> Handshakes<T> {
+    /// `files` is how many file descriptors the process may have, if that is known.
+    pub fn new(files: Option<usize>) -> Handshakes<T> {
+        let most = files.map_or(MOST, |files| files / PART_OF_FILES);
+        Handshakes {
+            entries: HashMap::new(),
+            most: most.clamp(FEWEST, MOST),
+        }
+    }
+
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// How many of one address may be silent.
+    fn share(&self) -> usize {
+        self.most / PART_OF_ALL
+    }
+
+    pub fn insert(&mut self, id: u64, what: T, ip: Ipv4Addr, stage: Stage, now: Instant) {
+        let entry = Entry {
+            what,
+            ip,
+            stage,
+            heard: false,
+            since: now,
+        };
+        self.entries.insert(id, entry);
+    }
+
+    /// `None`: it had to go already.
+    pub fn remove(&mut self, id: u64) -> Option<T> {
+        self.entries.remove(&id).map(|entry| entry.what)
+    }
+
+    pub fn contains(&self, id: u64) -> bool {
+        self.entries.contains_key(&id)
+    }
+
+    pub fn drain(&mut self) -> impl Iterator<Item = (T, Stage)> + '_ {
+        self.entries
+            .drain()
+            .map(|(_, entry)| (entry.what, entry.stage))
+    }
+
+    /// It has said something.
+    pub fn heard(&mut self, id: u64, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            (entry.heard, entry.since) = (true, now);
+        }
+    }
+
+    pub fn set_stage(&mut self, id: u64, stage: Stage, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            (entry.stage, entry.since) = (stage, now);
+        }
+    }
+
+    /// Is there room for one from this address?
+    pub fn room(&mut self, ip: Ipv4Addr, now: Instant) -> Room<T> {
+        let is_mine = |entry: &Entry<T>| entry.ip == ip && entry.stage != Stage::Asking;
+        let silent_here = |entry: &Entry<T>| is_mine(entry) && entry.is_silent(now);
+        if self.count(silent_here) >= self.share() {
+            return self.take_oldest(silent_here);
+        }
+        if self.count(|entry| entry.stage != Stage::Asking) < self.most {
+            return Room::Free;
+        }
+        let silent = |entry: &Entry<T>| entry.is_silent(now);
+        if let Some(largest) = self.largest(silent) {
+            return self.take_oldest(|entry| entry.ip == largest && entry.is_silent(now));
+        }
+        // Everybody makes progress, or waits for the program. Whoever has little gets some of what
+        // another address has more than its share of.
+        let under_way = |entry: &Entry<T>| entry.stage == Stage::UnderWay;
+        if self.count(is_mine) < self.share() {
+            if let Some(largest) = self.largest(|entry| entry.stage != Stage::Asking) {
+                let of_largest = |entry: &Entry<T>| entry.ip == largest;
+                if self.count(of_largest) > self.share() {
+                    let goes = |entry: &Entry<T>| of_largest(entry) && under_way(entry);
+                    return match self.count(goes) {
+                        0 => self.take_oldest(|entry| {
+                            of_largest(entry) && entry.stage == Stage::Offered
+                        }),
+                        _ => self.take_oldest(goes),
+                    };
+                }
+            }
+        }
+        Room::None
+    }
+
+    /// This one owes something for [`SLOW`]. Those of its address that have to go because of that.
+    pub fn quiet(&mut self, id: u64, now: Instant) -> Vec<T> {
+        let mut gone = Vec::new();
+        if let Some(ip) = self.entries.get(&id).map(|entry| entry.ip) {
+            let silent_here = |entry: &Entry<T>| entry.ip == ip && entry.is_silent(now);
+            while self.count(silent_here) > self.share() {
+                let Room::Instead(what) = self.take_oldest(silent_here) else {
+                    break;
+                };
+                gone.push(what);
+            }
+        }
+        gone
+    }
+
+    fn count(&self, which: impl Fn(&Entry<T>) -> bool) -> usize {
+        self.entries.values().filter(|entry| which(entry)).count()
+    }
+
+    /// The address that has the most, of those that have any such.
+    fn largest(&self, which: impl Fn(&Entry<T>) -> bool) -> Option<Ipv4Addr> {
+        let mut counts: HashMap<Ipv4Addr, (usize, bool)> = HashMap::new();
+        for entry in self.entries.values() {
+            if entry.stage != Stage::Asking {
+                let (count, has_such) = counts.entry(entry.ip).or_default();
+                *count += 1;
+                *has_such |= which(entry);
+            }
+        }
+        let mut counts: Vec<_> = counts.into_iter().filter(|(_, (_, has))| *has).collect();
+        counts.sort_unstable_by_key(|(ip, (count, _))| (*count, *ip));
+        counts.pop().map(|(ip, _)| ip)
+    }
+
+    fn take_oldest(&mut self, which: impl Fn(&Entry<T>) -> bool) -> Room<T> {
+        let such = self.entries.iter().filter(|(_, entry)| which(entry));
+        // Numbers grow: of two that came in one moment the lower one is older.
+        let oldest = such.min_by_key(|(id, entry)| (entry.since, **id));
+        match oldest.map(|(id, _)| *id) {
+            Some(id) => self.remove(id).map_or(Room::None, Room::Instead),
+            None => Room::None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const EVIL: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 66);
+    const BOB: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+
+    /// Those who were let in have their numbers as what they are.
+    struct Table {
+        handshakes: Handshakes<u64>,
+        next: u64,
+        now: Instant,
+    }
+
+    impl Table {
+        fn new(files: usize) -> Table {
+            Table {
+                handshakes: Handshakes::new(Some(files)),
+                next: 0,
+                now: Instant::now(),
+            }
+        }
+
+        /// One more from there; who has to go for it. `Err`: there is no room.
+        fn come(&mut self, ip: Ipv4Addr) -> Result<Option<u64>, Room<u64>> {
+            let gone = match self.handshakes.room(ip, self.now) {
+                Room::Free => None,
+                Room::Instead(id) => Some(id),
+                none => return Err(none),
+            };
+            self.next += 1;
+            let table = &mut self.handshakes;
+            table.insert(self.next, self.next, ip, Stage::UnderWay, self.now);
+            assert!(table.entries.len() <= table.most);
+            Ok(gone)
+        }
+
+        fn come_and(&mut self, ip: Ipv4Addr, stage: Stage) -> u64 {
+            assert!(self.come(ip).is_ok());
+            self.handshakes.heard(self.next, self.now);
+            self.handshakes.set_stage(self.next, stage, self.now);
+            self.next
+        }
+
+        fn count(&self, ip: Ipv4Addr) -> usize {
+            self.handshakes.count(|entry| entry.ip == ip)
+        }
+    }
+
+    #[test]
+    fn the_bound_is_a_part_of_the_files() {
+        for (files, most) in [
+            (None, 256),
+            (Some(usize::MAX), 256),
+            (Some(1024), 256),
+            (Some(256), 64),
+            (Some(64), 16),
+            (Some(10), 8),
+        ] {
+            assert_eq!(Handshakes::<()>::new(files).most(), most);
+        }
+    }
+
+    #[test]
+    fn the_silent_ones_of_an_address_have_their_share_and_the_oldest_go() {
+        let mut table = Table::new(1024);
+        for number in 1..=1100 {
+            let gone = table.come(EVIL).expect("room");
+            assert_eq!(gone, (number > 32).then(|| number - 32));
+            table.now += MUTE;
+        }
+        assert_eq!(table.count(EVIL), 32);
+        assert_eq!(table.come(BOB), Ok(None));
+    }
+
+    #[test]
+    fn who_comes_in_one_moment_is_silent_soon() {
+        let mut table = Table::new(1024);
+        for _ in 0..256 {
+            assert_eq!(table.come(EVIL), Ok(None));
+        }
+        // From elsewhere there is room at once; from there, when it is seen that they say nothing.
+        assert_eq!(table.come(BOB), Ok(Some(1)));
+        assert_eq!(table.come(EVIL), Err(Room::None));
+        table.now += MUTE;
+        assert_eq!(table.come(EVIL), Ok(Some(2)));
+        // A thread that waits for one of them notices that there are too many.
+        table.now += SLOW;
+        let gone = table.handshakes.quiet(table.next, table.now);
+        assert_eq!((gone.len(), table.count(EVIL)), (255 - 32, 32));
+        assert_eq!(table.count(BOB), 1);
+    }
+
+    #[test]
+    fn who_makes_progress_stays() {
+        let mut table = Table::new(1024);
+        let busy: Vec<u64> = (0..256)
+            .map(|_| table.come_and(EVIL, Stage::UnderWay))
+            .collect();
+        for _ in 0..100 {
+            table.now += SLOW - MS;
+            busy.iter()
+                .for_each(|id| table.handshakes.heard(*id, table.now));
+            assert_eq!(table.come(EVIL), Err(Room::None));
+        }
+        assert_eq!(table.count(EVIL), 256);
+        table.now += SLOW;
+        assert!(matches!(table.come(EVIL), Ok(Some(_))));
+    }
+
+    #[test]
+    fn offers_go_last_and_only_those_above_the_share() {
+        let mut table = Table::new(1024);
+        let first = table.come_and(EVIL, Stage::Offered);
+        for _ in 1..255 {
+            table.come_and(EVIL, Stage::Offered);
+        }
+        let silent = table.come_and(BOB, Stage::UnderWay);
+        table.now += SLOW;
+        assert_eq!(
+            table.come(BOB),
+            Ok(Some(silent)),
+            "its own, which is silent"
+        );
+        assert_eq!(table.come(BOB), Ok(Some(first)), "there is none");
+        table.handshakes.set_stage(257, Stage::Offered, table.now);
+        table.handshakes.set_stage(258, Stage::Offered, table.now);
+        assert_eq!(table.come(EVIL), Err(Room::None), "it has more than enough");
+        // Nobody has more than the share.
+        let mut table = Table::new(64);
+        for host in 0..16 {
+            table.come_and(Ipv4Addr::new(10, 0, 1, host), Stage::Offered);
+        }
+        assert_eq!(table.come(BOB), Err(Room::None));
+    }
+
+    #[test]
+    fn who_was_told_no_goes_first_and_own_connections_do_not_count() {
+        let mut table = Table::new(64);
+        for id in 1000..1100 {
+            let (table, now) = (&mut table.handshakes, table.now);
+            table.insert(id, id, EVIL, Stage::Asking, now);
+            assert_eq!(table.remove(id), Some(id));
+            table.insert(id, id, EVIL, Stage::Asking, now);
+        }
+        table.handshakes.most += 100; // for what `come` looks at
+        let told = table.come_and(EVIL, Stage::Leaving);
+        let other = table.come_and(EVIL, Stage::Leaving);
+        table.handshakes.most = 16;
+        let gone = [table.handshakes.room(EVIL, table.now), {
+            table.handshakes.room(EVIL, table.now)
+        }];
+        assert_eq!(gone, [Room::Instead(told), Room::Free]);
+        assert!(table.handshakes.contains(other));
+        table.now += 100 * SLOW;
+        assert_eq!(table.count(EVIL), 101);
+    }
+}
