@@ -23,7 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crc32fast::Hasher;
-use lanpeer::{Connection, DataType, Dynamic, Message, Peer, PeerBuilder};
+use lanpeer::{Connection, DataType, Dynamic, Message, Peer, PeerBuilder, Target};
 use serde::{Deserialize, Serialize};
 
 const USAGE: &str = "usage: send_file receive DIRECTORY [--name NAME] [--bind IP] [--port N]
@@ -101,18 +101,18 @@ fn run() -> Result<(), Box<dyn Error>> {
     let name = Path::new(file).file_name().ok_or(USAGE)?.to_string_lossy();
     let mut progress = Progress::new(name.into_owned(), fs::metadata(file)?.len(), limit);
     let mut said = String::new();
+    let target = match (addr, to) {
+        (Some(addr), _) => Target::addr(addr),
+        (None, Some(name)) => Target::name(name),
+        (None, None) => Target::service(SERVICE),
+    };
+    // After a cut there is another connection by itself, and the receiver says what it has.
+    let kept = peer.keep_connected::<Dynamic>(target);
     loop {
         let before = progress.done;
-        let addr = match (addr, &to) {
-            (Some(addr), _) => Some(addr.to_owned()),
-            (None, to) => peer
-                .discover_service(SERVICE, Duration::from_secs(1))?
-                .find(|found| to.as_deref().is_none_or(|to| found.name() == Some(to)))
-                .map(|found| found.addr().to_string()),
-        };
-        let outcome = match addr {
-            Some(addr) => send(&peer, &addr, file, &mut progress),
-            None => Err(Failure::Cut("nobody receives".to_owned())),
+        let outcome = match kept.receiver().recv_timeout(Duration::from_secs(1)) {
+            Ok(conn) => send(&conn, file, &mut progress),
+            Err(_) => Err(Failure::Cut("nobody receives".to_owned())),
         };
         match outcome {
             Ok(()) => return Ok(()),
@@ -124,18 +124,14 @@ fn run() -> Result<(), Box<dyn Error>> {
                 said = why;
             }
         }
-        thread::sleep(Duration::from_millis(200));
     }
 }
 
 /// One try: sends what the receiver has not.
-fn send(peer: &Peer, addr: &str, path: &str, progress: &mut Progress) -> Result<()> {
-    let conn = peer
-        .connect::<Dynamic>(addr)
-        .map_err(|error| Failure::Cut(error.to_string()))?;
+fn send(conn: &Connection<Dynamic>, path: &str, progress: &mut Progress) -> Result<()> {
     let (name, size) = (progress.name.clone(), progress.size);
-    say(&conn, &Word::File { name, size })?;
-    let Word::Have { bytes, checksum } = answer(&conn)? else {
+    say(conn, &Word::File { name, size })?;
+    let Word::Have { bytes, checksum } = answer(conn)? else {
         return Err(Failure::Final("an answer to another question".to_owned()));
     };
     let mut file = File::open(path)?;
@@ -144,7 +140,7 @@ fn send(peer: &Peer, addr: &str, path: &str, progress: &mut Progress) -> Result<
         file.rewind()?;
         (at, hasher) = (0, Hasher::new());
     }
-    say(&conn, &Word::From { at })?;
+    say(conn, &Word::From { at })?;
     progress.begin(at);
 
     let mut chunk = vec![0; CHUNK];
@@ -155,13 +151,13 @@ fn send(peer: &Peer, addr: &str, path: &str, progress: &mut Progress) -> Result<
         }
         hasher.update(&chunk[..len]);
         if conn.send(&Message::bytes(&chunk[..len])).is_err() || !conn.receiver().is_empty() {
-            answer(&conn)?; // says why
+            answer(conn)?; // says why
         }
         progress.add(len);
     }
     let checksum = hasher.finalize();
-    say(&conn, &Word::Done { checksum })?;
-    let Word::Stored = answer(&conn)? else {
+    say(conn, &Word::Done { checksum })?;
+    let Word::Stored = answer(conn)? else {
         return Err(Failure::Final("it was not stored".to_owned()));
     };
     progress.say(&format!("sent, CRC-32 {checksum:08x}"));

@@ -125,6 +125,22 @@
 //! # Ok(()) }
 //! ```
 //!
+//! [`Peer::keep_connected`] stays connected to all peers of a [`Target`], and yields a connection each
+//! time that one is up: after a cable, a crash or a change of address, one at a time.
+//!
+//! ```
+//! use lanpeer::{Json, Peer, Target};
+//!
+//! fn collect(peer: &Peer) {
+//!     for conn in peer.keep_connected::<Json<f64>>(Target::service("thermometer")) {
+//!         std::thread::spawn(move || {
+//!             for reading in &conn { println!("{:?}: {reading}", conn.peer_name()) }
+//!             println!("{:?}", conn.close_reason()); // the next one comes by itself
+//!         });
+//!     }
+//! }
+//! ```
+//!
 //! # Many connections
 //!
 //! A thread for each is the simplest. Or one thread receives from all: [`Connection::receiver`],

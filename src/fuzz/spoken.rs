@@ -74,6 +74,11 @@ const ACCEPT: Answer = Answer::Accept {
 };
 
 fn asked(scene: &Scene, asks: Asks, card: &[u8; HEADER_LEN], bytes: &[u8]) {
+    let parsed = who::parse_client(card);
+    if matches!(parsed, Ok((_, Some(_)))) {
+        // What becomes of it depends on those that came before; `tests/keep` has that.
+        return;
+    }
     let mut wire = Wire::new(TcpStream::connect(scene.peer.local_addr()).expect("it listens"));
     let hello = Hello {
         addr: "127.0.0.1:9".parse().expect("an address"),
@@ -93,8 +98,8 @@ fn asked(scene: &Scene, asks: Asks, card: &[u8; HEADER_LEN], bytes: &[u8]) {
         assert_eq!(wire.read(), who::QUESTION);
     }
     wire.write(card);
-    let card = match who::parse(card) {
-        Ok(card) => card,
+    let card = match parsed {
+        Ok((card, _)) => card,
         Err(error) => {
             assert_eq!(scene.failed(&wire), error.to_string());
             return wire.ends_with(&denial("malformed"));

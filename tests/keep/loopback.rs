@@ -70,6 +70,51 @@ fn it_comes_back_however_it_ends() {
     });
 }
 
+/// The next connection comes while the other side is still taking in what the one before has brought.
+#[test]
+fn what_was_sent_before_a_polite_end_is_not_replaced() {
+    test(|| {
+        let narrow = || builder().receive_queue(4);
+        let (alice, bob) = (bind(narrow()), bind(narrow()));
+        let kept = alice.keep_connected::<Bytes>(bob.local_addr());
+        let offers = bob.incoming();
+        let receiving = Call::start("receive", move || {
+            let each: Vec<_> = offers
+                .filter_map(|offer| offer.accept::<Bytes>().ok())
+                .map(|conn| {
+                    Call::start("receive", move || {
+                        let slowly = |message: Vec<u8>| {
+                            std::thread::sleep(Duration::from_millis(2));
+                            number_of(&message)
+                        };
+                        let all: Vec<u64> = conn.iter().map(slowly).collect();
+                        (all, ended(&conn))
+                    })
+                })
+                .collect();
+            each.into_iter().map(Call::finish).collect::<Vec<_>>()
+        });
+        for round in 0..6 {
+            let to_bob = up(&kept);
+            for number in 0..100 {
+                to_bob.send(&numbered(number, 1000)).unwrap();
+            }
+            match round % 2 {
+                0 => to_bob.close().unwrap(),
+                _ => drop(to_bob),
+            }
+        }
+        drop((kept, alice));
+        bob.stop();
+        let got = receiving.finish();
+        for (all, reason) in got.iter().filter(|(all, _)| !all.is_empty()) {
+            assert_eq!(*all, (0..100).collect::<Vec<_>>());
+            assert_eq!(*reason, CloseReason::ClosedThere);
+        }
+        assert_eq!(got.iter().filter(|(all, _)| !all.is_empty()).count(), 6);
+    });
+}
+
 #[test]
 fn a_peer_that_is_started_again_is_found_at_the_same_port_and_at_another() {
     test(|| {

@@ -57,15 +57,8 @@ fn two_that_keep_each_other_have_one_connection() {
                 ended(&ours);
                 ended(&theirs);
             }
-            // One that came before the other side was asked to keep it was the program's, and is withdrawn.
-            for peer in [&alice, &bob] {
-                let offers = peer.offers();
-                assert!(
-                    offers
-                        .try_iter()
-                        .all(|offer| offer.accept::<Bytes>().is_err())
-                );
-            }
+            nothing_is_offered(&alice);
+            nothing_is_offered(&bob);
             let few = |peer: &Peer| peer.stats().connected <= 9;
             assert!(
                 few(&alice) && few(&bob),
@@ -105,9 +98,20 @@ fn many_that_keep_each_other_have_one_connection_for_each_pair() {
             ids.sort();
             ids.dedup();
             assert_eq!((ids.len(), peer.connections().len()), (5, 5));
-            assert!(peer.offers().is_empty());
+            nothing_is_offered(peer);
         }
     });
+}
+
+/// What came before this side was asked to keep the other was the program's, and is withdrawn.
+#[track_caller]
+fn nothing_is_offered(peer: &Peer) {
+    let offers = peer.offers();
+    assert!(
+        offers
+            .try_iter()
+            .all(|offer| offer.accept::<Bytes>().is_err())
+    );
 }
 
 #[test]
