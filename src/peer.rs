@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, TrySendError};
 
 use crate::builder::PeerBuilder;
-use crate::connection::Connection;
+use crate::connection::{Connection, Keeps};
 use crate::error::{CloseReason, Error, Result};
 use crate::event::Event;
 use crate::format::{DataType, Format};
@@ -572,7 +572,10 @@ impl ConnectOptions {
         peer: &Peer,
         addr: impl ToSocketAddrs,
     ) -> Result<Connection<F>> {
-        self.connect_as(peer, addr, Connection::with_queue)
+        match self.latest {
+            true => self.connect_as(peer, addr, Connection::with_latest),
+            false => self.connect_as(peer, addr, Connection::with_queue),
+        }
     }
 
     /// Connects with these options, and passes each message that comes to `handler`, as
@@ -604,6 +607,12 @@ impl ConnectOptions {
         addr: impl ToSocketAddrs,
         handler: impl FnMut(&Connection<F>, F::Item) + Send + 'static,
     ) -> Result<Connection<F>> {
+        if self.latest {
+            return Err(Error::InvalidOption {
+                option: "latest",
+                reason: "a handler gets each message: use `connect` and receive".to_owned(),
+            });
+        }
         self.connect_as(peer, addr, |link| Connection::with_handler(link, handler))
     }
 
@@ -635,7 +644,13 @@ impl ConnectOptions {
         addr: impl ToSocketAddrs,
         serve: impl FnMut(Request<F>) + Send + 'static,
     ) -> Result<Connection<F>> {
-        self.connect_as(peer, addr, |link| Connection::with_server(link, serve))
+        let keeps = match self.latest {
+            true => Keeps::Latest,
+            false => Keeps::All,
+        };
+        self.connect_as(peer, addr, |link| {
+            Connection::with_server(link, keeps, serve)
+        })
     }
 
     fn connect_as<F: Format>(
