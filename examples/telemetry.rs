@@ -35,7 +35,6 @@ const HISTORY: usize = 32;
 /// The message: any struct that serde can write and read.
 #[derive(Serialize, Deserialize)]
 struct Reading {
-    sensor: String,
     quantity: Quantity,
     value: f64,
 }
@@ -79,7 +78,7 @@ fn run() -> Result<()> {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["collect"] => collect(builder, &ip),
         ["sense"] => thread::scope(|scope| {
-            let sensor = |number| sense(&builder, &ip, format!("{name}-{number}"), number, every);
+            let sensor = |number| sense(&builder, &ip, &format!("{name}-{number}"), number, every);
             let sensors: Vec<_> = (1..=count)
                 .map(|number| scope.spawn(move || sensor(number)))
                 .collect();
@@ -91,15 +90,10 @@ fn run() -> Result<()> {
     }
 }
 
-/// A sensor, for ever: looks for a collector, and sends it readings as long as it is there.
-fn sense(
-    builder: &PeerBuilder,
-    ip: &str,
-    sensor: String,
-    number: u32,
-    every: Duration,
-) -> Result<()> {
-    let peer = builder.clone().invisible(true).bind((ip, 0))?;
+/// A sensor, for ever: looks for a collector, and sends it readings as long as it is there. For one that
+/// is too slow, each reading replaces the one before it.
+fn sense(builder: &PeerBuilder, ip: &str, name: &str, number: u32, every: Duration) -> Result<()> {
+    let peer = builder.clone().name(name).invisible(true).bind((ip, 0))?;
     let (quantity, middle, swing) = match number % 3 {
         0 => (Quantity::Pressure, 1013.0, 12.0),
         1 => (Quantity::Temperature, 21.0, 4.0),
@@ -111,19 +105,15 @@ fn sense(
             let Ok(conn) = peer.connect::<Raw<Reading>>(collector.addr()) else {
                 continue; // it has just gone, or its table is full
             };
-            println!("{sensor} sends to {collector}");
-            let mut reading = Reading {
-                sensor: sensor.clone(),
-                quantity,
-                value: middle,
-            };
-            while conn.send(&reading).is_ok() {
+            println!("{name} sends to {collector}");
+            let mut value = middle;
+            while conn.send_latest(&Reading { quantity, value }).is_ok() {
                 thread::sleep(every);
                 let angle = start.elapsed().as_secs_f64() * (0.5 + 0.1 * f64::from(number));
-                reading.value = middle + swing * angle.sin();
+                value = middle + swing * angle.sin();
             }
             if let Some(reason) = conn.close_reason() {
-                println!("{sensor}: {reason}");
+                println!("{name}: {reason}");
             }
         }
     }
@@ -191,7 +181,8 @@ struct Sensor {
 impl Sensor {
     fn new(conn: Connection<Raw<Reading>>) -> Sensor {
         Sensor {
-            name: conn.peer_addr().to_string(),
+            // What comes from others must not steer this terminal: a name has no control characters.
+            name: conn.peer_name().unwrap_or("?").to_owned(),
             conn,
             quantity: Quantity::Temperature,
             values: VecDeque::new(),
@@ -200,13 +191,6 @@ impl Sensor {
     }
 
     fn take(&mut self, reading: Reading) {
-        // What comes from others must not steer this terminal.
-        self.name = reading
-            .sensor
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(20)
-            .collect();
         self.quantity = reading.quantity;
         if reading.value.is_finite() {
             self.values.truncate(HISTORY - 1);
