@@ -304,6 +304,11 @@ def rooms():
     for y, what in ((286, "searches, watches,"), (304, "the responder;"), (322, "uses os alone")):
         d.text(784, y, what, soft=True, size=12)
 
+    d.box(770, 50, 190, 98, GREEN, [])
+    d.text(784, 74, "keep", bold=True, size=14)
+    for y, what in ((94, "connections that come"), (112, "back; above endpoint")):
+        d.text(784, y, what, soft=True, size=12)
+    d.line(768, 81, 742, 81)
     for x in (190, 560):
         d.line(x, 112, x, 126)
         d.line(x, 226, x, 240)

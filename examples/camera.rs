@@ -129,7 +129,7 @@ fn paint(number: u32) -> Vec<u8> {
 fn watch(builder: PeerBuilder, ip: &str, mut save: Option<String>, frames: u64) -> Result<()> {
     let peer = builder.service(SERVICE).bind((ip, 0))?;
     let screen = Screen::new()?;
-    screen.say(format!("watching at {}", peer.local_addr()))?;
+    screen.say(format!("watching at {}", peer.addrs()[0]))?;
     let (offers, keys, second) = (peer.offers(), screen.keys(), tick(Duration::from_secs(1)));
     let mut camera: Option<Connection<Bytes>> = None;
     let (mut seen, mut count, mut before) = (Vec::new(), 0, (0, Instant::now()));

@@ -12,13 +12,12 @@
 //! variable `LANPEER_SECRET`, makes it a room for those who have the secret: what they say is
 //! encrypted, but not their names and addresses on the network. The example netcat makes such files.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use crossterm::cursor::MoveToColumn;
 use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
@@ -27,9 +26,8 @@ use crossterm::terminal::{self, Clear, ClearType};
 use crossterm::{execute, queue};
 #[cfg(feature = "secure")]
 use lanpeer::Secret;
-use lanpeer::crossbeam_channel::{Sender, bounded, select, tick, unbounded};
-use lanpeer::{CloseReason, Connection, Json, Neighbour, Peer, PeerBuilder, PeerId};
-use lanpeer::{Presence, Receiver};
+use lanpeer::crossbeam_channel::{Sender, bounded, select};
+use lanpeer::{CloseReason, Connection, Json, Peer, PeerBuilder, Receiver, Target};
 use serde::{Deserialize, Serialize};
 
 const USAGE: &str = "usage: chatroom [--name NAME] [--bind IP] [--port N] [--secret-file PATH]";
@@ -85,7 +83,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     let builder = protect(builder, secret_file)?;
     let peer = builder.name(&*name).bind((&*ip, 0))?;
-    println!("* you are {name}, at {}", peer.local_addr());
+    println!("* you are {name}, at {}", peer.addrs()[0]);
     if let Some(reason) = peer.not_discoverable() {
         println!("* others can not find you, but you will find them: {reason}");
     }
@@ -97,9 +95,8 @@ fn run() -> Result<(), Box<dyn Error>> {
         members: Mutex::default(),
         news,
     });
-    let (caller, answerer) = (Arc::clone(&room), Arc::clone(&room));
-    thread::spawn(move || caller.call_everyone());
-    thread::spawn(move || answerer.answer_everyone());
+    let meets = Arc::clone(&room);
+    thread::spawn(move || meets.meet_everyone());
 
     let mut screen = Screen::new()?;
     let typed = screen.input();
@@ -152,52 +149,11 @@ fn protect(builder: PeerBuilder, file: Option<String>) -> Result<PeerBuilder, Bo
 }
 
 impl Room {
-    /// Calls those who are there. Of two who find each other, the one with the smaller id calls.
-    fn call_everyone(self: Arc<Room>) {
-        let watch = self.peer.watch_service(SERVICE);
-        let unseen = self.peer.not_discoverable().is_some(); // then nobody calls us
-        let mut there: HashMap<PeerId, Neighbour> = HashMap::new();
-        let mut called = HashSet::new();
-        let (ended_in, ended) = unbounded();
-        let again = tick(Duration::from_secs(2)); // for those who could not be reached
-        loop {
-            select! {
-                recv(watch) -> presence => match presence {
-                    Ok(Presence::Found(found)) => {
-                        there.extend(found.id().map(|id| (id, found)));
-                    }
-                    Ok(Presence::Lost(lost)) => {
-                        lost.id().map(|id| there.remove(&id));
-                    }
-                    Ok(_) => {}
-                    Err(_) => return, // the peer is stopped
-                },
-                recv(ended) -> id => {
-                    called.remove(&id.unwrap());
-                    continue; // if it is still there, it is called again, but not at once
-                }
-                recv(again) -> _ => {}
-            }
-            for (&id, found) in &there {
-                if (self.peer.id() < id || unseen) && called.insert(id) {
-                    let (room, addr, ended) = (Arc::clone(&self), found.addr(), ended_in.clone());
-                    thread::spawn(move || {
-                        if let Ok(conn) = room.peer.connect(addr) {
-                            room.listen_to(&conn);
-                        }
-                        let _ = ended.send(id);
-                    });
-                }
-            }
-        }
-    }
-
-    fn answer_everyone(self: Arc<Room>) {
-        for offer in self.peer.incoming() {
-            if let Ok(conn) = offer.accept() {
-                let room = Arc::clone(&self);
-                thread::spawn(move || room.listen_to(&conn));
-            }
+    /// Everyone does this, and so each two of them have one connection.
+    fn meet_everyone(self: Arc<Room>) {
+        for conn in self.peer.keep_connected(Target::service(SERVICE)) {
+            let room = Arc::clone(&self);
+            thread::spawn(move || room.listen_to(&conn));
         }
     }
 

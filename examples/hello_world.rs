@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 /// Waits for one connection, answers each of its messages, ends with it.
 fn listen(addr: &str) -> Result<(), Box<dyn Error>> {
     let peer = Peer::bind(addr)?;
-    println!("listening on {}", peer.local_addr());
+    println!("listening on {}", peer.addrs()[0]);
 
     let conn = peer.accept::<Json<Value>>()?;
     println!("connected: {}", conn.peer_addr());

@@ -113,7 +113,7 @@ fn listen(options: &Options) -> Result<()> {
         builder = builder.discovery_port(port);
     }
     let peer = builder.bind(&*options.addr)?;
-    options.say(format!("listening on {}", peer.local_addr()));
+    options.say(format!("listening on {}", peer.addrs()[0]));
     let conn = peer.accept::<Dynamic>()?;
     // What it sends ends with its input, but it goes on receiving: only `--wait` ends that.
     talk(&conn, options.wait, options)

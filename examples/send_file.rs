@@ -173,7 +173,7 @@ fn send(peer: &Peer, addr: &str, path: &str, progress: &mut Progress) -> Result<
 fn receive(builder: PeerBuilder, ip: &str, directory: &Path) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(directory)?;
     let peer = builder.service(SERVICE).bind((ip, 0))?;
-    println!("receiving at {}", peer.local_addr());
+    println!("receiving at {}", peer.addrs()[0]);
     let coming = Arc::new(Mutex::new(HashSet::new()));
     for offer in peer.incoming() {
         let Ok(conn) = offer.accept::<Dynamic>() else {

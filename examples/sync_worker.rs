@@ -8,14 +8,14 @@
 //! divides its work, `--name NAME` what a worker is called; `--bind IP` and `--port N` say on which
 //! network and discovery port they find each other.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use lanpeer::crossbeam_channel::{Receiver, Sender, select, tick, unbounded};
-use lanpeer::{Connection, Neighbour, Peer, PeerBuilder, PeerId, Presence, Raw, RecvTimeoutError};
+use lanpeer::crossbeam_channel::{Receiver, Sender, select, unbounded};
+use lanpeer::{CloseReason, Connection, Peer, PeerBuilder, Raw, RecvTimeoutError, Target};
 use serde::{Deserialize, Serialize};
 
 const USAGE: &str = "usage: sync_worker work [--name NAME] [--bind IP] [--port N]
@@ -76,7 +76,7 @@ fn run() -> Result<()> {
 /// Does the jobs of every pool that connects, each pool's one after the other.
 fn work(builder: PeerBuilder, ip: &str) -> Result<()> {
     let peer = builder.service(SERVICE).bind((ip, 0))?;
-    println!("working at {}", peer.local_addr());
+    println!("working at {}", peer.addrs()[0]);
     for offer in peer.incoming() {
         let pool = offer.peer_addr();
         // The handler runs on the connection's own thread.
@@ -102,7 +102,7 @@ fn is_prime(n: u64) -> bool {
 /// Has all jobs done by the workers that are there, and adds up what they found.
 fn pool(builder: PeerBuilder, ip: &str, limit: u64, count: u32) -> Result<()> {
     let peer = builder.invisible(true).bind((ip, 0))?;
-    let watch = peer.watch_service(SERVICE);
+    let workers = peer.keep_connected::<Raw<Word>>(Target::service(SERVICE));
 
     // Jobs that wait for a worker; one whose worker dies comes back here.
     let (jobs_in, jobs) = unbounded();
@@ -112,48 +112,31 @@ fn pool(builder: PeerBuilder, ip: &str, limit: u64, count: u32) -> Result<()> {
         jobs_in.send(Job { number, from, to })?;
     }
     let (results_in, results) = unbounded();
-    let (gone_in, gone) = unbounded();
 
-    let mut there: HashMap<PeerId, Neighbour> = HashMap::new();
-    let mut employed: HashSet<PeerId> = HashSet::new();
     let mut primes: BTreeMap<u32, u64> = BTreeMap::new();
-    let hire = tick(Duration::from_millis(200));
     while primes.len() < count as usize {
         select! {
-            recv(watch) -> presence => match presence? {
-                Presence::Found(worker) => {
-                    there.extend(worker.id().map(|id| (id, worker)));
-                }
-                Presence::Lost(worker) => {
-                    println!("lost {worker}");
-                    worker.id().map(|id| there.remove(&id));
-                }
-                _ => {}
-            },
+            // Each that is there, and again whenever its connection has ended.
+            recv(workers.receiver()) -> conn => {
+                let conn = conn?;
+                let (jobs_in, jobs) = (jobs_in.clone(), jobs.clone());
+                let results = results_in.clone();
+                thread::spawn(move || {
+                    let worker = conn.peer_addr();
+                    match employ(&conn, &jobs_in, &jobs, &results) {
+                        // Everything is done, and so nobody is needed any more.
+                        Err(_) if conn.close_reason() == Some(CloseReason::PeerDropped) => {}
+                        Err(error) => println!("{worker}: {error}"),
+                        Ok(()) => {}
+                    }
+                });
+            }
             recv(results) -> result => {
                 let (number, found) = result?;
                 if primes.insert(number, found).is_some() {
                     return Err(format!("job {number} has two results").into());
                 }
             }
-            recv(gone) -> id => {
-                employed.remove(&id?);
-            }
-            // Not at once when one is found or gone: one that refuses is asked again, but not in
-            // a busy loop.
-            recv(hire) -> _ => for (&id, worker) in &there {
-                if employed.insert(id) {
-                    let (peer, worker, gone) = (peer.clone(), worker.clone(), gone_in.clone());
-                    let (jobs_in, jobs) = (jobs_in.clone(), jobs.clone());
-                    let results = results_in.clone();
-                    thread::spawn(move || {
-                        if let Err(error) = employ(&peer, &worker, &jobs_in, &jobs, &results) {
-                            println!("{worker}: {error}");
-                        }
-                        let _ = gone.send(id); // fails once everything is done
-                    });
-                }
-            },
         }
     }
     println!("{} primes below {limit}", primes.values().sum::<u64>());
@@ -162,18 +145,17 @@ fn pool(builder: PeerBuilder, ip: &str, limit: u64, count: u32) -> Result<()> {
 
 /// Gives one worker a job after the other, until its connection ends.
 fn employ(
-    peer: &Peer,
-    worker: &Neighbour,
+    conn: &Connection<Raw<Word>>,
     jobs_in: &Sender<Job>,
     jobs: &Receiver<Job>,
     results: &Sender<(u32, u64)>,
 ) -> Result<()> {
-    let conn = peer.connect::<Raw<Word>>(worker.addr())?;
+    let worker = conn.peer_addr();
     loop {
         let job = select! {
             recv(jobs) -> job => job?,
             // Nobody asked, so this is the end.
-            recv(conn.receiver()) -> _ => return Err(why(&conn).into()),
+            recv(conn.receiver()) -> _ => return Err(why(conn).into()),
         };
         println!("job {} to {worker}", job.number);
         let answer = match conn.send(&Word::Do(job.clone())) {
@@ -188,7 +170,7 @@ fn employ(
             }
             Ok(_) => NONSENSE.to_owned(),
             Err(RecvTimeoutError::Timeout) => format!("not done within {PATIENCE:?}"),
-            Err(RecvTimeoutError::Disconnected) => why(&conn),
+            Err(RecvTimeoutError::Disconnected) => why(conn),
         };
         // From here on nothing that it says is heard, and so the job can go to another one.
         conn.abort();

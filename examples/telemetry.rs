@@ -22,7 +22,7 @@ use crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use crossterm::execute;
 use crossterm::terminal::{self, EnterAlternateScreen, LeaveAlternateScreen};
 use lanpeer::crossbeam_channel::{Select, bounded, never, tick};
-use lanpeer::{Connection, Peer, PeerBuilder, Raw, Receiver, TryRecvError};
+use lanpeer::{Connection, Peer, PeerBuilder, Raw, Receiver, Target, TryRecvError};
 use serde::{Deserialize, Serialize};
 
 const USAGE: &str = "usage: telemetry collect [--bind IP] [--port N]
@@ -78,7 +78,7 @@ fn run() -> Result<()> {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["collect"] => collect(builder, &ip),
         ["sense"] => thread::scope(|scope| {
-            let sensor = |number| sense(&builder, &ip, &format!("{name}-{number}"), number, every);
+            let sensor = |number| sense(&builder, &ip, format!("{name}-{number}"), number, every);
             let sensors: Vec<_> = (1..=count)
                 .map(|number| scope.spawn(move || sensor(number)))
                 .collect();
@@ -90,23 +90,27 @@ fn run() -> Result<()> {
     }
 }
 
-/// A sensor, for ever: looks for a collector, and sends it readings as long as it is there. For one that
-/// is too slow, each reading replaces the one before it.
-fn sense(builder: &PeerBuilder, ip: &str, name: &str, number: u32, every: Duration) -> Result<()> {
-    let peer = builder.clone().name(name).invisible(true).bind((ip, 0))?;
+/// A sensor, for ever: sends its readings to each collector that is there. For one that is too slow, each
+/// reading replaces the one before it.
+fn sense(
+    builder: &PeerBuilder,
+    ip: &str,
+    name: String,
+    number: u32,
+    every: Duration,
+) -> Result<()> {
+    let peer = builder.clone().name(&name).invisible(true).bind((ip, 0))?;
     let (quantity, middle, swing) = match number % 3 {
         0 => (Quantity::Pressure, 1013.0, 12.0),
         1 => (Quantity::Temperature, 21.0, 4.0),
         _ => (Quantity::Humidity, 55.0, 20.0),
     };
     let start = Instant::now();
-    loop {
-        for collector in peer.discover_service(SERVICE, Duration::from_secs(1))? {
-            let Ok(conn) = peer.connect::<Raw<Reading>>(collector.addr()) else {
-                continue; // it has just gone, or its table is full
-            };
-            println!("{name} sends to {collector}");
-            let mut value = middle;
+    for conn in peer.keep_connected::<Raw<Reading>>(Target::service(SERVICE)) {
+        println!("{name} sends to {}", conn.peer_addr());
+        let (name, mut value) = (name.clone(), middle);
+        // A thread for each collector.
+        thread::spawn(move || {
             while conn.send_latest(&Reading { quantity, value }).is_ok() {
                 thread::sleep(every);
                 let angle = start.elapsed().as_secs_f64() * (0.5 + 0.1 * f64::from(number));
@@ -115,8 +119,9 @@ fn sense(builder: &PeerBuilder, ip: &str, name: &str, number: u32, every: Durati
             if let Some(reason) = conn.close_reason() {
                 println!("{name}: {reason}");
             }
-        }
+        });
     }
+    Ok(())
 }
 
 /// Takes what every sensor sends, on one thread, and shows it.
@@ -126,7 +131,7 @@ fn collect(builder: PeerBuilder, ip: &str) -> Result<()> {
     let mut screen = Screen::new()?;
     let (keys, draw) = (screen.keys(), tick(screen.pause()));
     let mut sensors: Vec<Sensor> = Vec::new();
-    screen.say(format!("collecting at {}", peer.local_addr()))?;
+    screen.say(format!("collecting at {}", peer.addrs()[0]))?;
     loop {
         // The connections come and go, so this is made anew each time. For a fixed set of channels
         // there is the macro `select!`.

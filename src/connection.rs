@@ -30,7 +30,8 @@ use crate::proto::beacon::Card;
 /// threads send.
 ///
 /// Without a handler, dropping the last handle closes the connection gracefully in the background:
-/// what was sent is still delivered, as long as the [`Peer`](crate::Peer) lives. With a handler
+/// what was sent is still delivered, as long as the [`Peer`](crate::Peer) lives. A panic that drops it
+/// is no graceful end: the other side sees [`CloseReason::Vanished`] behind what was sent. With a handler
 /// ([`connect_with`](crate::Peer::connect_with), [`accept_with`](crate::Offer::accept_with)) the
 /// connection lives until either side ends it.
 ///

@@ -92,7 +92,7 @@ pub enum Error {
         /// Whom we asked.
         addr: SocketAddr,
         /// Its reason, one word, if it gave one: `busy`, `type`, `dropped`, `malformed`,
-        /// `unsupported`, `size`, `self`, `stopped`, `secret` (it takes only those who have its
+        /// `unsupported`, `size`, `self`, `twice`, `stopped`, `secret` (it takes only those who have its
         /// secret), `no-secret` (it has none) or a word of the program there.
         reason: Option<String>,
     },
@@ -338,10 +338,14 @@ pub enum CloseReason {
     /// The other side has been silent for longer than the keepalive allows, or it did not finish a
     /// close in time.
     TimedOut,
-    /// The other side's process or machine ended without a goodbye: it was killed, it crashed, or it
-    /// exited without a [`close`](crate::Connection::close). What was on its way may be lost. Only
+    /// The other side's process or machine ended without a goodbye: it was killed, it crashed, it
+    /// exited without a [`close`](crate::Connection::close), or a panic there dropped the last handle. What was on its way may be lost. Only
     /// between two lanpeers that speak frames.
     Vanished,
+    /// The other side keeps itself connected ([`keep_connected`](crate::Peer::keep_connected)) and has
+    /// come again: it has lost this connection, and its new offer takes the place. What was on its way
+    /// may be lost. Only between two lanpeers that speak frames.
+    Replaced,
     /// The other side closed it in the middle of a message.
     Truncated,
     /// An encrypted connection ended without the other side's word: it was cut on the way, or the
@@ -447,6 +451,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Reset => f.write_str("reset by the other side"),
             CloseReason::TimedOut => f.write_str("the other side no longer answers"),
             CloseReason::Vanished => f.write_str("the other side ended without a goodbye"),
+            CloseReason::Replaced => f.write_str("replaced by a new one of the other side"),
             CloseReason::Truncated => {
                 f.write_str("closed by the other side in the middle of a message")
             }

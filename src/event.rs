@@ -94,6 +94,14 @@ pub enum Event {
         /// Its service, if it has one and speaks frames.
         peer_service: Option<String>,
     },
+    /// A peer that [`keep_connected`](crate::Peer::keep_connected) has asked said
+    /// `deny("never")`: it is not asked again.
+    KeepRefused {
+        /// Where it listens.
+        peer_addr: SocketAddr,
+        /// Its id, if it is known.
+        peer_id: Option<PeerId>,
+    },
     /// The peer can not take connections right now, for example because there are no file
     /// descriptors left; it goes on trying.
     ListenerTrouble {
@@ -114,13 +122,14 @@ pub enum Event {
 }
 
 impl Event {
-    /// The id of the peer on the other side: of `Connected`, `Denied` and `Closed`. None of the others,
+    /// The id of the peer on the other side: of `Connected`, `Denied`, `KeepRefused` and `Closed`. None of the others,
     /// and where that peer speaks no frames: it is no lanpeer, or one with
     /// [`text_headers`](crate::PeerBuilder::text_headers).
     pub fn peer_id(&self) -> Option<PeerId> {
         match self {
             Event::Connected { peer_id, .. }
             | Event::Denied { peer_id, .. }
+            | Event::KeepRefused { peer_id, .. }
             | Event::Closed { peer_id, .. } => *peer_id,
             _ => None,
         }
@@ -173,6 +182,9 @@ impl fmt::Display for Event {
                 ..
             } => {
                 write!(f, "connection {id} with {peer_addr} ended: {reason}")
+            }
+            Event::KeepRefused { peer_addr, .. } => {
+                write!(f, "{peer_addr} is not to be asked again")
             }
             Event::ListenerTrouble { reason } => write!(f, "can not accept: {reason}"),
             Event::NotDiscoverable { reason } => write!(f, "not discoverable: {reason}"),

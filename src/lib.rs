@@ -253,6 +253,7 @@ mod format;
 #[doc(hidden)]
 pub mod fuzz;
 mod info;
+mod keep;
 mod neighbour;
 mod net;
 mod offer;
@@ -260,6 +261,7 @@ mod options;
 mod peer;
 mod proto;
 mod secure;
+mod target;
 
 pub use broadcast::Broadcast;
 pub use builder::PeerBuilder;
@@ -272,6 +274,7 @@ pub use format::{
     UnknownDataType,
 };
 pub use info::ConnectionInfo;
+pub use keep::KeepConnected;
 pub use neighbour::{Neighbour, PeerId, Presence};
 pub use net::discovery::{DiscoverOptions, Interface, Neighbours, Watch, WatchIter, discover};
 pub use net::endpoint::stats::{Ended, PeerStats};
@@ -283,6 +286,7 @@ pub use peer::Peer;
 #[cfg(feature = "secure")]
 #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
 pub use secure::{Secret, SecretError};
+pub use target::Target;
 
 /// Nothing of what fuzzers run is public in an ordinary build.
 ///
@@ -309,6 +313,8 @@ mod manual {
     struct Discovery;
     #[doc = include_str!("../docs/broadcast.md")]
     struct Broadcast;
+    #[doc = include_str!("../docs/reconnect.md")]
+    struct Reconnect;
     #[doc = include_str!("../docs/many-connections.md")]
     struct ManyConnections;
     #[doc = include_str!("../docs/handlers.md")]

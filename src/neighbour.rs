@@ -1,7 +1,7 @@
 //! Who else is on the network.
 
 use std::fmt;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{SocketAddr, SocketAddrV4, ToSocketAddrs};
 
 use crate::proto::beacon::Card;
 
@@ -86,6 +86,32 @@ impl Neighbour {
         service
             .as_ref()
             .is_none_or(|service| *service == self.service)
+    }
+}
+
+/// All of its addresses, the nearest first: so [`connect`](crate::Peer::connect) takes a neighbour, and
+/// tries each.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use lanpeer::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+/// # let builder = Peer::builder().discovery_port(port);
+/// # let (bob, alice) = (builder.bind("127.0.0.1:0")?, builder.bind("127.0.0.1:0")?);
+/// # let taker = bob.clone();
+/// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+/// let found = alice.discover(Duration::from_secs(5))?.next().unwrap();
+/// let conn = alice.connect::<Bytes>(&found)?;
+/// assert_eq!(conn.peer_id(), found.id());
+/// # taking.join().unwrap()?;
+/// # Ok(()) }
+/// ```
+impl ToSocketAddrs for Neighbour {
+    type Iter = std::vec::IntoIter<SocketAddr>;
+
+    fn to_socket_addrs(&self) -> std::io::Result<Self::Iter> {
+        Ok(self.addrs().collect::<Vec<_>>().into_iter())
     }
 }
 

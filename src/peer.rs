@@ -17,15 +17,17 @@ use crate::format::{DataType, Format};
 use crate::info::ConnectionInfo;
 use crate::net::discovery::Discovery;
 use crate::net::endpoint::Endpoint;
-use crate::net::endpoint::connect::connect;
+use crate::net::endpoint::connect::{Withdrawal, connect};
 use crate::net::endpoint::stats::PeerStats;
 use crate::net::handshake::client;
 use crate::net::link::Link;
 use crate::net::link::serving::Request;
+use crate::net::os::dice::Dice;
 use crate::net::wire::early::Start;
 use crate::net::{listen, resolve};
 use crate::offer::{Incoming, Offer};
 use crate::options::{ConnectOptions, StreamSize, check_timeout};
+use crate::proto::who::Attempt;
 
 /// Offers that wait for the program; further ones are denied with the reason `busy`.
 const OFFERS: usize = 256;
@@ -280,8 +282,13 @@ impl Peer {
 
     /// Connects to the peer that listens at `addr`, and waits until the program there has accepted:
     /// strict, no stream, at most this peer's [`timeout`](PeerBuilder::timeout), 2 seconds by
-    /// default. For others see [`ConnectOptions`]. Of a host name's addresses the IPv4 ones are
-    /// tried in turn, within the one timeout.
+    /// default. For others see [`ConnectOptions`].
+    ///
+    /// Of several addresses, of a [`Neighbour`](crate::Neighbour) (`peer.connect(&neighbour)`), a host
+    /// name (its IPv4 ones) or a slice, the first is tried first. While it does not take the TCP
+    /// connection for 50 ms, or does not answer for 250 ms, the next is tried beside it, within the one
+    /// timeout. The first that accepts wins. The other side's program sees one offer, unless it is a
+    /// peer that speaks no frames: that may see several, of which all but one are withdrawn.
     ///
     /// The connection ends with the last handle of this peer: a function that makes a peer and
     /// connects returns both, or the drop of its peer ends what it returns.
@@ -653,12 +660,8 @@ impl ConnectOptions {
         })
     }
 
-    fn connect_as<F: Format>(
-        &self,
-        peer: &Peer,
-        addr: impl ToSocketAddrs,
-        start: impl FnOnce(&Arc<Link>) -> (Connection<F>, Start),
-    ) -> Result<Connection<F>> {
+    /// What is asked for with these options, if they are in order.
+    pub(crate) fn request<F: Format>(&self, peer: &Peer) -> Result<client::Request> {
         let endpoint = &peer.inner.endpoint;
         let timeout = self.timeout.unwrap_or(endpoint.settings.timeout);
         check_timeout("timeout", timeout)?;
@@ -687,13 +690,28 @@ impl ConnectOptions {
             (None, None) => DataType::Json,
         };
         let strict = self.strict.unwrap_or(F::DATA_TYPE.is_some());
-        let request = client::Request {
+        Ok(client::Request {
             data_type,
             strict,
             stream: self.stream,
             timeout,
             in_the_clear: self.in_the_clear,
-        };
-        connect(endpoint, &resolve(addr)?, request, start)
+            attempt: None,
+        })
+    }
+
+    fn connect_as<F: Format>(
+        &self,
+        peer: &Peer,
+        addr: impl ToSocketAddrs,
+        start: impl FnOnce(&Arc<Link>) -> (Connection<F>, Start),
+    ) -> Result<Connection<F>> {
+        let endpoint = &peer.inner.endpoint;
+        let mut request = self.request::<F>(peer)?;
+        let addrs = resolve(addr)?;
+        if addrs.len() > 1 {
+            request.attempt = Some(Attempt::Call(Dice::new().draw_id()));
+        }
+        connect(endpoint, &addrs, request, &Withdrawal::new(), start)
     }
 }

@@ -15,6 +15,7 @@
 //! | `link` | one connection, whatever its type: its threads, its end |
 //! | `handshake` | from a socket to an agreement: client and server as machines of bytes, and what runs them |
 //! | `endpoint` | one peer: its open connections, connecting, offers, its listener, stop, dead remotes |
+//! | `keep` | connections that come back: whom to ask, when, and which of two stays |
 //! | `discovery` | the responder thread, searches and watches |
 
 mod burst;
@@ -25,6 +26,7 @@ pub(crate) mod endpoint;
 #[path = "../../tests/inside/faults.rs"]
 mod faults;
 pub(crate) mod handshake;
+pub(crate) mod keep;
 mod life;
 pub(crate) mod link;
 pub(crate) mod os;

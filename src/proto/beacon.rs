@@ -258,18 +258,8 @@ impl Card {
 
     /// The same, where the header alone says that a lanpeer wrote it. None: it has no id.
     pub fn parse_labels(fields: &Fields<'_>) -> Result<Option<Card>, HeaderError> {
-        let Some(id) = fields.get("id") else {
+        let Some(id) = fields.hex("id")? else {
             return Ok(None);
-        };
-        // `from_str_radix` alone would take a leading plus sign.
-        let id = match u64::from_str_radix(id, 16) {
-            Ok(number) if id.bytes().all(|b| b.is_ascii_hexdigit()) => number,
-            _ => {
-                return Err(HeaderError::Number {
-                    key: "id",
-                    value: id.to_owned(),
-                });
-            }
         };
         // What is too long for a header even so is as good as absent.
         let label = |key| {

@@ -65,7 +65,7 @@ impl fmt::Display for HeaderError {
             Self::Repeated(key) => write!(f, "the key `{}` twice in a header", key.escape_debug()),
             Self::Missing(key) => write!(f, "a header without {key}"),
             Self::Number { key, value } => {
-                write!(f, "{key}=`{}` is not a size", value.escape_debug())
+                write!(f, "{key}=`{}` is not a number", value.escape_debug())
             }
             Self::Address { key, value } => {
                 write!(f, "{key}=`{}` is not IP:PORT", value.escape_debug())
@@ -154,6 +154,33 @@ impl<'a> Fields<'a> {
         // `parse` alone would take a leading plus sign.
         match value.parse() {
             Ok(size) if value.bytes().all(|b| b.is_ascii_digit()) => Ok(Some(size)),
+            _ => Err(HeaderError::Number {
+                key,
+                value: value.to_owned(),
+            }),
+        }
+    }
+
+    /// A decimal number of at most 32 bits.
+    pub fn number(&self, key: &'static str) -> Result<Option<u32>, HeaderError> {
+        let Some(number) = self.size(key)? else {
+            return Ok(None);
+        };
+        let number = u32::try_from(number).map_err(|_| HeaderError::Number {
+            key,
+            value: number.to_string(),
+        })?;
+        Ok(Some(number))
+    }
+
+    /// A number in hexadecimal digits.
+    pub fn hex(&self, key: &'static str) -> Result<Option<u64>, HeaderError> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        // `from_str_radix` alone would take a leading plus sign.
+        match u64::from_str_radix(value, 16) {
+            Ok(number) if value.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(Some(number)),
             _ => Err(HeaderError::Number {
                 key,
                 value: value.to_owned(),

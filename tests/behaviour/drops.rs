@@ -115,6 +115,7 @@ fn dropping_what_comes_later() {
                 let to_bob = to_bob.clone();
                 move || while to_bob.send(&1).is_ok() {}
             });
+            eventually("one is sent", || to_bob.stats().messages_sent > 0);
             let _ = catch_unwind(AssertUnwindSafe(|| drop(to_alice)));
             sending.finish();
             ends(alice, bob, &to_bob);

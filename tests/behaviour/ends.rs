@@ -174,3 +174,42 @@ fn asked_for_at_the_end_it_is_called_once() {
         }
     });
 }
+
+/// Of a program that crashes the other side has what was sent, and no goodbye, however much of the stack
+/// is unwound.
+#[test]
+fn a_panic_that_drops_the_last_handle_is_no_goodbye() {
+    for drops_peer in [false, true] {
+        for text_headers in [false, true] {
+            let (alice, bob) = (
+                builder()
+                    .text_headers(text_headers)
+                    .bind("127.0.0.1:0")
+                    .unwrap(),
+                peer(),
+            );
+            let (to_bob, to_alice) = link::<Bytes>(&alice, &bob);
+            let kept = (!drops_peer).then(|| alice.clone());
+            let panicking = thread::spawn(move || {
+                for number in 0..100 {
+                    to_bob.send(&numbered(number, 100)).unwrap();
+                }
+                panic!("as planned, with {alice:?} and {to_bob:?}");
+            });
+            assert!(panicking.join().is_err());
+            take(&to_alice, 0, 100);
+            let expected = match text_headers {
+                // It has no word for a goodbye.
+                true => CloseReason::ClosedThere,
+                false => CloseReason::Vanished,
+            };
+            let case = format!("{drops_peer} {text_headers}");
+            assert_eq!(ended(&to_alice), expected, "{case}");
+            assert_eq!(to_alice.close().is_ok(), text_headers, "{case}");
+            if let Some(alice) = kept {
+                eventually("Alice has none", || alice.connections().is_empty());
+                within("stop", SOON, move || alice.stop());
+            }
+        }
+    }
+}

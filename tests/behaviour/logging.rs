@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use lanpeer::{Bytes, CloseReason, Error, Event, Json, Peer};
+use lanpeer::{Bytes, CloseReason, Error, Event, Json, Peer, Target};
 use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::peers::*;
@@ -209,6 +209,7 @@ fn lines_come_as_the_page_says_and_never_hold_a_payload() {
             denials();
             handshakes_that_fail();
             connects_that_fail();
+            connections_that_are_kept();
             a_thread_that_does_not_end();
             discovery();
             #[cfg(all(feature = "secure", unix))]
@@ -490,6 +491,40 @@ fn connects_that_fail() {
         let line = between(&format!("no connection to {stranger}: "), "");
         assert!(line.ends_with('…') || line.contains("… where"), "{line}");
     }
+}
+
+fn connections_that_are_kept() {
+    let (alice, bob) = (peer(), peer());
+    let kept = alice.keep_connected::<Bytes>(bob.local_addr());
+    let offer = bob.offers().recv_timeout(SOON).unwrap();
+    offer.deny("never").unwrap();
+    assert_eq!(kept.count(), 0);
+    let line = format!("{} is not to be asked again", bob.local_addr());
+    logged("debug", "lanpeer", &line);
+
+    // Of one that has another secret, or so it says: once.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stranger = listener.local_addr().unwrap();
+    let kept = alice.keep_connected::<Bytes>(stranger);
+    for _ in 0..2 {
+        let (mut socket, _) = listener.accept().unwrap();
+        socket.read_exact(&mut [0; 128]).unwrap();
+        let denial = format!("{:|<128}", "DENY|reason=secret");
+        socket.write_all(denial.as_bytes()).unwrap();
+    }
+    let begin = format!("not connected to {stranger}, and trying on slowly: ");
+    assert!(between(&begin, "").ends_with("denied the connection: secret"));
+    drop(kept);
+    let lines = LINES.lock().unwrap();
+    let told = lines.iter().filter(|line| line.text.starts_with(&begin));
+    assert_eq!(told.count(), 1);
+    drop(lines);
+
+    let local = alice.local_addr();
+    alice.stop();
+    assert_eq!(alice.keep_connected::<Bytes>(Target::any()).count(), 0);
+    let line = format!("{local}: any peer is not kept connected: the peer is stopped");
+    logged("warn", "lanpeer", &line);
 }
 
 fn a_thread_that_does_not_end() {

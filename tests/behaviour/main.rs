@@ -10,6 +10,7 @@ mod peers;
 
 mod broadcast;
 mod closing;
+mod connecting;
 mod drops;
 mod ends;
 mod events;

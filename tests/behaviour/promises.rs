@@ -13,7 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use lanpeer::crossbeam_channel::{Receiver, bounded};
-use lanpeer::{Bytes, CloseError, CloseReason, Connection, ConnectionInfo, Peer, PeerBuilder};
+use lanpeer::{
+    Bytes, CloseError, CloseReason, Connection, ConnectionInfo, Json, Peer, PeerBuilder,
+};
+
+use serde_json::Value;
 
 use crate::peers::*;
 
@@ -320,6 +324,42 @@ fn polite_but_silent(bob: &Peer) -> TcpStream {
         while reading.read(&mut bytes).is_ok_and(|count| count > 0) {}
     });
     socket
+}
+
+#[test]
+fn a_close_in_a_handler_takes_in_no_message_that_is_no_value_of_its_type() {
+    let (alice, bob) = (peer(), peer());
+    let (tell, told) = bounded(1);
+    let (go, gone) = bounded(1);
+    let addr = bob.local_addr();
+    let connecting = std::thread::spawn(move || {
+        let to_bob = alice.connect::<Json<Value>>(addr).unwrap();
+        (to_bob, alice)
+    });
+    let offer = bob.offers().recv_timeout(SOON).unwrap();
+    let _to_alice = offer
+        .accept_with::<Json<u32>>(move |conn, number| {
+            gone.recv_timeout(SOON).unwrap();
+            let _ = tell.send((number, conn.close()));
+        })
+        .unwrap();
+    let (to_bob, _alice) = connecting.join().unwrap();
+    to_bob.send(&Value::from(7)).unwrap();
+    to_bob.send(&Value::from("seven")).unwrap();
+    go.send(()).unwrap();
+    let close = to_bob.close();
+    let reason = ended(&to_bob);
+    assert!(matches!(close, Err(CloseError::Incomplete(_))), "{close:?}");
+    assert!(matches!(reason, CloseReason::RefusedThere(_)), "{reason:?}");
+    let (number, close) = told.recv_timeout(SOON).unwrap();
+    assert_eq!(number, 7);
+    assert!(
+        matches!(
+            close,
+            Err(CloseError::Incomplete(CloseReason::Malformed(_)))
+        ),
+        "{close:?}"
+    );
 }
 
 #[test]

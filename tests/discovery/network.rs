@@ -213,6 +213,12 @@ impl Actor {
         self.lines.recv_timeout(time).is_err()
     }
 
+    /// Sends it a signal: `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(run("kill", &[&format!("-{name}"), &id]), "kill -{name}");
+    }
+
     /// Ends it without a chance to say goodbye.
     pub fn kill(mut self) {
         let _ = self.child.kill();

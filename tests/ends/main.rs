@@ -1,6 +1,5 @@
 //! A process ends in each way in which one can, with a connection that is idle, that receives, or that
-//! sends. What the other side sees of it is never a normal end, and its `close` never Ok, unless the
-//! process has let go of what it held.
+//! sends. What the other side sees of it is never a normal end, and its `close` never Ok.
 //!
 //! A program of its own, with a `main` of its own: it starts itself as the process that ends, and one
 //! of the ways is a panic in `main`.
@@ -25,7 +24,7 @@ mod unix {
     use std::thread;
     use std::time::{Duration, Instant};
 
-    use lanpeer::{Bytes, CloseReason, Connection, Peer, PeerBuilder, SendError};
+    use lanpeer::{Bytes, Connection, Peer, PeerBuilder, SendError};
 
     /// Set in the environment of a process that is to end: how, what it does until then, and where it
     /// connects to.
@@ -142,16 +141,8 @@ mod unix {
         );
         ending.join().expect("the child");
         let case = format!("{way:?}, {state}, {round}: {reason:?}, {close:?}");
-        if way == Way::PanicAndDrop {
-            // Its peer has stopped, which says goodbye.
-            assert!(reason.is_normal() || reason == CloseReason::Reset, "{case}");
-            if !reason.is_normal() {
-                assert!(close.is_err(), "{case}");
-            }
-        } else {
-            assert!(!reason.is_normal(), "{case}");
-            assert!(close.is_err(), "{case}");
-        }
+        assert!(!reason.is_normal(), "{case}");
+        assert!(close.is_err(), "{case}");
         let variant = format!("{reason:?}");
         let close = if close.is_ok() { " (close Ok)" } else { "" };
         format!("{}{close}", variant.split(' ').next().unwrap_or_default())

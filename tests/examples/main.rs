@@ -11,6 +11,7 @@ mod terminal;
 
 mod camera;
 mod chatroom;
+mod lab;
 mod netcat;
 mod secret;
 mod send_file;

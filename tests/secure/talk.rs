@@ -153,6 +153,24 @@ fn a_close_inside_a_handler_keeps_what_came_before() {
 }
 
 #[test]
+fn a_panic_that_drops_a_connection_is_no_goodbye() {
+    let (alice, bob) = (bind(secured()), bind(secured()));
+    let (to_bob, from_alice) = connect::<Bytes>(&alice, &bob);
+    let panicking = std::thread::spawn(move || {
+        to_bob.send(b"before it").expect("sent");
+        panic!("as planned: {:?}", to_bob.data_type());
+    });
+    assert!(panicking.join().is_err());
+    assert_eq!(receive(&from_alice), b"before it");
+    let reason = ended(&from_alice);
+    assert!(
+        matches!(reason, CloseReason::Cut | CloseReason::Vanished),
+        "{reason:?}"
+    );
+    from_alice.close().expect_err("no goodbye");
+}
+
+#[test]
 fn an_abort_is_a_reset() {
     let (alice, bob) = (bind(secured()), bind(secured()));
     let (to_bob, from_alice) = connect::<Bytes>(&alice, &bob);

@@ -15,7 +15,6 @@
 //! | `crowd` | how many there are, from the same |
 //! | `quota` | who may be kept where there is no room for all |
 //! | `watch` | watches: what programs hold, and what tells them |
-//! | `dice` | random delays and ids |
 //!
 //! `answers`, `pace`, `roster`, `crowd` and `quota` are given the time and own no socket: their tests
 //! need neither.
@@ -26,23 +25,20 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use self::dice::Dice;
 use self::networks::{addrs, networks, shared_socket, voice};
 use self::reach::Reach;
 use self::responder::Responder;
 use self::search::Ask;
 use self::shared::{Ear, Shared};
 use self::watch::Begun;
-use super::os::lock;
+use super::os::{dice, lock};
 use crate::error::{Error, Result};
 use crate::neighbour::PeerId;
-use crate::proto::beacon::{
-    Beacon, Card, ID_MASK, NAME_MAX, SERVICE_MAX, check_label, label_from_host,
-};
+use crate::proto::beacon::{Beacon, Card, NAME_MAX, SERVICE_MAX, check_label, label_from_host};
+use dice::Dice;
 
 mod answers;
 mod crowd;
-mod dice;
 mod networks;
 mod pace;
 mod quota;
@@ -109,7 +105,7 @@ impl Settings {
         let host = || hostname::get().map(|host| label_from_host(&host.to_string_lossy()));
         let name = self.name.clone();
         Card {
-            id: Dice::new().draw() & ID_MASK,
+            id: Dice::new().draw_id(),
             name: name.unwrap_or_else(|| host().unwrap_or_default()),
             service: self.service.clone(),
         }
@@ -203,6 +199,12 @@ impl Discovery {
         addrs(self.shared.listen)
     }
 
+    /// The same, to be asked later.
+    pub fn own_addrs(&self) -> Box<dyn Fn() -> Vec<SocketAddrV4> + Send> {
+        let listen = self.shared.listen;
+        Box::new(move || addrs(listen))
+    }
+
     /// This peer's id.
     pub fn id(&self) -> PeerId {
         PeerId::of(&self.shared.card)
@@ -240,6 +242,12 @@ impl Discovery {
         let watch = self.begun.begin(service);
         self.wake();
         watch
+    }
+
+    /// Begins such watches later. The thread takes each over at its next turn, within 250 ms.
+    pub fn watches(&self, service: Option<String>) -> Box<dyn Fn() -> Watch + Send> {
+        let begun = Arc::clone(&self.begun);
+        Box::new(move || begun.begin(service.clone()))
     }
 
     /// Hides this peer, or shows it again. Once this has returned, it does so.

@@ -1,7 +1,10 @@
 //! Connections that this peer asks for: the TCP connection, the client's handshake, and the reader.
 //!
-//! The calling thread does it all. Meanwhile it keeps a place among the connections, and the socket
-//! where `stop` finds it.
+//! With one address the calling thread does it all. Meanwhile it keeps a place among the connections,
+//! and the socket where `stop` finds it. With several, [`race`] tries them.
+
+mod race;
+mod withdrawal;
 
 use std::io;
 use std::net::{SocketAddrV4, TcpStream};
@@ -11,23 +14,27 @@ use std::time::{Duration, Instant};
 use log::debug;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+pub(crate) use self::withdrawal::Withdrawal;
 use crate::error::{Error, Result};
-use crate::net::endpoint::{Endpoint, Side, Watched, next_id};
+use crate::net::endpoint::{Endpoint, Side, Watched};
 use crate::net::handshake::client::{Accepted, Client, Failure, Request, handshake_error};
 use crate::net::handshake::{Input, Machine, io as handshake};
 use crate::net::link::Link;
 use crate::net::os::LOG;
 use crate::net::os::socket::{ends, prepare, reset};
+use crate::net::os::threads::{Held, Waiting};
 use crate::net::wire::early::{Early, Seen, Start};
 
-/// Connects to the peer that listens at one of `addrs`, and starts the connection's reader.
+/// Connects to the peer that listens at one of `addrs`, the likeliest first, and starts the
+/// connection's reader. Gives up, with any error, when it is withdrawn.
 pub(crate) fn connect<T>(
     endpoint: &Arc<Endpoint>,
     addrs: &[SocketAddrV4],
     request: Request,
+    withdrawal: &Arc<Withdrawal>,
     start: impl FnOnce(&Arc<Link>) -> (T, Start),
 ) -> Result<T> {
-    let connected = try_connect(endpoint, addrs, request, start);
+    let connected = try_connect(endpoint, addrs, request, withdrawal, start);
     if connected.is_err() {
         endpoint.connect_failed();
     }
@@ -41,52 +48,34 @@ fn try_connect<T>(
     endpoint: &Arc<Endpoint>,
     addrs: &[SocketAddrV4],
     request: Request,
+    withdrawal: &Arc<Withdrawal>,
     start: impl FnOnce(&Arc<Link>) -> (T, Start),
 ) -> Result<T> {
     endpoint.check_running()?;
     // Its place, given back wherever this returns without a connection.
     let slot = endpoint.slot()?;
     let deadline = Instant::now() + request.timeout;
-    let reached = reach(endpoint, addrs, request.timeout, deadline);
-    // `stop` shuts the socket down; what comes of that is no failure of the other side.
-    let unless_stopped = |error| endpoint.check_running().err().unwrap_or(error);
-    let Reached {
+    let Agreed {
+        accepted,
         socket,
-        addr,
         ends,
         watched,
-    } = reached.map_err(unless_stopped)?;
-    // `stop` waits for this call as it does for a thread.
-    let _held = endpoint.hold().inspect_err(|_| reset(&socket))?;
-    let settings = &endpoint.settings;
-    let (mut client, hello) =
-        Client::new(settings, endpoint.local_addr, *ends.0.ip(), addr, request)
-            .map_err(unless_stopped)?;
-    handshake::write(&socket, &hello)
-        .map_err(|error| unless_stopped(handshake_error(addr, error.to_string())))?;
-    // The thread is started now, while the other side decides, and so it is known to be had before
-    // the connection is open.
-    let reader = endpoint
-        .spawn_waiting(format!("lanpeer-r-{}", next_id()))
-        .map_err(|source| {
-            reset(&socket);
-            let context = "the reader thread";
-            Error::Io { context, source }
-        })?;
-    let first = client.take(Input::Bytes(&[]));
-    let accepted = handshake::run(&socket, &mut client, first, deadline);
-    let accepted = accepted.map_err(|failure| {
-        let Failure {
-            error,
-            reset: is_due,
-        } = failure;
-        // The other side has accepted and may send already. A FIN would tell it that all of that was
-        // taken in.
-        if is_due {
-            reset(&socket);
+        reader,
+        held: _held,
+    } = match addrs {
+        [] => {
+            let source = io::ErrorKind::NotFound.into();
+            return Err(Error::Resolve { source });
         }
-        unless_stopped(error)
-    })?;
+        [addr] => agree(endpoint, *addr, request, deadline, withdrawal, || {})?,
+        addrs => race::agree_with_one(endpoint, addrs, request, deadline, withdrawal)?,
+    };
+    // The other side has accepted and may send already. A FIN would tell it that all of that was
+    // taken in.
+    if !withdrawal.settle(&socket) {
+        reset(&socket);
+        return Err(Error::Withdrawn);
+    }
     let Accepted {
         agreed,
         session,
@@ -111,86 +100,141 @@ fn try_connect<T>(
     Ok(connection)
 }
 
+/// The other side has accepted; nothing is made of that yet.
+struct Agreed {
+    accepted: Box<Accepted>,
+    socket: Arc<TcpStream>,
+    ends: (SocketAddrV4, SocketAddrV4),
+    watched: Watched,
+    /// The thread that will read the connection.
+    reader: Waiting,
+    /// `stop` waits for this call as it does for a thread.
+    held: Held,
+}
+
+/// Asks at one address, and waits for the answer. `reached` is called when the TCP connection is there.
+fn agree(
+    endpoint: &Arc<Endpoint>,
+    addr: SocketAddrV4,
+    request: Request,
+    deadline: Instant,
+    withdrawal: &Withdrawal,
+    reached: impl FnOnce(),
+) -> Result<Agreed> {
+    // `stop` shuts the socket down; what comes of that is no failure of the other side.
+    let unless_stopped = |error| endpoint.check_running().err().unwrap_or(error);
+    let Reached {
+        socket,
+        ends,
+        watched,
+    } = reach(endpoint, addr, request.timeout, deadline, withdrawal).map_err(unless_stopped)?;
+    withdrawal.speak().inspect_err(|_| reset(&socket))?;
+    reached();
+    let held = endpoint.hold().inspect_err(|_| reset(&socket))?;
+    let settings = &endpoint.settings;
+    let (mut client, hello) =
+        Client::new(settings, endpoint.local_addr, *ends.0.ip(), addr, request)
+            .map_err(unless_stopped)?;
+    handshake::write(&socket, &hello)
+        .map_err(|error| unless_stopped(handshake_error(addr, error.to_string())))?;
+    // The thread is started now, while the other side decides, and so it is known to be had before
+    // the connection is open.
+    let reader = endpoint.reader_thread().map_err(|source| {
+        reset(&socket);
+        let context = "the reader thread";
+        Error::Io { context, source }
+    })?;
+    let first = client.take(Input::Bytes(&[]));
+    let accepted = handshake::run(&socket, &mut client, first, deadline);
+    let accepted = accepted.map_err(|failure| {
+        let Failure {
+            error,
+            reset: is_due,
+        } = failure;
+        // The other side has accepted and may send already. A FIN would tell it that all of that was
+        // taken in.
+        if is_due {
+            reset(&socket);
+        }
+        unless_stopped(error)
+    })?;
+    Ok(Agreed {
+        accepted,
+        socket,
+        ends,
+        watched,
+        reader,
+        held,
+    })
+}
+
 /// A TCP connection.
 struct Reached {
     socket: Arc<TcpStream>,
-    addr: SocketAddrV4,
     /// Asked for at once. Whoever accepts the connection may reset it at any time, and then it has no
     /// ends any more.
     ends: (SocketAddrV4, SocketAddrV4),
     watched: Watched,
 }
 
-/// Opens a TCP connection to the first of the addresses that takes one.
+/// Opens a TCP connection.
 fn reach(
     endpoint: &Arc<Endpoint>,
-    addrs: &[SocketAddrV4],
+    addr: SocketAddrV4,
     timeout: Duration,
     deadline: Instant,
+    withdrawal: &Withdrawal,
 ) -> Result<Reached> {
     let own = endpoint.local_addr;
-    let mut failure = None;
-    for &addr in addrs {
-        // A peer does not connect to itself, by whichever of the addresses that lead to it.
-        let own_ip =
-            own.ip() == addr.ip() || (own.ip().is_unspecified() && addr.ip().is_loopback());
-        if addr.port() == own.port() && (own_ip || addr.ip().is_unspecified()) {
-            return Err(Error::SelfConnection { addr: addr.into() });
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP));
-        let socket = socket.map_err(|source| Error::Io {
-            context: "a socket",
-            source,
-        })?;
-        let socket = Arc::new(TcpStream::from(socket));
-        prepare(&socket, endpoint.settings.keepalive).map_err(|source| Error::Io {
-            context: "the socket's options",
-            source,
-        })?;
-        // Before the connect: `stop` shuts the socket down, which ends a connect that waits.
-        let watched = endpoint.watch(&socket, Side::Client)?;
-        // The system counts the timeout in milliseconds and rounds it down: without one more it
-        // could end before the deadline.
-        let left = left + Duration::from_millis(1);
-        let connected = SockRef::from(&*socket).connect_timeout(&addr.into(), left);
-        match connected.and_then(|()| ends(&socket)) {
-            Ok(ends) => {
-                // Where this peer listens on every interface, only a connection shows which addresses
-                // are its own: then both ends have the same.
-                let here = ends.0.ip() == addr.ip();
-                if here && addr.port() == own.port() && own.ip().is_unspecified() {
-                    return Err(Error::SelfConnection { addr: addr.into() });
-                }
-                return Ok(Reached {
-                    socket,
-                    addr,
-                    ends,
-                    watched,
-                });
-            }
-            // The time is over, or almost: the next address gets what is left of it.
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
-            Err(source) => {
-                failure = Some(Error::Connect {
-                    addr: addr.into(),
-                    source,
-                })
-            }
-        }
+    // A peer does not connect to itself, by whichever of the addresses that lead to it.
+    let own_ip = own.ip() == addr.ip() || (own.ip().is_unspecified() && addr.ip().is_loopback());
+    if addr.port() == own.port() && (own_ip || addr.ip().is_unspecified()) {
+        return Err(Error::SelfConnection { addr: addr.into() });
     }
-    // Of several failures the last one is told. A timeout is told only where there was no other.
-    match (failure, addrs.last()) {
-        (Some(failure), _) => Err(failure),
-        (None, Some(&addr)) => Err(Error::TimedOut {
+    let late = || Error::TimedOut {
+        addr: addr.into(),
+        after: timeout,
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(late());
+    }
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP));
+    let socket = socket.map_err(|source| Error::Io {
+        context: "a socket",
+        source,
+    })?;
+    let socket = Arc::new(TcpStream::from(socket));
+    prepare(&socket, endpoint.settings.keepalive).map_err(|source| Error::Io {
+        context: "the socket's options",
+        source,
+    })?;
+    // Before the connect: `stop` shuts the socket down, which ends a connect that waits. So does
+    // whoever withdraws.
+    let watched = endpoint.watch(&socket, Side::Client)?;
+    withdrawal.cover(&socket)?;
+    // The system counts the timeout in milliseconds and rounds it down: without one more it could end
+    // before the deadline.
+    let left = left + Duration::from_millis(1);
+    let connected = SockRef::from(&*socket).connect_timeout(&addr.into(), left);
+    match connected.and_then(|()| ends(&socket)) {
+        Ok(ends) => {
+            // Where this peer listens on every interface, only a connection shows which addresses are
+            // its own: then both ends have the same.
+            let here = ends.0.ip() == addr.ip();
+            if here && addr.port() == own.port() && own.ip().is_unspecified() {
+                return Err(Error::SelfConnection { addr: addr.into() });
+            }
+            Ok(Reached {
+                socket,
+                ends,
+                watched,
+            })
+        }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(late()),
+        Err(source) => Err(Error::Connect {
             addr: addr.into(),
-            after: timeout,
-        }),
-        (None, None) => Err(Error::Resolve {
-            source: io::ErrorKind::NotFound.into(),
+            source,
         }),
     }
 }

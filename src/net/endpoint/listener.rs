@@ -29,6 +29,7 @@ pub(crate) fn listen(
     let listener = Arc::new(listener);
     let (own_endpoint, own) = (Arc::clone(endpoint), Arc::clone(&listener));
     endpoint
+        .threads
         .spawn("lanpeer-listen".to_owned(), move || {
             accept_all(&own_endpoint, &own)
         })

@@ -5,6 +5,7 @@
 //! | `listener` | the thread that accepts TCP connections |
 //! | `offers` | connections that clients ask for, until the program has decided |
 //! | `connect` | connections that this peer asks for |
+//! | `attempts` | offers that are one of several attempts of their client |
 //! | `events` | what the program is told |
 //! | `dead_remotes` | remotes that died while data was on its way to them |
 //!
@@ -13,6 +14,7 @@
 //! first, and then goes through both. Whatever enters one of them looks at the flag under the lock of
 //! that place. So nothing escapes `stop`.
 
+pub(crate) mod attempts;
 pub(crate) mod connect;
 mod dead_remotes;
 mod events;
@@ -23,7 +25,7 @@ pub(crate) mod stats;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -32,6 +34,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use log::{debug, warn};
 
+use self::attempts::{Ask, Keeper, Recent, Relation, relation};
 use self::dead_remotes::DeadRemotes;
 use self::events::Events;
 use self::offers::Pending;
@@ -47,6 +50,7 @@ use crate::neighbour::PeerId;
 use crate::options::Settings;
 use crate::proto::beacon::Card;
 use crate::secure::Session;
+use crate::target::Target;
 
 /// Connections whose handshake is under way at one time, or whose offer is undecided. Each costs a
 /// thread.
@@ -79,6 +83,10 @@ pub(crate) struct Endpoint {
     /// Sockets whose handshake is under way or whose offer is undecided, so that `stop` can wake
     /// the threads that read them.
     sockets: Mutex<HashMap<u64, (Arc<TcpStream>, Side)>>,
+    /// Which of their attempts clients have made lately, where they say so.
+    recent: Mutex<Recent>,
+    /// What keeps this peer connected to others.
+    keepers: Mutex<Vec<Arc<dyn Keeper>>>,
     events: Events,
     counts: Counts,
     /// The watchdog's task that looks for dead remotes.
@@ -94,7 +102,12 @@ struct Links {
     list: Option<Arc<[Arc<Link>]>>,
 }
 
-/// Numbers for connections and sockets, unique in the process.
+/// Not the connection's number: a thread may read one after the other.
+fn reader_name() -> String {
+    format!("lanpeer-r-{}", next_id())
+}
+
+/// Numbers for connections, sockets and threads, unique in the process.
 pub(crate) fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -124,6 +137,8 @@ impl Endpoint {
             all_ended: Condvar::new(),
             slots: AtomicUsize::new(0),
             sockets: Mutex::default(),
+            recent: Mutex::default(),
+            keepers: Mutex::default(),
             events: Events::default(),
             counts: Counts::default(),
         });
@@ -133,14 +148,14 @@ impl Endpoint {
 
     // Threads
 
-    /// Starts a thread that `stop` waits for.
-    pub fn spawn(&self, name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.spawn(name, work)
+    /// A reader thread for a connection to come, which does this. `stop` waits for it.
+    pub fn read_on_thread(&self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.run(reader_name(), work)
     }
 
-    /// Starts a thread that waits for its work.
-    pub fn spawn_waiting(&self, name: String) -> io::Result<Waiting> {
-        self.threads.spawn_waiting(name)
+    /// A reader thread that waits for its work.
+    pub fn reader_thread(&self) -> io::Result<Waiting> {
+        self.threads.spawn_waiting(reader_name())
     }
 
     /// Until this is dropped, `stop` waits as for a thread.
@@ -195,6 +210,18 @@ impl Endpoint {
             peer_name: name,
             peer_service: service,
         });
+    }
+
+    /// A peer that this one was to be kept connected to has said that it is not to be asked again.
+    pub fn refused(&self, peer_addr: SocketAddr, peer_id: Option<PeerId>) {
+        debug!(target: LOG, "{peer_addr} is not to be asked again");
+        self.emit(Event::KeepRefused { peer_addr, peer_id });
+    }
+
+    /// This target is not kept connected at all.
+    pub fn warn_not_kept(&self, target: &Target, error: &Error) {
+        let error = error.without_quotes();
+        warn!(target: LOG, "{}: {target} is not kept connected: {error}", self.local_addr);
     }
 
     /// A call that was to make a connection has made none.
@@ -268,12 +295,24 @@ impl Endpoint {
         Link::new(next_id(), context, socket, ends, agreed, session, on_end)
     }
 
-    /// Enters a connection, unless the peer was stopped meanwhile.
+    /// Enters a connection, unless the peer was stopped meanwhile, or the client has come again since.
     pub fn enter(&self, link: &Arc<Link>) -> Result<()> {
-        {
+        let replaced = {
             let mut links = lock(&self.links);
             // Under the lock: `stop` sets the flag first and then goes through the list.
             self.check_running()?;
+            // An older offer of the same client may have been accepted since this one was made.
+            let mut replaced = Vec::new();
+            if link.theirs.is_some() {
+                let asked = Ask::of_link(link);
+                for other in links.open.values() {
+                    match relation(other, &asked) {
+                        Relation::None => {}
+                        Relation::Older => replaced.push(Arc::clone(other)),
+                        Relation::SameOrNewer => return Err(Error::Withdrawn),
+                    }
+                }
+            }
             links.open.insert(link.id, Arc::clone(link));
             links.list = None;
             self.counts.connected();
@@ -287,6 +326,10 @@ impl Endpoint {
                 peer_name: name,
                 peer_service: service,
             });
+            replaced
+        };
+        for other in replaced {
+            other.kill(CloseReason::Replaced);
         }
         debug!(
             target: LOG,

@@ -12,8 +12,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
+use crate::net::endpoint::attempts::TWICE;
 use crate::net::endpoint::offers::undecided::{Decision, Shared, Undecided, Waiter};
-use crate::net::endpoint::{Endpoint, MAX_HANDSHAKES, Side, Slot, Watched, next_id};
+use crate::net::endpoint::{Endpoint, MAX_HANDSHAKES, Side, Slot, Watched};
 use crate::net::handshake::io::{deny, linger, run, write_answer};
 use crate::net::handshake::server::{Offered, Outcome, Server, acceptance};
 use crate::net::handshake::{Input, Machine, Step};
@@ -45,13 +46,12 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
         Ok(examined) => examined,
         Err(error) => return failed(error.to_string()),
     };
-    let name = format!("lanpeer-r-{}", next_id());
     let own_endpoint = Arc::clone(endpoint);
     let (started, pending) = match examined {
         Some((offered, slot)) => {
             let (pending, waiter) = offer(endpoint, &socket, *offered, slot, watched);
             let work = move || waiter.wait(&own_endpoint, remote);
-            (endpoint.spawn(name, work), Some(pending))
+            (endpoint.read_on_thread(work), Some(pending))
         }
         None => {
             let own = Arc::clone(&socket);
@@ -60,12 +60,12 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
                     waiter.wait(&own_endpoint, remote);
                 }
             };
-            (endpoint.spawn(name, work), None)
+            (endpoint.read_on_thread(work), None)
         }
     };
     match (started, pending) {
         // Delivered only when the thread is there: it carries out what the program decides.
-        (Ok(()), Some(pending)) => deliver(endpoint, pending),
+        (Ok(()), Some(pending)) => endpoint.hand_over(pending),
         (Ok(()), None) => {}
         (Err(error), pending) => {
             if let Some(pending) = pending {
@@ -105,6 +105,10 @@ fn examine_at_once(
         }
         match server.take(Input::Bytes(header)) {
             Step::Read { .. } => {}
+            // What it takes the place of is to be ended first, which is not for the listener.
+            Step::Over(Outcome::Offer(offered)) if offered.agreed.theirs.is_some() => {
+                return Ok(None);
+            }
             Step::Over(Outcome::Offer(offered)) => {
                 let is_prepared = prepare(socket, endpoint.settings.keepalive).is_ok();
                 let slot = endpoint.slot().ok().filter(|_| is_prepared);
@@ -134,19 +138,24 @@ fn examine(
         None
     };
     match handshake(endpoint, &socket, &begun, remote) {
-        Outcome::Offer(mut offered) => match endpoint.slot() {
-            Ok(slot) => {
-                let (pending, waiter) = offer(endpoint, &socket, *offered, slot, watched);
-                deliver(endpoint, pending);
-                Some(waiter)
+        Outcome::Offer(mut offered) => {
+            // First, since what it takes the place of has a place among the connections.
+            if endpoint.make_way(&offered.agreed).is_err() {
+                // The program has nothing to learn from that.
+                deny(&socket, offered.session.as_mut(), TWICE);
+                linger(&socket);
+                return None;
             }
-            // Looked at after the proof of the secret, so that only those who have it learn how busy
-            // this peer is.
-            Err(_) => {
+            let Ok(slot) = endpoint.slot() else {
+                // Looked at after the proof of the secret, so that only those who have it learn how
+                // busy this peer is.
                 let Agreement { peer_addr, who, .. } = offered.agreed;
-                refuse(peer_addr, who.as_deref(), offered.session.as_mut(), "busy")
-            }
-        },
+                return refuse(peer_addr, who.as_deref(), offered.session.as_mut(), "busy");
+            };
+            let (pending, waiter) = offer(endpoint, &socket, *offered, slot, watched);
+            endpoint.hand_over(pending);
+            Some(waiter)
+        }
         Outcome::Denied {
             peer_addr,
             word,
@@ -221,13 +230,6 @@ fn offer(
         shared,
     };
     (pending, waiter)
-}
-
-/// Hands an offer to the program. One that nobody can take is denied.
-fn deliver(endpoint: &Endpoint, pending: Pending) {
-    if let Err(pending) = endpoint.deliver(pending) {
-        pending.deny("busy");
-    }
 }
 
 /// An offer that waits for the program's word. Dropped without one, it is denied.
@@ -307,6 +309,15 @@ impl Pending {
 
     /// Answers DENY, if that still makes a difference. Its place is free when this returns.
     pub fn deny(&self, word: &str) -> bool {
+        self.answer_no(word, true)
+    }
+
+    /// The same where there is nothing that the program could learn from it.
+    pub fn deny_quietly(&self, word: &str) {
+        self.answer_no(word, false);
+    }
+
+    fn answer_no(&self, word: &str, is_news: bool) -> bool {
         let Some(undecided) = self.shared.take(Decision::Denied) else {
             return false;
         };
@@ -324,7 +335,9 @@ impl Pending {
         let told = deny(&socket, session.as_mut(), word);
         // This wakes the reader thread, which sleeps in a look at the socket.
         let _ = socket.shutdown(Shutdown::Read);
-        endpoint.denied(self.agreed.peer_addr, self.agreed.who.as_deref(), word);
+        if is_news {
+            endpoint.denied(self.agreed.peer_addr, self.agreed.who.as_deref(), word);
+        }
         told
     }
 }

@@ -94,6 +94,8 @@ pub struct Ended {
     pub timed_out: u64,
     /// The other side ended without a goodbye.
     pub vanished: u64,
+    /// The other side has come again by a new connection.
+    pub replaced: u64,
     /// The other side ended in the middle of a message.
     pub truncated: u64,
     /// An encrypted connection ended without the other side's word.
@@ -129,6 +131,7 @@ impl Ended {
             CloseReason::Reset => &mut self.reset,
             CloseReason::TimedOut => &mut self.timed_out,
             CloseReason::Vanished => &mut self.vanished,
+            CloseReason::Replaced => &mut self.replaced,
             CloseReason::Truncated => &mut self.truncated,
             CloseReason::Cut => &mut self.cut,
             CloseReason::Forged => &mut self.forged,
@@ -148,6 +151,7 @@ impl Ended {
             self.reset,
             self.timed_out,
             self.vanished,
+            self.replaced,
             self.truncated,
             self.cut,
             self.forged,

@@ -23,7 +23,7 @@ use crate::net::link::Agreement;
 use crate::options::{Settings, StreamSize};
 use crate::proto::beacon::Card;
 use crate::proto::header::{Answer, HEADER_LEN, Hello, Stream, Suite, Version, reachable};
-use crate::proto::who;
+use crate::proto::who::{self, Attempt};
 use crate::secure::handshake::{MESSAGE, join};
 use crate::secure::record::Opener;
 use crate::secure::{self, Forged, Secrets, Session};
@@ -37,6 +37,8 @@ pub(crate) struct Request {
     pub timeout: Duration,
     /// Not encrypted, also where there is a secret.
     pub in_the_clear: bool,
+    /// Which attempt this is, where it is one of several.
+    pub attempt: Option<Attempt>,
 }
 
 /// The machine of one connection that is asked for.
@@ -137,7 +139,7 @@ impl Client<'_> {
             .map_err(|error| handshake_error(addr, error.to_string()))?;
         let mut written = header.to_vec();
         if has_who {
-            written.extend_from_slice(&who::write(&settings.card));
+            written.extend_from_slice(&who::write_client(&settings.card, request.attempt));
         }
         let client = Client {
             secrets,
@@ -172,7 +174,8 @@ impl Client<'_> {
             self.may_ask = false;
             self.is_asked = true;
             self.state = State::Tell;
-            return Step::Write(who::write(self.card).to_vec());
+            let own = who::write_client(self.card, self.request.attempt);
+            return Step::Write(own.to_vec());
         }
         if self.offered.is_some() && bytes == who::QUESTION {
             // It is asked only in the clear.
@@ -222,7 +225,7 @@ impl Client<'_> {
             Ok((second, mut session)) => {
                 let mut written = second.to_vec();
                 if self.version == Version::Frames {
-                    let own = who::write(self.card);
+                    let own = who::write_client(self.card, self.request.attempt);
                     if session.sealer.seal(&own, &[], &mut written).is_err() {
                         return self.forged();
                     }
@@ -316,6 +319,8 @@ impl Client<'_> {
             dialect,
             who,
             secure: session.is_some(),
+            ours: self.request.attempt,
+            theirs: None,
         };
         Step::Over(Ok(Box::new(Accepted {
             agreed,

@@ -34,6 +34,7 @@ fn request() -> Request {
         stream: None,
         timeout: Duration::from_secs(7),
         in_the_clear: false,
+        attempt: None,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::proto::beacon::Card;
 use crate::proto::header::{
     Answer, HEADER_LEN, HeaderError, Hello, Stream, Suite, Version, reachable,
 };
-use crate::proto::who;
+use crate::proto::who::{self, Attempt};
 use crate::secure::handshake::{Asked as Prover, MESSAGE};
 use crate::secure::{self, Session};
 
@@ -170,8 +170,10 @@ impl Server<'_> {
         header: &[u8; HEADER_LEN],
         session: Option<Session>,
     ) -> Step<Outcome> {
-        match who::parse(header) {
-            Ok(card) => self.agree(hello, Some(Arc::new(card)), session, Vec::new()),
+        match who::parse_client(header) {
+            Ok((card, attempt)) => {
+                self.agree(hello, Some((Arc::new(card), attempt)), session, Vec::new())
+            }
             Err(_) if session.is_some() => self.deny(&hello, session, "malformed"),
             Err(error) => Step::Over(Outcome::Failed {
                 reason: error.to_string(),
@@ -198,10 +200,11 @@ impl Server<'_> {
     fn agree(
         &self,
         hello: Hello,
-        who: Option<Arc<Card>>,
+        who: Option<(Arc<Card>, Option<Attempt>)>,
         session: Option<Session>,
         early: Vec<u8>,
     ) -> Step<Outcome> {
+        let (who, attempt) = who.map_or((None, None), |(card, attempt)| (Some(card), attempt));
         let peer_addr = reachable(hello.addr, self.source);
         let dialect = dialect(hello.version);
         let stream = match hello.stream.map(|stream| self.stream_size(stream)) {
@@ -222,6 +225,8 @@ impl Server<'_> {
             dialect,
             who,
             secure: session.is_some(),
+            ours: None,
+            theirs: attempt,
         };
         Step::Over(Outcome::Offer(Box::new(Offered {
             agreed,

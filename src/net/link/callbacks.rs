@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::Link;
 use crate::error::CloseReason;
 use crate::net::os::lock;
+use crate::net::os::threads::retire;
 use crate::net::panics::unless_it_panics;
 
 type Callback = Box<dyn FnOnce(CloseReason) + Send>;
@@ -57,9 +58,16 @@ impl Link {
     /// The reader thread is about to end, and the connection is over.
     pub(super) fn call_back(&self) {
         let before = std::mem::replace(&mut *lock(&self.callbacks.0), State::Called);
-        let State::Waiting(waiting) = before else {
-            return;
+        let waiting = match before {
+            State::Waiting(waiting) => waiting,
+            State::Called => Vec::new(),
         };
+        // The thread may read another connection afterwards.
+        lock(&self.reader).take();
+        if waiting.is_empty() {
+            return;
+        }
+        retire();
         let reason = self.life.why();
         for callback in waiting {
             call(callback, reason.clone());

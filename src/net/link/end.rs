@@ -129,15 +129,33 @@ impl Link {
         }
     }
 
-    /// Begins a graceful end and returns at once. At `close_timeout` it is over.
+    /// Begins a graceful end and returns at once. At `close_timeout` it is over. Of a thread that panics
+    /// it is the end of a program that crashes: what was accepted is written, and no goodbye.
     pub fn close_in_background(self: &Arc<Link>, reason: CloseReason) {
+        if self.crash(&reason) {
+            return;
+        }
         let deadline = Instant::now() + self.context.settings.close_timeout;
         self.begin(reason, self.polite(), deadline);
     }
 
+    /// Where the current thread panics and frames are spoken: the beginning of such an end.
+    fn crash(self: &Arc<Link>, reason: &CloseReason) -> bool {
+        if !std::thread::panicking() || self.dialect != Dialect::Frames || self.life.is_ending() {
+            return false;
+        }
+        self.sender.close(reason.clone(), Last::Fin);
+        let deadline = Instant::now() + self.context.settings.close_timeout;
+        self.begin(reason.clone(), Manner::Finish, deadline);
+        true
+    }
+
     /// The last handle was dropped: nobody will take what comes. `unread`: something has come that
-    /// nobody took.
+    /// nobody took. A panic that drops it is a crash, as in [`close_in_background`](Self::close_in_background).
     pub fn leave_in_background(self: &Arc<Link>, unread: bool) {
+        if self.crash(&CloseReason::ClosedHere) {
+            return;
+        }
         let deadline = Instant::now() + self.context.settings.close_timeout;
         let manner = match self.polite() {
             _ if self.dialect == Dialect::Frames => Manner::Leave,

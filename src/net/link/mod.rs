@@ -43,6 +43,7 @@ use crate::format::{DataType, Dialect, Encoded, Reading};
 use crate::options::StreamSize;
 use crate::proto::beacon::Card;
 use crate::proto::frame::Rules;
+use crate::proto::who::Attempt;
 use crate::secure::Session;
 
 /// What a handshake agreed on.
@@ -58,6 +59,10 @@ pub(crate) struct Agreement {
     pub who: Option<Arc<Card>>,
     /// Is it encrypted?
     pub secure: bool,
+    /// Which of this side's attempts it was, where this side has asked for it and said so.
+    pub ours: Option<Attempt>,
+    /// Which of the other side's.
+    pub theirs: Option<Attempt>,
 }
 
 /// What a connection holds of its peer until it ends. Closures and boxes, so that this room need not
@@ -85,8 +90,11 @@ pub(crate) struct Link {
     pub dialect: Dialect,
     pub who: Option<Arc<Card>>,
     /// Is it encrypted?
-    #[cfg_attr(not(feature = "secure"), allow(dead_code))]
     pub secure: bool,
+    /// Which of this side's attempts it was, where this side has asked for it and said so.
+    pub ours: Option<Attempt>,
+    /// Which of the other side's.
+    pub theirs: Option<Attempt>,
     pub context: Arc<Context>,
     /// This end of the TCP connection and the other.
     pub ends: Ends,
@@ -106,9 +114,9 @@ pub(crate) struct Link {
     queue: OnceLock<Arc<dyn Wake>>,
     /// Asks the receive queue for its length.
     queue_len: OnceLock<QueueLen>,
-    /// The reader thread, so that a `close` inside the handler can be told from others: it must not
+    /// The reader thread while it reads, so that a `close` inside the handler can be told from others: it must not
     /// wait for this thread.
-    reader: OnceLock<ThreadId>,
+    reader: Mutex<Option<ThreadId>>,
     /// The connection has a handler: no handle's drop will end it.
     handled: AtomicBool,
     /// Everything sent has been acknowledged, and the reader is to close the socket as a whole; see
@@ -216,6 +224,8 @@ impl Link {
             dialect: agreed.dialect,
             who: agreed.who,
             secure: agreed.secure,
+            ours: agreed.ours,
+            theirs: agreed.theirs,
             context: Arc::clone(context),
             ends,
             life,
@@ -225,7 +235,7 @@ impl Link {
             received: Arc::default(),
             queue: OnceLock::new(),
             queue_len: OnceLock::new(),
-            reader: OnceLock::new(),
+            reader: Mutex::default(),
             handled: AtomicBool::new(false),
             released: AtomicBool::new(false),
             on_end: Mutex::new(Some(on_end)),
@@ -285,7 +295,7 @@ impl Link {
 
     /// Does the current thread read this connection, and so run its handler?
     pub fn on_reader_thread(&self) -> bool {
-        self.reader.get() == Some(&std::thread::current().id())
+        *lock(&self.reader) == Some(std::thread::current().id())
     }
 
     /// Whom to wake at the end.

@@ -12,6 +12,8 @@ use super::dispatch::{Dispatcher, Other};
 use super::serving::{Serve, Server};
 use crate::error::CloseReason;
 use crate::format::{DataType, Format, Payload, Reading};
+use crate::net::os::lock;
+use crate::net::os::threads::retire;
 use crate::net::panics::{let_go, unless_it_panics};
 use crate::net::recv::lease::{Back, Fed, Source, Taken};
 use crate::net::recv::producer::Producer;
@@ -41,7 +43,8 @@ impl<F: Format> Source<F::Item> for Socket<F> {
     fn take(&mut self, wait: bool, item: &mut Option<F::Item>) -> Result<Taken, CloseReason> {
         self.prepare(None)?;
         let link = &self.link;
-        // One read, and no more: what is no message could come without end.
+        // One read, and no more: what is no message could come without end, and the caller did not want to
+        // wait.
         let mut once = true;
         let mut may_wait =
             |need| Ok(wait || (take(&mut once) && need == Need::Some && has_bytes(link)));
@@ -139,6 +142,7 @@ impl<F: Format> Source<F::Item> for Socket<F> {
 
     fn feed(&mut self, producer: &mut Producer<F::Item>) -> Result<Fed, CloseReason> {
         self.prepare(None)?;
+        // The reader thread sleeps in here most of its life, inside the read of the socket.
         match self.feed_queue(producer) {
             // The socket of an encrypted connection that nobody holds any more is closed between
             // two records.
@@ -203,6 +207,8 @@ impl<F: Format> Socket<F> {
         let may_lend = !self.ended && !is_serving;
         let mut item = None;
         loop {
+            // Asked for each message, since a remote that never pauses would otherwise never let the read
+            // come to the place where it is asked below.
             if producer.is_abandoned() {
                 return Err(link.discard());
             }
@@ -213,6 +219,7 @@ impl<F: Format> Socket<F> {
                 }
             }
             let next = self.frames.next(|_| {
+                // Before a wait, the program gets what was decoded, however little it is.
                 producer.hand_over();
                 if producer.is_abandoned() {
                     return Err(link.discard());
@@ -221,6 +228,8 @@ impl<F: Format> Socket<F> {
                     // What the program has answered meanwhile.
                     link.sender.flush_now();
                 }
+                // A thread of the program that waits for the next message reads for itself: it would be
+                // woken by the socket, and not by this thread, which saves one of two wake-ups.
                 Ok(!may_lend || !is_lendable(link) || !producer.is_awaited())
             });
             match next? {
@@ -255,6 +264,9 @@ pub(crate) fn run_queue<F: Format>(
     server: Arc<Server<F>>,
     serve: Option<Serve<F>>,
 ) {
+    if serve.is_some() {
+        retire();
+    }
     let ended = matches!(early.seen, Seen::End);
     let mut source: Box<dyn Source<F::Item>> = Box::new(Socket::<F> {
         link: Arc::clone(link),
@@ -287,8 +299,17 @@ pub(crate) fn run_queue<F: Format>(
 
 thread_local! {
     /// What a handler's thread reads from, where a `close` inside the handler finds it.
-    static HANDLED: RefCell<Option<FrameReader>> = const { RefCell::new(None) };
+    static HANDLED: RefCell<Option<Handled>> = const { RefCell::new(None) };
 }
+
+struct Handled {
+    frames: FrameReader,
+    reading: Reading,
+    /// Can this be decoded? `None`: everything can.
+    probe: Option<Probe>,
+}
+
+type Probe = fn(DataType, Reading, &[u8]) -> Result<(), CloseReason>;
 
 /// The same; messages go to `handle`, with what it needs. That is dropped before the other side's
 /// end is answered.
@@ -299,8 +320,13 @@ pub(crate) fn run_handler<F: Format, H>(
     handler: H,
     mut handle: impl FnMut(&mut H, F::Item),
 ) {
-    HANDLED.set(Some(frames(link, early)));
     let reading = reading(link);
+    retire();
+    HANDLED.set(Some(Handled {
+        frames: frames(link, early),
+        reading,
+        probe: F::PLAIN.is_none().then_some(probe::<F>),
+    }));
     let mut calls = Dispatcher {
         link: Arc::clone(link),
         reading,
@@ -316,8 +342,10 @@ pub(crate) fn run_handler<F: Format, H>(
             }
             // The end is not a value of the closure: moved for each message, it would cost more than
             // the rest.
-            let is_end = HANDLED.with_borrow_mut(|frames| {
-                let Some(frames) = frames else { return true };
+            let is_end = HANDLED.with_borrow_mut(|handled| {
+                let Some(Handled { frames, .. }) = handled else {
+                    return true;
+                };
                 if let Some(make) = F::PLAIN {
                     if let Some((_, payload)) = frames.at_once() {
                         item = Some(make(payload));
@@ -332,6 +360,7 @@ pub(crate) fn run_handler<F: Format, H>(
                     }
                 }
             });
+            // Not inside the closure: the handler may close, and that reads ahead from the same frames.
             if let Some(item) = item.take() {
                 handle(handler, item);
             }
@@ -361,25 +390,49 @@ fn next<F: Format>(
     Ok(false)
 }
 
+/// Would this message become an item?
+fn probe<F: Format>(
+    data_type: DataType,
+    reading: Reading,
+    payload: &[u8],
+) -> Result<(), CloseReason> {
+    unless_it_panics(|| {
+        let mut item = None;
+        decode::<F>(data_type, reading, Payload::Borrowed(payload), &mut item)?;
+        let_go(item);
+        Ok(())
+    })
+}
+
 /// For a `close` inside the handler that runs on this thread: looks for the other side's end, and
 /// keeps what comes before it for the handler. `said_goodbye` is told how many messages there are when
-/// the other side has sent its last. `None`: the end was not found before the deadline.
+/// the other side has sent its last, and all of them can be decoded. `None`: the end was not found
+/// before the deadline.
 pub(super) fn read_ahead(
     deadline: Instant,
     limit: usize,
     said_goodbye: impl Fn(u64),
 ) -> Option<Ahead> {
-    HANDLED.with(|frames| {
+    HANDLED.with(|handled| {
         // Not while a message is decoded, by code of the program's.
-        let mut frames = frames.try_borrow_mut().ok()?;
-        frames.as_mut()?.read_ahead(deadline, limit, said_goodbye)
+        let mut handled = handled.try_borrow_mut().ok()?;
+        let handled = handled.as_mut()?;
+        let (reading, probe) = (handled.reading, handled.probe);
+        let check = |data_type, payload: &[u8]| match probe {
+            Some(probe) => probe(data_type, reading, payload),
+            None => Ok(()),
+        };
+        handled
+            .frames
+            .read_ahead(deadline, limit, check, said_goodbye)
     })
 }
 
 /// What a thread does that reads a connection: `read` until it ends, and then end it. `way` is where
 /// the messages go.
 fn run<W>(link: &Arc<Link>, mut way: W, read: impl FnOnce(&mut W) -> Result<(), CloseReason>) {
-    let _ = link.reader.set(std::thread::current().id());
+    // From now on a `close` on this thread knows that it must not wait for it.
+    lock(&link.reader).replace(std::thread::current().id());
     match unless_it_panics(|| read(&mut way)) {
         // Dropping the way ends the program's `recv`.
         Ok(()) => link.finish_reading(|| let_go(way)),
@@ -391,6 +444,7 @@ fn run<W>(link: &Arc<Link>, mut way: W, read: impl FnOnce(&mut W) -> Result<(), 
 }
 
 fn frames(link: &Arc<Link>, early: Early) -> FrameReader {
+    // Met while an offer waited for the program's word, behind bytes that are still to be delivered.
     if let Seen::Failure(failure) = early.seen {
         link.life.note_fault(failure);
     }

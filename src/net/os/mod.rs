@@ -1,5 +1,6 @@
 //! The operating system: what the other rooms know of it goes through here.
 
+pub(crate) mod dice;
 pub(crate) mod socket;
 pub(crate) mod spin;
 pub(crate) mod sync;

@@ -6,9 +6,9 @@ use std::io;
 #[cfg(test)]
 use std::net::SocketAddrV4;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::lock;
 
@@ -26,11 +26,21 @@ pub(crate) fn unless_it_panics<T>(run: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
+/// How many threads that have done their work a group keeps for more.
+const IDLE_MAX: usize = 16;
+
+/// How long one waits for it.
+const IDLE_FOR: Duration = Duration::from_secs(1);
+
 /// A group of threads. A call of the program can count as a thread while it lasts.
 ///
-/// A thread goes through three states: it works (`running`), it has done its work and runs the
-/// destructors of the program's thread-locals (`leaving`), it is gone. [`Threads::wait`] waits for
-/// the end of the first, [`Threads::join`] for the end of the second.
+/// A thread works; then it is gone, or waits a while for more work (idle): starting a thread costs several
+/// times what waking one does, and connections may come and go quickly. On its way out it runs the
+/// destructors of the program's thread-locals. [`Threads::wait`] waits until none works, and once the
+/// group is closed until none is idle either; [`Threads::join`] for the way out.
+///
+/// Work that runs the program's code says [`retire`]: what that has left in its thread-locals ends with
+/// it, and no other connection's code meets it.
 pub(crate) struct Threads {
     /// Never held while a thread is started, which can take long and can fail.
     state: Mutex<State>,
@@ -43,15 +53,18 @@ pub(crate) struct Threads {
 
 #[derive(Default)]
 struct State {
-    /// Threads by number, from before their start to the end of their work. `None` while a thread is
-    /// being started: its handle is not known yet, though it may work already.
-    running: HashMap<u64, Option<JoinHandle<()>>>,
+    /// All threads by number, from before their start to the end of their last work. `None` while a
+    /// thread is being started: its handle is not known yet, though it may work already.
+    threads: HashMap<u64, Option<JoinHandle<()>>>,
+    /// Those of them that have no work, the one that has waited longest first.
+    idle: Vec<(u64, Arc<Mailbox>)>,
     started: u64,
     /// Calls of [`Threads::wait`]: without one, nobody is told of an end.
     waiting: usize,
     /// Calls of the program that are to be over before [`Threads::wait`] returns.
     held: usize,
-    /// `stop` has begun: no further call is held, and each thread that ends is kept to be joined.
+    /// `stop` has begun: no further call is held, no thread stays idle, and each thread that ends is kept
+    /// to be joined.
     closed: bool,
     /// Threads that have done their work and may still be on their way out. While the group is
     /// open it holds only the last one: a handle that is dropped earlier lets the system free the
@@ -63,6 +76,13 @@ thread_local! {
     /// The address of the group for which the current thread works. It is compared and never
     /// followed, and so may outlive the group.
     static WORKS_FOR: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
+    /// The current thread takes no more work.
+    static RETIRES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The current thread runs code of the program: it ends with the work that it has.
+pub(crate) fn retire() {
+    RETIRES.set(true);
 }
 
 impl Threads {
@@ -83,11 +103,55 @@ impl Threads {
     ) -> io::Result<()> {
         #[cfg(test)]
         crate::net::faults::before_thread(self.peer, &name)?;
+        self.start(name, move |_| work())
+    }
+
+    /// Has a thread that waits for its work: one that is idle, or a new one. So a thread is known to be
+    /// had before anything is promised that needs it.
+    pub fn spawn_waiting(self: &Arc<Threads>, name: String) -> io::Result<Waiting> {
+        #[cfg(test)]
+        crate::net::faults::before_thread(self.peer, &name)?;
+        // The last one that became idle: its stack is still in the caches, and the others may retire.
+        let idle = lock(&self.state).idle.pop();
+        if let Some((_, mailbox)) = idle {
+            return Ok(Waiting {
+                mailbox: Some(mailbox),
+            });
+        }
+        let mailbox = Arc::<Mailbox>::default();
+        let own = Arc::clone(&mailbox);
+        self.start(name, move |ended| {
+            while ended.group.wait_for_work(ended.number, &own) {
+                if RETIRES.get() || !ended.group.rest(ended.number, &own) {
+                    break;
+                }
+            }
+        })?;
+        Ok(Waiting {
+            mailbox: Some(mailbox),
+        })
+    }
+
+    /// Has such a thread do this now.
+    pub fn run(
+        self: &Arc<Threads>,
+        name: String,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        self.spawn_waiting(name)
+            .map(|thread| thread.run(Box::new(work)))
+    }
+
+    fn start(
+        self: &Arc<Threads>,
+        name: String,
+        work: impl FnOnce(&Ended) + Send + 'static,
+    ) -> io::Result<()> {
         let number = {
             let mut state = lock(&self.state);
             state.started += 1;
             let number = state.started;
-            state.running.insert(number, None);
+            state.threads.insert(number, None);
             number
         };
         // Owned by the closure. So it marks the end of the work, and also a thread that cannot be
@@ -98,29 +162,54 @@ impl Threads {
         };
         let handle = std::thread::Builder::new().name(name).spawn(move || {
             WORKS_FOR.set(Arc::as_ptr(&ended.group).cast());
-            let _ended = ended;
-            work();
+            work(&ended);
         })?;
         let mut state = lock(&self.state);
-        match state.running.get_mut(&number) {
-            Some(running) => *running = Some(handle),
-            // The thread has done its work before its handle was known.
+        match state.threads.get_mut(&number) {
+            Some(own) => *own = Some(handle),
+            // The thread has ended before its handle was known.
             None => drop(state.keep(handle)),
         }
         Ok(())
     }
 
-    /// Starts a thread that waits for its work. So a thread is known to be had before anything is
-    /// promised that needs it.
-    pub fn spawn_waiting(self: &Arc<Threads>, name: String) -> io::Result<Waiting> {
-        let shared = Arc::new((Mutex::new(Work::Awaited), Condvar::new()));
-        let own = Arc::clone(&shared);
-        self.spawn(name, move || {
-            if let Some(work) = wait_for_work(own) {
-                work();
+    /// The current thread, of this number, waits for work and does it. `false`: it is to end.
+    fn wait_for_work(&self, number: u64, mailbox: &Mailbox) -> bool {
+        let mut deadline = Some(Instant::now() + IDLE_FOR);
+        loop {
+            match mailbox.take(deadline) {
+                Taken::Work(work) => {
+                    work();
+                    return true;
+                }
+                // It was had for a connection that has come to nothing.
+                Taken::Nothing => return true,
+                Taken::Late => {
+                    let idle = &mut lock(&self.state).idle;
+                    let Some(at) = idle.iter().position(|(own, _)| *own == number) else {
+                        // Someone has it, and will say what it is to do.
+                        deadline = None;
+                        continue;
+                    };
+                    idle.remove(at);
+                    return false;
+                }
             }
-        })?;
-        Ok(Waiting { shared })
+        }
+    }
+
+    /// The current thread, of this number, has done its work and may become idle. `false`: it is to end.
+    fn rest(&self, number: u64, mailbox: &Arc<Mailbox>) -> bool {
+        let mut state = lock(&self.state);
+        if state.closed || state.idle.len() >= IDLE_MAX {
+            return false;
+        }
+        mailbox.open();
+        state.idle.push((number, Arc::clone(mailbox)));
+        if state.waiting > 0 {
+            self.ended.notify_all();
+        }
+        true
     }
 
     /// Counts a call as a thread until the guard is dropped. `None`: the group was closed.
@@ -133,10 +222,17 @@ impl Threads {
         Some(Held(Arc::clone(self)))
     }
 
-    /// From now on no call is held. Threads can still be started, since connections that end may need
-    /// a writer.
+    /// From now on no call is held, and no thread idle. Threads can still be started, since connections
+    /// that end may need a writer.
     pub fn close(&self) {
-        lock(&self.state).closed = true;
+        let idle = {
+            let mut state = lock(&self.state);
+            state.closed = true;
+            std::mem::take(&mut state.idle)
+        };
+        for (_, mailbox) in idle {
+            mailbox.shut();
+        }
     }
 
     /// Is the current thread one of the group? Such a thread cannot wait for the group's end.
@@ -147,7 +243,7 @@ impl Threads {
     /// Waits until no thread works any more and no call is held. `false`: not before the deadline.
     pub fn wait(&self, deadline: Instant) -> bool {
         let mut state = lock(&self.state);
-        while !state.running.is_empty() || state.held > 0 {
+        while state.working() > 0 || state.held > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
@@ -189,58 +285,114 @@ impl Threads {
 
     /// How many have not done their work yet.
     pub fn running(&self) -> usize {
-        lock(&self.state).running.len()
+        lock(&self.state).working()
     }
 }
 
-/// A thread that waits for its work. If this is dropped without any, the thread ends.
+/// A thread that waits for its work. If this is dropped without any, the thread has nothing to do.
 pub(crate) struct Waiting {
-    shared: Arc<(Mutex<Work>, Condvar)>,
-}
-
-/// Between a waiting thread and whoever has its [`Waiting`].
-enum Work {
-    /// The thread waits.
-    Awaited,
-    /// It is to run this. It has not seen it yet.
-    Given(Box<dyn FnOnce() + Send>),
-    /// It has taken its work, or there will be none.
-    Over,
+    /// Taken with the work: the thread may be had by someone else before this is dropped.
+    mailbox: Option<Arc<Mailbox>>,
 }
 
 impl Waiting {
-    pub fn run(self, work: Box<dyn FnOnce() + Send>) {
-        *lock(&self.shared.0) = Work::Given(work);
+    pub fn run(mut self, work: Box<dyn FnOnce() + Send>) {
+        if let Some(mailbox) = self.mailbox.take() {
+            mailbox.put(Work::Given(work));
+        }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let (work, given) = &*self.shared;
-        let mut work = lock(work);
-        if matches!(*work, Work::Awaited) {
-            *work = Work::Over;
+        if let Some(mailbox) = self.mailbox.take() {
+            mailbox.shut();
         }
-        drop(work);
-        given.notify_one();
     }
 }
 
-/// The thread's wait. `None` means that there will be no work.
-fn wait_for_work(shared: Arc<(Mutex<Work>, Condvar)>) -> Option<Box<dyn FnOnce() + Send>> {
-    let (work, given) = &*shared;
-    let mut work = lock(work);
-    loop {
-        match std::mem::replace(&mut *work, Work::Over) {
-            Work::Given(work) => return Some(work),
-            Work::Over => return None,
-            Work::Awaited => *work = Work::Awaited,
+/// Between a thread that waits and whoever has its [`Waiting`].
+#[derive(Default)]
+struct Mailbox {
+    work: Mutex<Work>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+enum Work {
+    /// The thread waits.
+    #[default]
+    Awaited,
+    /// It is to run this. It has not seen it yet.
+    Given(Box<dyn FnOnce() + Send>),
+    /// There will be none.
+    None,
+    /// It has taken its work.
+    Taken,
+}
+
+/// What a thread has found in its mailbox.
+enum Taken {
+    Work(Box<dyn FnOnce() + Send>),
+    /// There will be no work.
+    Nothing,
+    /// None was there before the deadline.
+    Late,
+}
+
+impl Mailbox {
+    /// Only where the thread still waits: work that was given is done.
+    fn put(&self, news: Work) {
+        let mut work = lock(&self.work);
+        if matches!(*work, Work::Awaited) {
+            *work = news;
+            drop(work);
+            self.changed.notify_one();
         }
-        work = given.wait(work).unwrap_or_else(|p| p.into_inner());
+    }
+
+    fn shut(&self) {
+        self.put(Work::None);
+    }
+
+    /// The thread will wait once more.
+    fn open(&self) {
+        *lock(&self.work) = Work::Awaited;
+    }
+
+    fn take(&self, deadline: Option<Instant>) -> Taken {
+        let mut work = lock(&self.work);
+        loop {
+            match std::mem::replace(&mut *work, Work::Taken) {
+                Work::Given(work) => return Taken::Work(work),
+                Work::None | Work::Taken => return Taken::Nothing,
+                Work::Awaited => *work = Work::Awaited,
+            }
+            work = match deadline {
+                None => {
+                    let waited = self.changed.wait(work);
+                    waited.unwrap_or_else(PoisonError::into_inner)
+                }
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Taken::Late;
+                    }
+                    let waited = self.changed.wait_timeout(work, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
     }
 }
 
 impl State {
+    /// How many threads are not idle. Once the group is closed those that were are on their way out, and
+    /// count until they are gone.
+    fn working(&self) -> usize {
+        self.threads.len() - self.idle.len()
+    }
+
     /// Keeps the handle of a thread that has done its work. Gives back what need not be kept any
     /// more, to be dropped without the lock, since each drop is a call of the system.
     fn keep(&mut self, handle: JoinHandle<()>) -> Vec<JoinHandle<()>> {
@@ -253,7 +405,7 @@ impl State {
     }
 }
 
-/// Marks the end of a thread's work when it is dropped, also where the work panics.
+/// Marks the end of a thread's last work when it is dropped, also where the work panics.
 struct Ended {
     group: Arc<Threads>,
     number: u64,
@@ -263,7 +415,7 @@ impl Drop for Ended {
     fn drop(&mut self) {
         let (before, is_awaited) = {
             let mut state = lock(&self.group.state);
-            let own = state.running.remove(&self.number).flatten();
+            let own = state.threads.remove(&self.number).flatten();
             (own.map(|own| state.keep(own)), state.waiting > 0)
         };
         if is_awaited {
@@ -289,7 +441,6 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
 
     use super::*;
 
@@ -314,6 +465,107 @@ mod tests {
         assert!(threads.wait(Instant::now() + SOON));
         assert!(threads.join(Instant::now() + SOON));
         assert!(threads.hold().is_none());
+    }
+
+    /// What a thread was that did this: its number in the system.
+    fn of(threads: &Arc<Threads>, retires: bool) -> std::thread::ThreadId {
+        let (tell, told) = crossbeam_channel::bounded(1);
+        let work = move || {
+            if retires {
+                retire();
+            }
+            let _ = tell.send(std::thread::current().id());
+        };
+        threads.run("lanpeer-test".to_owned(), work).unwrap();
+        told.recv_timeout(SOON).unwrap()
+    }
+
+    /// Nobody works.
+    fn rests(threads: &Arc<Threads>) {
+        let begin = Instant::now();
+        while threads.running() > 0 {
+            assert!(begin.elapsed() < SOON, "{} threads work", threads.running());
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_thread_that_has_done_its_work_takes_more() {
+        let threads = group();
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..100 {
+            seen.insert(of(&threads, false));
+            rests(&threads);
+        }
+        // One, unless this thread was kept from its work for a second.
+        assert!(seen.len() < 10, "{} threads for 100 works", seen.len());
+        // Had, and then not needed.
+        drop(threads.spawn_waiting("lanpeer-test".to_owned()).unwrap());
+        rests(&threads);
+        let retired = of(&threads, true);
+        rests(&threads);
+        assert!(lock(&threads.state).idle.is_empty());
+        assert_ne!(of(&threads, false), retired);
+        rests(&threads);
+        threads.close();
+        assert!(threads.wait(Instant::now() + SOON));
+        assert!(threads.join(Instant::now() + SOON));
+        // It is closed: nobody stays.
+        of(&threads, false);
+        assert!(threads.wait(Instant::now() + SOON));
+        assert!(lock(&threads.state).threads.is_empty());
+    }
+
+    #[test]
+    fn no_more_threads_wait_for_work_than_a_few_and_not_for_long() {
+        let threads = group();
+        let waiting: Vec<_> = (0..IDLE_MAX + 4)
+            .map(|_| threads.spawn_waiting("lanpeer-test".to_owned()).unwrap())
+            .collect();
+        assert_eq!(threads.running(), IDLE_MAX + 4);
+        drop(waiting);
+        let begin = Instant::now();
+        loop {
+            let state = lock(&threads.state);
+            assert!(state.idle.len() <= IDLE_MAX);
+            if state.threads.is_empty() {
+                break;
+            }
+            drop(state);
+            assert!(begin.elapsed() < SOON, "they wait on and on");
+            std::thread::yield_now();
+        }
+    }
+
+    /// From many threads at once, with work that is given, given up and refused, in any order.
+    #[test]
+    fn each_work_is_done_once() {
+        let threads = group();
+        let done = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let given = 400;
+        std::thread::scope(|scope| {
+            for caller in 0..4 {
+                let (threads, done) = (&threads, &done);
+                scope.spawn(move || {
+                    for round in 0..given {
+                        let thread = threads.spawn_waiting("lanpeer-test".to_owned()).unwrap();
+                        if (caller + round) % 3 == 0 {
+                            continue;
+                        }
+                        let done = Arc::clone(done);
+                        thread.run(Box::new(move || {
+                            done.fetch_add(1, Ordering::SeqCst);
+                        }));
+                    }
+                });
+            }
+        });
+        threads.close();
+        assert!(threads.wait(Instant::now() + SOON));
+        let expected = (0..4).flat_map(|caller| (0..given).map(move |round| caller + round));
+        let expected = expected.filter(|sum| sum % 3 != 0).count();
+        assert_eq!(done.load(Ordering::SeqCst), expected);
+        assert!(lock(&threads.state).threads.is_empty());
     }
 
     /// Its work is done, and what it does afterwards is the program's.

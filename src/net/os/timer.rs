@@ -356,11 +356,15 @@ mod tests {
         let now = Instant::now();
         bench.schedule(now + SOON, "never", 0);
         bench.schedule(now + Duration::from_millis(20), "second", 0);
-        bench.schedule(now + Duration::from_millis(10), "first", 1);
-        for expected in ["first", "first", "second"] {
+        bench.schedule(now + Duration::from_millis(10), "first", 0);
+        for expected in ["first", "second"] {
             assert_eq!(bench.heard.recv_timeout(SOON), Ok(expected));
         }
         assert!(now.elapsed() >= Duration::from_millis(20));
+        bench.schedule(now, "twice", 1);
+        for expected in ["twice", "twice"] {
+            assert_eq!(bench.heard.recv_timeout(SOON), Ok(expected));
+        }
         bench.stop();
         assert!(bench.heard.try_recv().is_err());
     }

@@ -45,6 +45,7 @@ impl Task for Flush {
         let sender = &self.0;
         let mut queue = lock(&sender.queue);
         let look = queue.look(now);
+        // Asked under the same lock as the look: a burst that begins after it asks for a look of its own.
         let trim = !look.goes_on && queue.gathering.is_to_be_trimmed();
         if look.write && !queue.is_held() && queue.has_work() {
             Turn::take(sender, queue).write();
@@ -66,6 +67,7 @@ struct Trim(Weak<Sender>);
 
 impl Task for Trim {
     fn run(&self, now: Instant) -> Option<Instant> {
+        // Weak: memory that is to be given back later keeps no connection that has ended.
         let sender = self.0.upgrade()?;
         let mut queue = lock(&sender.queue);
         if queue.is_gone() {

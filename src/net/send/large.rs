@@ -28,6 +28,7 @@ impl Sender {
         payload: &[u8],
         wait: Wait,
     ) -> Result<(), SendError> {
+        // The turn gives the lock away, and the next message makes its head in the same place.
         let header = *queue.head.bytes();
         let header = &header[..header_len];
         let total = header_len + payload.len();
@@ -37,12 +38,17 @@ impl Sender {
                 &payload[written.saturating_sub(header_len)..],
             ]
         };
+        // While this thread has the turn, whatever others send gathers behind this message: the order on
+        // the wire is the order of the admissions.
         let mut turn = Turn::take_for(self, queue, total);
+        // The first write does not wait. Only a socket that was full once is waited for, in slices, so
+        // that a deadline, a close and a slow receiver are seen between two of them.
         let mut patience = Patience::None;
         let copy_at = Instant::now() + COPY_AFTER;
         let limit = self.context.settings.send_queue;
         let mut written = 0;
         let failure = loop {
+            // `left`: of an encrypted connection, what is sealed in a record and not yet on its way.
             if written == total && turn.left() == 0 {
                 break None;
             }
@@ -67,6 +73,8 @@ impl Sender {
             queue.take_back(payload.len());
             return Err(SendError::Closed(self.fail(&mut queue, &error)));
         }
+        // The connection has ended while the lock was not held. A message of which a part is missing was
+        // not accepted, and is not counted.
         if queue.is_gone() && written < total {
             queue.take_back(payload.len());
             self.tell_waiters(&queue);

@@ -19,6 +19,8 @@ pub(crate) enum Last {
     /// The same with FIN in both, and the word that so many of the other side's messages were taken
     /// in, and no more are.
     Taken(u64),
+    /// FIN, and no word before it, as of a process that has crashed.
+    Fin,
     /// In frames, why a message of the other side could not be taken in, and FIN.
     Refused(String),
 }
@@ -51,6 +53,10 @@ impl Sender {
                     Said::Nothing => frame(Word::Goodbye(Some(*taken))),
                     _ => frame(Word::Taken(*taken)),
                 });
+                queue.finish();
+            }
+            Last::Fin => {
+                queue.say(Said::All, |_| Vec::new());
                 queue.finish();
             }
             Last::Refused(words) => {

@@ -37,14 +37,18 @@ impl Sender {
         let mut tried = false;
         loop {
             let place = in_line.as_ref().map(|own| own.place);
+            // Only whoever is first in line is asked about room. A small message behind a large one would
+            // otherwise take each bit of room as it comes, and the large one would wait for ever.
             if queue.admits(total, place)? {
                 if let Some(place) = place {
+                    // There may be room for the next in line as well, and nobody else wakes it.
                     queue.leave_line(place);
                     self.tell_waiters(&queue);
                 }
                 return Ok(queue);
             }
-            // Room can be made by whoever waits for it, once.
+            // Room can be made by whoever waits for it. Once: where the socket does not take enough, the
+            // writer waits for it, and this thread waits for the writer.
             if !tried && queue.next() != Next::Nothing {
                 tried = true;
                 Turn::take(self, queue).write();
@@ -76,6 +80,8 @@ impl Sender {
         mut queue: MutexGuard<'a, SendQueue>,
         deadline: Option<Instant>,
     ) -> MutexGuard<'a, SendQueue> {
+        // Counted under the lock, so that a thread that makes room wakes nobody where nobody waits:
+        // that would be a call of the system for each write.
         queue.waiters += 1;
         queue = match deadline {
             None => {
@@ -98,6 +104,8 @@ impl Sender {
         self.flush_now();
         let mut queue = lock(&self.queue);
         loop {
+            // What the socket met while it was read ends the writing as well, and may be known before any
+            // write fails.
             if let Some(fault) = self.life.fault() {
                 return Err(SendError::Closed(fault));
             }

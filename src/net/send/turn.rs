@@ -1,4 +1,10 @@
 //! One turn at the socket: a write without the lock.
+//!
+//! A write may take long, and nobody who only wants to queue a message is to wait for it. So whoever
+//! writes takes the writing half out of the queue, and what waits there as one batch; then it lets go of
+//! the lock. Others see that the half is away, and queue. There is one half, so that there is one writer
+//! at a time and the order is kept. When the half comes back, its holder looks again at what has been
+//! queued meanwhile: nobody else was able to write it.
 
 use std::io;
 use std::sync::Arc;
@@ -77,6 +83,7 @@ impl<'a> Turn<'a> {
         }
         let failure = self.write_batch(Patience::None);
         let sender = self.sender;
+        // Before the half goes back, with which both numbers go as well.
         let is_full = self.left() > 0 || self.written < self.batch.len();
         let mut queue = self.give_back();
         match failure {
@@ -109,6 +116,7 @@ impl<'a> Turn<'a> {
             }
             turn = Turn::take(sender, queue);
         }
+        // The caller has other things to do: what comes from now on is left to the flusher or the writer.
         turn.write();
     }
 
@@ -119,6 +127,8 @@ impl<'a> Turn<'a> {
         let half = self.half.as_mut()?;
         loop {
             let rest = &self.batch[self.written..];
+            // Asked before each write: a batch may be a megabyte, and of a connection that is over nothing
+            // more is to arrive.
             if (rest.is_empty() && half.left() == 0) || self.sender.life.is_over() {
                 return None;
             }

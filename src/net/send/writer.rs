@@ -23,9 +23,12 @@ const TRY_AGAIN: Duration = Duration::from_millis(5);
 impl Sender {
     /// Has the writer write what waits, waiting for the socket.
     pub(super) fn wake_writer(self: &Arc<Sender>, mut queue: MutexGuard<'_, SendQueue>) {
+        // Whoever holds it back lets it go, and has it written then.
         if queue.is_held() {
             return;
         }
+        // The state is changed under the lock, before the thread is woken or started: so no two callers
+        // start one, and a writer that is about to park or to retire looks at it once more.
         match queue.writer {
             Writer::Awake | Writer::Watchdog => {}
             Writer::Parked => {
@@ -36,6 +39,7 @@ impl Sender {
             Writer::None => {
                 queue.writer = Writer::Awake;
                 drop(queue);
+                // Not under the lock: starting a thread may take long, and senders would wait for it.
                 if !self.start_writer() {
                     lock(&self.queue).writer = Writer::Watchdog;
                     self.context.watch(
@@ -65,16 +69,20 @@ impl Sender {
         loop {
             self.write_all();
             let mut queue = lock(&self.queue);
+            // Nothing can come behind FIN, and nothing leaves when the connection is gone.
             if queue.is_gone() || queue.is_fin_sent() {
                 queue.writer = Writer::None;
                 return;
             }
+            // Something has come between the last turn and this lock. Where another thread has the half,
+            // that one goes on with it, or wakes this one.
             if queue.half().is_some() && queue.has_work() {
                 continue;
             }
             queue.writer = Writer::Parked;
             let waited = self.work.wait_timeout(queue, RETIRE);
             let (mut queue, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            // A wake-up and the timeout may come at the same moment: what there is to do decides.
             if timeout.timed_out() && !queue.has_work() {
                 queue.writer = Writer::None;
                 queue.trim();
@@ -125,6 +133,7 @@ impl Task for InPlaceOfWriter {
         if queue.has_work() && queue.half().is_some() {
             queue = sender.write_turn(queue, IN_PLACE);
         }
+        // Without the half there is nothing to look at: whoever has it will leave something, or nothing.
         let is_left = !queue.is_gone() && (queue.half().is_none() || queue.has_work());
         if !is_left {
             queue.writer = Writer::None;

@@ -17,6 +17,7 @@ pub(crate) fn read_answer(
     headless: bool,
     deadline: Instant,
 ) -> Result<Option<u64>, CloseReason> {
+    // What was read together with the goodbye.
     let mut bytes = half.take_rest();
     // A stream has no message here any more, so that its size does not matter.
     let mut decoder = FrameDecoder::new(rules, headless);
@@ -63,6 +64,7 @@ pub(crate) fn read_answer(
         if left.is_zero() {
             return Ok(None);
         }
+        // Its end may never come: the other side's system answers for a process that does not.
         let _ = socket.set_read_timeout(Some(left));
         match half.read(&socket, &mut chunk) {
             Ok(0) => {

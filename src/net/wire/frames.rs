@@ -1,5 +1,7 @@
 //! Reads one connection: bytes from the socket, through the decoder, to messages.
 
+mod ahead;
+
 use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
@@ -7,17 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+pub(crate) use ahead::Ahead;
+
+use super::decoding::Decoding;
 use super::half::{Farewell, ReadHalf};
-use super::reasons::{BEHIND, TOO_EARLY, TWICE, clean, malformed, refusal, why};
+use super::reasons::{TOO_EARLY, clean, malformed, refusal, why};
 use super::stream::{Size, Stream};
 use crate::error::CloseReason;
 use crate::format::{DataType, Dialect, Payload};
 use crate::net::burst;
 use crate::net::os::spin::Spin;
-use crate::net::os::sync::Instant;
-use crate::proto::frame::{Decoder, FrameError, Rules, Step};
-use crate::proto::frames::{Call, Failure, FrameDecoder, Word};
-use crate::proto::header::HEADER_LEN;
+use crate::proto::frame::{FrameError, Rules, Step};
+use crate::proto::frames::{Call, Failure, Word};
 
 /// The buffer begins with this size and doubles while reads fill it.
 const BUFFER_MIN: usize = 512;
@@ -29,9 +32,6 @@ const LARGE: usize = 64 << 10;
 /// So much may be reserved for a message before more of it than its header has arrived; or as much
 /// as the largest message before it had, so that equal ones cost no growing.
 const RESERVE: usize = 64 << 10;
-
-/// A `close` inside a handler reads ahead so much at once.
-const READ_AHEAD: usize = 64 << 10;
 
 /// What counts as silence where bytes alone do not tell whether more belongs to them.
 pub(crate) const SILENCE: Duration = Duration::from_millis(100);
@@ -56,58 +56,6 @@ pub(crate) enum Next<'a> {
     End,
     /// It would have to wait, and was not to.
     Wait,
-}
-
-/// Finds the messages in bytes, as the two sides have agreed to write them.
-#[derive(Clone)]
-enum Decoding {
-    Text(Box<Decoder>),
-    Frames(FrameDecoder),
-}
-
-impl Decoding {
-    fn new(rules: Rules, dialect: Dialect, named: bool) -> Decoding {
-        match dialect {
-            Dialect::Frames => Decoding::Frames(FrameDecoder::new(rules, named)),
-            Dialect::Headers | Dialect::Peerpy => {
-                Decoding::Text(Box::new(Decoder::new(rules, named)))
-            }
-        }
-    }
-
-    fn next(&mut self, input: &[u8], stream_size: Option<usize>) -> Result<Step, CloseReason> {
-        let step = match self {
-            Decoding::Text(decoder) => decoder.next(input, stream_size),
-            Decoding::Frames(decoder) => decoder.next(input, stream_size),
-        };
-        step.map_err(why)
-    }
-
-    /// The head, the size and the type of the message that `input` begins with, where that can be
-    /// told in an instant.
-    #[inline]
-    fn at_once(&self, input: &[u8]) -> Option<(usize, usize, DataType)> {
-        match self {
-            Decoding::Frames(decoder) => {
-                let (head, size) = decoder.at_once(input)?;
-                Some((head, size, decoder.data_type()))
-            }
-            Decoding::Text(decoder) => {
-                let (size, data_type) = decoder.same_again(input)?;
-                Some((HEADER_LEN, size, data_type))
-            }
-        }
-    }
-
-    fn take_as_frame(&mut self) {
-        if let Decoding::Text(decoder) = self {
-            decoder.take_as_frame();
-        }
-    }
-
-    fn is_frames(&self) -> bool {
-        matches!(self, Decoding::Frames(_))
-    }
 }
 
 /// Numbers of what was received, written by whoever reads.
@@ -220,6 +168,7 @@ impl FrameReader {
             return None;
         }
         let body = self.start + head;
+        // Used, although the caller has not looked at it yet: only the next read moves what the buffer has.
         self.start = body + size;
         self.received.count(size);
         Some((body..self.start, data_type))
@@ -234,6 +183,7 @@ impl FrameReader {
         }
         loop {
             let input = &self.bytes[self.start..self.end];
+            // What was found before a wait is not looked for again: the decoder counts some of it.
             let step = match self.step.take() {
                 Some(step) => step,
                 None => {
@@ -262,6 +212,7 @@ impl FrameReader {
                     data_type,
                     ..
                 } => {
+                    // Both directions have one size, and either may be the first to say it.
                     if self.stream.is_on() {
                         self.agree(size)?;
                     }
@@ -273,6 +224,7 @@ impl FrameReader {
                             self.step = Some(step);
                             return Ok(Next::Wait);
                         }
+                        // A large one is read into memory of its own below, as it comes.
                         if !large {
                             if !self.fill(skip + size)? {
                                 return Err(CloseReason::Truncated);
@@ -295,6 +247,7 @@ impl FrameReader {
                         _ => Next::Message(data_type, payload),
                     });
                 }
+                // Between two messages, or in the middle of a head.
                 Step::Need(n) => {
                     if !may_wait(Need::Some)? {
                         return Ok(Next::Wait);
@@ -382,6 +335,7 @@ impl FrameReader {
     /// Reads once, waiting; there will be room for `need` unread bytes. `false`: end of input.
     fn fill(&mut self, need: usize) -> Result<bool, CloseReason> {
         let unread = self.end - self.start;
+        // Only a part of one message is left here, if anything: what is moved is less than what is read.
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, unread);
@@ -392,6 +346,8 @@ impl FrameReader {
             let grown = (size * 2).clamp(BUFFER_MIN, BUFFER_MAX).max(need);
             self.bytes.resize(grown, 0);
         }
+        // Behind a large message no more is read than the head of the next: what the buffer took of the
+        // body would be copied out of it again.
         let end = if self.after_large {
             need
         } else {
@@ -408,6 +364,7 @@ impl FrameReader {
 
     /// Up to this place in the buffer.
     fn read_once(&mut self, end: usize) -> Result<usize, CloseReason> {
+        // A thread that waits has stopped sending: what it has gathered is to leave.
         burst::end();
         let socket = self.half.socket()?;
         self.spin.until(None, || self.half.is_readable(&socket));
@@ -456,122 +413,6 @@ impl FrameReader {
         Ok(())
     }
 
-    /// For a `close` inside the handler, which runs on the thread that would read: reads on until the
-    /// other side has ended, and keeps all of it, up to `limit` bytes, for the handler. `said_goodbye` is
-    /// told how many messages there are when the other side has sent its last. Says what was found;
-    /// `None`: no end before the deadline.
-    pub fn read_ahead(
-        &mut self,
-        deadline: Instant,
-        limit: usize,
-        said_goodbye: impl Fn(u64),
-    ) -> Option<Ahead> {
-        let mut decoder = self.decoder.clone();
-        let mut step = self.step;
-        let mut stream_size = self.stream.known();
-        let (mut messages, _) = self.received.numbers();
-        let mut ended = false;
-        let mut at = self.start;
-        self.after_large = false;
-        loop {
-            let input = &self.bytes[at..self.end];
-            let need = if !decoder.is_frames() {
-                // Only FIN is an end.
-                input.len() + READ_AHEAD
-            } else {
-                let next = match step.take() {
-                    Some(step) => step,
-                    None => match decoder.next(input, stream_size) {
-                        Ok(step) => step,
-                        Err(reason) => return Some(Ahead::Broken(reason)),
-                    },
-                };
-                match next {
-                    Step::Skip(n) => {
-                        at += n;
-                        continue;
-                    }
-                    Step::Message { .. } | Step::Call { .. } if ended => {
-                        return Some(Ahead::Broken(malformed(BEHIND)));
-                    }
-                    Step::Message { skip, size, .. } | Step::Call { skip, size, .. }
-                        if skip.saturating_add(size) <= input.len() =>
-                    {
-                        at += skip + size;
-                        messages += 1;
-                        stream_size = stream_size.or(Some(size));
-                        continue;
-                    }
-                    Step::Word { end, word } => {
-                        at += end;
-                        match word {
-                            Word::Taken(taken) if ended => return Some(Ahead::Taken(taken)),
-                            Word::Goodbye(taken) if !ended => {
-                                ended = true;
-                                said_goodbye(messages);
-                                if let Some(taken) = taken {
-                                    return Some(Ahead::Taken(taken));
-                                }
-                            }
-                            Word::Goodbye(_) => {
-                                return Some(Ahead::Broken(malformed(TWICE)));
-                            }
-                            Word::Taken(_) => {
-                                return Some(Ahead::Broken(malformed(TOO_EARLY)));
-                            }
-                            Word::Failed { .. } if !ended => {}
-                            Word::Failed { .. } => {
-                                return Some(Ahead::Broken(malformed(BEHIND)));
-                            }
-                            Word::Refused { skip } => {
-                                return Some(Ahead::Broken(refusal(&input[skip..end])));
-                            }
-                        }
-                        continue;
-                    }
-                    waits => {
-                        let is_message = matches!(waits, Step::Message { .. } | Step::Call { .. });
-                        step = is_message.then_some(waits);
-                        input.len() + READ_AHEAD
-                    }
-                }
-            };
-            if self.end - self.start >= limit {
-                return None;
-            }
-            let unread = at - self.start;
-            let filled = self.fill_until(unread + need, deadline);
-            at = self.start + unread;
-            match filled? {
-                true => {}
-                false if decoder.is_frames() => {
-                    let is_between = at == self.end;
-                    return Some(Ahead::Broken(match is_between {
-                        true => CloseReason::Vanished,
-                        false => CloseReason::Truncated,
-                    }));
-                }
-                false => return Some(Ahead::Fin),
-            }
-        }
-    }
-
-    /// Reads once, and waits until the deadline. `None`: it came, or the socket met an error.
-    fn fill_until(&mut self, need: usize, deadline: Instant) -> Option<bool> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return None;
-        }
-        let filled = self.fill_within(need, left);
-        let life = self.half.life();
-        filled.unwrap_or_else(|reason| {
-            if !life.is_over() {
-                life.note_fault(reason);
-            }
-            None
-        })
-    }
-
     /// Reads once, and waits at most so long. `None`: nothing came.
     fn fill_within(&mut self, need: usize, time: Duration) -> Result<Option<bool>, CloseReason> {
         let socket = self.half.socket()?;
@@ -588,15 +429,4 @@ impl FrameReader {
             filled => filled.map(Some),
         }
     }
-}
-
-/// What a `close` inside a handler has found behind what it keeps for the handler.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ahead {
-    /// FIN.
-    Fin,
-    /// The other side's word that it took in so many messages.
-    Taken(u64),
-    /// Something that ends the connection, in frames: nothing behind it will be read.
-    Broken(CloseReason),
 }

@@ -19,10 +19,17 @@ const LAYERS: &[&[&str]] = &[
     &["proto"],
     &["secure"],
     &["format"],
-    &["error", "convert", "options", "event", "neighbour"],
+    &[
+        "error",
+        "convert",
+        "options",
+        "event",
+        "neighbour",
+        "target",
+    ],
     &["net"],
     &["connection", "offer", "info"],
-    &["peer", "builder", "broadcast", "discover"],
+    &["peer", "builder", "broadcast", "discover", "keep"],
     &["fuzz"],
     &["lib"],
 ];
@@ -37,6 +44,7 @@ const ROOMS: &[&[&str]] = &[
     &["link"],
     &["handshake"],
     &["endpoint"],
+    &["keep"],
 ];
 
 /// A room beside the others, which uses the first alone.

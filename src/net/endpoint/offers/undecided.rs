@@ -309,6 +309,7 @@ mod tests {
             stream: None,
             timeout: SOON,
             in_the_clear: false,
+            attempt: None,
         };
         let own = "127.0.0.1:40000".parse().unwrap();
         let client = Client::new(&settings, own, Ipv4Addr::LOCALHOST, addr, request);

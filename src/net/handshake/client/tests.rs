@@ -14,6 +14,7 @@ fn request(data_type: DataType) -> Request {
         stream: None,
         timeout: Duration::from_secs(7),
         in_the_clear: false,
+        attempt: None,
     }
 }
 

@@ -3,6 +3,8 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
+use crate::proto::beacon::ID_MASK;
+
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -20,6 +22,11 @@ impl Dice {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number of 40 bits, as ids have.
+    pub fn draw_id(&mut self) -> u64 {
+        self.draw() & ID_MASK
     }
 
     /// From nothing to just below this time, evenly.

@@ -1,0 +1,236 @@
+//! Connections that come back: the part of [`Peer`] and [`ConnectOptions`] that keeps them.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use crate::connection::Connection;
+use crate::error::Result;
+use crate::format::Format;
+use crate::net::discovery;
+use crate::net::keep::driver::{Handle, Plan, Sight, Watch, start};
+use crate::options::ConnectOptions;
+use crate::peer::Peer;
+use crate::target::{Kind, Target};
+
+/// Connections to the peers of one [`Target`], each made anew whenever it has ended; see
+/// [`Peer::keep_connected`].
+///
+/// An iterator, which waits for the next connection, and ends when the peer is stopped. Dropping it
+/// ends the attempts at once; connections that the program has taken stay. A receiver that was cloned
+/// out of it ends then as well.
+///
+/// ```
+/// use lanpeer::{Bytes, KeepConnected, Peer, Target};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (alice, bob) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+/// # let taker = bob.clone();
+/// # let taking = std::thread::spawn(move || (taker.accept::<Bytes>(), taker.accept::<Bytes>()));
+/// let mut kept: KeepConnected<Bytes> = alice.keep_connected(Target::addr(bob.local_addr()));
+/// let first = kept.next().unwrap();
+/// first.abort(); // or a cable, or a crash
+/// let second = kept.next().unwrap();
+/// assert_eq!((first.peer_id(), second.peer_id()), (Some(bob.id()), Some(bob.id())));
+/// assert!(first.id() != second.id() && kept.refused().is_empty());
+/// alice.stop();
+/// assert!(kept.next().is_none());
+/// # drop(taking.join());
+/// # Ok(()) }
+/// ```
+#[must_use = "it connects only while it is kept"]
+pub struct KeepConnected<F: Format> {
+    handle: Handle<Connection<F>>,
+    target: Target,
+}
+
+impl<F: Format> KeepConnected<F> {
+    /// The channel behind the iterator, for [`select!`](crossbeam_channel::select) and for deadlines.
+    ///
+    /// ```
+    /// use lanpeer::{Bytes, Peer, Target, crossbeam_channel::select};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (alice, bob) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let kept = alice.keep_connected::<Bytes>(Target::addr(bob.local_addr()));
+    /// select! {
+    ///     recv(kept.receiver()) -> conn => assert_eq!(conn?.peer_id(), Some(bob.id())),
+    ///     default(Duration::from_secs(20)) => panic!("bob is not there"),
+    /// }
+    /// # taking.join().unwrap()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn receiver(&self) -> &Receiver<Connection<F>> {
+        &self.handle.connections
+    }
+
+    /// Where those listen who are not asked again, because they denied with the word `never`; in the
+    /// order in which they did; the last 1,024. [`Event::KeepRefused`](crate::Event::KeepRefused) tells of each.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (alice, bob) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let offers = bob.offers();
+    /// # let denying = std::thread::spawn(move || offers.recv().unwrap().deny("never").unwrap());
+    /// let mut kept = alice.keep_connected::<Bytes>(bob.local_addr());
+    /// // Bob: offer.deny("never")
+    /// assert!(kept.next().is_none()); // nobody is left to be asked
+    /// assert_eq!(kept.refused(), [bob.local_addr()]);
+    /// # denying.join().unwrap();
+    /// # Ok(()) }
+    /// ```
+    pub fn refused(&self) -> Vec<SocketAddr> {
+        self.handle.refused()
+    }
+}
+
+impl<F: Format> Iterator for KeepConnected<F> {
+    type Item = Connection<F>;
+
+    fn next(&mut self) -> Option<Connection<F>> {
+        self.handle.connections.recv().ok()
+    }
+}
+
+impl<F: Format> std::iter::FusedIterator for KeepConnected<F> {}
+
+impl<F: Format> fmt::Debug for KeepConnected<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeepConnected")
+            .field("target", &self.target)
+            .field("waiting", &self.handle.connections.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Peer {
+    /// Stays connected to all peers of `target`: yields a connection each time that one is up, for as
+    /// long as this peer lives. A connection that has ended, whatever the reason, is made anew; nothing
+    /// is sent a second time. Use it where a program would otherwise call [`connect`](Peer::connect)
+    /// in a loop.
+    ///
+    /// ```
+    /// use lanpeer::{Peer, Raw, Target};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// # let sensor = builder.clone().name("kitchen").service("thermometer").bind("127.0.0.1:0")?;
+    /// # let peer = builder.bind("127.0.0.1:0")?;
+    /// # let (taker, stopper) = (sensor.clone(), peer.clone());
+    /// # let taking = std::thread::spawn(move || {
+    /// #     let conn = taker.accept::<Raw<f64>>().unwrap();
+    /// #     conn.send(&21.5).unwrap();
+    /// #     conn.close().unwrap();
+    /// #     stopper.stop();
+    /// # });
+    /// # let mut readings = Vec::new();
+    /// for conn in peer.keep_connected::<Raw<f64>>(Target::service("thermometer")) {
+    ///     println!("{} is here", conn.peer_name().unwrap_or("?"));
+    ///     let reader = std::thread::spawn(move || {
+    ///         let all: Vec<f64> = conn.iter().collect(); // ends with the connection
+    ///         println!("ended: {:?}", conn.close_reason());
+    ///         all
+    ///     });
+    /// #   readings.extend(reader.join().unwrap());
+    /// }
+    /// # assert_eq!(readings, [21.5]);
+    /// # taking.join().unwrap();
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// **One connection for each peer**, known by its [`id`](Peer::id), at any time. Where the other
+    /// side still holds the one before, it ends there as [`Replaced`](crate::CloseReason::Replaced),
+    /// before the new offer is handed out. What a program makes by `connect` beside it, or by a second
+    /// `keep_connected`, is another connection.
+    ///
+    /// **Pauses** between two attempts grow from 50 milliseconds to 5 seconds, by chance up to a quarter
+    /// shorter. They begin anew after a connection that has lasted 5 seconds, and at once when discovery
+    /// sees the peer (also when it is back, or has moved). A peer that discovery has lost is tried for
+    /// another minute. After a denial, also for want of the right secret, they grow from 1 to 30
+    /// seconds; a wrong secret is a warning in the log, once. `deny("never")` ends them: see
+    /// [`refused`](KeepConnected::refused). A connection that has ended before the program has taken it
+    /// is not made anew until then.
+    ///
+    /// **Two that keep each other**, with the same format and options, settle on one connection, which
+    /// both iterators yield and neither `incoming`: the one that the peer with the lower id asks for,
+    /// where both ask at once.
+    ///
+    /// Ends when the peer is stopped, at once when it is dropped, and when nobody is left to be asked.
+    /// Where the peer is stopped already, or the system has no thread left, it has ended from the
+    /// beginning, with a warning in the log.
+    pub fn keep_connected<F: Format + 'static>(
+        &self,
+        target: impl Into<Target>,
+    ) -> KeepConnected<F> {
+        let target = target.into();
+        let kept = ConnectOptions::new().keep_connected(self, target.clone());
+        kept.unwrap_or_else(|error| {
+            self.endpoint().warn_not_kept(&target, &error);
+            let handle = Handle::ended();
+            KeepConnected { handle, target }
+        })
+    }
+}
+
+impl ConnectOptions {
+    /// Stays connected with these options, as [`Peer::keep_connected`] does with the default ones.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (alice, bob) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let options = ConnectOptions::new().stream_of(4);
+    /// let mut kept = options.keep_connected::<Bytes>(&alice, bob.local_addr())?;
+    /// assert_eq!(kept.next().unwrap().stream(), Some(StreamSize::Of(4)));
+    /// # taking.join().unwrap()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption), [`Error::Stopped`](crate::Error::Stopped),
+    /// and [`Error::Io`](crate::Error::Io) when the system has no thread left.
+    pub fn keep_connected<F: Format + 'static>(
+        &self,
+        peer: &Peer,
+        target: impl Into<Target>,
+    ) -> Result<KeepConnected<F>> {
+        let target = target.into();
+        let request = self.request::<F>(peer)?;
+        let service = match &target.kind {
+            Kind::Service(service) => Some(service.clone()),
+            _ => None,
+        };
+        let sight = match target.kind {
+            Kind::Addr(_) => None,
+            _ => {
+                let watch = |watch: discovery::Watch| Watch {
+                    presences: Receiver::clone(&watch),
+                    life: Some(Box::new(watch)),
+                };
+                let begin = peer.discovery().watches(service.clone());
+                Some(Sight {
+                    first: Some(watch(peer.discovery().watch(service))),
+                    begin: Box::new(move || watch(begin())),
+                    own: peer.discovery().own_addrs(),
+                })
+            }
+        };
+        let handle = start(Plan {
+            endpoint: Arc::clone(peer.endpoint()),
+            target: target.clone(),
+            request,
+            sight,
+            make: Arc::new(Connection::with_queue),
+        })?;
+        Ok(KeepConnected { handle, target })
+    }
+}

@@ -1,0 +1,134 @@
+//! Several addresses of one peer: the likeliest is asked first, and where it does not answer, the next
+//! beside it. The first that agrees wins.
+//!
+//! The other side may so be asked twice. Both WHOs have the number of this call, by which it knows that
+//! one connection is meant, and puts the offer that came first to its program; the other is denied as
+//! `twice`. A peer without frames cannot know, and its program sees two offers, of which the loser is
+//! reset.
+
+use std::collections::VecDeque;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, unbounded};
+
+use super::{Agreed, Withdrawal, agree};
+use crate::error::{Error, Result};
+use crate::net::endpoint::attempts::TWICE;
+use crate::net::endpoint::{Endpoint, next_id};
+use crate::net::handshake::client::Request;
+
+/// While an address does not take the TCP connection for so long, the next is tried beside it.
+const BESIDE: Duration = Duration::from_millis(50);
+
+/// One that takes the connection has so long to answer. Its program may still have to decide, and then
+/// another way to it is of no use.
+const BESIDE_REACHED: Duration = Duration::from_millis(250);
+
+enum Told {
+    /// One has taken the TCP connection.
+    Reached,
+    Answered(Result<Agreed>),
+}
+
+pub(super) fn agree_with_one(
+    endpoint: &Arc<Endpoint>,
+    addrs: &[SocketAddrV4],
+    request: Request,
+    deadline: Instant,
+    withdrawal: &Arc<Withdrawal>,
+) -> Result<Agreed> {
+    let agreed = race(endpoint, addrs, request, deadline, withdrawal);
+    if agreed.is_err() {
+        withdrawal.withdraw();
+    }
+    agreed
+}
+
+fn race(
+    endpoint: &Arc<Endpoint>,
+    addrs: &[SocketAddrV4],
+    request: Request,
+    deadline: Instant,
+    withdrawal: &Arc<Withdrawal>,
+) -> Result<Agreed> {
+    let (tell, told) = unbounded();
+    let mut waiting: VecDeque<SocketAddrV4> = VecDeque::new();
+    for addr in addrs {
+        if !waiting.contains(addr) {
+            waiting.push_back(*addr);
+        }
+    }
+    let mut asked = 0;
+    let mut next = Instant::now();
+    let mut failure = None;
+    loop {
+        if asked == 0 || Instant::now() >= next {
+            if let Some(addr) = waiting.pop_front() {
+                asked += 1;
+                next = Instant::now() + BESIDE;
+                ask(endpoint, addr, request, deadline, withdrawal, &tell);
+            }
+        }
+        if asked == 0 {
+            break;
+        }
+        let heard = match waiting.is_empty() {
+            // Each ends by itself at the deadline.
+            true => told.recv().ok(),
+            false => told.recv_deadline(next).ok(),
+        };
+        match heard {
+            Some(Told::Reached) => next = next.max(Instant::now() + BESIDE_REACHED),
+            Some(Told::Answered(Ok(agreed))) => return Ok(agreed),
+            Some(Told::Answered(Err(error))) => {
+                asked -= 1;
+                next = Instant::now();
+                if is_final(&error) {
+                    return Err(error);
+                }
+                // Of several failures the last one is told. A timeout is told only where there was no
+                // other.
+                if failure.is_none() || !matches!(error, Error::TimedOut { .. }) {
+                    failure = Some(error);
+                }
+            }
+            None => {}
+        }
+    }
+    Err(failure.unwrap_or(Error::Stopped))
+}
+
+/// Is it the word of the peer that is meant, or nothing that another address could change?
+fn is_final(error: &Error) -> bool {
+    match error {
+        Error::Denied { reason, .. } => reason.as_deref() != Some(TWICE),
+        Error::FeatureMissing { .. } | Error::Stopped | Error::Withdrawn => true,
+        _ => false,
+    }
+}
+
+/// Asks at this address, on a thread of its own.
+fn ask(
+    endpoint: &Arc<Endpoint>,
+    addr: SocketAddrV4,
+    request: Request,
+    deadline: Instant,
+    withdrawal: &Arc<Withdrawal>,
+    tell: &Sender<Told>,
+) {
+    let (own, withdrawal, told) = (Arc::clone(endpoint), Arc::clone(withdrawal), tell.clone());
+    let work = move || {
+        let reached = || drop(told.send(Told::Reached));
+        let answer = agree(&own, addr, request, deadline, &withdrawal, reached);
+        // Nobody is there to hear it where another was first. What it holds is withdrawn already.
+        drop(told.send(Told::Answered(answer)));
+    };
+    let name = format!("lanpeer-c-{}", next_id());
+    if let Err(source) = endpoint.threads.spawn(name, work) {
+        let context = "a thread to connect";
+        let error = Error::Io { context, source };
+        drop(tell.send(Told::Answered(Err(error))));
+    }
+}

@@ -1,0 +1,563 @@
+//! The thread of one `keep_connected`. It waits for nothing but news: each attempt to connect has a
+//! thread of its own, and so does each offer that comes in until it is handed over here.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
+use log::warn;
+
+use super::machine::{Begin, Failure, Links, Machine, REFUSED_MAX, Tell, Verdict};
+use crate::error::{Error, Result};
+use crate::neighbour::{PeerId, Presence};
+use crate::net::endpoint::attempts::{Keeper, TWICE};
+use crate::net::endpoint::connect::{Withdrawal, connect};
+use crate::net::endpoint::offers::Pending;
+use crate::net::endpoint::{Endpoint, next_id};
+use crate::net::handshake::client::Request;
+use crate::net::link::{Agreement, Link};
+use crate::net::os::dice::Dice;
+use crate::net::os::socket::resolve;
+use crate::net::os::{LOG, lock};
+use crate::net::wire::early::Start;
+use crate::proto::who::{Attempt, Kept};
+use crate::target::{Kind, Target};
+
+/// The word by which a program says that it is not to be asked again.
+const NEVER: &str = "never";
+
+/// What keeps the other side connected answers an offer at once. One that is not answered for so long
+/// waits for a program, which may never look at it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Discovery is asked for all addresses at most so often.
+const RENEW: Duration = Duration::from_secs(1);
+
+/// What makes a connection of an agreement.
+type Make<C> = dyn Fn(&Arc<Link>) -> (C, Start) + Send + Sync;
+
+/// What discovery tells, where the target is found by it.
+pub(crate) struct Sight {
+    pub first: Option<Watch>,
+    /// Begins another watch. Each first tells everyone who is there, with all addresses; later only whose first
+    /// one changes.
+    pub begin: Box<dyn Fn() -> Watch + Send>,
+    /// The addresses of this host.
+    pub own: Box<dyn Fn() -> Vec<SocketAddrV4> + Send>,
+}
+
+/// A watch under way.
+pub(crate) struct Watch {
+    pub presences: Receiver<Presence>,
+    /// Dropped when nobody wants to be told any more.
+    pub life: Option<Box<dyn Send>>,
+}
+
+impl Watch {
+    fn none() -> Watch {
+        Watch {
+            presences: never(),
+            life: None,
+        }
+    }
+}
+
+/// What is to be kept, and how.
+pub(crate) struct Plan<C> {
+    pub endpoint: Arc<Endpoint>,
+    pub target: Target,
+    pub request: Request,
+    pub sight: Option<Sight>,
+    pub make: Arc<Make<C>>,
+}
+
+/// The program's side. Its drop ends the thread.
+pub(crate) struct Handle<C> {
+    pub connections: Receiver<C>,
+    /// The addresses of those who have said "never".
+    refused: Arc<Mutex<Vec<SocketAddr>>>,
+    endpoint: Weak<Endpoint>,
+    keeper: Option<Arc<dyn Keeper>>,
+    /// The thread looks at its other end.
+    life: Option<Sender<Infallible>>,
+}
+
+impl<C> Handle<C> {
+    pub fn refused(&self) -> Vec<SocketAddr> {
+        lock(&self.refused).clone()
+    }
+
+    /// One that has ended before it began.
+    pub fn ended() -> Handle<C> {
+        Handle {
+            connections: unbounded().1,
+            refused: Arc::default(),
+            endpoint: Weak::new(),
+            keeper: None,
+            life: None,
+        }
+    }
+}
+
+impl<C> Drop for Handle<C> {
+    fn drop(&mut self) {
+        // From now on no offer becomes a connection that nobody would see.
+        if let (Some(endpoint), Some(keeper)) = (self.endpoint.upgrade(), &self.keeper) {
+            endpoint.remove_keeper(keeper);
+        }
+        drop(self.life.take());
+    }
+}
+
+/// Starts the thread.
+pub(crate) fn start<C: Send + 'static>(plan: Plan<C>) -> Result<Handle<C>> {
+    let endpoint = Arc::clone(&plan.endpoint);
+    endpoint.check_running()?;
+    let (tell, told) = unbounded();
+    let (yielded, connections) = unbounded();
+    let (life, is_held) = crossbeam_channel::bounded(0);
+    let refused = Arc::default();
+    let shared = Arc::new(Shared {
+        target: plan.target.clone(),
+        request: plan.request,
+        is_secure: endpoint.settings.secrets.own().is_some() && !plan.request.in_the_clear,
+        learnt: Mutex::default(),
+        tell: tell.clone(),
+    });
+    let keeper: Arc<dyn Keeper> = Arc::clone(&shared) as _;
+    let (mut dice, now) = (Dice::new(), Instant::now());
+    let me = PeerId::of(&endpoint.settings.card);
+    let first = (dice.draw() as u32) >> 1;
+    let driver = Driver {
+        machine: Machine::new(me, plan.target, first, now),
+        keep: dice.draw_id(),
+        dice,
+        request: plan.request,
+        make: plan.make,
+        shared,
+        asking: HashMap::new(),
+        tell,
+        told,
+        yielded,
+        known: Known::default(),
+        is_stale: false,
+        refused: Arc::clone(&refused),
+        endpoint: Arc::clone(&endpoint),
+    };
+    endpoint.add_keeper(Arc::clone(&keeper));
+    let handle = Handle {
+        connections,
+        refused,
+        endpoint: Arc::downgrade(&endpoint),
+        keeper: Some(Arc::clone(&keeper)),
+        life: Some(life),
+    };
+    let sight = plan.sight;
+    let work = move || {
+        driver.run(sight, &is_held, &keeper);
+    };
+    endpoint
+        .threads
+        .spawn("lanpeer-keep".to_owned(), work)
+        .map_err(|source| {
+            let context = "the thread that keeps connected";
+            Error::Io { context, source }
+        })?;
+    Ok(handle)
+}
+
+enum News<C> {
+    /// An attempt is over.
+    Asked(u32, Result<(C, Arc<Link>)>),
+    /// A connection has ended.
+    Ended(u64),
+    Offer(Pending),
+}
+
+/// What offers are compared with, on the threads that bring them.
+struct Shared<C> {
+    target: Target,
+    request: Request,
+    is_secure: bool,
+    /// Of an address that the program has given: where it leads, and to whom.
+    learnt: Mutex<(Vec<SocketAddrV4>, Option<PeerId>)>,
+    tell: Sender<News<C>>,
+}
+
+impl<C: Send + 'static> Keeper for Shared<C> {
+    fn wants(&self, agreed: &Agreement) -> bool {
+        let (Some(who), Some(Attempt::Keep(_))) = (&agreed.who, agreed.theirs) else {
+            return false;
+        };
+        let Request {
+            data_type,
+            strict,
+            stream,
+            ..
+        } = self.request;
+        let is_same = agreed.data_type == data_type
+            && agreed.strict == strict
+            && agreed.stream == stream
+            && agreed.secure == self.is_secure;
+        let id = Some(PeerId::of(who));
+        let is_meant = match self.target.kind {
+            Kind::Addr(_) => {
+                let learnt = lock(&self.learnt);
+                learnt.1 == id || learnt.0.contains(&agreed.peer_addr)
+            }
+            _ => self.target.is_meant(id, &who.name, &who.service),
+        };
+        is_same && is_meant
+    }
+
+    fn take(&self, offer: Pending) -> std::result::Result<(), Pending> {
+        match self.tell.send(News::Offer(offer)) {
+            Ok(()) => Ok(()),
+            Err(crossbeam_channel::SendError(News::Offer(offer))) => Err(offer),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// What is known of the connections that the program was given.
+#[derive(Default)]
+struct Known {
+    /// Each with its number in the order in which they were given.
+    links: HashMap<u64, (Weak<Link>, u64)>,
+    given: u64,
+    /// So many of them the program has taken.
+    taken: u64,
+}
+
+impl Links for Known {
+    fn is_over(&self, link: u64) -> bool {
+        let link = self.links.get(&link).and_then(|(link, _)| link.upgrade());
+        link.is_none_or(|link| link.life.is_over())
+    }
+
+    fn is_taken(&self, link: u64) -> bool {
+        let number = self.links.get(&link).map(|(_, number)| *number);
+        number.is_none_or(|number| number < self.taken)
+    }
+}
+
+struct Driver<C> {
+    machine: Machine,
+    /// By this number the other side knows all attempts as ours.
+    keep: u64,
+    dice: Dice,
+    request: Request,
+    make: Arc<Make<C>>,
+    shared: Arc<Shared<C>>,
+    /// Attempts that are under way.
+    asking: HashMap<u32, Arc<Withdrawal>>,
+    tell: Sender<News<C>>,
+    told: Receiver<News<C>>,
+    yielded: Sender<C>,
+    known: Known,
+    /// Somebody was lost, or not reached: discovery may know other addresses by now.
+    is_stale: bool,
+    refused: Arc<Mutex<Vec<SocketAddr>>>,
+    endpoint: Arc<Endpoint>,
+}
+
+impl<C: Send + 'static> Driver<C> {
+    /// Runs until the program has dropped its side, the peer is stopped, or nobody is left to ask.
+    fn run(
+        mut self,
+        mut sight: Option<Sight>,
+        is_held: &Receiver<Infallible>,
+        keeper: &Arc<dyn Keeper>,
+    ) {
+        let first = sight.as_mut().and_then(|sight| sight.first.take());
+        let (mut watch, mut older) = (first.unwrap_or_else(Watch::none), Watch::none());
+        let mut renewed = Instant::now();
+        if let Some(known) = self.shared.target.known.clone() {
+            self.see(&Presence::Found(known), &sight);
+        }
+        while !self.machine.is_over() {
+            self.ask_who_is_due();
+            let next = self.machine.next();
+            let left = next.map(|at| at.saturating_duration_since(Instant::now()));
+            // A timer that is far away costs nothing.
+            let left = left.unwrap_or(Duration::from_secs(3600));
+            let is_stale = self.is_stale && watch.life.is_some();
+            let renew_in = RENEW.saturating_sub(renewed.elapsed());
+            if is_stale && renew_in.is_zero() {
+                self.is_stale = false;
+                renewed = Instant::now();
+                // Both tell of the same for a while, so that nothing is missed between them.
+                for presence in older.presences.try_iter() {
+                    self.see(&presence, &sight);
+                }
+                let begin = || sight.as_ref().map(|sight| (sight.begin)());
+                older = std::mem::replace(&mut watch, begin().unwrap_or_else(Watch::none));
+                continue;
+            }
+            let left = match is_stale {
+                true => left.min(renew_in),
+                false => left,
+            };
+            select! {
+                recv(is_held) -> _ => break,
+                recv(self.endpoint.stopping) -> _ => break,
+                recv(self.told) -> news => {
+                    if let Ok(news) = news {
+                        self.hear(news);
+                    }
+                }
+                recv(older.presences) -> presence => match presence {
+                    Ok(presence) => self.see(&presence, &sight),
+                    Err(_) => older = Watch::none(),
+                },
+                recv(watch.presences) -> presence => match presence {
+                    Ok(presence) => self.see(&presence, &sight),
+                    Err(_) => watch = Watch::none(),
+                },
+                default(left) => {}
+            }
+        }
+        for withdrawal in self.asking.values() {
+            withdrawal.withdraw();
+        }
+        self.endpoint.remove_keeper(keeper);
+        // Offers that wait are the program's.
+        for news in self.told.try_iter() {
+            if let News::Offer(offer) = news {
+                self.endpoint.hand_to_program(offer);
+            }
+        }
+    }
+
+    fn see(&mut self, presence: &Presence, sight: &Option<Sight>) {
+        let neighbour = presence.neighbour();
+        let own = sight
+            .as_ref()
+            .map(|sight| (sight.own)())
+            .unwrap_or_default();
+        let is_own = |ip| own.iter().any(|own| own.ip() == ip);
+        let ips = neighbour.addrs.iter().map(|addr| addr.ip());
+        let is_local = ips.clone().any(|ip| ip.is_loopback() || is_own(ip));
+        let now = Instant::now();
+        match presence {
+            Presence::Found(_) => {
+                for attempt in self.machine.found(neighbour, is_local, now) {
+                    self.withdraw(attempt);
+                }
+            }
+            Presence::Lost(_) => self.machine.lost(neighbour, is_local, now),
+        }
+    }
+
+    fn ask_who_is_due(&mut self) {
+        self.known.taken = self.known.given - self.yielded.len() as u64;
+        for begin in self.machine.due(Instant::now(), &self.known) {
+            let attempt = begin.attempt;
+            let withdrawal = Withdrawal::new();
+            self.asking.insert(attempt, Arc::clone(&withdrawal));
+            if let Err(source) = self.ask(begin, withdrawal) {
+                let context = "a thread to connect";
+                self.over(attempt, Err(Error::Io { context, source }));
+            }
+        }
+    }
+
+    /// Asks on a thread of its own.
+    fn ask(&mut self, begin: Begin, withdrawal: Arc<Withdrawal>) -> std::io::Result<()> {
+        let Begin {
+            attempt,
+            seen,
+            addrs,
+        } = begin;
+        let mut request = self.request;
+        request.attempt = Some(Attempt::Keep(Kept {
+            keep: self.keep,
+            attempt,
+            seen,
+        }));
+        let (endpoint, shared) = (Arc::clone(&self.endpoint), Arc::clone(&self.shared));
+        let (make, tell) = (Arc::clone(&self.make), self.tell.clone());
+        let work = move || {
+            let made = |link: &Arc<Link>| {
+                let (connection, start) = make(link);
+                ((connection, Arc::clone(link)), start)
+            };
+            let connected = shared
+                .addrs(addrs)
+                .and_then(|addrs| connect(&endpoint, &addrs, request, &withdrawal, made));
+            // Where nobody hears it any more, the connection closes.
+            drop(tell.send(News::Asked(attempt, connected)));
+        };
+        let name = format!("lanpeer-k-{}", next_id());
+        self.endpoint.threads.spawn(name, work)
+    }
+
+    fn withdraw(&mut self, attempt: u32) {
+        if let Some(withdrawal) = self.asking.remove(&attempt) {
+            withdrawal.withdraw();
+        }
+    }
+
+    fn hear(&mut self, news: News<C>) {
+        self.known.taken = self.known.given - self.yielded.len() as u64;
+        match news {
+            News::Asked(attempt, outcome) => self.over(attempt, outcome),
+            News::Ended(link) => {
+                self.is_stale = true;
+                self.machine.ended(link, Instant::now(), &mut self.dice);
+                self.forget_links();
+            }
+            News::Offer(offer) => self.offered(offer),
+        }
+    }
+
+    /// An attempt is over.
+    fn over(&mut self, attempt: u32, outcome: Result<(C, Arc<Link>)>) {
+        self.asking.remove(&attempt);
+        let now = Instant::now();
+        let error = match outcome {
+            Ok((connection, link)) => {
+                let id = link.who.as_deref().map(PeerId::of);
+                let (name, service) = match &link.who {
+                    Some(who) => (&*who.name, &*who.service),
+                    None => ("", ""),
+                };
+                let is_meant = self.shared.target.is_meant(id, name, service);
+                let addr = v4(&link);
+                let number = link.id;
+                let answer =
+                    self.machine
+                        .connected(attempt, (id, is_meant), addr, number, now, &self.known);
+                if let Some(other) = answer.withdraw {
+                    self.withdraw(other);
+                }
+                if answer.keep {
+                    if id.is_some() {
+                        lock(&self.shared.learnt).1 = id;
+                    }
+                    self.give(connection, &link);
+                }
+                return;
+            }
+            Err(error) => error,
+        };
+        self.is_stale = true;
+        let why = failure(&error);
+        match self.machine.failed(attempt, why, now, &mut self.dice) {
+            Tell::Nothing => {}
+            Tell::Secret => {
+                let target = &self.shared.target;
+                warn!(target: LOG, "not connected to {target}, and trying on slowly: {}", error.without_quotes());
+            }
+            Tell::Never(id) => {
+                if let Error::Denied { addr, .. } = error {
+                    let mut refused = lock(&self.refused);
+                    if refused.len() >= REFUSED_MAX {
+                        refused.remove(0);
+                    }
+                    refused.push(addr);
+                    drop(refused);
+                    self.endpoint.refused(addr, id);
+                }
+            }
+        }
+    }
+
+    /// A peer that keeps itself connected to this one has asked for the connection that is to be kept.
+    fn offered(&mut self, offer: Pending) {
+        let (Some(who), Some(Attempt::Keep(kept))) = (&offer.agreed.who, offer.agreed.theirs)
+        else {
+            return self.endpoint.hand_to_program(offer);
+        };
+        let (id, now) = (PeerId::of(who), Instant::now());
+        let verdict = self
+            .machine
+            .offered(id, kept, now, &self.known, &mut self.dice);
+        let is_taken = match verdict {
+            Verdict::Take => true,
+            Verdict::Deny => false,
+            Verdict::DenyUnlessUnanswered(attempt) => self
+                .asking
+                .get(&attempt)
+                .is_some_and(|withdrawal| withdrawal.withdraw_unanswered(PATIENCE)),
+            Verdict::Pass => return self.endpoint.hand_to_program(offer),
+        };
+        if !is_taken {
+            return offer.deny_quietly(TWICE);
+        }
+        let make = Arc::clone(&self.make);
+        let accepted = offer.accept(|link| {
+            let (connection, start) = make(link);
+            ((connection, Arc::clone(link)), start)
+        });
+        // Else the other side has withdrawn it.
+        if let Ok((connection, link)) = accepted {
+            let addr = v4(&link);
+            if let Some(attempt) = self.machine.took(id, kept, addr, link.id, Instant::now()) {
+                self.withdraw(attempt);
+            }
+            lock(&self.shared.learnt).1 = Some(id);
+            self.give(connection, &link);
+        }
+    }
+
+    /// Gives the program a connection.
+    fn give(&mut self, connection: C, link: &Arc<Link>) {
+        let number = link.id;
+        let known = (Arc::downgrade(link), self.known.given);
+        self.known.links.insert(number, known);
+        self.known.given += 1;
+        let tell = self.tell.clone();
+        link.on_end(move |_| drop(tell.send(News::Ended(number))));
+        drop(self.yielded.send(connection));
+    }
+
+    /// Those that have ended and were taken.
+    fn forget_links(&mut self) {
+        let taken = self.known.taken;
+        self.known.links.retain(|_, (link, number)| {
+            *number >= taken || link.upgrade().is_some_and(|link| !link.life.is_over())
+        });
+    }
+}
+
+impl<C> Shared<C> {
+    /// Where to ask: where the peer was seen, or where the program's address leads now.
+    fn addrs(&self, seen: Vec<SocketAddrV4>) -> Result<Vec<SocketAddrV4>> {
+        let Kind::Addr(text) = &self.target.kind else {
+            return Ok(seen);
+        };
+        let addrs = resolve(text.as_str())?;
+        lock(&self.learnt).0.clone_from(&addrs);
+        Ok(addrs)
+    }
+}
+
+/// Where the other side listens.
+fn v4(link: &Link) -> SocketAddrV4 {
+    match link.peer_addr {
+        SocketAddr::V4(addr) => addr,
+        SocketAddr::V6(_) => unreachable!("only IPv4 sockets are made"),
+    }
+}
+
+fn failure(error: &Error) -> Failure {
+    match error {
+        Error::Denied { reason, .. } => match reason.as_deref() {
+            Some(NEVER) => Failure::Never,
+            Some("secret" | "no-secret") => Failure::Secret,
+            // Over soon: a place becomes free, the peer is started again, the other connection is up.
+            Some("busy" | "stopped") => Failure::Passing,
+            Some(word) if word == TWICE => Failure::Passing,
+            _ => Failure::Denied,
+        },
+        Error::Forged { .. } | Error::NotSecure { .. } => Failure::Secret,
+        Error::FeatureMissing { .. } | Error::SelfConnection { .. } | Error::Ipv6 { .. } => {
+            Failure::Denied
+        }
+        _ => Failure::Passing,
+    }
+}
