@@ -446,3 +446,23 @@ fn many_threads_may_send_the_newest() {
         assert_eq!(received.messages_received, sent.messages_sent);
     });
 }
+
+#[test]
+fn a_connection_that_is_kept_may_keep_the_newest() {
+    test(|| {
+        let (alice, bob) = (peer(), peer());
+        let offers = bob.offers();
+        let accepting = Call::start("accept", move || {
+            offers.recv().expect("an offer").accept::<Json<u32>>()
+        });
+        let options = ConnectOptions::new().latest();
+        let kept = options.keep_connected::<Json<u32>>(&alice, bob.local_addr());
+        let to_bob = kept.unwrap().next().expect("a connection");
+        let from_alice = accepting.finish().unwrap();
+        for n in 0..100 {
+            from_alice.send(&n).unwrap();
+        }
+        eventually("all are there", || to_bob.stats().messages_received == 100);
+        assert_eq!((next(&to_bob), to_bob.stats().receive_replaced), (99, 99));
+    });
+}
