@@ -3,7 +3,8 @@
 //!     cargo run --example camera -- watch     # in one terminal
 //!     cargo run --example camera -- film      # in another, or on another machine
 //!
-//! The camera is a moving test picture; replace `paint` by what yours sees. In a terminal, `watch`
+//! Any number may watch, and each sees the newest frame there is. The camera is a moving test picture;
+//! replace `paint` by what yours sees. In a terminal, `watch`
 //! draws the frames in colour, `s` saves the one that is seen as `frame-NUMBER.png`, and `q` or
 //! Ctrl-C ends; elsewhere it prints a line each second. `watch --save FILE` saves the first frame,
 //! `--frames N` ends after so many; `film --fps N` sends N a second, 30 if it is not given.
@@ -22,8 +23,7 @@ use crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use crossterm::execute;
 use crossterm::terminal::{self, EnterAlternateScreen, LeaveAlternateScreen};
 use lanpeer::crossbeam_channel::{bounded, never, select, tick};
-use lanpeer::{Bytes, ConnectOptions, Connection, Peer, PeerBuilder, Receiver};
-use lanpeer::{SendError, StreamSize, Target};
+use lanpeer::{Bytes, ConnectOptions, Connection, Peer, PeerBuilder, Receiver, StreamSize, Target};
 
 const USAGE: &str = "usage: camera watch [--save FILE] [--frames N] [--bind IP] [--port N]
        camera film [--fps N] [--bind IP] [--port N]";
@@ -72,27 +72,22 @@ fn run() -> Result<()> {
     }
 }
 
-/// Sends frames to all who watch, for ever.
+/// Sends each frame to all who watch, for ever. Nobody waits for one who is slow: that one sees fewer.
 fn film(builder: PeerBuilder, ip: &str, pause: Duration) -> Result<()> {
-    // A short queue: who is slow shall miss frames, and not see old ones.
-    let peer = builder.invisible(true).send_queue(FRAME).bind((ip, 0))?;
-    println!("looking for someone who watches");
+    let peer = builder.invisible(true).bind((ip, 0))?;
+    println!("looking for those who watch");
     let options = ConnectOptions::new().stream_of(FRAME);
-    for conn in options.keep_connected::<Bytes>(&peer, Target::service(SERVICE))? {
-        let watcher = conn.peer_addr();
-        println!("filming for {watcher}");
-        thread::spawn(move || {
-            let (mut number, mut missed) = (0, 0);
-            for _ in tick(pause) {
-                match conn.try_send(&paint(number)) {
-                    Ok(()) => {}
-                    Err(SendError::Full) => missed += 1,
-                    Err(_) => break,
-                }
-                number += 1;
-            }
-            println!("{watcher} has gone; {number} frames, {missed} of them did not fit");
-        });
+    let watchers = options.keep_connected::<Bytes>(&peer, Target::service(SERVICE))?;
+    let mut filmed: Vec<Connection<Bytes>> = Vec::new();
+    for (number, _) in tick(pause).iter().enumerate() {
+        for conn in watchers.receiver().try_iter() {
+            let watcher = conn.peer_addr();
+            println!("filming for {watcher}");
+            conn.on_end(move |reason| println!("{watcher} has gone; {reason}"));
+            filmed.push(conn);
+        }
+        let frame = paint(number as u32);
+        filmed.retain(|conn| conn.send_latest(&frame).is_ok());
     }
     Ok(())
 }
@@ -118,14 +113,12 @@ fn paint(number: u32) -> Vec<u8> {
 
 /// Shows what cameras film, of one after the other.
 fn watch(builder: PeerBuilder, ip: &str, mut save: Option<String>, frames: u64) -> Result<()> {
-    // A short queue here too: what waits in it is seen late.
-    let peer = builder.service(SERVICE).receive_queue(2).bind((ip, 0))?;
+    let peer = builder.service(SERVICE).bind((ip, 0))?;
     let screen = Screen::new()?;
     screen.say(format!("watching at {}", peer.addrs()[0]))?;
     let (offers, keys, second) = (peer.offers(), screen.keys(), tick(Duration::from_secs(1)));
     let mut camera: Option<Connection<Bytes>> = None;
-    let (mut seen, mut count, mut missed) = (Vec::new(), 0, 0);
-    let mut before = (0, Instant::now());
+    let (mut seen, mut count, mut before) = (Vec::new(), 0, (0, Instant::now()));
     loop {
         let pictures = camera
             .as_ref()
@@ -135,7 +128,8 @@ fn watch(builder: PeerBuilder, ip: &str, mut save: Option<String>, frames: u64) 
                 let offer = offer?;
                 let _ = match (&camera, offer.stream()) {
                     (Some(_), _) => offer.deny("busy"),
-                    (None, Some(StreamSize::Of(FRAME))) => offer.accept().map(|conn| camera = Some(conn)),
+                    // Of frames that come while one is drawn, only the newest.
+                    (None, Some(StreamSize::Of(FRAME))) => offer.accept_latest().map(|conn| camera = Some(conn)),
                     (None, _) => offer.deny("not-my-size"),
                 }; // an error: the camera has gone meanwhile
             }
@@ -146,16 +140,13 @@ fn watch(builder: PeerBuilder, ip: &str, mut save: Option<String>, frames: u64) 
                         save_png(&frame, &path)?;
                         screen.say(format!("saved {path}"))?;
                     }
-                    if !seen.is_empty() {
-                        missed += number(&frame).saturating_sub(number(&seen) + 1);
-                    }
                     (seen, count) = (frame, count + 1);
                     if count >= frames {
                         return Ok(());
                     }
                 }
                 (Err(_), conn) => {
-                    let reason = conn.as_ref().and_then(|conn| conn.close_reason());
+                    let reason = conn.as_ref().and_then(Connection::close_reason);
                     screen.say(reason.map_or_else(String::new, |reason| reason.to_string()))?;
                     (camera, seen) = (None, Vec::new());
                 }
@@ -163,7 +154,8 @@ fn watch(builder: PeerBuilder, ip: &str, mut save: Option<String>, frames: u64) 
             recv(keys) -> key => match key? {
                 's' if seen.is_empty() => {}
                 's' => {
-                    let path = format!("frame-{}.png", number(&seen));
+                    let number = u32::from_be_bytes(seen[..4].try_into()?);
+                    let path = format!("frame-{number}.png");
                     save_png(&seen, &path)?;
                     screen.say(format!("saved {path}"))?;
                 }
@@ -171,20 +163,15 @@ fn watch(builder: PeerBuilder, ip: &str, mut save: Option<String>, frames: u64) 
             },
             recv(second) -> _ => {
                 let rate = (count - before.0) as f64 / before.1.elapsed().as_secs_f64();
-                before = (count, Instant::now());
                 let megabytes = rate * FRAME as f64 / 1e6;
-                if camera.is_some() {
-                    screen.say(format!("{rate:.1} frames/s, {megabytes:.2} MB/s, {missed} missed"))?;
+                before = (count, Instant::now());
+                if let Some(stats) = camera.as_ref().map(Connection::stats) {
+                    let replaced = stats.receive_replaced;
+                    screen.say(format!("{rate:.1} frames/s, {megabytes:.2} MB/s, {replaced} replaced"))?;
                 }
             }
         }
     }
-}
-
-fn number(frame: &[u8]) -> u64 {
-    frame[..4]
-        .iter()
-        .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 fn save_png(frame: &[u8], path: &str) -> Result<()> {

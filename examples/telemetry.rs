@@ -35,7 +35,6 @@ const HISTORY: usize = 32;
 /// The message: any struct that serde can write and read.
 #[derive(Serialize, Deserialize)]
 struct Reading {
-    sensor: String,
     quantity: Quantity,
     value: f64,
 }
@@ -91,15 +90,16 @@ fn run() -> Result<()> {
     }
 }
 
-/// A sensor, for ever: sends its readings to each collector that is there.
+/// A sensor, for ever: sends its readings to each collector that is there. For one that is too slow, each
+/// reading replaces the one before it.
 fn sense(
     builder: &PeerBuilder,
     ip: &str,
-    sensor: String,
+    name: String,
     number: u32,
     every: Duration,
 ) -> Result<()> {
-    let peer = builder.clone().invisible(true).bind((ip, 0))?;
+    let peer = builder.clone().name(&name).invisible(true).bind((ip, 0))?;
     let (quantity, middle, swing) = match number % 3 {
         0 => (Quantity::Pressure, 1013.0, 12.0),
         1 => (Quantity::Temperature, 21.0, 4.0),
@@ -107,21 +107,17 @@ fn sense(
     };
     let start = Instant::now();
     for conn in peer.keep_connected::<Raw<Reading>>(Target::service(SERVICE)) {
-        println!("{sensor} sends to {}", conn.peer_addr());
-        let mut reading = Reading {
-            sensor: sensor.clone(),
-            quantity,
-            value: middle,
-        };
+        println!("{name} sends to {}", conn.peer_addr());
+        let (name, mut value) = (name.clone(), middle);
         // A thread for each collector.
         thread::spawn(move || {
-            while conn.send(&reading).is_ok() {
+            while conn.send_latest(&Reading { quantity, value }).is_ok() {
                 thread::sleep(every);
                 let angle = start.elapsed().as_secs_f64() * (0.5 + 0.1 * f64::from(number));
-                reading.value = middle + swing * angle.sin();
+                value = middle + swing * angle.sin();
             }
             if let Some(reason) = conn.close_reason() {
-                println!("{}: {reason}", reading.sensor);
+                println!("{name}: {reason}");
             }
         });
     }
@@ -190,7 +186,8 @@ struct Sensor {
 impl Sensor {
     fn new(conn: Connection<Raw<Reading>>) -> Sensor {
         Sensor {
-            name: conn.peer_addr().to_string(),
+            // What comes from others must not steer this terminal: a name has no control characters.
+            name: conn.peer_name().unwrap_or("?").to_owned(),
             conn,
             quantity: Quantity::Temperature,
             values: VecDeque::new(),
@@ -199,13 +196,6 @@ impl Sensor {
     }
 
     fn take(&mut self, reading: Reading) {
-        // What comes from others must not steer this terminal.
-        self.name = reading
-            .sensor
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(20)
-            .collect();
         self.quantity = reading.quantity;
         if reading.value.is_finite() {
             self.values.truncate(HISTORY - 1);

@@ -18,7 +18,7 @@ use crate::net::link::serving::{Request, Requests, Serve, Server};
 use crate::net::link::{Link, Stats};
 use crate::net::recv::consumer::Consumer;
 use crate::net::recv::producer::Producer;
-use crate::net::recv::receive_queue;
+use crate::net::recv::{latest_queue, receive_queue};
 use crate::net::wire::early::Start;
 use crate::options::StreamSize;
 use crate::proto::beacon::Card;
@@ -106,6 +106,13 @@ enum Runs {
     Server,
 }
 
+/// Which of the messages that come wait for the program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    All,
+    Latest,
+}
+
 impl<F: Format> Drop for Handle<F> {
     fn drop(&mut self) {
         if self.runs == Runs::Server {
@@ -145,23 +152,30 @@ impl<F: Format> fmt::Debug for Connection<F> {
 impl<F: Format> Connection<F> {
     /// A connection whose messages wait for `recv`, and what its reader thread runs.
     pub(crate) fn with_queue(link: &Arc<Link>) -> (Connection<F>, Start) {
-        Connection::start_queue(link, Runs::Nothing, None)
+        Connection::start_queue(link, Keeps::All, Runs::Nothing, None)
     }
 
-    /// The same; requests go to `serve`, on its reader thread.
+    /// The same, of which only the newest message waits.
+    pub(crate) fn with_latest(link: &Arc<Link>) -> (Connection<F>, Start) {
+        Connection::start_queue(link, Keeps::Latest, Runs::Nothing, None)
+    }
+
+    /// One whose requests go to `serve`, on its reader thread.
     pub(crate) fn with_server(
         link: &Arc<Link>,
+        keeps: Keeps,
         serve: impl FnMut(Request<F>) + Send + 'static,
     ) -> (Connection<F>, Start) {
-        Connection::start_queue(link, Runs::Server, Some(Box::new(serve)))
+        Connection::start_queue(link, keeps, Runs::Server, Some(Box::new(serve)))
     }
 
     fn start_queue(
         link: &Arc<Link>,
+        keeps: Keeps,
         runs: Runs,
         serve: Option<Serve<F>>,
     ) -> (Connection<F>, Start) {
-        let (connection, producer) = Connection::new(link, runs);
+        let (connection, producer) = Connection::new(link, keeps, runs);
         let (link, server) = (Arc::clone(link), Arc::clone(&connection.handle.server));
         let start = move |early| run_queue::<F>(&link, early, producer, server, serve);
         (connection, Box::new(start))
@@ -173,7 +187,7 @@ impl<F: Format> Connection<F> {
         handler: impl FnMut(&Connection<F>, F::Item) + Send + 'static,
     ) -> (Connection<F>, Start) {
         link.set_handled();
-        let (connection, producer) = Connection::new(link, Runs::Handler);
+        let (connection, producer) = Connection::new(link, Keeps::All, Runs::Handler);
         // Nothing goes through the queue; its end tells `recv` of the connection's.
         let handled = (connection.clone(), handler, producer);
         let (link, server) = (Arc::clone(link), Arc::clone(&connection.handle.server));
@@ -189,14 +203,17 @@ impl<F: Format> Connection<F> {
         (connection, Box::new(start))
     }
 
-    fn new(link: &Arc<Link>, runs: Runs) -> (Connection<F>, Producer<F::Item>) {
+    fn new(link: &Arc<Link>, keeps: Keeps, runs: Runs) -> (Connection<F>, Producer<F::Item>) {
         let settings = &link.context.settings;
-        let (producer, consumer) = receive_queue(
-            settings.receive_queue,
-            settings.receive_queue_bytes,
-            F::PLAIN,
-            &link.context,
-        );
+        let (producer, consumer) = match keeps {
+            Keeps::All => receive_queue(
+                settings.receive_queue,
+                settings.receive_queue_bytes,
+                F::PLAIN,
+                &link.context,
+            ),
+            Keeps::Latest => latest_queue(F::PLAIN, &link.context),
+        };
         link.set_producer(&producer);
         let server = Server::new();
         let own = Arc::clone(&server);
@@ -325,6 +342,51 @@ impl<F: Format> Connection<F> {
         timeout: Duration,
     ) -> Result<(), SendError> {
         self.send_with(item, deadline(timeout).map_or(Wait::Forever, Wait::Until))
+    }
+
+    /// Sends a message of which only the newest counts, a picture of a camera or a position; never waits.
+    ///
+    /// While nothing of it has left, the next call replaces it. So each side that is too slow for all of
+    /// them gets fewer, and each of these is as new as can be: towards a side that takes nothing, one waits
+    /// here, beside the one that has begun to leave. From the first call on, the system's buffer for this
+    /// connection is kept short: on Linux and Android it holds 128 KiB that it cannot send yet, elsewhere
+    /// 256 KiB in all. Where the other side reads by [`accept_latest`](crate::Offer::accept_latest) or
+    /// [`ConnectOptions::latest`](crate::ConnectOptions::latest), nothing old waits there either.
+    ///
+    /// Messages of [`send`](Connection::send) on the same connection are never replaced, and nothing
+    /// overtakes anything: what arrives is what was sent, in its order, but for the replaced ones. They do
+    /// not wait for room because of this one, which takes none of the send queue.
+    ///
+    /// [`flush`](Connection::flush) and [`close`](Connection::close) send the one that waits, too. What was
+    /// replaced is no longer a message: it is not in `messages_sent` of [`stats`](Connection::stats), which
+    /// counts it as `send_replaced`, and `close` is Ok without it. The first message of a
+    /// [stream](crate::ConnectOptions::stream) is not replaced.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Json<u32>>(to));
+    /// let from_alice = bob.incoming().next().unwrap().accept_latest::<Json<u32>>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// for position in 0..1000 {
+    ///     to_bob.send_latest(&position)?; // Bob takes nothing yet
+    /// }
+    /// to_bob.close()?; // Ok: Bob has the newest
+    /// assert_eq!(from_alice.recv()?, 999);
+    /// let replaced = to_bob.stats().send_replaced + from_alice.stats().receive_replaced;
+    /// assert_eq!(replaced, 999);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`send`](Connection::send).
+    pub fn send_latest(&self, item: &(impl Encode<F> + ?Sized)) -> Result<(), SendError> {
+        let link = self.link();
+        with_encoded(item, link.dialect, |message| {
+            link.sender().send_latest(message)
+        })
     }
 
     /// Waits until everything that was sent is handed to the system: also what other threads send

@@ -229,7 +229,10 @@ impl ConnectOptions {
             target: target.clone(),
             request,
             sight,
-            make: Arc::new(Connection::with_queue),
+            make: match self.latest {
+                true => Arc::new(Connection::with_latest),
+                false => Arc::new(Connection::with_queue),
+            },
         })?;
         Ok(KeepConnected { handle, target })
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Keeps};
 use crate::error::{Error, Result};
 use crate::format::{DataType, Format};
 use crate::neighbour::PeerId;
@@ -202,6 +202,44 @@ impl Offer {
         self.accept_as(Connection::with_queue)
     }
 
+    /// Accepts, and keeps of the messages that come only the newest: a program that is slower than they
+    /// come gets fewer, each as new as can be.
+    ///
+    /// The connection is read on and on, whether or not the program takes anything, so the other side never
+    /// waits for it; each message replaces the one that the program has not taken. That is about this side
+    /// alone: the other may send by [`send_latest`](Connection::send_latest), so that nothing old waits on
+    /// the way either, or by [`send`](Connection::send), and need not be a lanpeer. Replaced messages count
+    /// as received: the other side's `close` is Ok when the newest is here.
+    ///
+    /// [`receiver`](Connection::receiver) holds the newest, too; while one takes the place of another, it
+    /// is empty for a moment.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let bob_addr = bob.local_addr();
+    /// # let asker = alice.clone();
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(bob_addr));
+    /// let picture = bob.incoming().next().unwrap().accept_latest::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// // Alice:
+    /// for number in 0..100 {
+    ///     to_bob.send(&[number; 1000])?;
+    /// }
+    /// to_bob.close()?;
+    /// assert_eq!(picture.recv()?, [99; 1000]);
+    /// assert_eq!(picture.stats().receive_replaced, 99);
+    /// assert!(picture.recv().is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`accept`](Offer::accept).
+    pub fn accept_latest<F: Format>(self) -> Result<Connection<F>> {
+        self.accept_as(Connection::with_latest)
+    }
+
     /// Accepts, and passes each message to `handler`, on the connection's reader thread: no second
     /// thread and no channel lie between, which is the lowest latency there is.
     ///
@@ -276,7 +314,7 @@ impl Offer {
         self,
         serve: impl FnMut(Request<F>) + Send + 'static,
     ) -> Result<Connection<F>> {
-        self.accept_as(|link| Connection::with_server(link, serve))
+        self.accept_as(|link| Connection::with_server(link, Keeps::All, serve))
     }
 
     fn accept_as<F: Format>(

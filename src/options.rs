@@ -189,6 +189,7 @@ pub struct ConnectOptions {
     pub(crate) stream: Option<StreamSize>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) data_type: Option<DataType>,
+    pub(crate) latest: bool,
     /// Only with the feature `secure`.
     pub(crate) in_the_clear: bool,
 }
@@ -292,6 +293,34 @@ impl ConnectOptions {
     /// ```
     pub fn timeout(mut self, time: Duration) -> ConnectOptions {
         self.timeout = Some(time);
+        self
+    }
+
+    /// Keep of the messages that come only the newest, as [`Offer::accept_latest`](crate::Offer::accept_latest)
+    /// does. Not the default. Not for `connect_with`: a handler gets each message, and the connection is not
+    /// read meanwhile.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Json<u32>>());
+    /// let options = ConnectOptions::new().latest();
+    /// let position = options.connect::<Json<u32>>(&alice, bob.local_addr())?;
+    /// # let from_alice = taking.join().unwrap()?;
+    /// // Bob:
+    /// for n in 0..100 {
+    ///     from_alice.send_latest(&n)?;
+    /// }
+    /// from_alice.close()?;
+    /// assert_eq!(position.recv()?, 99);
+    /// let wrong = options.connect_with::<Json<u32>>(&alice, bob.local_addr(), |_, _| {});
+    /// assert!(matches!(wrong, Err(Error::InvalidOption { option: "latest", .. })));
+    /// # Ok(()) }
+    /// ```
+    pub fn latest(mut self) -> ConnectOptions {
+        self.latest = true;
         self
     }
 

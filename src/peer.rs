@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, TrySendError};
 
 use crate::builder::PeerBuilder;
-use crate::connection::Connection;
+use crate::connection::{Connection, Keeps};
 use crate::error::{CloseReason, Error, Result};
 use crate::event::Event;
 use crate::format::{DataType, Format};
@@ -577,7 +577,10 @@ impl ConnectOptions {
     /// # Errors
     /// As [`Peer::connect`], and [`Error::InvalidOption`].
     pub fn connect<F: Format>(&self, peer: &Peer, addr: impl ToPeerAddrs) -> Result<Connection<F>> {
-        self.connect_as(peer, addr, Connection::with_queue)
+        match self.latest {
+            true => self.connect_as(peer, addr, Connection::with_latest),
+            false => self.connect_as(peer, addr, Connection::with_queue),
+        }
     }
 
     /// Connects with these options, and passes each message that comes to `handler`, as
@@ -609,6 +612,12 @@ impl ConnectOptions {
         addr: impl ToPeerAddrs,
         handler: impl FnMut(&Connection<F>, F::Item) + Send + 'static,
     ) -> Result<Connection<F>> {
+        if self.latest {
+            return Err(Error::InvalidOption {
+                option: "latest",
+                reason: "a handler gets each message: use `connect` and receive".to_owned(),
+            });
+        }
         self.connect_as(peer, addr, |link| Connection::with_handler(link, handler))
     }
 
@@ -640,7 +649,13 @@ impl ConnectOptions {
         addr: impl ToPeerAddrs,
         serve: impl FnMut(Request<F>) + Send + 'static,
     ) -> Result<Connection<F>> {
-        self.connect_as(peer, addr, |link| Connection::with_server(link, serve))
+        let keeps = match self.latest {
+            true => Keeps::Latest,
+            false => Keeps::All,
+        };
+        self.connect_as(peer, addr, |link| {
+            Connection::with_server(link, keeps, serve)
+        })
     }
 
     /// What is asked for with these options, if they are in order.

@@ -84,7 +84,7 @@ impl Drop for Link {
 }
 
 /// Runs a program, quietly; `None` where it fails.
-fn run(program: &str, args: &str) -> Option<()> {
+pub fn run(program: &str, args: &str) -> Option<()> {
     let mut command = Command::new(program);
     command.args(args.split_whitespace());
     command.stdout(Stdio::null()).stderr(Stdio::null());

@@ -4,8 +4,8 @@
 //!     cargo bench --bench socket -- 64B broadcast idle    # rows whose names begin so
 //!     cargo bench --bench socket -- --rounds 3
 //!
-//! The rows are named in `rows.rs`; then there are `link`, `idle`, `load`, `many` and `requests`, each in
-//! a file of its own. The limit is the best simple blocking program that we know over a bare `TcpStream`,
+//! The rows are named in `rows.rs`; then there are `link`, `idle`, `load`, `many`, `requests` and `latest`,
+//! each in a file of its own. The limit is the best simple blocking program that we know over a bare `TcpStream`,
 //! with the size of each message in 4 bytes before it; the same with headers of 128 bytes stands beside
 //! it. Both ends run in this process. Rounds are interleaved, and medians are
 //! printed, as ratios to the limit of the same run. It prints figures and asserts nothing.
@@ -13,6 +13,7 @@
 //! The same beside other libraries: `benches/rivals`, a package of its own.
 
 mod idle;
+mod latest;
 mod limit;
 mod link;
 mod load;

@@ -1,11 +1,12 @@
 //! Measures what is asked for, and prints tables as they grow.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use crate::measure::{median, percentile};
 use crate::program::Program;
 use crate::rows::ROWS;
-use crate::{idle, limit, link, load, many, peers, requests};
+use crate::{idle, latest, limit, link, load, many, peers, requests};
 
 /// Lines of tables in Markdown, and the ratios for a plot.
 #[derive(Default)]
@@ -41,6 +42,15 @@ impl Asked {
             [link::SEND, name, addr, size, count] => {
                 let addr = addr.parse().expect("an address");
                 named(programs, name).link_send(addr, number(size), number(count));
+                return None;
+            }
+            [latest::CAMERA, way] => {
+                latest::film(way);
+                return None;
+            }
+            [latest::VIEWER, way, addr, pause] => {
+                let pause = Duration::from_millis(number(pause) as u64);
+                latest::view(way, addr.parse().expect("an address"), pause);
                 return None;
             }
             [many::ARG, name, count] => {
@@ -84,6 +94,9 @@ impl Asked {
         }
         if self.for_("requests") {
             self.requests();
+        }
+        if self.for_("latest") {
+            self.latest();
         }
         report
     }
@@ -238,6 +251,32 @@ impl Asked {
                 ratio_text(speed / first_speed),
             ];
             add(&mut lines, name, cells.into_iter());
+        }
+    }
+
+    /// How old pictures are when they are taken.
+    fn latest(&self) {
+        println!();
+        let columns = [
+            "seen", "age: p50", "p99", "worst", "the slow", "p50", "p99", "worst", "a call",
+        ];
+        begin(&mut Vec::new(), columns.map(String::from).into_iter(), "");
+        for (place_name, place) in latest::PLACES {
+            let Some(place) = place() else {
+                println!("no {place_name}: it needs root, `ip` and `tc`");
+                continue;
+            };
+            for (way, name) in latest::WAYS {
+                let (fast, slow, longest) = latest::measure(&place, way);
+                let mut cells = Vec::new();
+                for seen in [&fast, &slow] {
+                    cells.push(format!("{} of {}", seen.ages.len(), seen.filmed));
+                    cells.extend([0.5, 0.99, 1.0].map(|part| time_text(seen.age(part))));
+                }
+                cells.push(time_text(longest));
+                let row = format!("{place_name}: {name}");
+                add(&mut Vec::new(), &row, cells.into_iter());
+            }
         }
     }
 

@@ -48,6 +48,7 @@ pub(crate) struct Numbers {
     pub bytes_sent: u64,
     pub messages_received: u64,
     pub bytes_received: u64,
+    pub replaced: u64,
 }
 
 impl Numbers {
@@ -57,6 +58,7 @@ impl Numbers {
             bytes_sent: with(self.bytes_sent, other.bytes_sent),
             messages_received: with(self.messages_received, other.messages_received),
             bytes_received: with(self.bytes_received, other.bytes_received),
+            replaced: with(self.replaced, other.replaced),
         }
     }
 }

@@ -16,6 +16,7 @@ mod ends;
 mod events;
 mod formats;
 mod handlers;
+mod latest;
 mod logging;
 mod offers;
 mod promises;

@@ -19,6 +19,7 @@ mod discovery;
 mod handlers;
 mod hello;
 mod kinds;
+mod latest;
 mod limits;
 mod offers;
 mod page;

@@ -69,6 +69,28 @@ fn many_small_messages_share_records() {
 }
 
 #[test]
+fn the_newest_replaces_what_waits() {
+    let (alice, bob) = (bind(secured()), bind(secured().receive_queue(1)));
+    let (to_bob, from_alice) = connect::<Bytes>(&alice, &bob);
+    let sending = spawn(move || {
+        let mut newest = 0;
+        while to_bob.stats().send_replaced < 20 {
+            newest += 1;
+            let mut frame = vec![0; 500_000];
+            frame[..4].copy_from_slice(&u32::to_be_bytes(newest));
+            to_bob.send_latest(&frame).expect("sent");
+        }
+        (newest, to_bob)
+    });
+    let (newest, to_bob) = sending.wait("the sender");
+    let closing = spawn(move || to_bob.close());
+    let number = |frame: Vec<u8>| u32::from_be_bytes(frame[..4].try_into().expect("four bytes"));
+    let seen: Vec<u32> = from_alice.iter().map(number).collect();
+    assert!(seen.is_sorted() && seen.last() == Some(&newest));
+    closing.wait("close").expect("taken in");
+}
+
+#[test]
 fn streams() {
     for (named, size) in [(true, 3072), (false, 100_000), (true, 70_000)] {
         let (alice, bob) = (bind(secured()), bind(secured()));

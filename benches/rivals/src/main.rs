@@ -13,6 +13,8 @@ mod ends;
 mod events;
 #[path = "../../socket/idle.rs"]
 mod idle;
+#[path = "../../socket/latest.rs"]
+mod latest;
 #[path = "../../socket/limit.rs"]
 mod limit;
 #[path = "../../socket/link.rs"]

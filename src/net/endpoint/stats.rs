@@ -32,7 +32,8 @@ pub struct PeerStats {
     /// Connections that have ended, by their reasons. Those that have not are
     /// `connected - ended.total()`.
     pub ended: Ended,
-    /// Messages accepted by `send` and its siblings, on all connections.
+    /// Messages accepted by `send` and its siblings, on all connections, but for those that a newer one
+    /// has replaced before they left.
     pub messages_sent: u64,
     /// Their payloads, in bytes.
     pub bytes_sent: u64,
@@ -40,8 +41,9 @@ pub struct PeerStats {
     pub messages_received: u64,
     /// Their payloads, in bytes.
     pub bytes_received: u64,
-    /// Messages that a newer one has replaced: on connections of which only the latest message counts.
-    /// There are none yet, so this is 0.
+    /// Messages that a newer one has replaced: before they left this side
+    /// ([`send_latest`](crate::Connection::send_latest)), or before the program took them
+    /// ([`accept_latest`](crate::Offer::accept_latest)).
     pub replaced: u64,
     /// Events that found no room in the channel of [`Peer::events`](crate::Peer::events).
     pub events_dropped: u64,
@@ -53,6 +55,7 @@ impl PeerStats {
         self.bytes_sent += numbers.bytes_sent;
         self.messages_received += numbers.messages_received;
         self.bytes_received += numbers.bytes_received;
+        self.replaced += numbers.replaced;
     }
 }
 

@@ -170,7 +170,7 @@ type QueueLen = Box<dyn Fn() -> usize + Send + Sync>;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Messages accepted by `send` and its siblings.
+    /// Messages accepted by `send` and its siblings, but for those that a newer one has replaced.
     pub messages_sent: u64,
     /// Their payloads, in bytes.
     pub bytes_sent: u64,
@@ -184,6 +184,13 @@ pub struct Stats {
     pub receive_queue_messages: usize,
     /// Replies that came when the request had timed out, and were dropped.
     pub late_replies: u64,
+    /// Messages of [`send_latest`](crate::Connection::send_latest) that a newer one has replaced before
+    /// anything of them left.
+    pub send_replaced: u64,
+    /// Messages that a newer one has replaced before the program took them: on connections of
+    /// [`accept_latest`](crate::Offer::accept_latest) and
+    /// [`ConnectOptions::latest`](crate::ConnectOptions::latest). They count as received.
+    pub receive_replaced: u64,
 }
 
 impl Link {
@@ -347,7 +354,12 @@ impl Link {
             bytes_sent,
             messages_received,
             bytes_received,
+            replaced: self.sender.replaced() + self.receive_replaced(),
         }
+    }
+
+    fn receive_replaced(&self) -> u64 {
+        self.queue.get().map_or(0, |queue| queue.replaced())
     }
 
     pub fn stats(&self) -> Stats {
@@ -361,6 +373,8 @@ impl Link {
             send_queue_bytes,
             receive_queue_messages: self.queue_len.get().map_or(0, |len| len()),
             late_replies: self.calls.late(),
+            send_replaced: self.sender.replaced(),
+            receive_replaced: self.receive_replaced(),
         }
     }
 }

@@ -72,6 +72,25 @@ pub(crate) fn prepare(stream: &TcpStream, keepalive: Option<Duration>) -> io::Re
     Ok(())
 }
 
+/// So many bytes may wait in the system where only the newest message counts: little enough that they are
+/// on their way in a millisecond or two on a link of 1 Gbit/s, and enough to keep that busy.
+const SHORT: usize = 128 << 10;
+
+/// Where only the newest message counts, a write that waits returns this often, to see whether there is a
+/// newer one.
+const SHORT_SLICE: Duration = Duration::from_millis(5);
+
+/// What is written is to leave soon: the system takes little that it cannot send yet.
+pub(crate) fn keep_send_buffer_short(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    // What is on its way may be much on a long link; it is no older for that.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket.set_tcp_notsent_lowat(SHORT as u32);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = socket.set_send_buffer_size(2 * SHORT);
+    let _ = stream.set_write_timeout(Some(SHORT_SLICE));
+}
+
 /// Writes what the socket takes without waiting.
 #[cfg(unix)]
 pub(crate) fn write_now(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -85,7 +104,7 @@ pub(crate) fn write_now(_: &TcpStream, _: &[IoSlice<'_>]) -> io::Result<usize> {
     Err(io::ErrorKind::WouldBlock.into())
 }
 
-/// Writes, waiting for at most [`WRITE_SLICE`].
+/// Writes, waiting for at most [`WRITE_SLICE`], or less: see [`keep_send_buffer_short`].
 #[cfg(unix)]
 pub(crate) fn write_slice(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     SockRef::from(stream).send_vectored_with_flags(parts, NO_SIGNAL)

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::mem::{needs_drop, size_of, swap, take};
 
-use crate::net::panics::let_go_of_all;
+use crate::net::panics::{let_go, let_go_of_all};
 
 /// So many messages, and the bytes of all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,6 +135,14 @@ impl<T> Batch<T> {
         other.plain.clear();
         self.items.append(&mut other.items);
         self.bytes += take(&mut other.bytes);
+    }
+
+    /// Drops all messages, and keeps its memory. The drop of each is the program's code, and may panic.
+    pub fn clear(&mut self) {
+        self.bytes = 0;
+        self.plain.clear();
+        self.read = 0;
+        self.items.drain(..).for_each(let_go);
     }
 
     #[cfg(test)]

@@ -7,7 +7,7 @@ use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 use super::Meeting;
 use super::lease::{Source, Taken};
 use super::queue::{Found, Returned};
-use super::select::open;
+use super::select::{open, open_latest};
 use super::waiter::Waiter;
 use crate::net::burst;
 use crate::net::os::lock;
@@ -170,7 +170,10 @@ impl<T: Send + 'static> Consumer<T> {
     fn select(&self) -> Receiver<T> {
         let meeting = &self.meeting;
         let limit = meeting.limit;
-        let (producer, kill_switch, receiver) = open(limit.messages, limit.bytes);
+        let (producer, kill_switch, receiver) = match meeting.is_latest {
+            true => open_latest(),
+            false => open(limit.messages, limit.bytes),
+        };
         // What waits is moved under the lock, so that nothing can come between it and what follows.
         let mut queue = lock(&meeting.queue);
         let ended = queue.select(Box::new(producer));

@@ -11,8 +11,8 @@
 //! | `select` | the way out for `select!`: a crossbeam channel |
 //!
 //! Messages change hands in batches. The reader thread hands over what it has decoded before it waits
-//! for the socket again, and in a long burst now and then. The program takes one message after the
-//! other from the oldest batch. So the two threads meet once for each batch, not for each message,
+//! for the socket again, and in a long burst now and then; or each at once, where only the newest counts
+//! and replaces the one that waits. The program takes one message after the other from the oldest batch. So the two threads meet once for each batch, not for each message,
 //! and a program that waits is woken no later for a lone message.
 
 pub(crate) mod batch;
@@ -46,6 +46,10 @@ use super::os::timer::Task;
 struct Meeting<T> {
     context: Arc<Context>,
     limit: Amount,
+    /// Only the newest message counts: the reader thread reads on, and replaces what waits.
+    is_latest: bool,
+    /// How many it has replaced.
+    replaced: AtomicU64,
     make: Make<T>,
     queue: Mutex<ReceiveQueue<T>>,
     /// The reader thread's wait for room, or for what it has lent, is over.
@@ -73,9 +77,32 @@ pub(crate) fn receive_queue<T: Send + 'static>(
     context: &Arc<Context>,
 ) -> (Producer<T>, Consumer<T>) {
     let limit = Amount { messages, bytes };
+    open(limit, false, make, context)
+}
+
+/// A queue of one message, the newest: each replaces the one before it.
+pub(crate) fn latest_queue<T: Send + 'static>(
+    make: Make<T>,
+    context: &Arc<Context>,
+) -> (Producer<T>, Consumer<T>) {
+    let limit = Amount {
+        messages: 1,
+        bytes: usize::MAX,
+    };
+    open(limit, true, make, context)
+}
+
+fn open<T: Send + 'static>(
+    limit: Amount,
+    is_latest: bool,
+    make: Make<T>,
+    context: &Arc<Context>,
+) -> (Producer<T>, Consumer<T>) {
     let meeting = Arc::new(Meeting {
         context: Arc::clone(context),
         limit,
+        is_latest,
+        replaced: AtomicU64::new(0),
         make,
         queue: Mutex::new(ReceiveQueue::new(limit, make)),
         room: Condvar::new(),
@@ -102,6 +129,9 @@ pub(crate) trait Wake: Send + Sync {
     /// those that the program has taken.
     fn taken(&self) -> u64;
 
+    /// How many messages were replaced by newer ones. They were taken in.
+    fn replaced(&self) -> u64;
+
     /// What is no message has come. A thread that waits for that looks again.
     fn news(&self);
 
@@ -127,6 +157,10 @@ impl<T: Send> Wake for Meeting<T> {
     fn taken(&self) -> u64 {
         let queue = lock(&self.queue);
         queue.taken(self.by_channel.load(Ordering::SeqCst))
+    }
+
+    fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::SeqCst)
     }
 
     fn news(&self) {
@@ -162,6 +196,10 @@ impl<T> Meeting<T> {
     /// The reader thread has put a message into the channel, if it was `sent`.
     fn count_by_channel(&self, sent: bool) {
         self.by_channel.fetch_add(sent.into(), Ordering::SeqCst);
+    }
+
+    fn count_replaced(&self, count: u64) {
+        self.replaced.fetch_add(count, Ordering::SeqCst);
     }
 
     /// Waits for news: with the lock since the last look, so that none is missed. `Err`: it is late.

@@ -78,6 +78,10 @@ impl<T: Send + 'static> Producer<T> {
     /// Waits for room, then passes `item` on. `Err`: the connection was ended meanwhile.
     pub fn push(&mut self, life: &Life, item: T, size: usize) -> Result<(), CloseReason> {
         let size = size + size_of::<T>();
+        if self.meeting.is_latest {
+            self.replace(item, size);
+            return Ok(());
+        }
         if self.channel.is_none() {
             self.make_room(life, size)?;
         }
@@ -97,10 +101,11 @@ impl<T: Send + 'static> Producer<T> {
     /// The same for a payload that needs no decoding.
     pub fn push_plain(&mut self, life: &Life, payload: &[u8]) -> Result<(), CloseReason> {
         let size = payload.len() + size_of::<T>();
-        if payload.len() <= SMALL && self.channel.is_none() {
+        let is_small = payload.len() <= SMALL && !self.meeting.is_latest;
+        if is_small && self.channel.is_none() {
             self.make_room(life, size)?;
         }
-        if payload.len() > SMALL || self.channel.is_some() {
+        if !is_small || self.channel.is_some() {
             return match self.meeting.make {
                 Some(make) => self.push(life, make(payload), payload.len()),
                 None => Ok(()),
@@ -111,6 +116,33 @@ impl<T: Send + 'static> Producer<T> {
             self.note(size);
         }
         Ok(())
+    }
+
+    /// Only the newest message counts: puts `item` in the place of the one that waits.
+    fn replace(&mut self, item: T, size: usize) {
+        self.fresh.push(item, size);
+        if self.channel.is_none() {
+            let meeting = Arc::clone(&self.meeting);
+            let mut queue = lock(&meeting.queue);
+            self.channel = queue.channel();
+            self.abandoned |= meeting.is_abandoned();
+            if self.channel.is_none() && !self.abandoned {
+                let replaced = queue.replace(&mut self.fresh);
+                meeting.count_replaced(replaced as u64);
+                meeting.tell(&queue);
+            }
+        }
+        if let (Some(channel), false) = (&mut self.channel, self.abandoned) {
+            if let Some((item, _)) = self.fresh.pop(None) {
+                let replaced = channel.replace(item);
+                self.meeting.count_replaced(replaced);
+                self.meeting.count_by_channel(true);
+                // Looked at behind it, as in `push`.
+                self.abandoned = self.meeting.is_abandoned();
+            }
+        }
+        // What was replaced, or comes for nobody.
+        self.fresh.clear();
     }
 
     #[cfg(test)]
@@ -174,7 +206,8 @@ impl<T: Send + 'static> Producer<T> {
 
     /// Does the program wait, by one thread that may as well read for itself?
     pub fn is_awaited(&self) -> bool {
-        self.channel.is_none() && self.meeting.awaiting.is_one_patient()
+        // Whoever reads for itself would get the oldest.
+        !self.meeting.is_latest && self.channel.is_none() && self.meeting.awaiting.is_one_patient()
     }
 
     /// Nothing is left to be decoded: leaves the source to the program until it is wanted back.

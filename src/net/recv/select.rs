@@ -4,16 +4,20 @@
 //! [`RESERVED`] of them. The bytes are bounded here. The channel says how many messages wait in it, and
 //! the order is known, so the bytes that wait can be summed up. But it cannot tell when the program
 //! takes a message. So a reader thread that waits for room in bytes looks every few milliseconds.
+//!
+//! Where only the newest message counts, the channel holds one, and the reader thread takes it out for the
+//! next. It waits for nothing.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{RecvTimeoutError, TrySendError};
 
 use crate::error::CloseReason;
 use crate::net::life::Life;
 use crate::net::os::sync::{AtomicBool, Ordering, Receiver, Sender, bounded, select, unbounded};
+use crate::net::panics::let_go;
 
 /// A bounded channel has the memory for all of its messages from the beginning. A channel for more
 /// messages than this is an unbounded one, and they are counted here.
@@ -38,6 +42,8 @@ pub(crate) struct SelectProducer<T> {
     limit: usize,
     /// The most messages, where the channel does not bound them by itself.
     messages: Option<usize>,
+    /// Where only the newest message counts: takes out the one that it replaces.
+    replaces: Option<Receiver<T>>,
     /// Ends when the connection is over. No message ever comes through it.
     killed: Receiver<Infallible>,
 }
@@ -64,9 +70,17 @@ pub(crate) fn open<T>(
         bytes: 0,
         limit: bytes,
         messages: (messages > RESERVED).then_some(messages),
+        replaces: None,
         killed,
     };
     (producer, KillSwitch(kill), receiver)
+}
+
+/// A channel for one message, the newest.
+pub(crate) fn open_latest<T>() -> (SelectProducer<T>, KillSwitch, Receiver<T>) {
+    let (mut producer, kill_switch, receiver) = open(1, usize::MAX);
+    producer.replaces = Some(receiver.clone());
+    (producer, kill_switch, receiver)
 }
 
 impl<T> SelectProducer<T> {
@@ -110,6 +124,21 @@ impl<T> SelectProducer<T> {
         };
         self.note(size);
         Ok(sent)
+    }
+
+    /// Puts an item in the place of the one that waits. Says how many it has replaced: none where the program
+    /// has just taken that.
+    pub fn replace(&mut self, mut item: T) -> u64 {
+        let mut replaced = 0;
+        // Only this thread puts anything in, so that there is room in the end.
+        while let Err(TrySendError::Full(back)) = self.sender.try_send(item) {
+            item = back;
+            let old = self.replaces.as_ref().and_then(|old| old.try_recv().ok());
+            replaced += u64::from(old.is_some());
+            // Its drop is the program's code.
+            let_go(old);
+        }
+        replaced
     }
 
     /// Puts an item into a channel that has room for it. `false`: nobody can receive any more.

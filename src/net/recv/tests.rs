@@ -87,3 +87,69 @@ fn the_reader_keeps_no_memory_of_a_burst() {
     queue.assert_keeps_little();
     queue.take(1);
 }
+
+/// An item that counts those that were dropped.
+struct Counted(u32, Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// By whichever way they come, only the newest waits, and all others are let go of at once.
+#[test]
+fn only_the_newest_waits_by_either_way() {
+    let addr = "127.0.0.1:1".parse().unwrap();
+    let context = Arc::new(Context::new(Default::default(), addr));
+    let (mut producer, consumer) = latest_queue(None, &context);
+    let (life, dropped) = (Life::default(), Arc::new(AtomicUsize::new(0)));
+    let mut push = |number| {
+        let item = Counted(number, Arc::clone(&dropped));
+        producer.push(&life, item, 1).unwrap();
+    };
+    let replaced = || consumer.meeting.replaced();
+    let taken = || consumer.try_recv().map(|item| item.0);
+    (1..=4).for_each(&mut push);
+    assert_eq!((dropped.load(Ordering::SeqCst), replaced()), (3, 3));
+    assert_eq!(
+        (consumer.len(), taken(), taken()),
+        (1, Ok(4), Err(TryRecvError::Empty))
+    );
+    push(5);
+    let channel = consumer.channel();
+    push(6);
+    push(7);
+    assert_eq!(
+        (channel.len(), replaced()),
+        (1, 5),
+        "what waited is replaced there"
+    );
+    assert_eq!(taken(), Ok(7));
+    push(8);
+    assert_eq!(consumer.meeting.taken(), 8, "all of them were taken in");
+    drop(producer);
+    assert_eq!((taken(), taken()), (Ok(8), Err(TryRecvError::Disconnected)));
+    assert_eq!(dropped.load(Ordering::SeqCst), 8);
+}
+
+/// Whoever drops the last handle has not taken what waits then.
+#[test]
+fn the_newest_is_not_taken_in_by_one_who_leaves() {
+    let addr = "127.0.0.1:1".parse().unwrap();
+    let context = Arc::new(Context::new(Default::default(), addr));
+    for by_channel in [false, true] {
+        let (mut producer, consumer) = latest_queue::<u32>(None, &context);
+        let life = Life::default();
+        if by_channel {
+            consumer.channel();
+        }
+        for number in 0..3 {
+            producer.push(&life, number, 1).unwrap();
+        }
+        assert!(consumer.abandon().0);
+        producer.push(&life, 3, 1).unwrap();
+        assert!(producer.is_abandoned());
+        assert_eq!(consumer.meeting.taken(), 2, "{by_channel}");
+    }
+}

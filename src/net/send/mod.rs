@@ -8,6 +8,7 @@
 //! | `call` | requests, replies, and the word that there is none |
 //! | `head` | the bytes before a payload |
 //! | `last` | what is said at the end |
+//! | `latest` | messages of which only the newest counts |
 //! | `gathering` | when a burst is written: a machine |
 //! | `turn` | one write without the lock, and how its rest comes back |
 //! | `writer` | who waits for a full socket: the writer thread, or the watchdog in its place |
@@ -28,6 +29,7 @@ mod gathering;
 mod head;
 mod large;
 mod last;
+mod latest;
 mod line;
 mod queue;
 mod turn;
@@ -48,7 +50,7 @@ use super::context::Context;
 use super::life::Life;
 use super::os::lock;
 use super::os::socket::{is_pause, wake_reader};
-use super::os::sync::{Condvar, Instant, Mutex, MutexGuard, TcpStream};
+use super::os::sync::{AtomicBool, Condvar, Instant, Mutex, MutexGuard, TcpStream};
 use super::wire::stream::{Size, Stream};
 use super::wire::write_half::{Patience, WriteHalf};
 use crate::error::{CloseReason, SendError};
@@ -96,6 +98,8 @@ pub(crate) struct Sender {
     work: Condvar,
     /// The socket, also while the half is with the thread that writes; taken at the end.
     socket: Mutex<Option<Arc<TcpStream>>>,
+    /// The system's buffer is kept short.
+    is_short: AtomicBool,
 }
 
 impl Sender {
@@ -127,6 +131,7 @@ impl Sender {
             room: Condvar::new(),
             work: Condvar::new(),
             socket: Mutex::new(Some(socket)),
+            is_short: AtomicBool::new(false),
         });
         if held_back {
             sender.release_later(Instant::now() + HOLD_BACK);
@@ -138,7 +143,7 @@ impl Sender {
     pub fn numbers(&self) -> (u64, u64, usize) {
         let queue = lock(&self.queue);
         let (messages, bytes) = queue.numbers();
-        (messages, bytes, queue.used())
+        (messages, bytes, queue.waiting())
     }
 
     // Sending

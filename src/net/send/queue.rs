@@ -1,5 +1,7 @@
 //! The send queue of a connection as a machine: what has been accepted and is not yet written, who
 //! may write, and who waits for room. It owns no lock, no thread and no clock.
+//!
+//! A long file, since its states are all in one type; what may be replaced is in `latest`.
 
 use std::collections::VecDeque;
 use std::mem::{replace, take};
@@ -11,6 +13,7 @@ use crate::net::wire::write_half::{Unwritten, WriteHalf};
 use crate::proto::frames::HEAD_ROOM;
 use crate::proto::header::HEADER_LEN;
 
+use self::latest::Latest;
 use super::gathering::{Gathering, Look};
 use super::head::{LastHead, Shape};
 
@@ -49,6 +52,7 @@ pub(super) struct SendQueue<W = WriteHalf> {
     said: Said,
     fin: Fin,
     pub head: LastHead,
+    latest: Latest,
     messages: u64,
     bytes: u64,
 }
@@ -158,6 +162,7 @@ impl<W: Unwritten> SendQueue<W> {
             said: Said::Nothing,
             fin: Fin::No,
             head: LastHead::new(),
+            latest: Latest::default(),
             messages: 0,
             bytes: 0,
         }
@@ -178,7 +183,7 @@ impl<W: Unwritten> SendQueue<W> {
 
     #[inline]
     fn has_room(&self, size: usize) -> bool {
-        let used = self.used();
+        let used = self.used_by_others();
         used == 0 || used.saturating_add(size) <= self.limit
     }
 
@@ -308,6 +313,7 @@ impl<W: Unwritten> SendQueue<W> {
 
     /// Puts the rest of a message, of which a part is written, before those that wait.
     pub fn push_front(&mut self, parts: [&[u8]; 2]) {
+        self.latest.more_before(parts[0].len() + parts[1].len());
         let mut pending = Vec::with_capacity(parts[0].len() + parts[1].len() + self.pending.len());
         pending.extend_from_slice(parts[0]);
         pending.extend_from_slice(parts[1]);
@@ -315,7 +321,7 @@ impl<W: Unwritten> SendQueue<W> {
         self.pending = pending;
     }
 
-    /// Messages and bytes accepted so far.
+    /// Messages and bytes accepted so far, but for those that were replaced.
     #[inline]
     pub fn numbers(&self) -> (u64, u64) {
         (self.messages, self.bytes)
@@ -340,7 +346,9 @@ impl<W: Unwritten> SendQueue<W> {
     /// Is there something to be written?
     #[inline]
     pub fn has_work(&self) -> bool {
-        !self.pending.is_empty() || matches!(&self.half, Half::Here(half) if half.left() > 0)
+        !self.pending.is_empty()
+            || self.latest.waits()
+            || matches!(&self.half, Half::Here(half) if half.left() > 0)
     }
 
     /// Is everything that was accepted handed to the system?
@@ -355,6 +363,7 @@ impl<W: Unwritten> SendQueue<W> {
             Half::Out { .. } | Half::Gone => Next::Nothing,
             Half::Here(_) if self.is_held() || !self.has_work() => Next::Nothing,
             Half::Here(half) if half.left() > 0 || self.closed.is_some() => Next::WakeWriter,
+            Half::Here(_) if self.latest.waits() => Next::WakeWriter,
             Half::Here(_) if self.pending.len() >= GATHERED => Next::WriteGathered,
             Half::Here(_) if !self.gathering.is_on() => Next::TellFlusher,
             Half::Here(_) => Next::Nothing,
@@ -392,10 +401,14 @@ impl<W: Unwritten> SendQueue<W> {
         }
     }
 
-    /// Takes everything that waits, to be written by the holder of the turn.
+    /// Takes what comes next, to be written by the holder of the turn: everything that waits. Where a
+    /// message is among it that a newer one may replace, only what is before that, or that alone.
     pub fn take_batch(&mut self) -> Vec<u8> {
-        let mut batch = take(&mut self.spare);
-        std::mem::swap(&mut batch, &mut self.pending);
+        let batch = self.latest_batch().unwrap_or_else(|| {
+            let mut batch = take(&mut self.spare);
+            std::mem::swap(&mut batch, &mut self.pending);
+            batch
+        });
         if let Half::Out { in_flight } = &mut self.half {
             *in_flight += batch.len();
         }
@@ -412,7 +425,9 @@ impl<W: Unwritten> SendQueue<W> {
             return false;
         }
         self.half = Half::Here(half);
+        self.give_latest(&mut batch, written);
         if written < batch.len() {
+            self.latest.more_before(batch.len() - written);
             batch.drain(..written);
             batch.extend_from_slice(&self.pending);
             std::mem::swap(&mut batch, &mut self.pending);
@@ -521,11 +536,13 @@ impl<W: Unwritten> SendQueue<W> {
 
     fn drop_all(&mut self) {
         self.pending = Vec::new();
+        self.latest.clear();
         if let Half::Here(half) = &mut self.half {
             half.clear();
         }
     }
 }
 
+mod latest;
 #[cfg(test)]
 mod tests;

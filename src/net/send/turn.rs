@@ -24,6 +24,8 @@ pub(super) struct Turn<'a> {
     half: Option<WriteHalf>,
     batch: Vec<u8>,
     written: usize,
+    /// The batch is a message that a newer one may replace while nothing of it is written.
+    is_replaceable: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -39,6 +41,7 @@ impl<'a> Turn<'a> {
             half,
             batch,
             written: 0,
+            is_replaceable: queue.is_latest_out(),
         }
     }
 
@@ -53,6 +56,7 @@ impl<'a> Turn<'a> {
             half: queue.take_half(size),
             batch: Vec::new(),
             written: 0,
+            is_replaceable: false,
         }
     }
 
@@ -117,8 +121,8 @@ impl<'a> Turn<'a> {
     }
 
     /// Writes the batch: as far as the socket takes it at once, or in one slice, or else until all is
-    /// written, and in any case no further when the connection is over. An error is what the socket
-    /// met.
+    /// written, and in any case no further when the connection is over. For a message that a newer one may
+    /// replace it waits for one slice until the first byte leaves. An error is what the socket met.
     pub fn write_batch(&mut self, patience: Patience) -> Option<io::Error> {
         let half = self.half.as_mut()?;
         loop {
@@ -135,7 +139,8 @@ impl<'a> Turn<'a> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_pause(&error) => {
-                    if patience != Patience::Slice {
+                    let is_begun = self.written > 0 || !self.is_replaceable;
+                    if patience != Patience::Slice || !is_begun {
                         return None;
                     }
                 }

@@ -41,9 +41,9 @@ mod options {
 mod proto;
 
 use net::endpoint::noticing;
-use net::{asking, lending, receiving, sending};
+use net::{asking, lending, receiving, replacing, sending};
 
-const SCENARIOS: [(&str, fn()); 16] = [
+const SCENARIOS: [(&str, fn()); 18] = [
     ("received", receiving::to_the_end),
     ("received, killed", receiving::killed),
     ("received, abandoned", receiving::abandoned),
@@ -59,6 +59,8 @@ const SCENARIOS: [(&str, fn()); 16] = [
     ("sent, killed", sending::killed),
     ("sent in frames", sending::in_frames),
     ("sent without threads", sending::without_threads),
+    ("replaced on the way out", replacing::sent),
+    ("replaced on the way in", replacing::received),
     ("noticed by the watchdog", noticing::dead_remote),
 ];
 

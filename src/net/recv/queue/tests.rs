@@ -367,3 +367,22 @@ fn what_was_taken_in_is_counted_whatever_the_way() {
     read.put_back(source, None);
     assert_eq!(read.taken(0), 1, "one was read");
 }
+
+#[test]
+fn the_newest_takes_the_place_of_what_waits() {
+    let mut queue = queue();
+    let mut fresh = Batch::default();
+    for number in 1..=3 {
+        fresh.push(number, 1);
+        assert_eq!(queue.replace(&mut fresh), usize::from(number > 1));
+        fresh.clear();
+        assert_eq!(queue.amount().messages, 1);
+    }
+    assert!(matches!(queue.find(), Found::Item { item: 3, .. }));
+    assert!(matches!(queue.find(), Found::Nothing));
+    assert_eq!(queue.taken(0), 3, "what is replaced was taken in");
+    fresh.push(4, 1);
+    queue.replace(&mut fresh);
+    assert!(queue.abandon(0, 0).0);
+    assert_eq!(queue.taken(0), 3, "what nobody took was not");
+}

@@ -58,6 +58,7 @@ pub(crate) mod wire {
 pub(crate) mod asking;
 pub(crate) mod lending;
 pub(crate) mod receiving;
+pub(crate) mod replacing;
 #[path = "../../../../src/net/recv/mod.rs"]
 pub(crate) mod recv;
 #[path = "../../../../src/net/send/mod.rs"]
