@@ -23,6 +23,16 @@ use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 #[path = "../../../src/error.rs"]
 mod error;
 mod format;
+mod neighbour {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct PeerId(u64);
+
+    impl std::fmt::Display for PeerId {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{:010x}", self.0)
+        }
+    }
+}
 mod net;
 mod options {
     pub(crate) struct Settings {

@@ -58,9 +58,9 @@ pub(crate) mod wire {
 pub(crate) mod asking;
 pub(crate) mod lending;
 pub(crate) mod receiving;
-pub(crate) mod replacing;
 #[path = "../../../../src/net/recv/mod.rs"]
 pub(crate) mod recv;
+pub(crate) mod replacing;
 #[path = "../../../../src/net/send/mod.rs"]
 pub(crate) mod send;
 pub(crate) mod sending;

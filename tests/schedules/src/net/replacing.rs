@@ -154,12 +154,18 @@ fn check(link: &Link, wire: &Wire, sent: &[Sent], is_killed: bool, is_sealed: bo
         return;
     }
     assert!(bytes.is_empty());
-    let left = sent.iter().zip(&next).flat_map(|(sent, next)| &sent[*next..]);
+    let left = sent
+        .iter()
+        .zip(&next)
+        .flat_map(|(sent, next)| &sent[*next..]);
     assert!(left.clone().all(|(_, is_latest)| *is_latest), "lost");
     if let [one] = sent {
         // Whatever is behind it, the newest has arrived.
         let newest = one.iter().rposition(|(_, is_latest)| *is_latest);
-        assert!(newest.is_none_or(|newest| newest < next[0]), "the newest is lost");
+        assert!(
+            newest.is_none_or(|newest| newest < next[0]),
+            "the newest is lost"
+        );
     }
     let accepted: usize = sent.iter().map(Vec::len).sum();
     assert_eq!(link.sender.numbers().0, arrived);
