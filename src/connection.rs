@@ -278,7 +278,7 @@ impl<F: Format> Connection<F> {
     /// ```
     ///
     /// # Errors
-    /// [`SendError::Closed`], or the message can not go over this connection: too large, of
+    /// [`SendError::Closed`], or the message cannot go over this connection: too large, of
     /// another size than the stream's, of another type, not encodable. Then nothing was sent and
     /// the connection goes on.
     pub fn send(&self, item: &(impl Encode<F> + ?Sized)) -> Result<(), SendError> {

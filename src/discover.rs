@@ -140,7 +140,7 @@ impl Peer {
         self.discovery().set_invisible(invisible);
     }
 
-    /// Why other peers can not find this one: another program has the discovery port for itself,
+    /// Why other peers cannot find this one: another program has the discovery port for itself,
     /// for example. `None` if they can, as far as this host is concerned.
     ///
     /// The peer searches, connects and accepts all the same. It tries again every 2 seconds to get

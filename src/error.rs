@@ -113,7 +113,7 @@ pub enum Error {
         /// Its service.
         service: Option<String>,
     },
-    /// A peer can not connect to itself.
+    /// A peer cannot connect to itself.
     SelfConnection {
         /// The peer's own address.
         addr: SocketAddr,
@@ -159,7 +159,7 @@ pub enum Error {
     },
     /// The peer was stopped.
     Stopped,
-    /// An option has a value that can not work.
+    /// An option has a value that cannot work.
     InvalidOption {
         /// The option's name.
         option: &'static str,
@@ -214,7 +214,7 @@ impl fmt::Display for Error {
             Error::Ipv6 { addr } => write!(f, "{addr} is an IPv6 address: use an IPv4 address"),
             Error::Resolve { source } => {
                 write!(f, "can not resolve the address: {source}")?;
-                // What std says to a text that it can not take apart does not name the port.
+                // What std says to a text that it cannot take apart does not name the port.
                 if source.kind() == io::ErrorKind::InvalidInput {
                     f.write_str(
                         ": the port is missing or wrong; write HOST:PORT, as in 127.0.0.1:62626, \
@@ -549,7 +549,7 @@ pub enum SendError {
         /// What the message is.
         got: DataType,
     },
-    /// The value can not be encoded.
+    /// The value cannot be encoded.
     Encode(EncodeError),
     /// The request has been answered; only from [`Request::reply`](crate::Request::reply).
     Answered,
@@ -636,9 +636,9 @@ pub enum RequestError {
     /// Called on the connection's reader thread, by its handler for one, which would wait for itself:
     /// nothing was sent.
     WaitsForItself,
-    /// The value can not be encoded: nothing was sent.
+    /// The value cannot be encoded: nothing was sent.
     Encode(EncodeError),
-    /// The request can not go over this connection, as a message: nothing was sent.
+    /// The request cannot go over this connection, as a message: nothing was sent.
     Send(SendError),
     /// The reply is no value of the type that this side expects.
     Decode(DecodeError),
@@ -701,7 +701,7 @@ impl From<EncodeError> for SendError {
     }
 }
 
-/// Why [`close`](crate::Connection::close) can not say that everything arrived.
+/// Why [`close`](crate::Connection::close) cannot say that everything arrived.
 ///
 /// ```
 /// use lanpeer::{CloseError, CloseReason};

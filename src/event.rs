@@ -102,13 +102,13 @@ pub enum Event {
         /// Its id, if it is known.
         peer_id: Option<PeerId>,
     },
-    /// The peer can not take connections right now, for example because there are no file
+    /// The peer cannot take connections right now, for example because there are no file
     /// descriptors left; it goes on trying.
     ListenerTrouble {
         /// What the system said.
         reason: String,
     },
-    /// Other peers can not find this one, because the discovery port can not be had; everything
+    /// Other peers cannot find this one, because the discovery port cannot be had; everything
     /// else works. [`Peer::not_discoverable`](crate::Peer::not_discoverable) says the same.
     NotDiscoverable {
         /// What the system said.

@@ -249,7 +249,7 @@
 //! # Log levels
 //!
 //! With the crate [`log`], targets `lanpeer` and `lanpeer::discovery`: `warn` when the peer is in
-//! trouble (it can not accept, can not be found, a thread does not end), `debug` for peers and
+//! trouble (it cannot accept, cannot be found, a thread does not end), `debug` for peers and
 //! connections that come and go and for handshakes that fail, `trace` for single datagrams. Lines
 //! about a connection have its [number](Connection::id) and the other peer's address. Never a
 //! payload.

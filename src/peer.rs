@@ -108,7 +108,7 @@ impl Peer {
     ///
     /// # Errors
     /// [`Error::Ipv6`], [`Error::Resolve`], [`Error::Bind`] (the port is in use, for example), or
-    /// [`Error::Io`] when the system has no thread left. That others can not find the peer is no
+    /// [`Error::Io`] when the system has no thread left. That others cannot find the peer is no
     /// error: see [`not_discoverable`](Peer::not_discoverable).
     pub fn bind(addr: impl ToSocketAddrs) -> Result<Peer> {
         Peer::builder().bind(addr)

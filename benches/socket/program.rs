@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The receivers of a broadcast.
 pub const RECEIVERS: usize = 16;
 
-/// One way of sending messages between two threads of this process. `None`: it can not do that.
+/// One way of sending messages between two threads of this process. `None`: it cannot do that.
 pub trait Program {
     fn name(&self) -> &'static str;
 

@@ -82,7 +82,7 @@ impl Message {
     /// ```
     ///
     /// # Errors
-    /// The value can not be expressed as JSON.
+    /// The value cannot be expressed as JSON.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Message, EncodeError> {
         let mut payload = Vec::new();
         json::encode(value, Dialect::Frames, &mut payload)?;
@@ -101,7 +101,7 @@ impl Message {
     /// ```
     ///
     /// # Errors
-    /// The value can not be expressed as MessagePack.
+    /// The value cannot be expressed as MessagePack.
     pub fn raw<T: Serialize + ?Sized>(value: &T) -> Result<Message, EncodeError> {
         Message::raw_for(Dialect::Frames, value)
     }
@@ -118,7 +118,7 @@ impl Message {
     /// ```
     ///
     /// # Errors
-    /// The value can not be expressed in plain data of Python; see [`Raw`](crate::Raw).
+    /// The value cannot be expressed in plain data of Python; see [`Raw`](crate::Raw).
     #[cfg(feature = "pickle")]
     #[cfg_attr(docsrs, doc(cfg(feature = "pickle")))]
     pub fn pickle<T: Serialize + ?Sized>(value: &T) -> Result<Message, EncodeError> {

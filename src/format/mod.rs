@@ -159,7 +159,7 @@ pub trait Format: sealed::Sealed + Sized + 'static {
 /// | `Bytes` | everything that is `AsRef<[u8]>`: `b"…"`, `&vec`, `&slice`, `"text"` |
 /// | `Dynamic` | `&Message` |
 ///
-/// Implemented for all of these; it can not be implemented elsewhere, because the formats are
+/// Implemented for all of these; it cannot be implemented elsewhere, because the formats are
 /// fixed.
 ///
 /// ```
@@ -259,7 +259,7 @@ mod sealed {
     impl Sealed for super::Dynamic {}
 }
 
-/// The program's value can not be encoded, for example a map whose keys are not strings as JSON.
+/// The program's value cannot be encoded, for example a map whose keys are not strings as JSON.
 ///
 /// Nothing was sent, and the connection goes on.
 ///

@@ -40,7 +40,7 @@ use super::{
 /// surrogate pair, or an integer of more than 64 bits makes the message malformed, with words that
 /// say so. So do pickles that nest deeper or become larger than
 /// `PeerBuilder::max_pickle_depth` and `PeerBuilder::max_pickle_expansion` allow. A value that can
-/// not be sent, an integer of more than 64 bits or a key that Python can not hash (a sequence, a map,
+/// not be sent, an integer of more than 64 bits or a key that Python cannot hash (a sequence, a map,
 /// a struct), is an error of `send`.
 ///
 /// ```

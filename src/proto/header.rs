@@ -18,7 +18,7 @@ pub(crate) const PING: [u8; HEADER_LEN] = {
     header
 };
 
-/// Why bytes are not a header, or can not become one.
+/// Why bytes are not a header, or cannot become one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderError {
     TooLong {
@@ -52,7 +52,7 @@ pub(crate) enum HeaderError {
 
 impl fmt::Display for HeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Text from the network is escaped, so that it can not write its own log lines.
+        // Text from the network is escaped, so that it cannot write its own log lines.
         match self {
             Self::TooLong { len } => write!(f, "a header of {len} bytes, at most {HEADER_LEN} fit"),
             Self::NotUtf8 => f.write_str("a header that is not UTF-8"),

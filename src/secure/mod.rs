@@ -74,7 +74,7 @@ impl Secrets {
         self.own.iter().chain(&self.accepted)
     }
 
-    /// What can not work, if anything.
+    /// What cannot work, if anything.
     pub fn trouble(&self) -> Option<&'static str> {
         match self.accepted.len() {
             0 => None,

@@ -166,7 +166,7 @@ impl Secret {
     /// ```
     ///
     /// # Errors
-    /// [`SecretError::File`]: it exists already, or can not be written.
+    /// [`SecretError::File`]: it exists already, or cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), SecretError> {
         let path = path.as_ref();
         let mut options = OpenOptions::new();
@@ -381,7 +381,7 @@ pub enum SecretError {
     },
     /// The check does not fit: a typing error.
     Check,
-    /// The file can not be read or written, or holds something else than one secret.
+    /// The file cannot be read or written, or holds something else than one secret.
     File {
         /// Which file.
         path: PathBuf,

@@ -15,7 +15,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::peers::*;
 
-/// Rows that need what a test can not have: a system out of threads or sockets, an interface that
+/// Rows that need what a test cannot have: a system out of threads or sockets, an interface that
 /// vanishes or does not send, a datagram from another network, a thousand neighbours, a defect.
 const NOT_PROVOKED: [&str; 14] = [
     "connection {} with {}: no writer thread: {}",

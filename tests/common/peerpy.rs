@@ -17,7 +17,7 @@ use super::DEADLINE;
 const INSTALL_DEADLINE: Duration = Duration::from_secs(300);
 
 /// The Python that has peerpy; made once. `None`, after a notice, where there is no python3 or
-/// the package can not be had. A failure instead where `LANPEER_CI` is set.
+/// the package cannot be had. A failure instead where `LANPEER_CI` is set.
 pub fn python() -> Option<&'static Path> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let made = PYTHON.get_or_init(|| {

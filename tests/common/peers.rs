@@ -196,7 +196,7 @@ impl<R: Send + 'static> Call<R> {
     pub fn wait_until_blocked(&self) {
         let Some(task) = &self.task else {
             // No /proc: nothing to look at. The tests still hold, they just
-            // can not be sure that the call waited.
+            // cannot be sure that the call waited.
             return thread::sleep(Duration::from_millis(100));
         };
         let mut asleep = 0;

@@ -1,6 +1,6 @@
 //! The protocol's bytes over a bare `TcpStream`: what a program in any other language would do.
 //!
-//! Nothing here comes from the library, so that the two can not be wrong together.
+//! Nothing here comes from the library, so that the two cannot be wrong together.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What can not run as a test, and why.
+/// What cannot run as a test, and why.
 const NOT_RUN: [(&str, &str); 1] = [("discover", "asks on the real network")];
 
 /// A public item and its docs.

@@ -20,7 +20,7 @@ fn jobs_of_workers_that_die_are_done_by_others() {
     first.line_after("job ");
     second.line_after("job ");
 
-    // Stopped first, so that it can not finish in the moment before it dies. Where it just had
+    // Stopped first, so that it cannot finish in the moment before it dies. Where it just had
     // finished, the pool has given it the next job long before the other one has begun two more.
     first.signal("STOP");
     second.skip();

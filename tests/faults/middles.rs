@@ -315,7 +315,7 @@ fn a_reset_while_a_handler_runs() {
         assert_eq!(rest(&to_bob), (0, CloseReason::Reset));
         eventually("the proxy has let go", || to_alice.send("x").is_err());
 
-        // What had arrived before is still handled; answers can not be sent.
+        // What had arrived before is still handled; answers cannot be sent.
         drop(go_on);
         let closed: Result<(), SendError> = Err(SendError::Closed(CloseReason::Reset));
         let said = |expected: &[u8]| {

@@ -1,4 +1,4 @@
-//! Faults of the machine, for tests: threads that can not be started, and moments that are hard to
+//! Faults of the machine, for tests: threads that cannot be started, and moments that are hard to
 //! hit.
 //!
 //! Compiled into the library for its own tests, as `net::faults`: what orders the faults is asked

@@ -32,7 +32,7 @@ enum Stream {
     No,
     /// The first message decides the size; this side sends it.
     FirstFrom(Who),
-    /// HELLO names the size. peerpy can not send such a HELLO.
+    /// HELLO names the size. peerpy cannot send such a HELLO.
     Named,
 }
 

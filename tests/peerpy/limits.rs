@@ -1,4 +1,4 @@
-//! What peerpy can not do: measured and printed. Asserted is only how lanpeer comes out of it.
+//! What peerpy cannot do: measured and printed. Asserted is only how lanpeer comes out of it.
 //!
 //!     cargo test --test peerpy limits -- --nocapture
 
@@ -123,7 +123,7 @@ fn the_pages_remedy_makes_messages_whole() {
 }
 
 /// A peerpy that names a stream's size tells nobody: its HELLO does not say it, and no header
-/// follows. So what it sends can not be read; another peerpy hears nothing at all.
+/// follows. So what it sends cannot be read; another peerpy hears nothing at all.
 #[test]
 fn peerpy_names_a_streams_size_to_itself_only() {
     let Some(mut peerpy) = Peerpy::start() else {

@@ -5,7 +5,7 @@
 //! `docs/interop.md` are made: [`page`] fails where the page says something else. To have the page's
 //! tables written anew, run the tests with `LANPEER_WRITE_TABLES=1`.
 //!
-//! What peerpy itself can not do is in [`limits`]: measured and printed, not asserted as a success.
+//! What peerpy itself cannot do is in [`limits`]: measured and printed, not asserted as a success.
 
 #[path = "../discovery/actor.rs"]
 mod actor;

@@ -133,7 +133,7 @@ pub(crate) struct Discovery {
 }
 
 impl Discovery {
-    /// Starts the responder; when this returns, PINGs are answered. Where the port can not be had,
+    /// Starts the responder; when this returns, PINGs are answered. Where the port cannot be had,
     /// the peer can still search and watch, [`Discovery::not_discoverable`] says why, and the
     /// responder tries to get it from then on.
     pub fn start(settings: Settings, listen: SocketAddrV4, card: Card) -> Result<Discovery> {
@@ -188,7 +188,7 @@ impl Discovery {
         })
     }
 
-    /// Why other peers can not find this one; None if they can, as far as this host is concerned.
+    /// Why other peers cannot find this one; None if they can, as far as this host is concerned.
     pub fn not_discoverable(&self) -> Option<&str> {
         let hears_port = self.shared.ear().is_some_and(|ear| ear.hears_port);
         self.not_discoverable.as_deref().filter(|_| !hears_port)

@@ -169,7 +169,7 @@ pub(crate) fn is_private(ip: Ipv4Addr) -> bool {
     ip.is_private() || ip.is_link_local() || is_shared
 }
 
-/// The address in `text` as the datagram's receiver can use it; None if it can not be true.
+/// The address in `text` as the datagram's receiver can use it; None if it cannot be true.
 ///
 /// A lanpeer says the address that its datagrams come from; peerpy says what it was bound to.
 pub(crate) fn plausible(

@@ -108,7 +108,7 @@ proptest! {
             }
             wire.extend_from_slice(message);
         }
-        // A frame that looks like a keepalive can not be told from one; leave those out.
+        // A frame that looks like a keepalive cannot be told from one; leave those out.
         prop_assume!(messages.iter().all(|m| !PING.starts_with(&m[..m.len().min(8)])));
         let rules = if peerpy { PEERPY_STREAM } else { STREAM };
         let got = read(rules, named.then_some(size), &wire, &cuts(&wire, picks));

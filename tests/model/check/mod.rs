@@ -245,7 +245,7 @@ impl<'a> Model<'a> {
     }
 
     /// Did the connection end politely? `stop` is not polite to connections that are made in that
-    /// moment, nor to those that it can not close in time.
+    /// moment, nor to those that it cannot close in time.
     fn is_polite(&self, end: usize) -> bool {
         let forced = self.program.hazards.lazy || self.is_stopped_early(end);
         self.is_normal(end) && !(forced && self.reason(end) == Some(&CloseReason::Stopped))

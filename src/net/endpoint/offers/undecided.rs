@@ -96,7 +96,7 @@ impl Undecided {
                 Err(error) if is_pause(&error) => Look::Waits,
                 Err(_) => Look::Gone,
             };
-            // Windows cannot look at the socket: only the reader thread can notice something.
+            // Windows cannot look at the socket: only the reader thread cannotice something.
             #[cfg(not(unix))]
             return Look::Waits;
         };
