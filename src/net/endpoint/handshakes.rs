@@ -8,10 +8,6 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-// Whoever owes the next message for so long is silent as well. It may have to compute that, on a
-// machine that is busy.
-pub(super) use crate::net::handshake::io::SLOW;
-
 /// So many there are at most, offers without an answer among them.
 const MOST: usize = 256;
 /// They take at most this part of the file descriptors that the process may have…
@@ -21,8 +17,9 @@ const PART_OF_ALL: usize = 8;
 /// Also where there are hardly any file descriptors.
 const FEWEST: usize = 8;
 
-/// Whoever has said nothing at all for so long is silent. A client says HELLO at once.
-const MUTE: Duration = Duration::from_millis(10);
+/// Whoever has said nothing at all for so long is silent. A client says HELLO at once, as soon as its
+/// machine lets it.
+const MUTE: Duration = Duration::from_millis(100);
 
 /// How far one of them is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,19 +42,24 @@ struct Entry<T> {
     stage: Stage,
     /// It has said something.
     heard: bool,
+    /// Its thread has waited for [`SLOW`](crate::net::handshake::io::SLOW) for what it owes. The time alone does not tell: on a busy machine
+    /// its words may be here, and the thread that is to read them has not run.
+    is_quiet: bool,
     /// Since when it owes something.
     since: Instant,
 }
 
 impl<T> Entry<T> {
-    fn is_silent(&self, now: Instant) -> bool {
-        let patience = match self.stage {
-            Stage::Asking | Stage::Offered => return false,
-            Stage::Leaving => return true,
-            Stage::UnderWay if self.heard => SLOW,
-            Stage::UnderWay => MUTE,
-        };
-        now.saturating_duration_since(self.since) >= patience
+    /// `has_said`: whether something that it has said waits to be read.
+    fn is_silent(&self, now: Instant, has_said: impl Fn(&T) -> bool) -> bool {
+        match self.stage {
+            Stage::Asking | Stage::Offered => false,
+            Stage::Leaving => true,
+            Stage::UnderWay if self.heard => self.is_quiet,
+            Stage::UnderWay => {
+                now.saturating_duration_since(self.since) >= MUTE && !has_said(&self.what)
+            }
+        }
     }
 }
 
@@ -104,6 +106,7 @@ impl<T> Handshakes<T> {
             ip,
             stage,
             heard: false,
+            is_quiet: false,
             since: now,
         };
         self.entries.insert(id, entry);
@@ -127,29 +130,30 @@ impl<T> Handshakes<T> {
     /// It has said something.
     pub fn heard(&mut self, id: u64, now: Instant) {
         if let Some(entry) = self.entries.get_mut(&id) {
-            (entry.heard, entry.since) = (true, now);
+            (entry.heard, entry.is_quiet, entry.since) = (true, false, now);
         }
     }
 
     pub fn set_stage(&mut self, id: u64, stage: Stage, now: Instant) {
         if let Some(entry) = self.entries.get_mut(&id) {
-            (entry.stage, entry.since) = (stage, now);
+            (entry.stage, entry.is_quiet, entry.since) = (stage, false, now);
         }
     }
 
-    /// Is there room for one from this address?
-    pub fn room(&mut self, ip: Ipv4Addr, now: Instant) -> Room<T> {
+    /// Is there room for one from this address? `has_said` tells of one whether something that it has said
+    /// waits to be read.
+    pub fn room(&mut self, ip: Ipv4Addr, now: Instant, has_said: impl Fn(&T) -> bool) -> Room<T> {
         let is_mine = |entry: &Entry<T>| entry.ip == ip && entry.stage != Stage::Asking;
-        let silent_here = |entry: &Entry<T>| is_mine(entry) && entry.is_silent(now);
+        let silent = |entry: &Entry<T>| entry.is_silent(now, &has_said);
+        let silent_here = |entry: &Entry<T>| is_mine(entry) && silent(entry);
         if self.count(silent_here) >= self.share() {
             return self.take_oldest(silent_here);
         }
         if self.count(|entry| entry.stage != Stage::Asking) < self.most {
             return Room::Free;
         }
-        let silent = |entry: &Entry<T>| entry.is_silent(now);
         if let Some(largest) = self.largest(silent) {
-            return self.take_oldest(|entry| entry.ip == largest && entry.is_silent(now));
+            return self.take_oldest(|entry| entry.ip == largest && silent(entry));
         }
         // Everybody makes progress, or waits for the program. Whoever has little gets some of what
         // another address has more than its share of.
@@ -171,11 +175,13 @@ impl<T> Handshakes<T> {
         Room::None
     }
 
-    /// This one owes something for [`SLOW`]. Those of its address that have to go because of that.
-    pub fn quiet(&mut self, id: u64, now: Instant) -> Vec<T> {
+    /// The thread of this one has waited for it for long. Those of its address that have to go because of that.
+    pub fn quiet(&mut self, id: u64, now: Instant, has_said: impl Fn(&T) -> bool) -> Vec<T> {
         let mut gone = Vec::new();
-        if let Some(ip) = self.entries.get(&id).map(|entry| entry.ip) {
-            let silent_here = |entry: &Entry<T>| entry.ip == ip && entry.is_silent(now);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.is_quiet = true;
+            let ip = entry.ip;
+            let silent_here = |entry: &Entry<T>| entry.ip == ip && entry.is_silent(now, &has_said);
             while self.count(silent_here) > self.share() {
                 let Room::Instead(what) = self.take_oldest(silent_here) else {
                     break;
@@ -219,6 +225,7 @@ impl<T> Handshakes<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::handshake::io::SLOW;
 
     const MS: Duration = Duration::from_millis(1);
     const EVIL: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 66);
@@ -242,7 +249,7 @@ mod tests {
 
         /// One more from there; who has to go for it. `Err`: there is no room.
         fn come(&mut self, ip: Ipv4Addr) -> Result<Option<u64>, Room<u64>> {
-            let gone = match self.handshakes.room(ip, self.now) {
+            let gone = match self.handshakes.room(ip, self.now, |_| false) {
                 Room::Free => None,
                 Room::Instead(id) => Some(id),
                 none => return Err(none),
@@ -305,7 +312,7 @@ mod tests {
         assert_eq!(table.come(EVIL), Ok(Some(2)));
         // A thread that waits for one of them notices that there are too many.
         table.now += SLOW;
-        let gone = table.handshakes.quiet(table.next, table.now);
+        let gone = table.handshakes.quiet(table.next, table.now, |_| false);
         assert_eq!((gone.len(), table.count(EVIL)), (255 - 32, 32));
         assert_eq!(table.count(BOB), 1);
     }
@@ -323,8 +330,27 @@ mod tests {
             assert_eq!(table.come(EVIL), Err(Room::None));
         }
         assert_eq!(table.count(EVIL), 256);
-        table.now += SLOW;
+        // Their threads have not run for long, which is not their fault.
+        table.now += 100 * SLOW;
+        assert_eq!(table.come(EVIL), Err(Room::None));
+        let gone = busy.iter().flat_map(|id| {
+            let (table, now) = (&mut table.handshakes, table.now);
+            table.quiet(*id, now, |_| false)
+        });
+        assert_eq!(gone.count(), 256 - 32);
         assert!(matches!(table.come(EVIL), Ok(Some(_))));
+    }
+
+    /// What waits to be read has been said.
+    #[test]
+    fn who_waits_to_be_heard_stays() {
+        let mut table = Table::new(1024);
+        (0..256).for_each(|_| assert_eq!(table.come(EVIL), Ok(None)));
+        table.now += 10 * MUTE;
+        let (ip, now) = (EVIL, table.now);
+        assert_eq!(table.handshakes.room(ip, now, |_| true), Room::None);
+        let room = table.handshakes.room(ip, now, |id| *id != 7);
+        assert_eq!(room, Room::Instead(7));
     }
 
     #[test]
@@ -336,6 +362,8 @@ mod tests {
         }
         let silent = table.come_and(BOB, Stage::UnderWay);
         table.now += SLOW;
+        let now = table.now;
+        assert!(table.handshakes.quiet(silent, now, |_| false).is_empty());
         assert_eq!(
             table.come(BOB),
             Ok(Some(silent)),
@@ -366,8 +394,8 @@ mod tests {
         let told = table.come_and(EVIL, Stage::Leaving);
         let other = table.come_and(EVIL, Stage::Leaving);
         table.handshakes.most = 16;
-        let gone = [table.handshakes.room(EVIL, table.now), {
-            table.handshakes.room(EVIL, table.now)
+        let gone = [table.handshakes.room(EVIL, table.now, |_| false), {
+            table.handshakes.room(EVIL, table.now, |_| false)
         }];
         assert_eq!(gone, [Room::Instead(told), Room::Free]);
         assert!(table.handshakes.contains(other));

@@ -46,6 +46,7 @@ use super::context::Context;
 use super::handshake::io::deny;
 use super::link::{Agreement, Link, OnEnd};
 use super::os::files::file_limit;
+use super::os::socket::has_arrived;
 use super::os::table::Ends;
 use super::os::threads::{Held, Waiting};
 use super::os::{LOG, lock};
@@ -101,6 +102,11 @@ struct Links {
     /// The same as a list in the order of their numbers. Made when it is asked for after something has
     /// changed, so that a broadcast needs no list of its own.
     list: Option<Arc<[Arc<Link>]>>,
+}
+
+/// Does something wait to be read from this client? On Windows that cannot be seen.
+fn has_said(socket: &Arc<TcpStream>) -> bool {
+    has_arrived::<1>(socket).unwrap_or(false)
 }
 
 /// Not the connection's number: a thread may read one after the other.
@@ -411,7 +417,7 @@ impl Endpoint {
     ) -> Result<Option<Watched>> {
         let mut sockets = lock(&self.sockets);
         self.check_running()?;
-        let other = match sockets.room(ip, Instant::now()) {
+        let other = match sockets.room(ip, Instant::now(), has_said) {
             Room::Free => None,
             Room::Instead(other) => Some(other),
             Room::None => return Ok(None),
@@ -580,7 +586,9 @@ impl Watched {
 
     /// The client has owed something for half a second.
     pub fn quiet(&self) {
-        let gone = lock(&self.endpoint.sockets).quiet(self.id, Instant::now());
+        let mut sockets = lock(&self.endpoint.sockets);
+        let gone = sockets.quiet(self.id, Instant::now(), has_said);
+        drop(sockets);
         gone.iter().for_each(|socket| turn_away(socket));
     }
 

@@ -49,6 +49,10 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
         Ok(examined) => examined,
         Err(error) => return failed(error.to_string()),
     };
+    if !begun.is_empty() {
+        // Its thread may come to it late.
+        watched.heard();
+    }
     let own_endpoint = Arc::clone(endpoint);
     let (started, pending) = match examined {
         Some((offered, slot)) => {
