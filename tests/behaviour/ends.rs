@@ -190,6 +190,7 @@ fn a_panic_that_drops_the_last_handle_is_no_goodbye() {
             );
             let (to_bob, to_alice) = link::<Bytes>(&alice, &bob);
             let kept = (!drops_peer).then(|| alice.clone());
+            let own = told(&to_bob);
             let panicking = thread::spawn(move || {
                 for number in 0..100 {
                     to_bob.send(&numbered(number, 100)).unwrap();
@@ -204,6 +205,13 @@ fn a_panic_that_drops_the_last_handle_is_no_goodbye() {
                 false => CloseReason::Vanished,
             };
             let case = format!("{drops_peer} {text_headers}");
+            let (here, _) = own.recv_timeout(SOON).unwrap();
+            let whose = match drops_peer {
+                // Both are dropped, in the order in which the closure has them.
+                true => matches!(here, CloseReason::ClosedHere | CloseReason::PeerDropped),
+                false => here == CloseReason::ClosedHere,
+            };
+            assert!(whose, "{case}: {here:?}");
             assert_eq!(ended(&to_alice), expected, "{case}");
             assert_eq!(to_alice.close().is_ok(), text_headers, "{case}");
             if let Some(alice) = kept {
@@ -212,4 +220,24 @@ fn a_panic_that_drops_the_last_handle_is_no_goodbye() {
             }
         }
     }
+}
+
+/// A `stop` is one, whatever the thread does that calls it.
+#[test]
+fn a_stop_while_a_thread_unwinds_is_a_stop() {
+    struct Stops(Peer);
+    impl Drop for Stops {
+        fn drop(&mut self) {
+            self.0.stop();
+        }
+    }
+    let (alice, bob) = (peer(), peer());
+    let (to_bob, to_alice) = link::<Bytes>(&alice, &bob);
+    let panicking = thread::spawn(move || {
+        let _stops = Stops(alice);
+        panic!("as planned");
+    });
+    assert!(panicking.join().is_err());
+    assert_eq!(ended(&to_alice), CloseReason::ClosedThere);
+    assert_eq!(ended(&to_bob), CloseReason::Stopped);
 }

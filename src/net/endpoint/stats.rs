@@ -22,7 +22,9 @@ use crate::net::os::sync::Mutex;
 pub struct PeerStats {
     /// Connections made, by either side.
     pub connected: u64,
-    /// Offers that this side denied.
+    /// Offers that this side denied: by the program's word, or because there was no room for another
+    /// connection. Where they end with `stop`, or there were too many that had no answer, they are
+    /// `handshakes_failed`.
     pub denied: u64,
     /// How often someone connected, and no offer or connection came of it.
     pub handshakes_failed: u64,

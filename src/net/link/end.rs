@@ -132,7 +132,8 @@ impl Link {
     /// Begins a graceful end and returns at once. At `close_timeout` it is over. Of a thread that panics
     /// it is the end of a program that crashes: what was accepted is written, and no goodbye.
     pub fn close_in_background(self: &Arc<Link>, reason: CloseReason) {
-        if self.crash(&reason) {
+        // A `stop` that the program calls while it unwinds is a stop.
+        if reason == CloseReason::PeerDropped && self.crash(&reason) {
             return;
         }
         let deadline = Instant::now() + self.context.settings.close_timeout;
@@ -144,6 +145,7 @@ impl Link {
         if !std::thread::panicking() || self.dialect != Dialect::Frames || self.life.is_ending() {
             return false;
         }
+        self.crashed.store(true, Ordering::SeqCst);
         self.sender.close(reason.clone(), Last::Fin);
         let deadline = Instant::now() + self.context.settings.close_timeout;
         self.begin(reason.clone(), Manner::Finish, deadline);
@@ -448,6 +450,10 @@ impl Link {
         // Of a connection that nobody holds any more, a part of a message is thrown away.
         if self.is_leaving() {
             return self.kill(CloseReason::ClosedHere);
+        }
+        // The other side resets what has no goodbye.
+        if self.crashed.load(Ordering::SeqCst) {
+            return self.kill(self.life.why());
         }
         if self.is_released() {
             return self.kill(self.why_released());

@@ -127,6 +127,8 @@ pub(crate) struct Link {
     /// Everything sent has been acknowledged, and the reader is to close the socket as a whole; see
     /// [`Manner::Leave`](super::life::Manner::Leave).
     released: AtomicBool,
+    /// A panic of the program's has dropped it.
+    crashed: AtomicBool,
     /// Taken by whoever ends the connection, so that its peer is told once.
     on_end: Mutex<Option<OnEnd>>,
     /// What the program wants to be called at the end.
@@ -244,6 +246,7 @@ impl Link {
             reader: Mutex::default(),
             handled: AtomicBool::new(false),
             released: AtomicBool::new(false),
+            crashed: AtomicBool::new(false),
             on_end: Mutex::new(Some(on_end)),
             callbacks: Callbacks::default(),
             calls: Calls::default(),
