@@ -75,6 +75,10 @@ mod unix {
         println!("| how it ends | {} |", STATES.join(" | "));
         println!("| --- | --- | --- | --- |");
         for (index, (name, way)) in WAYS.into_iter().enumerate() {
+            if way == Way::Signal("INT") && ignores_sigint() {
+                println!("| {name} | ignored here | | |");
+                continue;
+            }
             let cells = STATES.map(|state| {
                 let mut seen = BTreeMap::new();
                 for round in 0..rounds {
@@ -87,6 +91,13 @@ mod unix {
             println!("| {name} | {} |", cells.join(" | "));
         }
         bob.stop();
+    }
+
+    /// A shell starts what runs in the background so, and a process passes it on to its children.
+    fn ignores_sigint() -> bool {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        mask.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|m| m & 2 != 0))
     }
 
     /// One process, and what the survivor sees of its end.
