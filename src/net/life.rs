@@ -18,8 +18,7 @@
 //! *Over*: nothing comes or goes. The first cause of the end is its reason, and only a connection
 //! that ended [`Outcome::Complete`] lets `close` return Ok.
 
-use std::sync::PoisonError;
-
+use super::os::condvar::{is_late, wait};
 use super::os::lock;
 use super::os::sync::{AtomicU8, Condvar, Instant, Mutex, Ordering};
 use crate::error::CloseReason;
@@ -338,12 +337,10 @@ impl Life {
             if let State::Over { reason, outcome } = &*state {
                 return Some((reason.clone(), *outcome));
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if is_late(Some(deadline)) {
                 return None;
             }
-            let waited = self.over.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = wait(&self.over, state, Some(deadline));
         }
     }
 

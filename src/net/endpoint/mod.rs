@@ -30,7 +30,7 @@ use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -45,6 +45,7 @@ use self::stats::{Counts, PeerStats};
 use super::context::Context;
 use super::handshake::io::deny;
 use super::link::{Agreement, Link, OnEnd};
+use super::os::condvar::{is_late, wait};
 use super::os::files::file_limit;
 use super::os::socket::has_arrived;
 use super::os::table::Ends;
@@ -517,12 +518,10 @@ impl Endpoint {
     fn wait_for_links(&self, deadline: Instant) -> bool {
         let mut links = lock(&self.links);
         while !links.open.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if is_late(Some(deadline)) {
                 return false;
             }
-            let waited = self.all_ended.wait_timeout(links, left);
-            links = waited.unwrap_or_else(PoisonError::into_inner).0;
+            links = wait(&self.all_ended, links, Some(deadline));
         }
         true
     }

@@ -171,17 +171,6 @@ impl Client<'_> {
         Ok((client, written))
     }
 
-    /// Reads what is missing of a message, in this state.
-    fn read<const N: usize>(
-        &mut self,
-        message: Exactly<N>,
-        state: impl FnOnce(Exactly<N>) -> State,
-    ) -> Step<Outcome> {
-        let step = message.read();
-        self.state = state(message);
-        step
-    }
-
     /// Takes the first header that the server has sent. Without encryption it is the answer.
     fn examine(&mut self, header: Header) -> Step<Outcome> {
         let Header { bytes, early } = header;
@@ -206,7 +195,7 @@ impl Client<'_> {
         let is_lanpeer = self.version != Version::Peerpy;
         match (self.offered, suite) {
             (None, None) if self.version == Version::Frames => {
-                self.read(Exactly::new(), State::Who)
+                Exactly::new().read_in(&mut self.state, State::Who)
             }
             (None, None) => self.agree(None, None, early),
             // A connection in the clear is not what the program has asked for.
@@ -267,7 +256,7 @@ impl Client<'_> {
         if Opener::record_len(&begin) != Ok(Some(RECORD)) {
             return self.forged();
         }
-        self.read(Exactly::new(), |rest| State::Rest(session, begin, rest))
+        Exactly::new().read_in(&mut self.state, |rest| State::Rest(session, begin, rest))
     }
 
     /// Takes the whole record of the answer. That it opens is the server's proof.
@@ -280,7 +269,7 @@ impl Client<'_> {
         match answer {
             Ok(Answer::Accept { .. }) if self.version == Version::Frames => {
                 let session = Box::new(session);
-                self.read(Exactly::new(), |who| State::SecureWho(session, who))
+                Exactly::new().read_in(&mut self.state, |who| State::SecureWho(session, who))
             }
             Ok(Answer::Accept { .. }) => self.agree(None, Some(session), Vec::new()),
             Ok(Answer::Deny { reason }) => self.denied(reason, true),
@@ -414,31 +403,35 @@ impl Machine for Client<'_> {
             // Each of these arms goes on in its state until all that it reads is there.
             (State::Who(mut message), Input::Bytes(bytes)) => match message.take(bytes) {
                 Some(header) => self.meet(&header, None),
-                None => self.read(message, State::Who),
+                None => message.read_in(&mut self.state, State::Who),
             },
             (State::SecureWho(session, mut message), Input::Bytes(bytes)) => {
                 match message.take(bytes) {
                     Some(record) => self.meet_sealed(*session, record),
-                    None => self.read(message, |message| State::SecureWho(session, message)),
+                    None => message.read_in(&mut self.state, |message| {
+                        State::SecureWho(session, message)
+                    }),
                 }
             }
             (State::Challenge(suite, accept, mut message), Input::Bytes(bytes)) => {
                 match message.take(bytes) {
                     Some(message) => self.prove(suite, &accept, &message),
-                    None => self.read(message, |message| State::Challenge(suite, accept, message)),
+                    None => message.read_in(&mut self.state, |message| {
+                        State::Challenge(suite, accept, message)
+                    }),
                 }
             }
             (State::Proof(session), Input::Written) => {
-                self.read(Exactly::new(), |begin| State::Record(session, begin))
+                Exactly::new().read_in(&mut self.state, |begin| State::Record(session, begin))
             }
             (State::Record(session, mut begin), Input::Bytes(bytes)) => match begin.take(bytes) {
                 Some(begin) => self.begin_record(session, begin),
-                None => self.read(begin, |begin| State::Record(session, begin)),
+                None => begin.read_in(&mut self.state, |begin| State::Record(session, begin)),
             },
             (State::Rest(session, begin, mut rest), Input::Bytes(bytes)) => {
                 match rest.take(bytes) {
                     Some(rest) => self.open(*session, &begin, &rest),
-                    None => self.read(rest, |rest| State::Rest(session, begin, rest)),
+                    None => rest.read_in(&mut self.state, |rest| State::Rest(session, begin, rest)),
                 }
             }
             // In every other state the handshake ends with what has ended it.

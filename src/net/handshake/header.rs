@@ -90,6 +90,13 @@ impl<const N: usize> Exactly<N> {
         }
     }
 
+    /// Has what is missing read, in the state that this makes of it.
+    pub fn read_in<T, S>(self, state: &mut S, next: impl FnOnce(Self) -> S) -> Step<T> {
+        let step = self.read();
+        *state = next(self);
+        step
+    }
+
     /// Takes bytes, no more of them than [`read`](Self::read) has asked for.
     pub fn take(&mut self, bytes: &[u8]) -> Option<[u8; N]> {
         let end = self.len + bytes.len();

@@ -92,17 +92,6 @@ impl Server<'_> {
         }
     }
 
-    /// Reads what is missing of a message, in this state.
-    fn read<const N: usize>(
-        &mut self,
-        message: Exactly<N>,
-        state: impl FnOnce(Exactly<N>) -> State,
-    ) -> Step<Outcome> {
-        let step = message.read();
-        self.state = state(message);
-        step
-    }
-
     /// Takes HELLO: goes on with the proof of the secret, or comes to an outcome.
     fn examine(&mut self, header: Header) -> Step<Outcome> {
         let Header { bytes, early } = header;
@@ -126,7 +115,7 @@ impl Server<'_> {
         match hello.secure {
             None if has_secret && !self.settings.clear_offers => self.deny(&hello, None, "secret"),
             None if hello.version == Version::Frames && hello.who => {
-                self.read(Exactly::new(), |who| State::Who(hello, who))
+                Exactly::new().read_in(&mut self.state, |who| State::Who(hello, who))
             }
             None if hello.version == Version::Frames => {
                 self.state = State::Ask(hello);
@@ -284,16 +273,18 @@ impl Machine for Server<'_> {
                 Ended::Lost(reason) => reason,
             }),
             (State::Ask(hello), Input::Written) => {
-                self.read(Exactly::new(), |who| State::Who(hello, who))
+                Exactly::new().read_in(&mut self.state, |who| State::Who(hello, who))
             }
             (State::Who(hello, mut message), Input::Bytes(bytes)) => match message.take(bytes) {
                 Some(header) => self.meet(hello, &header, None),
-                None => self.read(message, |message| State::Who(hello, message)),
+                None => message.read_in(&mut self.state, |message| State::Who(hello, message)),
             },
             (State::SecureWho(hello, session, mut message), Input::Bytes(bytes)) => {
                 match message.take(bytes) {
                     Some(record) => self.meet_sealed(hello, *session, record),
-                    None => self.read(message, |rest| State::SecureWho(hello, session, rest)),
+                    None => message.read_in(&mut self.state, |rest| {
+                        State::SecureWho(hello, session, rest)
+                    }),
                 }
             }
             (State::Who(..) | State::SecureWho(..), Input::Ended(ended)) => failed(match ended {
@@ -303,16 +294,18 @@ impl Machine for Server<'_> {
             }),
             (State::Ask(_), Input::NotWritten(_)) => failed("it hung up before WHO".to_owned()),
             (State::Challenge(hello, prover), Input::Written) => {
-                self.read(Exactly::new(), |proof| State::Proof(hello, prover, proof))
+                Exactly::new().read_in(&mut self.state, |proof| State::Proof(hello, prover, proof))
             }
             (State::Proof(hello, prover, mut message), Input::Bytes(bytes)) => {
                 let Some(message) = message.take(bytes) else {
-                    return self.read(message, |proof| State::Proof(hello, prover, proof));
+                    return message
+                        .read_in(&mut self.state, |proof| State::Proof(hello, prover, proof));
                 };
                 match prover.finish(&self.settings.secrets, &message) {
                     Ok(session) if hello.version == Version::Frames => {
                         let session = Box::new(session);
-                        self.read(Exactly::new(), |who| State::SecureWho(hello, session, who))
+                        Exactly::new()
+                            .read_in(&mut self.state, |who| State::SecureWho(hello, session, who))
                     }
                     Ok(session) => self.agree(hello, None, Some(session), Vec::new()),
                     Err(_) => self.deny(&hello, None, "secret"),

@@ -353,7 +353,7 @@ impl<C: Send + 'static> Driver<C> {
     }
 
     fn ask_who_is_due(&mut self) {
-        self.known.taken = self.known.given - self.yielded.len() as u64;
+        self.look_what_is_taken();
         for begin in self.machine.due(Instant::now(), &self.known) {
             let attempt = begin.attempt;
             let withdrawal = Withdrawal::new();
@@ -402,7 +402,7 @@ impl<C: Send + 'static> Driver<C> {
     }
 
     fn hear(&mut self, news: News<C>) {
-        self.known.taken = self.known.given - self.yielded.len() as u64;
+        self.look_what_is_taken();
         match news {
             News::Asked(attempt, outcome) => self.over(attempt, outcome),
             News::Ended(link) => {
@@ -513,6 +513,11 @@ impl<C: Send + 'static> Driver<C> {
         let tell = self.tell.clone();
         link.on_end(move |_| drop(tell.send(News::Ended(number))));
         drop(self.yielded.send(connection));
+    }
+
+    /// Of the connections that the program was given, some still wait in the channel.
+    fn look_what_is_taken(&mut self) {
+        self.known.taken = self.known.given - self.yielded.len() as u64;
     }
 
     /// Those that have ended and were taken.

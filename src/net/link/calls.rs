@@ -2,11 +2,12 @@
 //! this side's wait for a reply, and how many of the other side's are unanswered.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::Link;
 use crate::error::{CloseReason, RequestError};
 use crate::format::{DataType, Dialect, Encoded, Payload};
+use crate::net::os::condvar::{is_late, wait};
 use crate::net::os::lock;
 use crate::net::os::sync::{AtomicBool, AtomicU64, Condvar, Instant, Mutex, Ordering};
 use crate::net::recv::waiter::{Waited, Waiter};
@@ -69,21 +70,8 @@ impl Slot {
     /// Waits until it is done, or until the deadline.
     fn wait(&self, deadline: Option<Instant>) {
         let mut answer = lock(&self.answer);
-        while answer.is_none() {
-            answer = match deadline {
-                None => {
-                    let waited = self.told.wait(answer);
-                    waited.unwrap_or_else(PoisonError::into_inner)
-                }
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return;
-                    }
-                    let waited = self.told.wait_timeout(answer, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+        while answer.is_none() && !is_late(deadline) {
+            answer = wait(&self.told, answer, deadline);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The operating system: what the other rooms know of it goes through here.
 
+pub(crate) mod condvar;
 pub(crate) mod dice;
 pub(crate) mod files;
 pub(crate) mod socket;

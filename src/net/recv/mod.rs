@@ -35,6 +35,7 @@ use queue::ReceiveQueue;
 use select::KillSwitch;
 
 use super::context::Context;
+use super::os::condvar::{is_late, wait};
 use super::os::lock;
 use super::os::spin::Spin;
 use super::os::sync::{
@@ -208,18 +209,11 @@ impl<T> Meeting<T> {
         mut queue: MutexGuard<'_, ReceiveQueue<T>>,
         deadline: Option<Instant>,
     ) -> Result<(), RecvTimeoutError> {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
+        if is_late(deadline) {
             return Err(RecvTimeoutError::Timeout);
         }
         queue.waiters += 1;
-        let mut queue = match left {
-            None => self.news.wait(queue).unwrap_or_else(|p| p.into_inner()),
-            Some(left) => {
-                let waited = self.news.wait_timeout(queue, left);
-                waited.unwrap_or_else(|p| p.into_inner()).0
-            }
-        };
+        queue = wait(&self.news, queue, deadline);
         queue.waiters -= 1;
         Ok(())
     }

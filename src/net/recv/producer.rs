@@ -11,6 +11,7 @@ use super::select::SelectProducer;
 use super::{Meeting, Wake};
 use crate::error::CloseReason;
 use crate::net::life::Life;
+use crate::net::os::condvar::{is_late, wait};
 use crate::net::os::lock;
 use crate::net::os::sync::{Instant, Ordering};
 
@@ -234,7 +235,7 @@ impl<T: Send + 'static> Producer<T> {
             if let Some(back) = queue.collect(over) {
                 return back;
             }
-            queue = meeting.room.wait(queue).unwrap_or_else(|p| p.into_inner());
+            queue = wait(&meeting.room, queue, None);
         }
     }
 
@@ -260,20 +261,15 @@ impl<T: Send + 'static> Producer<T> {
             if life.is_over() {
                 return Err(life.why());
             }
-            let now = Instant::now();
-            let until = *until.get_or_insert(now + PATIENCE);
-            let left = until.saturating_duration_since(now);
+            let until = Some(*until.get_or_insert_with(|| Instant::now() + PATIENCE));
             let room = &meeting.room;
-            queue = match queue.room(size, !left.is_zero()) {
+            queue = match queue.room(size, !is_late(until)) {
                 Room::Here => {
                     self.waiting = queue.amount();
                     return Ok(());
                 }
-                Room::AtHalf => {
-                    let waited = room.wait_timeout(queue, left);
-                    waited.unwrap_or_else(|p| p.into_inner()).0
-                }
-                Room::AtAny => room.wait(queue).unwrap_or_else(|p| p.into_inner()),
+                Room::AtHalf => wait(room, queue, until),
+                Room::AtAny => wait(room, queue, None),
             };
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Meeting;
 use super::lease::{Awaits, Source, Taken};
 use crate::net::burst;
+use crate::net::os::condvar::is_late;
 use crate::net::os::lock;
 use crate::net::os::sync::{Instant, Ordering};
 use crate::net::panics::unless_it_panics;
@@ -72,7 +73,7 @@ impl<T: Send + 'static> Waiter<T> {
                     continue;
                 }
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if is_late(deadline) {
                 return Waited::Late;
             }
             let Some(counted) = awaits.take() else {

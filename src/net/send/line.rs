@@ -1,12 +1,13 @@
 //! Waiting at the send queue: for room, in the order in which the callers came, and until everything is
 //! written.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::queue::{Next, Place, SendQueue};
 use super::turn::Turn;
 use super::{Sender, Wait};
 use crate::error::SendError;
+use crate::net::os::condvar::{is_late, wait};
 use crate::net::os::lock;
 use crate::net::os::sync::{Instant, MutexGuard};
 
@@ -83,17 +84,7 @@ impl Sender {
         // Counted under the lock, so that a thread that makes room wakes nobody where nobody waits:
         // that would be a call of the system for each write.
         queue.waiters += 1;
-        queue = match deadline {
-            None => {
-                let waited = self.room.wait(queue);
-                waited.unwrap_or_else(PoisonError::into_inner)
-            }
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                let waited = self.room.wait_timeout(queue, left);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-        };
+        queue = wait(&self.room, queue, deadline);
         queue.waiters -= 1;
         queue
     }
@@ -115,7 +106,7 @@ impl Sender {
             if queue.is_drained() {
                 return Ok(());
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if is_late(deadline) {
                 return Err(SendError::Timeout);
             }
             queue = self.wait_for_room(queue, deadline);

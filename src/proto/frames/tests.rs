@@ -10,6 +10,16 @@ const RULES: Rules = Rules {
     lanpeer: true,
     max_size: 3 << 20,
 };
+
+const STRICT: Rules = Rules {
+    strict: true,
+    ..RULES
+};
+
+const OF_RAW: Rules = Rules {
+    data_type: DataType::Raw,
+    ..RULES
+};
 const STREAM: Rules = Rules {
     streaming: true,
     ..RULES
@@ -102,24 +112,16 @@ fn words_are_as_the_manual_has_them() {
 #[test]
 fn what_is_wrong_is_named() {
     use DataType::{Bytes, Json, Raw};
-    let strict = Rules {
-        strict: true,
-        ..RULES
-    };
-    let raw = Rules {
-        data_type: Raw,
-        ..RULES
-    };
     let cases: [(Rules, &[u8], Result<Step, FrameError>); 20] = [
         (RULES, &[0], message(1, 0, Bytes)),
-        (raw, &[0], Err(FrameError::Empty(Raw))),
+        (OF_RAW, &[0], Err(FrameError::Empty(Raw))),
         (RULES, &[0xf0, 3, 2], message(3, 2, Json)),
         (RULES, &[0xf0, 1, 3], message(3, 0, Bytes)),
         (RULES, &[0xf0, 1, 1], Err(FrameError::Empty(Raw))),
         (RULES, &[0xf0, 2, 4], fault(Fault::Type(4))),
-        (strict, &[0xf0, 2, 3], message(3, 1, Bytes)),
+        (STRICT, &[0xf0, 2, 3], message(3, 1, Bytes)),
         (
-            strict,
+            STRICT,
             &[0xf0, 2, 1],
             Err(FrameError::DeniedType {
                 expected: Bytes,
@@ -193,14 +195,6 @@ fn requests_and_replies_are_as_the_manual_has_them() {
 #[test]
 fn what_is_wrong_with_a_request_is_named() {
     use DataType::{Bytes, Json, Raw};
-    let strict = Rules {
-        strict: true,
-        ..RULES
-    };
-    let raw = Rules {
-        data_type: Raw,
-        ..RULES
-    };
     let body = |kind, size| fault(Fault::Body { kind, size });
     let long_id = &[0xf1, 9, 0, 0xe4, 1, 0, 0, 0, 0, 0];
     let large = &[0xf1, 0xe2, 0x40, 0, 0, 0, 7];
@@ -221,9 +215,9 @@ fn what_is_wrong_with_a_request_is_named() {
                 limit,
             }),
         ),
-        (raw, &[0xf1, 2, 0, 7], Err(FrameError::Empty(Raw))),
+        (OF_RAW, &[0xf1, 2, 0, 7], Err(FrameError::Empty(Raw))),
         (
-            strict,
+            STRICT,
             &[0xf1, 3, 2, 7],
             Err(FrameError::DeniedType {
                 expected: Bytes,

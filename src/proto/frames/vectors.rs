@@ -59,6 +59,11 @@ fn the_vectors() {
         let wire = bytes(wire);
         let end = wire.len();
         let number = || what.parse::<u64>().expect("a number");
+        let is_word = |said, text: &str| {
+            assert_eq!(word(said, text, false), wire, "{line}");
+            let read = step(RULES, &wire);
+            assert_eq!(read, Ok(Step::Word { end, word: said }), "{line}");
+        };
         match name {
             "length" => {
                 let mut head = Head::NONE;
@@ -95,12 +100,7 @@ fn the_vectors() {
                     "taken" => Word::Taken(number()),
                     _ => Word::Goodbye(words(what).first().map(|_| number())),
                 };
-                assert_eq!(word(said, "", false), wire, "{line}");
-                assert_eq!(
-                    step(RULES, &wire),
-                    Ok(Step::Word { end, word: said }),
-                    "{line}"
-                );
+                is_word(said, "");
             }
             "refused" => {
                 let text = bytes(&words(what).concat());
@@ -108,12 +108,7 @@ fn the_vectors() {
                 let said = Word::Refused {
                     skip: end - text.len(),
                 };
-                assert_eq!(word(said, text, false), wire, "{line}");
-                assert_eq!(
-                    step(RULES, &wire),
-                    Ok(Step::Word { end, word: said }),
-                    "{line}"
-                );
+                is_word(said, text);
             }
             "request" | "reply" => {
                 let [id, ref data_type @ .., payload] = words(what)[..] else {
@@ -148,12 +143,7 @@ fn the_vectors() {
                     why: Failure::of(code.parse().expect("a byte")),
                     skip: end - text.len(),
                 };
-                assert_eq!(word(said, text, false), wire, "{line}");
-                assert_eq!(
-                    step(RULES, &wire),
-                    Ok(Step::Word { end, word: said }),
-                    "{line}"
-                );
+                is_word(said, text);
             }
             "no request" => {
                 let read = FrameDecoder::new(RULES, false).next(&wire, None);

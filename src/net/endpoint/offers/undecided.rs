@@ -21,6 +21,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use crate::error::CloseReason;
 use crate::net::endpoint::{Endpoint, Slot, Watched};
 use crate::net::handshake::io::{deny, linger};
+use crate::net::os::condvar::wait;
 use crate::net::os::lock;
 #[cfg(unix)]
 use crate::net::os::socket::peek;
@@ -150,9 +151,7 @@ impl Shared {
 
     /// Waits until the reader thread has noticed something, or a call of `accept` has finished.
     fn wait<'a>(&self, decision: MutexGuard<'a, Decision>) -> MutexGuard<'a, Decision> {
-        self.changed
-            .wait(decision)
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        wait(&self.changed, decision, None)
     }
 
     /// Takes an undecided offer whose client waits, and leaves what comes `next`.

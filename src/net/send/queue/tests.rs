@@ -4,7 +4,7 @@ use super::*;
 
 /// A half with so many bytes that are sealed and not yet written.
 #[derive(Debug, Default, PartialEq)]
-struct Fake {
+pub(super) struct Fake {
     left: usize,
 }
 

@@ -9,11 +9,12 @@ use shuttle::thread;
 
 use crate::error::CloseReason;
 use crate::net::endpoint::Endpoint;
+use crate::net::lending::read_to_the_end;
 use crate::net::link::Link;
 use crate::net::os::lock;
 use crate::net::os::socket::{TcpStream, Wire};
 use crate::net::os::sync::{AtomicBool, Condvar, Instant, Mutex, Ordering, dawdle, one_in, up_to};
-use crate::net::recv::lease::{Back, Fed, Source, Taken};
+use crate::net::recv::lease::{Fed, Source, Taken};
 use crate::net::recv::producer::Producer;
 use crate::net::recv::receive_queue;
 use crate::net::recv::waiter::{Waited, Waiter};
@@ -143,22 +144,31 @@ impl Frames {
     }
 }
 
+impl Frames {
+    /// `None`: it was a reply, whose thread is told.
+    fn take_next(&mut self, may_wait: impl Fn() -> bool, item: &mut Option<Item>) -> Option<Taken> {
+        Some(match self.next(may_wait) {
+            Next::Message(number) => {
+                *item = Some(vec![number as u8]);
+                Taken::Message(1)
+            }
+            Next::Reply(id) => {
+                self.slots[id].tell(&self.link);
+                return None;
+            }
+            Next::Fin => Taken::End,
+            Next::Wait => Taken::Nothing,
+        })
+    }
+}
+
 impl Source<Item> for Frames {
     fn take(&mut self, wait: bool, item: &mut Option<Item>) -> Result<Taken, CloseReason> {
         self.take_stashed();
         loop {
-            return Ok(match self.next(|| wait) {
-                Next::Message(number) => {
-                    *item = Some(vec![number as u8]);
-                    Taken::Message(1)
-                }
-                Next::Reply(id) => {
-                    self.slots[id].tell(&self.link);
-                    continue;
-                }
-                Next::Fin => Taken::End,
-                Next::Wait => Taken::Nothing,
-            });
+            if let Some(taken) = self.take_next(|| wait, item) {
+                return Ok(taken);
+            }
         }
     }
 
@@ -175,18 +185,9 @@ impl Source<Item> for Frames {
             }
             // A wait that could have no end.
             let may_wait = || deadline.is_none() || one_in(2);
-            return Ok(match self.next(may_wait) {
-                Next::Message(number) => {
-                    *item = Some(vec![number as u8]);
-                    Taken::Message(1)
-                }
-                Next::Reply(id) => {
-                    self.slots[id].tell(&self.link);
-                    continue;
-                }
-                Next::Fin => Taken::End,
-                Next::Wait => Taken::Nothing,
-            });
+            if let Some(taken) = self.take_next(may_wait, item) {
+                return Ok(taken);
+            }
         }
     }
 
@@ -243,7 +244,7 @@ fn run(askers: usize) {
     let make: fn(&[u8]) -> Item = <[u8]>::to_vec;
     let make = one_in(2).then_some(make);
     let limit = 1 + up_to(3);
-    let (mut producer, consumer) = receive_queue(limit, 1000, make, endpoint.context());
+    let (producer, consumer) = receive_queue(limit, 1000, make, endpoint.context());
     let _ = link.queue.set(producer.waker());
     let consumer = Arc::new(consumer);
     let socket = Arc::new(Socket::default());
@@ -251,24 +252,14 @@ fn run(askers: usize) {
 
     let reading = {
         let link = Arc::clone(&link);
-        let mut source: Box<dyn Source<Item>> = Box::new(Frames {
+        let source: Box<dyn Source<Item>> = Box::new(Frames {
             socket: Arc::clone(&socket),
             link: Arc::clone(&link),
             slots: Arc::clone(&slots),
             next: 0,
             stashed: None,
         });
-        thread::spawn(move || {
-            loop {
-                match source.feed(&mut producer) {
-                    Ok(Fed::End) | Err(_) => return,
-                    Ok(Fed::Awaited) => match producer.lend(&link.life, source) {
-                        Back::Source(back) => source = back,
-                        Back::End(_) => return,
-                    },
-                }
-            }
-        })
+        thread::spawn(move || read_to_the_end(producer, source, &link))
     };
     let remote = {
         let socket = Arc::clone(&socket);

@@ -184,6 +184,23 @@ impl Source<Item> for Numbers {
     }
 }
 
+/// The reader thread.
+pub(super) fn read_to_the_end<T: Send + 'static>(
+    mut producer: Producer<T>,
+    mut source: Box<dyn Source<T>>,
+    link: &Link,
+) {
+    loop {
+        match source.feed(&mut producer) {
+            Ok(Fed::End) | Err(_) => return,
+            Ok(Fed::Awaited) => match producer.lend(&link.life, source) {
+                Back::Source(back) => source = back,
+                Back::End(_) => return,
+            },
+        }
+    }
+}
+
 fn run(end: End, select: bool) {
     let count = 3 + up_to(6);
     let spin = Duration::from_micros(if one_in(2) { 0 } else { 30 });
@@ -193,7 +210,7 @@ fn run(end: End, select: bool) {
         End::Alone => count,
         _ => 1 + up_to(3),
     };
-    let (mut producer, consumer) = receive_queue(limit, 1000, None, endpoint.context());
+    let (producer, consumer) = receive_queue(limit, 1000, None, endpoint.context());
     let _ = link.queue.set(producer.waker());
     let consumer = Arc::new(consumer);
     let socket = Arc::new(Socket::default());
@@ -201,24 +218,14 @@ fn run(end: End, select: bool) {
 
     let reading = {
         let (link, socket) = (Arc::clone(&link), Arc::clone(&socket));
-        let mut source: Box<dyn Source<Item>> = Box::new(Numbers {
+        let source: Box<dyn Source<Item>> = Box::new(Numbers {
             socket: Arc::clone(&socket),
             link: Arc::clone(&link),
             next: 0,
             read: 0,
             decoded: Arc::clone(&decoded),
         });
-        thread::spawn(move || {
-            loop {
-                match source.feed(&mut producer) {
-                    Ok(Fed::End) | Err(_) => return,
-                    Ok(Fed::Awaited) => match producer.lend(&link.life, source) {
-                        Back::Source(back) => source = back,
-                        Back::End(_) => return,
-                    },
-                }
-            }
-        })
+        thread::spawn(move || read_to_the_end(producer, source, &link))
     };
     let remote = {
         let socket = Arc::clone(&socket);

@@ -1,6 +1,8 @@
 //! The files that are checked, from where they are, between stand-ins for their neighbours.
 
 pub(crate) mod os {
+    #[path = "../../../../../src/net/os/condvar.rs"]
+    pub(crate) mod condvar;
     #[path = "../../../../../src/net/os/spin.rs"]
     pub(crate) mod spin;
     #[path = "../../../../../src/net/os/timer.rs"]

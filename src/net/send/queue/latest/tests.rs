@@ -1,22 +1,7 @@
 //! Messages that are replaced, without a socket, a thread or a clock.
 
+use super::super::tests::Fake;
 use super::super::*;
-
-/// A half with so many bytes that are sealed and not yet written.
-#[derive(Debug, Default)]
-struct Fake {
-    left: usize,
-}
-
-impl Unwritten for Fake {
-    fn left(&self) -> usize {
-        self.left
-    }
-
-    fn clear(&mut self) {
-        self.left = 0;
-    }
-}
 
 type Queue = SendQueue<Fake>;
 
