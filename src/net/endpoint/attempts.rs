@@ -67,15 +67,7 @@ impl Endpoint {
         if !lock(&self.recent).is_first(who.id, attempt, Instant::now()) {
             return Err(Twice);
         }
-        let asked = Ask::of(agreed);
-        let mut replaced = Vec::new();
-        for link in self.links().iter() {
-            match relation(link, &asked) {
-                Relation::None => {}
-                Relation::Older => replaced.push(Arc::clone(link)),
-                Relation::SameOrNewer => return Err(Twice),
-            }
-        }
+        let replaced = replaced(&Ask::of(agreed), self.links().iter())?;
         for link in replaced {
             link.kill(CloseReason::Replaced);
         }
@@ -122,7 +114,7 @@ pub(super) struct Twice;
 
 /// What a connection is to an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Relation {
+enum Relation {
     None,
     /// The client had this one before, and has it no more.
     Older,
@@ -159,8 +151,25 @@ impl Ask<'_> {
     }
 }
 
+/// Those of these connections that come to an end for what a client asks for. `Err`: that is itself one
+/// too many.
+pub(super) fn replaced<'a>(
+    asked: &Ask<'_>,
+    links: impl Iterator<Item = &'a Arc<Link>>,
+) -> Result<Vec<Arc<Link>>, Twice> {
+    let mut older = Vec::new();
+    for link in links {
+        match relation(link, asked) {
+            Relation::None => {}
+            Relation::Older => older.push(Arc::clone(link)),
+            Relation::SameOrNewer => return Err(Twice),
+        }
+    }
+    Ok(older)
+}
+
 /// What `link` is to what a client asks for.
-pub(super) fn relation(link: &Link, asked: &Ask<'_>) -> Relation {
+fn relation(link: &Link, asked: &Ask<'_>) -> Relation {
     let is_of = |card: &Arc<Card>| asked.who.is_some_and(|who| who.id == card.id);
     let (Some(attempt), true) = (asked.attempt, link.who.as_ref().is_some_and(is_of)) else {
         return Relation::None;

@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use log::{debug, warn};
 
-use self::attempts::{Ask, Keeper, Recent, Relation, relation};
+use self::attempts::{Ask, Keeper, Recent, Twice, replaced};
 use self::dead_remotes::DeadRemotes;
 use self::events::Events;
 use self::handshakes::{Handshakes, Room, Stage};
@@ -310,17 +310,11 @@ impl Endpoint {
             // Under the lock: `stop` sets the flag first and then goes through the list.
             self.check_running()?;
             // An older offer of the same client may have been accepted since this one was made.
-            let mut replaced = Vec::new();
-            if link.theirs.is_some() {
-                let asked = Ask::of_link(link);
-                for other in links.open.values() {
-                    match relation(other, &asked) {
-                        Relation::None => {}
-                        Relation::Older => replaced.push(Arc::clone(other)),
-                        Relation::SameOrNewer => return Err(Error::Withdrawn),
-                    }
-                }
-            }
+            let replaced = match link.theirs {
+                None => Vec::new(),
+                Some(_) => replaced(&Ask::of_link(link), links.open.values())
+                    .map_err(|Twice| Error::Withdrawn)?,
+            };
             links.open.insert(link.id, Arc::clone(link));
             links.list = None;
             self.counts.connected();
