@@ -1,4 +1,6 @@
 //! The settings of a peer.
+//!
+//! A long file for the examples in its docs; the code is the smaller part.
 
 use std::time::Duration;
 

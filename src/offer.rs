@@ -1,4 +1,6 @@
 //! Offers: connections that someone asks for.
+//!
+//! A long file for the examples in its docs; the code is the smaller part.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -10,6 +10,8 @@
 //! frames would take what follows for data; a server that does asks, by a WHO of its own.
 //!
 //! A server may say DENY in the clear at each point where it has something to say.
+//!
+//! A long file, since it is one machine: what each state takes and where it leads is read together.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;

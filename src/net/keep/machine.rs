@@ -14,6 +14,8 @@
 //! decides alone and both come to the same: the lower denies the other's offer while its own is under
 //! way, the higher takes the other's offer and withdraws its own. What a side has `seen` of the other's
 //! offers tells an offer that has crossed ours from one that comes because a connection was lost.
+//!
+//! A long file, since it is one machine: what each event does to each state is read together.
 
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;

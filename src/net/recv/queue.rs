@@ -1,5 +1,7 @@
 //! The receive queue of a connection as a machine: what waits for the program, and by which way the
 //! next message comes. It owns no lock, no thread and no clock.
+//!
+//! A long file, since it is one machine: its three ways out are told apart in one place.
 
 use std::collections::VecDeque;
 use std::mem::{replace, size_of, take};
