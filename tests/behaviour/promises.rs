@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -298,6 +298,29 @@ fn nor_is_one_for_a_connection_that_is_dropped_behind_a_close_that_timed_out() {
             closed.is_err() && reason.is_some_and(|why| told || !why.is_normal()),
             said,
         )
+    });
+}
+
+/// The other side ends while a large message is being written, and then resets the rest. Whether `send`
+/// takes the message back or leaves it to the queue, a part of it was on its way.
+#[test]
+fn nor_is_a_large_message_that_the_other_sides_end_cuts() {
+    repeat(30, |number| {
+        let bob = peer();
+        // It reads nothing.
+        let socket = raw_offer(&bob);
+        let to_alice = bob.accept::<Bytes>().expect("accepted");
+        let sender = to_alice.clone();
+        let sending = Call::start("send", move || sender.send(&vec![7; 32 << 20]));
+        sending.wait_until_blocked();
+        socket.shutdown(Shutdown::Write).expect("a FIN");
+        if number % 2 == 0 {
+            eventually("the end is known", || to_alice.close_reason().is_some());
+        }
+        drop(socket);
+        let sent = sending.finish();
+        let closed = to_alice.close();
+        check(closed.is_err(), format!("{sent:?}, {closed:?}"))
     });
 }
 

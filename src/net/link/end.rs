@@ -423,7 +423,7 @@ impl Link {
                 let acknowledged = drained && self.reading.is_acknowledged(&socket, deadline);
                 // The other side's end was the first. Where it does not wait for ours, which is a
                 // record of an encrypted connection, it resets that; no message is lost by it.
-                acknowledged || (self.life.is_answering() && self.sender.numbers().0 == 0)
+                acknowledged || (self.life.is_answering() && self.sender.is_unused())
             }
             Dialect::Peerpy => drained && self.wait_until_acknowledged(deadline),
         };

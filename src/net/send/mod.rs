@@ -146,6 +146,11 @@ impl Sender {
         (messages, bytes, queue.waiting())
     }
 
+    /// Has no byte of any message been written, not even of one that was then not accepted?
+    pub fn is_unused(&self) -> bool {
+        lock(&self.queue).is_unused()
+    }
+
     // Sending
 
     /// Sends a message, or says why not. `burst`: whether the message is part of one, where the
