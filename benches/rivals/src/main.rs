@@ -44,9 +44,10 @@ mod zeromq;
 use program::Program;
 
 fn main() -> std::io::Result<()> {
-    let [limit, text, handler, recv] = report::own();
-    let programs: [&dyn Program; 8] = [
+    let [limit, owned, text, handler, recv] = report::own();
+    let programs: [&dyn Program; 9] = [
         limit,
+        owned,
         text,
         handler,
         recv,

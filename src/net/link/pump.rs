@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::mem::take;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -120,16 +121,20 @@ impl<F: Format> Source<F::Item> for Socket<F> {
         }
     }
 
-    fn take_plain(&mut self) -> Option<(F::Item, usize)> {
+    fn take_plain(&mut self, item: &mut Option<F::Item>) -> Option<usize> {
         let make = F::PLAIN?;
         if self.failure.is_some() || self.stashed.is_some() {
             return None;
         }
         if let Some((_, payload)) = self.frames.at_once() {
-            return Some((make(payload), payload.len()));
+            *item = Some(make(payload));
+            return Some(payload.len());
         }
         match self.frames.next(|_| Ok(false)) {
-            Ok(Next::Message(_, payload)) => return Some((make(&payload), payload.len())),
+            Ok(Next::Message(_, payload)) => {
+                *item = Some(make(&payload));
+                return Some(payload.len());
+            }
             Ok(Next::Call(call, data_type, payload)) => {
                 self.stashed = Some(Other::Call(call, data_type, payload.into_owned()));
             }
@@ -213,8 +218,10 @@ impl<F: Format> Socket<F> {
                 return Err(link.discard());
             }
             if F::PLAIN.is_some() {
-                if let Some((_, payload)) = self.frames.at_once() {
-                    producer.push_plain(&link.life, payload)?;
+                let frames = &mut self.frames;
+                if producer.push_run(|messages, bytes, each, spans| {
+                    frames.run(messages, bytes, each, spans)
+                }) {
                     continue;
                 }
             }
@@ -233,9 +240,6 @@ impl<F: Format> Socket<F> {
                 Ok(!may_lend || !is_lendable(link) || !producer.is_awaited())
             });
             match next? {
-                Next::Message(_, Payload::Borrowed(payload)) if F::PLAIN.is_some() => {
-                    producer.push_plain(&link.life, payload)?;
-                }
                 Next::Message(data_type, payload) => {
                     let size = decode::<F>(data_type, self.reading, payload, &mut item)?;
                     if let Some(item) = item.take() {
@@ -299,7 +303,7 @@ pub(crate) fn run_queue<F: Format>(
 
 thread_local! {
     /// What a handler's thread reads from, where a `close` inside the handler finds it.
-    static HANDLED: RefCell<Option<Handled>> = const { RefCell::new(None) };
+    static HANDLED: RefCell<Option<Rc<RefCell<Handled>>>> = const { RefCell::new(None) };
 }
 
 struct Handled {
@@ -322,50 +326,40 @@ pub(crate) fn run_handler<F: Format, H>(
 ) {
     let reading = reading(link);
     retire();
-    HANDLED.set(Some(Handled {
-        frames: frames(link, early),
-        reading,
-        probe: F::PLAIN.is_none().then_some(probe::<F>),
-    }));
     let mut calls = Dispatcher {
         link: Arc::clone(link),
         reading,
         server,
         serve: None,
     };
+    let handled = Rc::new(RefCell::new(Handled {
+        frames: frames(link, early),
+        reading,
+        probe: F::PLAIN.is_none().then_some(probe::<F>),
+    }));
+    HANDLED.set(Some(Rc::clone(&handled)));
     run(link, handler, |handler| {
         let mut item = None;
-        let mut end = Ok(());
         loop {
             if link.life.is_over() {
                 return Err(link.life.why());
             }
-            // The end is not a value of the closure: moved for each message, it would cost more than
-            // the rest.
-            let is_end = HANDLED.with_borrow_mut(|handled| {
-                let Some(Handled { frames, .. }) = handled else {
-                    return true;
-                };
-                if let Some(make) = F::PLAIN {
-                    if let Some((_, payload)) = frames.at_once() {
-                        item = Some(make(payload));
-                        return false;
-                    }
-                }
-                match next::<F>(frames, &mut calls, &mut item) {
-                    Ok(is_end) => is_end,
-                    Err(reason) => {
-                        end = Err(reason);
-                        true
-                    }
-                }
+            // Not borrowed while the handler runs: a `close` inside it reads ahead from the same frames.
+            // And a message is made where it is passed on, since each time that it is moved costs time.
+            let plain = F::PLAIN.and_then(|make| {
+                let mut handled = handled.borrow_mut();
+                handled.frames.at_once().map(|(_, payload)| make(payload))
             });
-            // Not inside the closure: the handler may close, and that reads ahead from the same frames.
+            if let Some(plain) = plain {
+                handle(handler, plain);
+                continue;
+            }
+            let is_end = next::<F>(&mut handled.borrow_mut().frames, &mut calls, &mut item)?;
             if let Some(item) = item.take() {
                 handle(handler, item);
             }
             if is_end {
-                return end;
+                return Ok(());
             }
         }
     });
@@ -413,19 +407,16 @@ pub(super) fn read_ahead(
     limit: usize,
     said_goodbye: impl Fn(u64),
 ) -> Option<Ahead> {
-    HANDLED.with(|handled| {
-        // Not while a message is decoded, by code of the program's.
-        let mut handled = handled.try_borrow_mut().ok()?;
-        let handled = handled.as_mut()?;
-        let (reading, probe) = (handled.reading, handled.probe);
-        let check = |data_type, payload: &[u8]| match probe {
-            Some(probe) => probe(data_type, reading, payload),
-            None => Ok(()),
-        };
-        handled
-            .frames
-            .read_ahead(deadline, limit, check, said_goodbye)
-    })
+    let handled = HANDLED.with_borrow(Option::clone)?;
+    // Not while a message is decoded, by code of the program's.
+    let mut handled = handled.try_borrow_mut().ok()?;
+    let (reading, probe) = (handled.reading, handled.probe);
+    let check = |data_type, payload: &[u8]| match probe {
+        Some(probe) => probe(data_type, reading, payload),
+        None => Ok(()),
+    };
+    let frames = &mut handled.frames;
+    frames.read_ahead(deadline, limit, check, said_goodbye)
 }
 
 /// What a thread does that reads a connection: `read` until it ends, and then end it. `way` is where

@@ -43,9 +43,9 @@ pub(crate) trait Source<T>: Send {
         done: &mut dyn FnMut() -> bool,
     ) -> Result<Taken, CloseReason>;
 
-    /// As `take`, for a message that has been read already and is plain bytes. It runs no code of the
-    /// program, so that it may be called under a lock.
-    fn take_plain(&mut self) -> Option<(T, usize)>;
+    /// As `take`, for a message that has been read already and is plain bytes; says how large it was. It
+    /// runs no code of the program, so that it may be called under a lock.
+    fn take_plain(&mut self, item: &mut Option<T>) -> Option<usize>;
 
     /// For the reader thread: passes messages on until they end, or until it would wait while the
     /// program does.

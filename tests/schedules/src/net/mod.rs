@@ -49,6 +49,8 @@ pub(crate) mod panics {
 }
 
 pub(crate) mod wire {
+    #[path = "../../../../../src/net/wire/span.rs"]
+    pub(crate) mod span;
     #[path = "../../../../../src/net/wire/stream.rs"]
     pub(crate) mod stream;
     #[path = "../../../../../src/net/wire/write_half.rs"]
