@@ -1,6 +1,7 @@
 //! The operating system: what the other rooms know of it goes through here.
 
 pub(crate) mod condvar;
+mod diag;
 pub(crate) mod dice;
 pub(crate) mod files;
 pub(crate) mod socket;
