@@ -13,13 +13,14 @@ use super::dispatch::{Dispatcher, Other};
 use super::serving::{Serve, Server};
 use crate::error::CloseReason;
 use crate::format::{DataType, Format, Payload, Reading};
-use crate::net::os::lock;
 use crate::net::os::threads::retire;
 use crate::net::panics::{let_go, unless_it_panics};
 use crate::net::recv::lease::{Back, Fed, Source, Taken};
 use crate::net::recv::producer::Producer;
+use crate::net::send::Replies;
 use crate::net::wire::early::{Early, Seen};
 use crate::net::wire::frames::{Ahead, FrameReader, Need, Next};
+use crate::proto::frames::Call;
 
 /// A read that is to end with a wait for a reply may end so much later.
 const TIMEOUT_SLACK: Duration = Duration::from_micros(200);
@@ -76,11 +77,13 @@ impl<F: Format> Source<F::Item> for Socket<F> {
     ) -> Result<Taken, CloseReason> {
         // A record may be torn by a read that ends before it.
         let can_end = deadline.is_none() || !self.link.reading.is_encrypted();
+        // It is asked again only after something that may have changed the answer.
+        let mut has_news = self.take_stashed();
         loop {
-            self.take_stashed();
-            if done() {
+            if has_news && done() {
                 return Ok(Taken::Nothing);
             }
+            has_news = true;
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             self.prepare(left.filter(|_| can_end))?;
             if left.is_some_and(|left| left.is_zero()) {
@@ -182,11 +185,15 @@ impl<F: Format> Socket<F> {
         self.failure.take().map_or(Ok(()), Err)
     }
 
+    /// Says whether there was something.
     #[inline]
-    fn take_stashed(&mut self) {
-        if let Some(other) = self.stashed.take() {
+    fn take_stashed(&mut self) -> bool {
+        let stashed = self.stashed.take();
+        let was_there = stashed.is_some();
+        if let Some(other) = stashed {
             self.calls.take_other(other);
         }
+        was_there
     }
 
     /// One that is a little longer than it need be saves a call of the system where the next is for
@@ -211,6 +218,7 @@ impl<F: Format> Socket<F> {
         let is_serving = calls.serve.is_some();
         let may_lend = !self.ended && !is_serving;
         let mut item = None;
+        let mut replies = Replies::new(&link.sender);
         loop {
             // Asked for each message, since a remote that never pauses would otherwise never let the read
             // come to the place where it is asked below.
@@ -222,10 +230,12 @@ impl<F: Format> Socket<F> {
                 if producer.push_run(|messages, bytes, each, spans| {
                     frames.run(messages, bytes, each, spans)
                 }) {
+                    replies.end();
                     continue;
                 }
             }
             let next = self.frames.next(|_| {
+                replies.end();
                 // Before a wait, the program gets what was decoded, however little it is.
                 producer.hand_over();
                 if producer.is_abandoned() {
@@ -239,7 +249,12 @@ impl<F: Format> Socket<F> {
                 // woken by the socket, and not by this thread, which saves one of two wake-ups.
                 Ok(!may_lend || !is_lendable(link) || !producer.is_awaited())
             });
-            match next? {
+            let next = next?;
+            match &next {
+                Next::Call(Call::Reply(_), ..) => replies.one_more(),
+                _ => replies.end(),
+            }
+            match next {
                 Next::Message(data_type, payload) => {
                     let size = decode::<F>(data_type, self.reading, payload, &mut item)?;
                     if let Some(item) = item.take() {
@@ -423,7 +438,7 @@ pub(super) fn read_ahead(
 /// the messages go.
 fn run<W>(link: &Arc<Link>, mut way: W, read: impl FnOnce(&mut W) -> Result<(), CloseReason>) {
     // From now on a `close` on this thread knows that it must not wait for it.
-    lock(&link.reader).replace(std::thread::current().id());
+    link.note_reader_thread();
     match unless_it_panics(|| read(&mut way)) {
         // Dropping the way ends the program's `recv`.
         Ok(()) => link.finish_reading(|| let_go(way)),

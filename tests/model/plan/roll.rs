@@ -171,6 +171,13 @@ impl LinkPlan {
             ends[1].handler = None;
             ends[1].takers.push(Taker::roll(dice));
         }
+        // Who waits for an answer would wait for ever for one that was replaced.
+        let waits = ends.iter().any(|end| end.pings > 0);
+        for (number, end) in ends.iter_mut().enumerate() {
+            // Nor has `accept` a way to ask for it.
+            let can = number == 0 || !matches!(peers[asked].accepting, Accepting::Accept(_));
+            end.latest = !waits && can && end.handler.is_none() && dice.chance(20);
+        }
         let withdraws = hazards.withdraw && dice.chance(40);
         LinkPlan {
             peers: [asker, asked],
@@ -252,6 +259,7 @@ impl EndPlan {
         };
         EndPlan {
             handler,
+            latest: false,
             takers: (0..takers).map(|_| Taker::roll(dice)).collect(),
             senders: (0..dice.pick(&[0, 1, 1, 1, 2, 3]))
                 .map(|_| {
@@ -306,6 +314,7 @@ impl EndPlan {
                 Op::Send(size),
                 Op::TrySend(size),
                 Op::SendTimeout(size, millis(1)),
+                Op::SendLatest(size),
             ]);
             self.senders.push(vec![op; 12_000_000 / size]);
         }
@@ -340,7 +349,8 @@ impl Op {
     fn roll(dice: &mut Dice, sizes: Sizes) -> Op {
         let size = sizes.roll(dice);
         match dice.below(40) {
-            0..24 => Op::Send(size),
+            0..18 => Op::Send(size),
+            18..24 => Op::SendLatest(size),
             24..30 => Op::TrySend(size),
             30..34 => Op::SendTimeout(size, Duration::from_micros(dice.below(3000) as u64)),
             34 => Op::Flush,

@@ -65,6 +65,7 @@ pub(crate) mod receiving;
 #[path = "../../../../src/net/recv/mod.rs"]
 pub(crate) mod recv;
 pub(crate) mod replacing;
+pub(crate) mod requesting;
 #[path = "../../../../src/net/send/mod.rs"]
 pub(crate) mod send;
 pub(crate) mod sending;
