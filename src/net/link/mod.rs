@@ -18,10 +18,9 @@ mod overdue;
 pub(crate) mod pump;
 pub(crate) mod serving;
 
-use std::net::{SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::ThreadId;
 
 use self::callbacks::Callbacks;
 use self::calls::Calls;
@@ -40,6 +39,7 @@ use super::wire::stream::Stream;
 use super::wire::write_half::WriteHalf;
 use crate::error::{CloseReason, SendError};
 use crate::format::{DataType, Dialect, Encoded, Reading};
+use crate::net::os::sync::{Mutex, OnceLock, TcpStream, ThreadId, thread};
 use crate::options::StreamSize;
 use crate::proto::beacon::Card;
 use crate::proto::frame::Rules;
@@ -304,7 +304,7 @@ impl Link {
 
     /// Does the current thread read this connection, and so run its handler?
     pub fn on_reader_thread(&self) -> bool {
-        *lock(&self.reader) == Some(std::thread::current().id())
+        *lock(&self.reader) == Some(thread::current().id())
     }
 
     /// Whom to wake at the end.

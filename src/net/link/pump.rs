@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::io;
 use std::mem::take;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Link;
 use super::dispatch::{Dispatcher, Other};
@@ -13,6 +13,7 @@ use super::serving::{Serve, Server};
 use crate::error::CloseReason;
 use crate::format::{DataType, Format, Payload, Reading};
 use crate::net::os::lock;
+use crate::net::os::sync::{Instant, thread, thread_local};
 use crate::net::os::threads::retire;
 use crate::net::panics::{let_go, unless_it_panics};
 use crate::net::recv::lease::{Back, Fed, Source, Taken};
@@ -432,7 +433,7 @@ pub(super) fn read_ahead(
 /// the messages go.
 fn run<W>(link: &Arc<Link>, mut way: W, read: impl FnOnce(&mut W) -> Result<(), CloseReason>) {
     // From now on a `close` on this thread knows that it must not wait for it.
-    lock(&link.reader).replace(std::thread::current().id());
+    lock(&link.reader).replace(thread::current().id());
     match unless_it_panics(|| read(&mut way)) {
         // Dropping the way ends the program's `recv`.
         Ok(()) => link.finish_reading(|| let_go(way)),
