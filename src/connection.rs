@@ -4,10 +4,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError, bounded};
+use crossbeam_channel::{RecvError, RecvTimeoutError, TryRecvError};
 
 use crate::error::{CloseError, CloseReason, RequestError, SendError};
 use crate::format::{DataType, Encode, Format, with_encoded};
@@ -16,6 +16,7 @@ use crate::net::Wait;
 use crate::net::link::pump::{run_handler, run_queue};
 use crate::net::link::serving::{Request, Requests, Serve, Server};
 use crate::net::link::{Link, Stats};
+use crate::net::os::sync::{Instant, OnceLock, Receiver, bounded};
 use crate::net::recv::consumer::Consumer;
 use crate::net::recv::producer::Producer;
 use crate::net::recv::{latest_queue, receive_queue};

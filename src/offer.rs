@@ -4,9 +4,8 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::RecvTimeoutError;
 
 use crate::connection::{Connection, Keeps};
 use crate::error::{Error, Result};
@@ -15,6 +14,7 @@ use crate::neighbour::PeerId;
 use crate::net::endpoint::offers::{Pending, check_reason};
 use crate::net::link::Link;
 use crate::net::link::serving::Request;
+use crate::net::os::sync::{Instant, Receiver};
 use crate::net::wire::early::Start;
 use crate::options::StreamSize;
 use crate::proto::beacon::Card;

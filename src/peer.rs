@@ -3,11 +3,11 @@
 //! A long file for the examples in its docs; the code is the smaller part.
 
 use std::fmt;
-use std::net::{SocketAddr, SocketAddrV4, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, SocketAddrV4, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, TrySendError};
+use crossbeam_channel::TrySendError;
 
 use crate::builder::PeerBuilder;
 use crate::connection::{Connection, Keeps};
@@ -24,6 +24,8 @@ use crate::net::handshake::client;
 use crate::net::link::Link;
 use crate::net::link::serving::Request;
 use crate::net::os::dice::Dice;
+use crate::net::os::sync::{Instant, Receiver, bounded};
+use crate::net::os::system::TcpListener;
 use crate::net::wire::early::Start;
 use crate::net::{listen, resolve};
 use crate::offer::{Incoming, Offer};
@@ -528,7 +530,7 @@ impl PeerBuilder {
             source,
         })?;
         let local_addr = SocketAddrV4::new(*asked.ip(), bound.port());
-        let (sender, offers) = crossbeam_channel::bounded(OFFERS);
+        let (sender, offers) = bounded(OFFERS);
         let deliver = Box::new(move |pending| match sender.try_send(Offer::new(pending)) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(offer) | TrySendError::Disconnected(offer)) => {

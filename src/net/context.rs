@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::SocketAddrV4;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::os::lock;
-use super::os::sync::{AtomicBool, Instant, Mutex, Ordering};
+use super::os::sync::{AtomicBool, Instant, Mutex, OnceLock, Ordering};
 use super::os::table::{Ends, Row, Rows, Table, has_table};
 use super::os::threads::Threads;
 use super::os::timer::{Task, Timer};

@@ -20,9 +20,8 @@
 //! need neither.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use self::networks::{addrs, networks, shared_socket, voice};
@@ -34,6 +33,8 @@ use self::watch::Begun;
 use super::os::{dice, lock};
 use crate::error::{Error, Result};
 use crate::neighbour::PeerId;
+use crate::net::os::sync::{JoinHandle, Mutex, thread};
+use crate::net::os::system::host_name;
 use crate::proto::beacon::{Beacon, Card, NAME_MAX, SERVICE_MAX, check_label, label_from_host};
 use dice::Dice;
 
@@ -102,7 +103,7 @@ impl Settings {
 impl Settings {
     /// Who a peer with these settings is, by an id of its own.
     pub fn draw_card(&self) -> Card {
-        let host = || hostname::get().map(|host| label_from_host(&host.to_string_lossy()));
+        let host = || host_name().map(|host| label_from_host(&host.to_string_lossy()));
         let name = self.name.clone();
         Card {
             id: Dice::new().draw_id(),
@@ -166,7 +167,7 @@ impl Discovery {
         let thread = match shared.ear() {
             Some(ear) => {
                 let responder = Responder::new(shared.clone(), ear, begun.clone());
-                let builder = std::thread::Builder::new().name("lanpeer-responder".to_owned());
+                let builder = thread::Builder::new().name("lanpeer-responder".to_owned());
                 let context = "starting the responder thread";
                 Some(
                     builder

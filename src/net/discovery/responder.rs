@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::LOG;
 use super::answers::Answers;
@@ -17,6 +17,7 @@ use super::shared::{Ear, Shared};
 use super::watch::{Begun, Subscriber};
 use crate::neighbour::Presence;
 use crate::net::os::lock;
+use crate::net::os::sync::{Instant, thread};
 use crate::proto::beacon::{Beacon, Here, Pong};
 
 mod hearing;
@@ -223,7 +224,7 @@ impl Responder {
                         log::warn!(target: LOG, "{listen}: UDP port {port}: {error}");
                     }
                     if self.errors > 8 {
-                        std::thread::sleep(Duration::from_millis(20));
+                        thread::sleep(Duration::from_millis(20));
                     }
                 }
             },

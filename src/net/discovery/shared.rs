@@ -1,14 +1,16 @@
 //! What the responder thread and the peer's calls share.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
 use super::LOG;
 use super::networks::{Network, source_towards};
 use super::reach::Reach;
 use crate::net::os::lock;
+use crate::net::os::sync::Mutex;
+use crate::net::os::system::UdpSocket;
 use crate::proto::beacon::{Beacon, Card, Ping, Watch};
 
 pub(super) struct Shared {

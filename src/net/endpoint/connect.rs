@@ -7,12 +7,11 @@ mod race;
 mod withdrawal;
 
 use std::io;
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::debug;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 pub(crate) use self::withdrawal::Withdrawal;
 use crate::error::{Error, Result};
@@ -22,6 +21,8 @@ use crate::net::handshake::{Input, Machine, io as handshake};
 use crate::net::link::Link;
 use crate::net::os::LOG;
 use crate::net::os::socket::{ends, prepare, reset};
+use crate::net::os::sync::{Instant, TcpStream};
+use crate::net::os::system::{Domain, Protocol, SockRef, Socket, Type};
 use crate::net::os::threads::{Held, Waiting};
 use crate::net::wire::early::{Early, Seen, Start};
 

@@ -24,16 +24,14 @@ pub(crate) mod listener;
 pub(crate) mod offers;
 pub(crate) mod stats;
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
 use log::{debug, warn};
 
 use self::attempts::{Ask, Keeper, Recent, Twice, replaced};
@@ -54,6 +52,10 @@ use super::os::{LOG, lock};
 use crate::error::{CloseReason, Error, Result, without_quotes};
 use crate::event::Event;
 use crate::neighbour::PeerId;
+use crate::net::os::sync::{
+    Condvar, HashMap, Instant, Mutex, OnceLock, Receiver, Sender, TcpStream, bounded, next_number,
+    thread,
+};
 use crate::options::Settings;
 use crate::proto::beacon::Card;
 use crate::secure::Session;
@@ -117,8 +119,7 @@ fn reader_name() -> String {
 
 /// Numbers for connections, sockets and threads, unique in the process.
 pub(crate) fn next_id() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    next_number()
 }
 
 impl Deref for Endpoint {
@@ -131,7 +132,7 @@ impl Deref for Endpoint {
 
 impl Endpoint {
     pub fn new(settings: Settings, local_addr: SocketAddrV4, deliver: Deliver) -> Arc<Endpoint> {
-        let (stop_signal, stopping) = crossbeam_channel::bounded(0);
+        let (stop_signal, stopping) = bounded(0);
         let context = Arc::new(Context::new(settings, local_addr));
         let endpoint = Arc::new_cyclic(|endpoint| Endpoint {
             dead_remotes: DeadRemotes::new(endpoint, context.settings.keepalive),
@@ -469,7 +470,7 @@ impl Endpoint {
             // cannot be one of them.
             let endpoint = Arc::clone(self);
             let finish = move || endpoint.finish_stop();
-            let builder = std::thread::Builder::new().name("lanpeer-stop".to_owned());
+            let builder = thread::Builder::new().name("lanpeer-stop".to_owned());
             if builder.spawn(finish).is_err() {
                 // No thread to be had for a graceful end.
                 self.kill_all();

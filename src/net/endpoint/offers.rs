@@ -7,9 +7,8 @@
 mod undecided;
 
 use std::io;
-use std::net::{Shutdown, SocketAddrV4, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::net::{Shutdown, SocketAddrV4};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::net::endpoint::attempts::TWICE;
@@ -22,6 +21,7 @@ use crate::net::handshake::{Input, Machine, Step};
 use crate::net::link::{Agreement, Link};
 use crate::net::os::lock;
 use crate::net::os::socket::{ends, has_arrived, prepare, reset};
+use crate::net::os::sync::{Condvar, Instant, Mutex, TcpStream};
 use crate::net::wire::early::Start;
 use crate::proto::beacon::Card;
 use crate::proto::header::{HEADER_LEN, is_reason};

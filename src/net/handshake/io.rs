@@ -1,12 +1,13 @@
 //! What a handshake does with a socket.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, Instant};
+use std::net::Shutdown;
+use std::time::Duration;
 
 use crate::net::handshake::server::denial;
 use crate::net::handshake::{Ended, Input, Machine, Step};
 use crate::net::os::socket::write_now;
+use crate::net::os::sync::{Instant, TcpStream};
 use crate::net::wire::frames::SILENCE;
 use crate::proto::header::HEADER_LEN;
 use crate::secure::Session;

@@ -2,7 +2,6 @@
 //! [`kill`](Link::kill). Every way leads through [`Life`](crate::net::life::Life), which says who is
 //! the one to let go of what the connection holds.
 
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use crate::format::Dialect;
 use crate::net::life::{Manner, Outcome};
 use crate::net::os::lock;
 use crate::net::os::socket::reset;
-use crate::net::os::sync::Instant;
+use crate::net::os::sync::{Instant, TcpStream};
 use crate::net::send::Last;
 use crate::net::wire::answer::read_answer;
 use crate::net::wire::frames::Ahead;

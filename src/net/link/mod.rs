@@ -19,9 +19,9 @@ pub(crate) mod pump;
 pub(crate) mod serving;
 
 use std::cell::Cell;
-use std::net::{SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
 
 use self::callbacks::Callbacks;
 use self::calls::Calls;
@@ -40,6 +40,7 @@ use super::wire::stream::Stream;
 use super::wire::write_half::WriteHalf;
 use crate::error::{CloseReason, SendError};
 use crate::format::{DataType, Dialect, Encoded, Reading};
+use crate::net::os::sync::{Mutex, OnceLock, TcpStream, thread_local};
 use crate::options::StreamSize;
 use crate::proto::beacon::Card;
 use crate::proto::frame::Rules;

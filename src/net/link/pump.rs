@@ -6,13 +6,14 @@ use std::io;
 use std::mem::take;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Link;
 use super::dispatch::{Dispatcher, Other};
 use super::serving::{Serve, Server};
 use crate::error::CloseReason;
 use crate::format::{DataType, Format, Payload, Reading};
+use crate::net::os::sync::{Instant, thread_local};
 use crate::net::os::threads::retire;
 use crate::net::panics::{let_go, unless_it_panics};
 use crate::net::recv::lease::{Back, Fed, Source, Taken};

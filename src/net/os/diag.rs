@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use super::system::{Domain, Protocol, Socket, Type};
 
 use super::table::{Ends, Row, Rows};
 

@@ -7,6 +7,7 @@ pub(crate) mod files;
 pub(crate) mod socket;
 pub(crate) mod spin;
 pub(crate) mod sync;
+pub(crate) mod system;
 pub(crate) mod table;
 pub(crate) mod threads;
 pub(crate) mod timer;

@@ -3,11 +3,11 @@
 use std::io::{self, IoSlice, Read};
 #[cfg(unix)]
 use std::mem::MaybeUninit;
-use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpStream, ToSocketAddrs};
-use std::time::{Duration, Instant};
+use std::net::{Shutdown, SocketAddr, SocketAddrV4, ToSocketAddrs};
+use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
-
+use super::sync::{Instant, TcpStream, thread};
+use super::system::{SockRef, TcpKeepalive};
 use crate::error::{Error, Result};
 
 /// A blocked write returns this often to see whether its connection was ended meanwhile.
@@ -226,7 +226,7 @@ pub(crate) fn acknowledged(stream: &TcpStream, deadline: Instant) -> bool {
             return false;
         }
         // Nothing on the socket would wake a thread that waits: no byte comes after FIN.
-        std::thread::sleep(pause);
+        thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(5));
     }
 }

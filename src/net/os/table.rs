@@ -2,14 +2,14 @@
 //! written, and whether it still answers. From the kernel, see `diag`, or where it does not answer
 //! from /proc. Linux and Android have it.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use super::diag::Diag;
 use super::lock;
-use super::sync::{Instant, Mutex};
+use super::sync::{HashMap, Instant, Mutex};
+use super::system::fs;
 
 /// What the system knows of one connection: as much of its row as is needed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl Table {
 
 /// Does this system have the table? Linux and Android do, where /proc is mounted.
 pub(crate) fn has_table() -> bool {
-    cfg!(any(target_os = "linux", target_os = "android")) && std::fs::File::open(TABLE).is_ok()
+    cfg!(any(target_os = "linux", target_os = "android")) && fs::File::open(TABLE).is_ok()
 }
 
 const TABLE: &str = "/proc/thread-self/net/tcp";
@@ -131,7 +131,7 @@ pub(super) fn read_file() -> Option<Rows> {
     if !cfg!(any(target_os = "linux", target_os = "android")) {
         return None;
     }
-    let table = std::fs::read_to_string(TABLE).ok()?;
+    let table = fs::read_to_string(TABLE).ok()?;
     Some(table.lines().skip(1).filter_map(row).collect())
 }
 

@@ -2,7 +2,6 @@
 //! the connection is encrypted, and whether an end of input is the other side's word.
 
 use std::io::{self, Read};
-use std::net::TcpStream;
 use std::sync::Arc;
 
 #[cfg(unix)]
@@ -10,7 +9,7 @@ use super::record::LAST_RECORD;
 use super::record::RecordReader;
 use crate::error::CloseReason;
 use crate::net::life::Life;
-use crate::net::os::sync::{Instant, Mutex};
+use crate::net::os::sync::{Instant, Mutex, TcpStream};
 use crate::net::os::{lock, socket};
 
 /// What the other side has said at the end of its messages, where it speaks frames.

@@ -12,11 +12,9 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddrV4, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::net::SocketAddrV4;
+use std::sync::Arc;
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::error::CloseReason;
 use crate::net::endpoint::{Endpoint, Slot, Watched};
@@ -26,6 +24,9 @@ use crate::net::os::lock;
 #[cfg(unix)]
 use crate::net::os::socket::peek;
 use crate::net::os::socket::{is_pause, read_now, reset};
+use crate::net::os::sync::{
+    Condvar, Mutex, MutexGuard, Receiver, Sender, TcpStream, bounded, select,
+};
 use crate::net::wire::early::{Early, Seen, Start};
 use crate::secure::Session;
 
