@@ -18,9 +18,12 @@ pub(crate) fn connect(stream: &TcpStream, addr: SocketAddrV4, timeout: Duration)
     SockRef::from(stream).connect_timeout(&addr.into(), timeout)
 }
 
+/// Reads from the socket as below.
+pub(crate) type Reader<'a> = &'a TcpStream;
+
 /// Reads from it wait until something has come, for as long as the socket's read timeout says; then
 /// they fail with `WouldBlock`.
-pub(crate) fn reader(stream: &TcpStream) -> impl Read {
+pub(crate) fn reader(stream: &TcpStream) -> Reader<'_> {
     stream
 }
 

@@ -34,13 +34,14 @@ pub(crate) fn connect(stream: &TcpStream, addr: SocketAddrV4, timeout: Duration)
 
 /// Reads from it wait until something has come, for as long as the socket's read timeout says; then
 /// they fail with `WouldBlock`.
-pub(crate) fn reader(stream: &TcpStream) -> impl Read {
-    Waiting(stream)
+pub(crate) fn reader(stream: &TcpStream) -> Reader<'_> {
+    Reader(stream)
 }
 
-struct Waiting<'a>(&'a TcpStream);
+/// Reads from the socket as above.
+pub(crate) struct Reader<'a>(&'a TcpStream);
 
-impl Read for Waiting<'_> {
+impl Read for Reader<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let mut stream = self.0;
         patiently(stream, || stream.read(bytes))
