@@ -107,7 +107,7 @@ struct Links {
     list: Option<Arc<[Arc<Link>]>>,
 }
 
-/// Does something wait to be read from this client? On Windows that cannot be seen.
+/// Does something wait to be read from this client?
 fn has_said(socket: &Arc<TcpStream>) -> bool {
     has_arrived::<1>(socket).unwrap_or(false)
 }

@@ -469,10 +469,9 @@ fn reading(link: &Link) -> Reading {
     link.reading()
 }
 
-/// May the program read? Not where it could not see whether a read would wait, nor at the end, which
-/// the reader thread is to find.
+/// May the program read? Not at the end, which the reader thread is to find.
 fn is_lendable(link: &Link) -> bool {
-    cfg!(unix) && !link.life.is_ending()
+    !link.life.is_ending()
 }
 
 /// Has a read that had a time to wait found nothing in it?

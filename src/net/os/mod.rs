@@ -1,6 +1,7 @@
 //! The operating system: what the other rooms know of it goes through here.
 
 pub(crate) mod condvar;
+pub(crate) mod datagram;
 mod diag;
 pub(crate) mod dice;
 pub(crate) mod files;
@@ -11,6 +12,8 @@ pub(crate) mod system;
 pub(crate) mod table;
 pub(crate) mod threads;
 pub(crate) mod timer;
+#[cfg_attr(windows, path = "transfer_windows.rs")]
+mod transfer;
 
 use sync::{Mutex, MutexGuard};
 

@@ -458,8 +458,6 @@ impl FrameReader {
                 kind: io::ErrorKind::WouldBlock,
                 ..
             }) => Ok(None),
-            // What Windows calls a read timeout.
-            Err(CloseReason::TimedOut) if cfg!(windows) => Ok(None),
             filled => filled.map(Some),
         }
     }
