@@ -29,6 +29,8 @@ use crate::net::{listen, resolve};
 use crate::offer::{Incoming, Offer};
 use crate::options::{ConnectOptions, StreamSize, check_timeout};
 use crate::proto::who::Attempt;
+#[cfg(feature = "secure")]
+use crate::secure::{Allowed, PublicKey};
 
 /// Offers that wait for the program; further ones are denied with the reason `busy`.
 const OFFERS: usize = 256;
@@ -452,6 +454,47 @@ impl Peer {
         self.inner.endpoint.stats()
     }
 
+    /// From now on only peers with one of these keys, as [`PeerBuilder::allow`] says; with an empty list
+    /// nobody. Connections of others end with [`CloseReason::Revoked`](crate::CloseReason::Revoked) before
+    /// this returns: they are reset, so what was on its way is lost. An offer of another that waits can
+    /// not be accepted any more, and a handshake that is under way comes to nothing. Needs the feature
+    /// `secure`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (alices, carols) = (Identity::generate()?, Identity::generate()?);
+    /// let keys = [alices.public_key(), carols.public_key()];
+    /// let builder = Peer::builder().secret(Secret::random()?);
+    /// let bob = builder.clone().allow(keys).bind("127.0.0.1:0")?;
+    /// let alice = builder.identity(alices).bind("127.0.0.1:0")?;
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// bob.allow([keys[1]])?; // Alice's machine was stolen
+    /// assert_eq!(from_alice.close_reason(), Some(CloseReason::Revoked));
+    /// assert!(alice.connect::<Bytes>(bob.local_addr()).is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`]: this peer has no secret, and so nobody shows it a key.
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn allow(&self, keys: impl IntoIterator<Item = PublicKey>) -> Result<()> {
+        let endpoint = &self.inner.endpoint;
+        if !endpoint.settings.has_secret() {
+            return Err(Error::InvalidOption {
+                option: "allow",
+                reason: "this peer has no secret, and so nobody shows it a key".to_owned(),
+            });
+        }
+        endpoint.allow(Allowed::only(keys));
+        Ok(())
+    }
+
     /// Stops the peer: ends its connections gracefully, wakes every blocked call, and waits for
     /// every thread.
     ///
@@ -687,6 +730,11 @@ impl ConnectOptions {
             (Some(data_type), _) | (None, Some(data_type)) => data_type,
             (None, None) => DataType::Json,
         };
+        let is_secure = endpoint.settings.has_secret() && !self.in_the_clear;
+        if self.expected.demands() && !is_secure {
+            let reason = "a key is shown only where the connection is encrypted";
+            return invalid("expect", reason.to_owned());
+        }
         let strict = self.strict.unwrap_or(F::DATA_TYPE.is_some());
         Ok(client::Request {
             data_type,
@@ -696,6 +744,7 @@ impl ConnectOptions {
             in_the_clear: self.in_the_clear,
             attempt: None,
             whom: None,
+            expected: self.expected.clone(),
         })
     }
 

@@ -56,7 +56,9 @@ use crate::event::Event;
 use crate::neighbour::PeerId;
 use crate::options::Settings;
 use crate::proto::beacon::Card;
-use crate::secure::Session;
+#[cfg(feature = "secure")]
+use crate::secure::Allowed;
+use crate::secure::{Proof, PublicKey, Session};
 use crate::target::Target;
 
 /// Hands an offer to the program, or gives it back where nobody can take it.
@@ -206,17 +208,30 @@ impl Endpoint {
         self.emit(Event::HandshakeFailed { remote, reason });
     }
 
-    /// Tells of an offer that was denied, with this word. `who` made it, where that is known.
-    pub fn denied(&self, peer_addr: SocketAddrV4, who: Option<&Card>, word: &str) {
+    /// Tells of an offer that was denied, with this word. `who` made it, and has proved this, where that
+    /// is known.
+    pub fn denied(
+        &self,
+        peer_addr: SocketAddrV4,
+        who: Option<&Card>,
+        proof: Option<&Proof>,
+        word: &str,
+    ) {
         debug!(target: LOG, "offer of {peer_addr} denied: {word}");
         self.counts.denied();
-        let Who { id, name, service } = Who::of(who);
+        let Who {
+            id,
+            name,
+            service,
+            key,
+        } = Who::of(who, proof);
         self.emit(Event::Denied {
             peer_addr: peer_addr.into(),
             reason: word.to_owned(),
             peer_id: id,
             peer_name: name,
             peer_service: service,
+            peer_key: key,
         });
     }
 
@@ -309,6 +324,16 @@ impl Endpoint {
             let mut links = lock(&self.links);
             // Under the lock: `stop` sets the flag first and then goes through the list.
             self.check_running()?;
+            // In the same way: `allow` sets the keys first. What is not encrypted the program has asked
+            // for expressly.
+            if let Some(proof) = &link.proof {
+                if !self.settings.trusts.now().allowed().takes(proof.key) {
+                    return Err(Error::WrongKey {
+                        addr: link.peer_addr,
+                        key: proof.key,
+                    });
+                }
+            }
             // An older offer of the same client may have been accepted since this one was made.
             let replaced = match link.theirs {
                 None => Vec::new(),
@@ -318,7 +343,12 @@ impl Endpoint {
             links.open.insert(link.id, Arc::clone(link));
             links.list = None;
             self.counts.connected();
-            let Who { id, name, service } = Who::of(link.who.as_deref());
+            let Who {
+                id,
+                name,
+                service,
+                key,
+            } = Who::of(link.who.as_deref(), link.proof.as_deref());
             // Also under the lock, so that the end of the connection is told behind it.
             self.emit(Event::Connected {
                 id: link.id,
@@ -327,6 +357,7 @@ impl Endpoint {
                 peer_id: id,
                 peer_name: name,
                 peer_service: service,
+                peer_key: key,
             });
             replaced
         };
@@ -356,7 +387,12 @@ impl Endpoint {
             link.peer_addr,
             reason.without_payload()
         );
-        let Who { id, name, service } = Who::of(link.who.as_deref());
+        let Who {
+            id,
+            name,
+            service,
+            key,
+        } = Who::of(link.who.as_deref(), link.proof.as_deref());
         let mut links = lock(&self.links);
         // Told before it is taken off the list: `stop` ends the events when the list is empty.
         self.counts.ended(&reason);
@@ -368,6 +404,7 @@ impl Endpoint {
             peer_id: id,
             peer_name: name,
             peer_service: service,
+            peer_key: key,
         });
         let removed = links.open.remove(&link.id);
         links.list = None;
@@ -378,6 +415,20 @@ impl Endpoint {
         // Without the lock: this may be the last to hold the link, and its drop may run code of the
         // program.
         drop(removed);
+    }
+
+    /// From now on only these keys are allowed; connections of others end.
+    #[cfg(feature = "secure")]
+    pub fn allow(&self, allowed: Allowed) {
+        let trusts = &self.settings.trusts;
+        trusts.change(|trust| trust.allow(allowed));
+        let trust = trusts.now();
+        for link in self.links().iter() {
+            let proof = link.proof.as_ref();
+            if proof.is_some_and(|proof| !trust.allowed().takes(proof.key)) {
+                link.kill(CloseReason::Revoked);
+            }
+        }
     }
 
     /// All open connections, in the order of their numbers.
@@ -527,6 +578,14 @@ impl Endpoint {
         }
     }
 
+    /// Why a connection ends that could not be entered.
+    pub fn why_not_entered(&self, error: &Error) -> CloseReason {
+        match error {
+            Error::WrongKey { .. } => CloseReason::Revoked,
+            _ => self.why_stopped(),
+        }
+    }
+
     /// Why connections end that the stop of this peer ends.
     pub fn why_stopped(&self) -> CloseReason {
         self.why_stopped
@@ -541,15 +600,17 @@ struct Who {
     id: Option<PeerId>,
     name: Option<String>,
     service: Option<String>,
+    key: Option<PublicKey>,
 }
 
 impl Who {
-    fn of(card: Option<&Card>) -> Who {
+    fn of(card: Option<&Card>, proof: Option<&Proof>) -> Who {
         let text = |text: Option<&str>| text.map(str::to_owned);
         Who {
             id: card.map(PeerId::of),
             name: text(card.and_then(Card::name)),
             service: text(card.and_then(Card::service)),
+            key: proof.and_then(|proof| proof.key),
         }
     }
 }
