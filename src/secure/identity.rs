@@ -76,6 +76,12 @@ impl Identity {
         Identity { private, public }
     }
 
+    /// The private half, so that a test that looks for it does not find it there.
+    #[cfg(test)]
+    pub(crate) fn masked(&self, mask: u8) -> [u8; 32] {
+        std::array::from_fn(|at| self.private[at] ^ mask)
+    }
+
     /// One whose halves do not belong together.
     #[cfg(test)]
     pub(super) fn pretended(private: Box<Key>, public: PublicKey) -> Identity {
