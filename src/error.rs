@@ -137,6 +137,12 @@ pub enum Error {
         /// The other side.
         addr: SocketAddr,
     },
+    /// The other side has proved that it has a secret which this peer did not take any more when the
+    /// connection was to begin: [`Peer::set_secrets`](crate::Peer::set_secrets) has left it out meanwhile.
+    SecretWithdrawn {
+        /// The other side.
+        addr: SocketAddr,
+    },
     /// The other side has another key than the one that was
     /// [expected](crate::ConnectOptions::expect), or one that this peer does not
     /// [allow](crate::PeerBuilder::allow), or it shows none. It had proved that it has the secret where it
@@ -266,6 +272,9 @@ impl fmt::Display for Error {
                     f,
                     "{addr} did not prove that it has the secret, or was tampered with"
                 )
+            }
+            Error::SecretWithdrawn { addr } => {
+                write!(f, "the secret of {addr} is no longer taken here")
             }
             Error::WrongKey {
                 addr,
@@ -399,7 +408,8 @@ pub enum CloseReason {
     /// The other side keeps itself connected (`keep_connected`) and has come again: it has lost this connection, and its new offer takes the place. What was on its way
     /// may be lost. Only between two lanpeers that speak frames.
     Replaced,
-    /// This side no longer takes the other side's key: [`Peer::allow`](crate::Peer::allow) has left it
+    /// This side no longer takes the other side's key, or the secret that both had:
+    /// [`Peer::allow`](crate::Peer::allow) or [`Peer::set_secrets`](crate::Peer::set_secrets) has left it
     /// out.
     Revoked,
     /// The other side closed it in the middle of a message.
@@ -508,7 +518,7 @@ impl fmt::Display for CloseReason {
             CloseReason::TimedOut => f.write_str("the other side no longer answers"),
             CloseReason::Vanished => f.write_str("the other side ended without a goodbye"),
             CloseReason::Replaced => f.write_str("replaced by a new one of the other side"),
-            CloseReason::Revoked => f.write_str("the other side's key is no longer allowed here"),
+            CloseReason::Revoked => f.write_str("its key or its secret is no longer taken here"),
             CloseReason::Truncated => {
                 f.write_str("closed by the other side in the middle of a message")
             }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use super::{Allowed, Forged, Keys, Proof};
+use super::{Allowed, Distrust, Forged, Keys, Proof};
 use crate::proto::header::Suite;
 
 /// None.
@@ -23,6 +23,10 @@ impl Trust {
 
     pub fn allowed(&self) -> &Allowed {
         &self.allowed
+    }
+
+    pub fn admits(&self, _: &Proof) -> Result<(), Distrust> {
+        Ok(())
     }
 
     pub fn trouble(&self) -> Option<(&'static str, &'static str)> {

@@ -281,6 +281,7 @@ fn session(
         first: Vec::new(),
         proof: Arc::new(Proof {
             binding: state.hash(),
+            secret: secret.id(),
             label: secret.shared_label(),
             key,
         }),

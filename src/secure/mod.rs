@@ -45,7 +45,9 @@ pub(crate) struct Forged;
 pub(crate) struct Proof {
     /// What no other connection has, and both sides of this one.
     pub binding: [u8; 32],
-    /// What this side's program calls the secret that both have.
+    /// The secret that both have, told from others by this hash.
+    pub secret: [u8; 32],
+    /// What this side's program calls it.
     pub label: Option<Arc<str>>,
     /// The key that it has shown, and has the private half of.
     pub key: Option<PublicKey>,
@@ -72,6 +74,13 @@ impl Keys {
     pub fn any(self) -> bool {
         self.alices || self.bobs
     }
+}
+
+/// What of a proof is not enough any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Distrust {
+    Secret,
+    Key,
 }
 
 /// What one peer trusts and is trusted by, which may change while it runs. A clone is another peer's.
@@ -125,6 +134,22 @@ impl Trust {
 
     pub fn set_identity(&mut self, identity: Identity) {
         self.identity = Some(Arc::new(identity));
+    }
+
+    /// These in place of all that there are.
+    pub fn replace(&mut self, own: Secret, accepted: Vec<Secret>) {
+        (self.own, self.accepted) = (Some(own), accepted);
+    }
+
+    /// Is a connection that this was proved for one that may go on? `Err`: what is not trusted any more.
+    pub fn admits(&self, proof: &Proof) -> Result<(), Distrust> {
+        let is_known = self.secrets().any(|secret| secret.id() == proof.secret);
+        noise::wipe_stack();
+        match (is_known, self.allowed.takes(proof.key)) {
+            (false, _) => Err(Distrust::Secret),
+            (_, false) => Err(Distrust::Key),
+            (true, true) => Ok(()),
+        }
     }
 
     pub fn allow(&mut self, allowed: Allowed) {

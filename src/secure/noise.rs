@@ -197,7 +197,7 @@ pub(super) fn is_canonical(public: &[u8; PUBLIC]) -> bool {
     }
 }
 
-fn sha256(data: &[&[u8]]) -> [u8; 32] {
+pub(super) fn sha256(data: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     data.iter().for_each(|part| context.update(part));
     let mut hash = [0; 32];

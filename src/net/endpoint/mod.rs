@@ -57,8 +57,8 @@ use crate::neighbour::PeerId;
 use crate::options::Settings;
 use crate::proto::beacon::Card;
 #[cfg(feature = "secure")]
-use crate::secure::Allowed;
-use crate::secure::{Proof, PublicKey, Session};
+use crate::secure::Trust;
+use crate::secure::{Distrust, Proof, PublicKey, Session};
 use crate::target::Target;
 
 /// Hands an offer to the program, or gives it back where nobody can take it.
@@ -324,15 +324,15 @@ impl Endpoint {
             let mut links = lock(&self.links);
             // Under the lock: `stop` sets the flag first and then goes through the list.
             self.check_running()?;
-            // In the same way: `allow` sets the keys first. What is not encrypted the program has asked
-            // for expressly.
+            // In the same way: a change of what this peer trusts comes first. What is not encrypted the
+            // program has asked for expressly.
             if let Some(proof) = &link.proof {
-                if !self.settings.trusts.now().allowed().takes(proof.key) {
-                    return Err(Error::WrongKey {
-                        addr: link.peer_addr,
-                        key: proof.key,
-                    });
-                }
+                let (addr, key) = (link.peer_addr, proof.key);
+                let admitted = self.settings.trusts.now().admits(proof);
+                admitted.map_err(|distrust| match distrust {
+                    Distrust::Key => Error::WrongKey { addr, key },
+                    Distrust::Secret => Error::SecretWithdrawn { addr },
+                })?;
             }
             // An older offer of the same client may have been accepted since this one was made.
             let replaced = match link.theirs {
@@ -417,15 +417,14 @@ impl Endpoint {
         drop(removed);
     }
 
-    /// From now on only these keys are allowed; connections of others end.
+    /// Changes what this peer trusts. Connections that it would not make any more end.
     #[cfg(feature = "secure")]
-    pub fn allow(&self, allowed: Allowed) {
-        let trusts = &self.settings.trusts;
-        trusts.change(|trust| trust.allow(allowed));
-        let trust = trusts.now();
+    pub fn change_trust(&self, change: impl FnOnce(&mut Trust)) {
+        self.settings.trusts.change(change);
+        let trust = self.settings.trusts.now();
         for link in self.links().iter() {
             let proof = link.proof.as_ref();
-            if proof.is_some_and(|proof| !trust.allowed().takes(proof.key)) {
+            if proof.is_some_and(|proof| trust.admits(proof).is_err()) {
                 link.kill(CloseReason::Revoked);
             }
         }
@@ -581,7 +580,7 @@ impl Endpoint {
     /// Why a connection ends that could not be entered.
     pub fn why_not_entered(&self, error: &Error) -> CloseReason {
         match error {
-            Error::WrongKey { .. } => CloseReason::Revoked,
+            Error::WrongKey { .. } | Error::SecretWithdrawn { .. } => CloseReason::Revoked,
             _ => self.why_stopped(),
         }
     }

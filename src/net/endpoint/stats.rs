@@ -98,7 +98,7 @@ pub struct Ended {
     pub vanished: u64,
     /// The other side has come again by a new connection.
     pub replaced: u64,
-    /// The other side's key was no longer allowed.
+    /// The other side's key, or the secret, was no longer taken.
     pub revoked: u64,
     /// The other side ended in the middle of a message.
     pub truncated: u64,
