@@ -90,7 +90,7 @@ fn try_connect<T>(
     // A reset and no FIN where the peer was stopped meanwhile, for the same reason as above.
     endpoint
         .enter(&link)
-        .inspect_err(|_| link.kill(endpoint.why_stopped()))?;
+        .inspect_err(|error| link.kill(endpoint.why_not_entered(error)))?;
     #[cfg(test)]
     let _ = crate::net::faults::before_thread(endpoint.local_addr, "entered");
     let early = Early {

@@ -124,7 +124,7 @@ pub(crate) fn start<C: Send + 'static>(plan: Plan<C>) -> Result<Handle<C>> {
     let shared = Arc::new(Shared {
         target: plan.target.clone(),
         request: plan.request.clone(),
-        is_secure: endpoint.settings.secrets.own().is_some() && !plan.request.in_the_clear,
+        is_secure: endpoint.settings.has_secret() && !plan.request.in_the_clear,
         learnt: Mutex::default(),
         tell: tell.clone(),
     });

@@ -301,8 +301,8 @@ mod tests {
         let mut socket = TcpStream::connect(addr).unwrap();
         socket.set_read_timeout(Some(SOON)).unwrap();
 
-        let mut settings = Settings::default();
-        settings.secrets.set(secret);
+        let settings = Settings::default();
+        settings.trusts.change(|trust| trust.set(secret));
         let request = Request {
             data_type: DataType::Bytes,
             strict: true,
@@ -311,6 +311,7 @@ mod tests {
             in_the_clear: false,
             attempt: None,
             whom: None,
+            expected: crate::secure::Allowed::default(),
         };
         let own = "127.0.0.1:40000".parse().unwrap();
         let client = Client::new(&settings, own, Ipv4Addr::LOCALHOST, addr, request);
