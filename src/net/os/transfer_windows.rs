@@ -9,13 +9,14 @@
 //! down meanwhile.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
-use std::time::{Duration, Instant};
+use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use socket2::SockRef;
 
 use super::socket::WRITE_SLICE;
+use super::sync::{Instant, TcpStream};
+use super::system::SockRef;
 
 /// A thread that waits for a socket looks this often whether it was shut down by this side.
 const SLICE: Duration = Duration::from_millis(100);
