@@ -85,7 +85,8 @@ impl Sender {
     }
 }
 
-#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+#[cfg(test)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
