@@ -351,8 +351,8 @@ impl<F: Format> Connection<F> {
     /// While nothing of it has left, the next call replaces it. So each side that is too slow for all of
     /// them gets fewer, and each of these is as new as can be: towards a side that takes nothing, one waits
     /// here, beside the one that has begun to leave. From the first call on, the system's buffer for this
-    /// connection is kept short: on Linux and Android it holds 128 KiB that it cannot send yet, elsewhere
-    /// 256 KiB in all. Where the other side reads by [`accept_latest`](crate::Offer::accept_latest) or
+    /// connection is kept short: on Linux and Android it holds 128 KiB that it cannot send yet, and at most a
+    /// segment more (`TCP_NOTSENT_LOWAT`), elsewhere 256 KiB in all (`SO_SNDBUF`). Where the other side reads by [`accept_latest`](crate::Offer::accept_latest) or
     /// [`ConnectOptions::latest`](crate::ConnectOptions::latest), nothing old waits there either.
     ///
     /// Messages of [`send`](Connection::send) on the same connection are never replaced, and nothing

@@ -257,6 +257,32 @@ fn what_was_sent_before_a_drop_arrives_and_its_end_is_a_close() {
     });
 }
 
+/// The other side resets what has left its messages untaken. Whoever left learns of its own end, or of the
+/// close that was first, and not of that reset.
+#[test]
+fn one_who_drops_while_the_other_closes_was_not_reset() {
+    let mut peers = None;
+    repeat(400, move |number| {
+        let (alice, bob) = peers.get_or_insert_with(|| (peer(), peer()));
+        let (to_bob, to_alice) = link::<Bytes>(alice, bob);
+        for _ in 0..5 {
+            to_bob.send(&[7; 1000]).unwrap();
+        }
+        eventually("they are there", || to_alice.stats().messages_received == 5);
+        let (tell, told) = bounded(1);
+        to_alice.on_end(move |reason| tell.send(reason).unwrap());
+        let closing = Call::start("close", move || to_bob.close());
+        // Before, beside and behind the close.
+        let until = Instant::now() + Duration::from_micros(number as u64 % 200);
+        while Instant::now() < until {}
+        drop(to_alice);
+        let reason = told.recv_timeout(SLACK).expect("it ends");
+        let _ = closing.finish();
+        let right = matches!(reason, CloseReason::ClosedHere | CloseReason::ClosedThere);
+        check(right, format!("it says {reason:?}"))
+    });
+}
+
 /// The FIN of a close that has timed out is on its way, or still due, when the last handle is dropped.
 /// It must not tell the other side that what it sends from then on is taken in.
 #[test]

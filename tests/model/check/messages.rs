@@ -135,9 +135,14 @@ impl Model<'_> {
             .iter()
             .any(|(result, _, _)| result.is_ok());
         let both = self.is_polite(to) && self.is_polite(from);
-        let took =
-            self.ends[to].exists && self.took_to_the_end(to) && self.ends[to].aborts.is_empty();
-        took && (both || (closed && self.is_polite(to)))
+        let end = &self.ends[to];
+        let took = end.exists && self.took_to_the_end(to) && end.aborts.is_empty();
+        // At the deadline of another close a handler is called no more, though it has closed and read what
+        // came before. Only lazy programs have deadlines that come.
+        let mut closes = end.close_results.iter();
+        let is_cut_short =
+            self.program.hazards.lazy && closes.any(|(_, _, in_handler)| *in_handler);
+        took && !is_cut_short && (both || (closed && self.is_polite(to)))
     }
 
     pub(super) fn check_stats(&mut self, number: usize) {

@@ -219,6 +219,20 @@ impl Sizes {
 impl EndPlan {
     fn roll_two(dice: &mut Dice, hazards: Hazards, broadcasts: bool, sizes: Sizes) -> [EndPlan; 2] {
         let mut ends = [EndPlan::roll(dice, sizes), EndPlan::roll(dice, sizes)];
+        if sizes.kind == Kind::Bytes && sizes.stream.is_none() && dice.chance(20) {
+            // A camera, for one who may be slow: the socket is full, and pictures are replaced that wait
+            // for it.
+            let own = dice.below(2);
+            let mut pictures = Vec::new();
+            for _ in 0..dice.between(5, 40) {
+                pictures.push(Op::SendLatest(dice.between(20_000, 300_000)));
+                pictures.push(Op::Pause(some_time(dice)));
+            }
+            ends[own].senders.push(pictures);
+            for taker in &mut ends[1 - own].takers {
+                taker.pause = Duration::from_micros(dice.between(0, 3000) as u64);
+            }
+        }
         if dice.chance(30) {
             // A dialogue; who answers would be in the way of other threads' waiting in a circle.
             let own = dice.below(2);
