@@ -49,6 +49,7 @@ mod options {
 }
 #[path = "../../../src/proto/mod.rs"]
 mod proto;
+mod secure;
 
 use net::endpoint::noticing;
 use net::{asking, lending, receiving, replacing, requesting, sending};
