@@ -15,7 +15,7 @@ use crate::error::{CloseReason, Error, Result};
 use crate::event::Event;
 use crate::format::{DataType, Format};
 use crate::info::ConnectionInfo;
-use crate::neighbour::{Neighbour, ToPeerAddrs};
+use crate::neighbour::{Neighbour, PeerId, ToPeerAddrs};
 use crate::net::discovery::Discovery;
 use crate::net::endpoint::Endpoint;
 use crate::net::endpoint::connect::{Withdrawal, connect};
@@ -808,7 +808,13 @@ impl ConnectOptions {
     ) -> Result<Connection<F>> {
         let endpoint = &peer.inner.endpoint;
         let mut request = self.request::<F>(peer)?;
-        request.whom = addr.whom().and_then(Neighbour::card).map(Arc::new);
+        request.whom = addr
+            .whom()
+            .and_then(Neighbour::card)
+            .map(|card| client::Whom {
+                id: PeerId::of(&card),
+                card: Some(Arc::new(card)),
+            });
         let addrs = addr.addrs().map_err(|source| Error::Resolve { source })?;
         let addrs = resolve(&addrs[..])?;
         if addrs.len() > 1 {

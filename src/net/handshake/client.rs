@@ -53,10 +53,25 @@ pub(crate) struct Request {
     pub in_the_clear: bool,
     /// Which attempt this is, where it is one of several.
     pub attempt: Option<Attempt>,
-    /// Who is meant, where that is known from discovery. Nobody else will do.
-    pub whom: Option<Arc<Card>>,
+    /// Who is meant, where that is known. Nobody else will do.
+    pub whom: Option<Whom>,
     /// Whose key the other side must show, beside what this peer allows.
     pub expected: Allowed,
+}
+
+/// One peer, and no other.
+#[derive(Clone, Debug)]
+pub(crate) struct Whom {
+    pub id: PeerId,
+    /// What it is to say of itself; `None`: its id is enough.
+    pub card: Option<Arc<Card>>,
+}
+
+impl Whom {
+    fn is(&self, who: &Card) -> bool {
+        let card = self.card.as_deref();
+        self.id == PeerId::of(who) && card.is_none_or(|card| card == who)
+    }
 }
 
 /// The machine of one connection that is asked for.
@@ -155,7 +170,7 @@ impl Client<'_> {
             version,
             who: has_who,
             secure: encrypted.then(secure::preferred),
-            to: request.whom.as_ref().map(|whom| whom.id),
+            to: request.whom.as_ref().map(|whom| whom.id.number()),
             key: encrypted.then(|| trust.identity().is_some()),
         };
         let header = hello
@@ -371,7 +386,7 @@ impl Client<'_> {
             }
         }
         if let (Some(whom), Some(who)) = (&self.request.whom, &who) {
-            if whom != who {
+            if !whom.is(who) {
                 let error = Error::NotWhoItSaid {
                     addr: self.addr.into(),
                     id: Some(PeerId::of(who)),
