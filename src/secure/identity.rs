@@ -110,7 +110,8 @@ impl Identity {
     /// The file is text: empty lines, comments that begin with `#`, and one line with the word
     /// `lanpeer-identity-1`, a space, and the private key in 64 hexadecimal digits. It is created whole
     /// or not at all, never over another, and only this user can read it (on Unix; elsewhere it has the
-    /// folder's permissions). Where two processes create it at once, both have the same one.
+    /// folder's permissions). Where two processes create it at once, both have the same one, on every file
+    /// system that has hard links.
     ///
     /// A file that other users can read or write is refused: they may have it already.
     ///

@@ -571,6 +571,8 @@ fn failure(error: &Error) -> Failure {
             _ => Failure::Denied,
         },
         Error::Forged { .. } | Error::NotSecure { .. } => Failure::Secret,
+        // Somebody else is there, or nobody who is allowed.
+        Error::WrongKey { .. } | Error::SecretWithdrawn { .. } => Failure::Denied,
         Error::FeatureMissing { .. } | Error::SelfConnection { .. } | Error::Ipv6 { .. } => {
             Failure::Denied
         }
