@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Pages that are no course, and so do not open with a program.
-const NO_COURSE: [&str; 6] = [
+const NO_COURSE: [&str; 7] = [
     "performance.md",
     "reliability.md",
     "comparison.md",
     "threads.md",
     "protocol.md",
+    "platforms.md",
     "contributing.md",
 ];
 

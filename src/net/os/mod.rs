@@ -14,6 +14,8 @@ pub(crate) mod threads;
 pub(crate) mod timer;
 #[cfg_attr(windows, path = "transfer_windows.rs")]
 mod transfer;
+#[cfg(test)]
+mod transfer_tests;
 
 use sync::{Mutex, MutexGuard};
 

@@ -61,14 +61,27 @@ pub(crate) fn prepare(stream: &TcpStream, keepalive: Option<Duration>) -> io::Re
         let idle = Duration::from_secs((seconds / 2).clamp(1, 32_767));
         let interval = Duration::from_secs((seconds / 10).max(1));
         let params = TcpKeepalive::new().with_time(idle);
+        let socket = SockRef::from(stream);
         // OpenBSD has neither for one socket.
-        #[cfg(not(target_os = "openbsd"))]
-        let params = params
-            .with_interval(interval)
-            .with_retries(((seconds - idle.as_secs()) / interval.as_secs()).max(1) as u32);
         #[cfg(target_os = "openbsd")]
-        let _ = interval;
-        SockRef::from(stream).set_tcp_keepalive(&params)?;
+        {
+            let _ = interval;
+            socket.set_tcp_keepalive(&params)?;
+        }
+        #[cfg(not(target_os = "openbsd"))]
+        {
+            let retries = ((seconds - idle.as_secs()) / interval.as_secs()).max(1) as u32;
+            let params = params.with_interval(interval);
+            let set = params.clone().with_retries(retries);
+            let is_set = socket.set_tcp_keepalive(&set);
+            // Windows before 10 sends ten probes, and lets nobody change that.
+            let is_set = match cfg!(windows) {
+                true => is_set
+                    .or_else(|_| socket.set_tcp_keepalive(&params.with_interval(interval / 2))),
+                false => is_set,
+            };
+            is_set?;
+        }
     }
     Ok(())
 }
