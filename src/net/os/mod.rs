@@ -5,11 +5,17 @@ pub(crate) mod dice;
 pub(crate) mod files;
 pub(crate) mod socket;
 pub(crate) mod spin;
+#[cfg(not(lanpeer_simulation))]
 pub(crate) mod sync;
+#[cfg(not(lanpeer_simulation))]
 pub(crate) mod system;
 pub(crate) mod table;
 pub(crate) mod threads;
 pub(crate) mod timer;
+
+// `tests/simulation` has the library run on a system of its own.
+#[cfg(lanpeer_simulation)]
+pub(crate) use simulated_system::{sync, system};
 
 use sync::{Mutex, MutexGuard};
 
