@@ -84,7 +84,7 @@ impl Net {
             cuts: Vec::new(),
             delay: (least, most),
             loss: *dice.pick(&[0, 0, 100, 10]),
-            segment: *dice.pick(&[1, 7, 100, 1448, 65_536]),
+            segment: *dice.pick(&[20, 200, 1448, 65_536]),
             send_buffer: *dice.pick(&[2_000, 20_000, 200_000]),
             receive_buffer: *dice.pick(&[2_000, 20_000, 200_000]),
             next_port: 32_768,
