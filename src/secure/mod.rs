@@ -76,7 +76,8 @@ impl Keys {
     }
 }
 
-/// What of a proof is not enough any more.
+/// What of a proof is not enough any more. Without the feature nothing is proved.
+#[cfg_attr(not(feature = "secure"), allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Distrust {
     Secret,

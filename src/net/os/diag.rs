@@ -85,7 +85,7 @@ impl Diag {
 
     /// All that are open.
     pub fn all(&mut self) -> io::Result<Rows> {
-        let mut rows = Rows::new();
+        let mut rows = Rows::default();
         self.ask(None, |ends, row| {
             rows.insert(ends, row);
         })?;

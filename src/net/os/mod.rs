@@ -7,7 +7,9 @@ pub(crate) mod dice;
 pub(crate) mod files;
 pub(crate) mod socket;
 pub(crate) mod spin;
+#[cfg(not(lanpeer_simulation))]
 pub(crate) mod sync;
+#[cfg(not(lanpeer_simulation))]
 pub(crate) mod system;
 pub(crate) mod table;
 pub(crate) mod threads;
@@ -16,6 +18,10 @@ pub(crate) mod timer;
 mod transfer;
 #[cfg(test)]
 mod transfer_tests;
+
+// `tests/simulation` has the library run on a system of its own.
+#[cfg(lanpeer_simulation)]
+pub(crate) use simulated_system::{sync, system};
 
 use sync::{Mutex, MutexGuard};
 

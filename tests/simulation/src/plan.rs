@@ -1,0 +1,195 @@
+//! What a program of one run does: data, so that it can be made smaller.
+
+use std::fmt;
+
+use simulated_system::dice::Dice;
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The text protocol in place of frames.
+    pub text: bool,
+    /// The first connects to the second.
+    pub sides: [Side; 2],
+    /// In their order in time.
+    pub faults: Vec<Fault>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Side {
+    pub send_queue: usize,
+    pub receive_queue: usize,
+    /// In milliseconds.
+    pub close_timeout: u64,
+    /// What each thread sends.
+    pub senders: Vec<Sender>,
+    /// Milliseconds between two messages that it receives.
+    pub slowness: u64,
+    pub end: End,
+}
+
+#[derive(Clone, Debug)]
+pub struct Sender {
+    pub messages: u32,
+    pub size: usize,
+    /// Microseconds between two messages.
+    pub pause: u64,
+    pub how: How,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    Send,
+    /// With this timeout in milliseconds; what is not taken is tried again.
+    Timeout(u64),
+    Try,
+}
+
+/// How a side ends the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It receives until the other side has ended it, and closes then.
+    Waits,
+    /// It closes when it has sent everything.
+    Closes,
+    /// It closes after so many milliseconds, while it sends.
+    ClosesAfter(u64),
+    AbortsAfter(u64),
+    StopsAfter(u64),
+    /// It stops its peer when it has sent everything.
+    Stops,
+    /// It drops its last handle when it has sent everything, and receives so many messages before.
+    Drops(u32),
+}
+
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// Microseconds since the begin.
+    pub at: u64,
+    pub what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// For so many milliseconds.
+    Cut(u64),
+    /// The process of this side.
+    Kill(usize),
+    /// The host of this side.
+    PowerOff(usize),
+}
+
+impl Plan {
+    pub fn draw(seed: u64) -> Plan {
+        let mut dice = Dice::new(seed ^ 0x5eed);
+        let dice = &mut dice;
+        let text = dice.one_in(3);
+        let mut sides = [Side::draw(dice), Side::draw(dice)];
+        // Two that wait for each other would wait for ever.
+        let waits = |side: &Side| matches!(side.end, End::Waits | End::Drops(_));
+        if sides.iter().all(waits) {
+            sides[dice.below(2) as usize].end = End::Closes;
+        }
+        let count = *dice.pick(&[0, 0, 0, 1, 1, 2]);
+        let mut faults: Vec<Fault> = (0..count).map(|_| Fault::draw(dice)).collect();
+        faults.sort_by_key(|fault| fault.at);
+        Plan {
+            text,
+            sides,
+            faults,
+        }
+    }
+
+    /// Plans that are a little smaller, the smallest first.
+    pub fn smaller(&self) -> Vec<Plan> {
+        let mut all = Vec::new();
+        let mut add = |change: &dyn Fn(&mut Plan)| {
+            let mut plan = self.clone();
+            change(&mut plan);
+            all.push(plan);
+        };
+        for index in 0..self.faults.len() {
+            add(&|plan| _ = plan.faults.remove(index));
+        }
+        for side in 0..2 {
+            for index in 0..self.sides[side].senders.len() {
+                add(&|plan| _ = plan.sides[side].senders.remove(index));
+            }
+            for index in 0..self.sides[side].senders.len() {
+                let messages = self.sides[side].senders[index].messages;
+                if messages > 1 {
+                    add(&|plan| plan.sides[side].senders[index].messages = messages / 2);
+                    add(&|plan| plan.sides[side].senders[index].messages = messages - 1);
+                }
+                if self.sides[side].senders[index].size > 8 {
+                    add(&|plan| plan.sides[side].senders[index].size = 8);
+                }
+            }
+            if self.sides[side].slowness > 0 {
+                add(&|plan| plan.sides[side].slowness = 0);
+            }
+        }
+        all
+    }
+}
+
+impl Side {
+    fn draw(dice: &mut Dice) -> Side {
+        let count = *dice.pick(&[0, 1, 1, 1, 2, 3]);
+        Side {
+            send_queue: *dice.pick(&[1, 500, 1 << 20]),
+            receive_queue: *dice.pick(&[1, 3, 4096]),
+            close_timeout: *dice.pick(&[50, 1000, 5000]),
+            senders: (0..count).map(|_| Sender::draw(dice)).collect(),
+            slowness: *dice.pick(&[0, 0, 0, 1, 20]),
+            end: match dice.below(10) {
+                0..4 => End::Waits,
+                4 | 5 => End::Closes,
+                6 => End::ClosesAfter(dice.below(30)),
+                7 => End::AbortsAfter(dice.below(30)),
+                8 if dice.one_in(2) => End::StopsAfter(dice.below(30)),
+                8 => End::Stops,
+                _ => End::Drops(dice.below(20) as u32),
+            },
+        }
+    }
+}
+
+impl Sender {
+    fn draw(dice: &mut Dice) -> Sender {
+        Sender {
+            messages: dice.between(1, *dice.clone().pick(&[3, 10, 40])) as u32,
+            size: *dice.pick(&[8, 8, 20, 100, 3000]),
+            pause: *dice.pick(&[0, 0, 10, 1000]),
+            how: *dice.pick(&[How::Send, How::Send, How::Timeout(5), How::Try]),
+        }
+    }
+}
+
+impl Fault {
+    fn draw(dice: &mut Dice) -> Fault {
+        let most = *dice.pick(&[1000, 10_000, 100_000]);
+        let side = dice.below(2) as usize;
+        Fault {
+            at: dice.below(most),
+            what: match dice.below(4) {
+                0 | 1 => What::Cut(*dice.pick(&[1, 100, 1000, 30_000])),
+                2 => What::Kill(side),
+                _ => What::PowerOff(side),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = if self.text { "text" } else { "frames" };
+        writeln!(f, "in {protocol}")?;
+        for (name, side) in ["alice, who connects", "bob"].iter().zip(&self.sides) {
+            writeln!(f, "{name}: {side:?}")?;
+        }
+        for fault in &self.faults {
+            writeln!(f, "{fault:?}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,452 @@
+//! A program: two peers on two hosts, one connection, numbered messages both ways. And what must hold of
+//! what came of it.
+
+use std::fmt::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lanpeer::{Bytes, CloseError, CloseReason, Connection, Peer, SendError};
+use simulated_system::net;
+use simulated_system::sync::thread;
+use simulated_system::world::{self, MICRO, MILLI, SECOND, Time};
+
+use crate::plan::{End, How, Plan, Sender, Side, What};
+
+/// What a call may take beyond its bound: threads stall, and locks are waited for.
+const SLACK: Time = SECOND;
+
+/// What has become of one side, for the referee.
+#[derive(Debug, Default)]
+struct History {
+    /// How many messages each thread has begun to send, and for how many of them `send` was Ok.
+    sent: Vec<(u32, u32)>,
+    /// What was received: thread and number.
+    received: Vec<(u32, u32)>,
+    /// The receiving ended by itself, before this side did anything to end the connection.
+    is_drained: bool,
+    is_connected: bool,
+    has_begun_end: bool,
+    close: Option<Result<(), CloseError>>,
+    reason: Option<CloseReason>,
+    is_over: bool,
+    wrong: Vec<String>,
+}
+
+/// What the two sides share: not through the simulated system, which knows nothing of it. So nobody may hold
+/// one of these locks in a call of the library or of the system.
+#[derive(Default)]
+struct Shared {
+    addr: Mutex<Option<SocketAddr>>,
+    sides: [Mutex<History>; 2],
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs the plan; a panic says what was wrong.
+pub fn run(plan: &Plan) {
+    let shared = Arc::<Shared>::default();
+    let hosts = [
+        net::add_host("alice", Ipv4Addr::new(10, 0, 0, 1)),
+        net::add_host("bob", Ipv4Addr::new(10, 0, 0, 2)),
+    ];
+    let begin = world::now();
+    let processes = [0, 1].map(|index| {
+        let (side, text) = (plan.sides[index].clone(), plan.text);
+        let shared = Arc::clone(&shared);
+        let name = ["alice", "bob"][index];
+        world::spawn_process(name, hosts[index], move || {
+            let process = world::who().1;
+            play(index, &side, text, &shared);
+            let left = world::with(|inner, _| inner.threads_of(process));
+            // This thread is one of them.
+            if left.len() > 1 {
+                wrong(&shared, index, format!("threads left after stop: {left:?}"));
+            }
+            let sockets = net::open_sockets(process);
+            if sockets > 0 {
+                wrong(&shared, index, format!("{sockets} sockets left after stop"));
+            }
+        })
+    });
+    let mut killed = [false; 2];
+    let mut heal_at = None;
+    for fault in &plan.faults {
+        let at = begin + fault.at * MICRO;
+        if heal_at.is_some_and(|heal| heal <= at) {
+            heal(&mut heal_at, hosts);
+        }
+        wait_until(at);
+        match fault.what {
+            What::Cut(time) if heal_at.is_none() => {
+                net::cut(hosts[0], hosts[1]);
+                heal_at = Some(at + time * MILLI);
+            }
+            What::Cut(_) => {}
+            What::Kill(side) => {
+                killed[side] |= !lock(&shared.sides[side]).is_over;
+                world::kill(processes[side].0);
+            }
+            What::PowerOff(side) => {
+                killed[side] |= !lock(&shared.sides[side]).is_over;
+                net::power_off(hosts[side]);
+            }
+        }
+    }
+    if heal_at.is_some() {
+        heal(&mut heal_at, hosts);
+    }
+    for (_, main) in processes {
+        world::join(main);
+    }
+    let sides = [lock(&shared.sides[0]), lock(&shared.sides[1])];
+    let mut wrongs = String::new();
+    for (index, side) in sides.iter().enumerate() {
+        for wrong in &side.wrong {
+            let _ = writeln!(wrongs, "{}: {wrong}", name(index));
+        }
+    }
+    for from in 0..2 {
+        check(
+            plan,
+            from,
+            &sides[from],
+            &sides[1 - from],
+            killed,
+            &mut wrongs,
+        );
+    }
+    assert!(
+        wrongs.is_empty(),
+        "\n{wrongs}{:#?}\n{:#?}",
+        *sides[0],
+        *sides[1]
+    );
+}
+
+fn wait_until(at: Time) {
+    let left = at.saturating_sub(world::now());
+    if left > 0 {
+        world::sleep(Duration::from_nanos(left));
+    }
+}
+
+fn heal(at: &mut Option<Time>, hosts: [usize; 2]) {
+    if let Some(at) = at.take() {
+        wait_until(at);
+        net::heal(hosts[0], hosts[1]);
+    }
+}
+
+fn name(index: usize) -> &'static str {
+    ["alice", "bob"][index]
+}
+
+fn wrong(shared: &Shared, index: usize, what: String) {
+    lock(&shared.sides[index]).wrong.push(what);
+}
+
+/// Calls something that must be over in time.
+fn bounded<T>(shared: &Shared, index: usize, what: &str, most: u64, call: impl FnOnce() -> T) -> T {
+    let begin = world::now();
+    let result = call();
+    let took = world::now() - begin;
+    if took > most * MILLI + SLACK {
+        wrong(
+            shared,
+            index,
+            format!("{what} took {} ms, and may take {most}", took / MILLI),
+        );
+    }
+    result
+}
+
+const CONNECT_TIMEOUT: u64 = 2000;
+
+fn play(index: usize, side: &Side, text: bool, shared: &Arc<Shared>) {
+    let peer = Peer::builder()
+        .text_headers(text)
+        .invisible(true)
+        .send_queue(side.send_queue)
+        .receive_queue(side.receive_queue)
+        .timeout(Duration::from_millis(CONNECT_TIMEOUT))
+        .close_timeout(Duration::from_millis(side.close_timeout))
+        .bind("0.0.0.0:0")
+        .expect("a peer");
+    let conn = match index {
+        0 => {
+            let mut addr = *lock(&shared.addr);
+            for _ in 0..1000 {
+                if addr.is_some() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(1));
+                addr = *lock(&shared.addr);
+            }
+            let most = CONNECT_TIMEOUT;
+            addr.and_then(|addr| {
+                bounded(shared, index, "connect", most, || {
+                    peer.connect::<Bytes>(addr)
+                })
+                .ok()
+            })
+        }
+        _ => {
+            let addr = SocketAddr::from(([10, 0, 0, 2], peer.local_addr().port()));
+            *lock(&shared.addr) = Some(addr);
+            let time = Duration::from_millis(4000);
+            bounded(shared, index, "accept", 4000, || {
+                peer.accept_timeout::<Bytes>(time)
+            })
+            .ok()
+        }
+    };
+    if let Some(conn) = conn {
+        lock(&shared.sides[index]).is_connected = true;
+        world::note(format_args!("{}: connected", name(index)));
+        talk(index, side, &peer, conn, shared);
+    }
+    let most = side.close_timeout + 2000;
+    bounded(shared, index, "stop", most, || peer.stop());
+    drop(peer);
+    lock(&shared.sides[index]).is_over = true;
+}
+
+fn talk(index: usize, side: &Side, peer: &Peer, conn: Connection<Bytes>, shared: &Arc<Shared>) {
+    lock(&shared.sides[index]).sent = vec![(0, 0); side.senders.len()];
+    let conn = Arc::new(conn);
+    let senders: Vec<_> = side
+        .senders
+        .iter()
+        .cloned()
+        .enumerate()
+        .map(|(number, sender)| {
+            let (conn, shared) = (Arc::clone(&conn), Arc::clone(shared));
+            let builder = thread::Builder::new().name(format!("{}-s{number}", name(index)));
+            builder
+                .spawn(move || send(index, number, &sender, &conn, &shared))
+                .expect("a thread")
+        })
+        .collect();
+    let most = match side.end {
+        End::Drops(most) => Some(most),
+        _ => None,
+    };
+    let receiver = {
+        let (conn, shared, slowness) = (Arc::clone(&conn), Arc::clone(shared), side.slowness);
+        let builder = thread::Builder::new().name(format!("{}-r", name(index)));
+        builder
+            .spawn(move || receive(index, most, slowness, &conn, &shared))
+            .expect("a thread")
+    };
+    let close_most = side.close_timeout;
+    let begin_end = || lock(&shared.sides[index]).has_begun_end = true;
+    let close = || {
+        begin_end();
+        let closed = bounded(shared, index, "close", close_most, || conn.close());
+        world::note(format_args!("{}: close is {closed:?}", name(index)));
+        lock(&shared.sides[index]).close = Some(closed);
+    };
+    let join = |threads: Vec<thread::JoinHandle<()>>| {
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+    };
+    let pause = |time| thread::sleep(Duration::from_millis(time));
+    match side.end {
+        End::Waits => {
+            join(vec![receiver]);
+            close();
+            join(senders);
+        }
+        End::Closes => {
+            join(senders);
+            close();
+            join(vec![receiver]);
+        }
+        End::ClosesAfter(time) => {
+            pause(time);
+            close();
+            join(senders);
+            join(vec![receiver]);
+        }
+        End::AbortsAfter(time) => {
+            pause(time);
+            begin_end();
+            bounded(shared, index, "abort", 0, || conn.abort());
+            join(senders);
+            join(vec![receiver]);
+        }
+        End::StopsAfter(time) => {
+            pause(time);
+            begin_end();
+            bounded(shared, index, "stop", close_most + 2000, || peer.stop());
+            join(senders);
+            join(vec![receiver]);
+        }
+        End::Stops => {
+            join(senders);
+            begin_end();
+            bounded(shared, index, "stop", close_most + 2000, || peer.stop());
+            join(vec![receiver]);
+        }
+        End::Drops(_) => {
+            join(senders);
+            join(vec![receiver]);
+            begin_end();
+        }
+    }
+    let reason = conn.close_reason();
+    let mut own = lock(&shared.sides[index]);
+    // What was told at the end of the messages is kept.
+    own.reason = own.reason.take().or(reason);
+}
+
+fn send(index: usize, number: usize, sender: &Sender, conn: &Connection<Bytes>, shared: &Shared) {
+    let mut body = vec![0; sender.size];
+    for message in 0..sender.messages {
+        if sender.pause > 0 {
+            thread::sleep(Duration::from_micros(sender.pause));
+        }
+        body[..4].copy_from_slice(&(number as u32).to_le_bytes());
+        body[4..8].copy_from_slice(&message.to_le_bytes());
+        lock(&shared.sides[index]).sent[number].0 += 1;
+        let sent = loop {
+            let sent = match sender.how {
+                How::Send => conn.send(&body[..]),
+                How::Timeout(time) => bounded(shared, index, "send_timeout", time, || {
+                    conn.send_timeout(&body[..], Duration::from_millis(time))
+                }),
+                How::Try => bounded(shared, index, "try_send", 0, || conn.try_send(&body[..])),
+            };
+            match sent {
+                Err(SendError::Full | SendError::Timeout) => {
+                    thread::sleep(Duration::from_millis(1))
+                }
+                sent => break sent,
+            }
+        };
+        match sent {
+            Ok(()) => lock(&shared.sides[index]).sent[number].1 += 1,
+            Err(SendError::Closed(_)) => return,
+            Err(error) => return wrong(shared, index, format!("a send is {error}")),
+        }
+    }
+}
+
+fn receive(
+    index: usize,
+    most: Option<u32>,
+    slowness: u64,
+    conn: &Connection<Bytes>,
+    shared: &Shared,
+) {
+    let mut count = 0;
+    while most.is_none_or(|most| count < most) {
+        let Ok(item) = conn.recv() else {
+            let reason = conn.close_reason();
+            let mut side = lock(&shared.sides[index]);
+            side.is_drained = !side.has_begun_end;
+            if side.is_drained {
+                side.reason.clone_from(&reason);
+            }
+            drop(side);
+            world::note(format_args!(
+                "{}: received {count}, then {reason:?}",
+                name(index)
+            ));
+            return;
+        };
+        count += 1;
+        let number = |at: usize| u32::from_le_bytes(item[at..at + 4].try_into().expect("4 bytes"));
+        lock(&shared.sides[index])
+            .received
+            .push((number(0), number(4)));
+        if slowness > 0 {
+            thread::sleep(Duration::from_millis(slowness));
+        }
+    }
+}
+
+/// What one side has sent, and what of it the other has received.
+fn check(
+    plan: &Plan,
+    from: usize,
+    sender: &History,
+    receiver: &History,
+    killed: [bool; 2],
+    wrongs: &mut String,
+) {
+    let to = 1 - from;
+    let mut next = vec![0; sender.sent.len()];
+    for &(thread, number) in &receiver.received {
+        match next.get_mut(thread as usize) {
+            Some(next) if *next == number => *next += 1,
+            Some(next) => {
+                let due = *next;
+                let (from, to) = (name(from), name(to));
+                let _ = writeln!(
+                    wrongs,
+                    "{to} received {number} of {from}'s {thread} for {due}"
+                );
+                *next = number + 1;
+            }
+            None => _ = writeln!(wrongs, "{} received from thread {thread}", name(to)),
+        }
+    }
+    let mut is_whole = true;
+    for (thread, (&received, &(begun, sent))) in next.iter().zip(&sender.sent).enumerate() {
+        // A thread that was killed may have been in the middle of a call.
+        let most = if killed[from] { begun } else { sent };
+        if received > most {
+            let (from, to) = (name(from), name(to));
+            let _ = writeln!(
+                wrongs,
+                "{to} received {received} of {from}'s {thread}, of {most}"
+            );
+        }
+        is_whole &= received >= sent;
+    }
+    let told = format!("{} was told of no loss", name(from));
+    if sender.close == Some(Ok(())) && receiver.is_drained && !killed[to] && !is_whole {
+        let _ = writeln!(wrongs, "{told}: its close is Ok, and not all was taken in");
+    }
+    if !receiver.is_drained {
+        return;
+    }
+    let reason = receiver.reason.clone();
+    if reason == Some(CloseReason::ClosedThere) {
+        // The text protocol has no word for it.
+        let is_excepted = plan.text && killed[from];
+        if !is_whole && !is_excepted {
+            let _ = writeln!(
+                wrongs,
+                "{} was told of no loss: a normal end, and not all came",
+                name(to)
+            );
+        }
+        if killed[from] && !sender.has_begun_end && !plan.text {
+            let _ = writeln!(
+                wrongs,
+                "{} saw a normal end of a process that was killed",
+                name(to)
+            );
+        }
+        let aborted = matches!(plan.sides[from].end, End::AbortsAfter(_));
+        if aborted && !plan.text && sender.reason == Some(CloseReason::Aborted) {
+            let _ = writeln!(wrongs, "{} saw a normal end of what was aborted", name(to));
+        }
+    }
+    if matches!(reason, Some(CloseReason::ClosedHere | CloseReason::Stopped)) {
+        let _ = writeln!(
+            wrongs,
+            "{} did not end it, and its reason is {reason:?}",
+            name(to)
+        );
+    }
+    if reason.is_none() {
+        let _ = writeln!(wrongs, "{} received the end, and has no reason", name(to));
+    }
+}
