@@ -17,6 +17,8 @@ pub enum Event {
     Arrives(usize),
     /// The other side's acknowledgement of so many bytes, and of the FIN, comes back to this socket.
     Acknowledged(usize, usize, bool),
+    /// What this socket has sent had no answer.
+    Repeats(usize),
     /// The other side has told this socket of room.
     Room(usize),
     /// A connection is asked for, for the n-th time.
@@ -169,6 +171,7 @@ impl Inner {
         match event {
             Event::Arrives(from) => self.arrives(from),
             Event::Acknowledged(at, bytes, fin) => self.acknowledged(at, bytes, fin),
+            Event::Repeats(at) => self.repeats(at),
             Event::Room(at) => self.room(at),
             Event::Asks(from, attempt) => self.asks(from, attempt),
             Event::Refused(at) => {

@@ -218,7 +218,9 @@ impl Inner {
             // A system that has given the connection up sends nothing again.
             if tcp.state == State::Closed {
                 tcp.way.clear();
-                return;
+                // A reset that is lost leaves the other side without an answer to what it has sent.
+                let peer = tcp.peer;
+                return peer.into_iter().for_each(|peer| self.repeats(peer));
             }
             return self.retry(id, Event::Arrives(id), true);
         }
@@ -337,6 +339,22 @@ impl Inner {
         self.wake_all(key);
         self.pump(at);
         self.ends(at);
+    }
+
+    /// What this socket has sent got no answer: it is sent again.
+    pub fn repeats(&mut self, at: usize) {
+        let waits = |tcp: &mut Tcp| tcp.state == State::Open && tcp.unacknowledged() > 0;
+        if !self.net.get_tcp(at).is_some_and(waits) {
+            return;
+        }
+        let (one, other) = self.hosts_of(at);
+        if !self.net.reaches(one, other) {
+            return self.retry(at, Event::Repeats(at), false);
+        }
+        let peer = self.net.tcp(at).peer;
+        if peer.is_some_and(|peer| self.net.tcp(peer).state == State::Closed) {
+            self.arrival(at, Arrival::Reset);
+        }
     }
 
     /// The other side's program has read: there is room.
