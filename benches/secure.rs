@@ -1,6 +1,7 @@
 //! What encryption costs: each figure with and without, in one run.
 //!
 //!     cargo bench --features secure --bench secure
+//!     cargo bench --features secure --bench secure -- handshake    # that alone
 //!
 //! Both ends run in this process, so that the two share the machine. Rounds are interleaved, and
 //! medians are printed. It prints figures and asserts nothing.
@@ -14,6 +15,20 @@ use lanpeer::{Bytes, Connection, Identity, Peer, PeerBuilder, Secret, crossbeam_
 const ROUNDS: usize = 7;
 
 fn main() {
+    if !std::env::args().any(|arg| arg == "handshake") {
+        throughput();
+    }
+    let times = compare_kinds([Kind::Plain, Kind::Secure, Kind::Known], handshakes);
+    let [plain, secure, known] = times.map(|(time, _)| micros(time));
+    println!("a handshake: plain {plain:.0} µs, secure {secure:.0}, with identities {known:.0}");
+    let per = |seconds: f64| seconds * 1e6 / HANDSHAKES as f64;
+    let [plain, secure, known] = times.map(|(_, seconds)| per(seconds));
+    println!(
+        "processor time of both ends, the close included: {plain:.0}, {secure:.0}, {known:.0} µs"
+    );
+}
+
+fn throughput() {
     println!("                    plain       secure      ratio   processor s: plain, secure");
     for (size, count) in [
         (64, 1_000_000),
@@ -39,20 +54,6 @@ fn main() {
         let (a, b) = (micros(plain.0), micros(secure.0));
         println!("{what:<18} {a:>8.1} µs {b:>8.1} µs {:>8.2}", b / a);
     }
-    let times = compare_kinds([Kind::Plain, Kind::Secure, Kind::Known], handshakes);
-    let [plain, secure, known] = times.map(|(time, _)| micros(time));
-    println!(
-        "a handshake        {plain:>8.1} µs {secure:>8.1} µs {:>8.2}",
-        secure / plain
-    );
-    println!(
-        "with identities                {known:>8.1} µs {:>8.2}",
-        known / plain
-    );
-    // Closing included, of which encryption is a small part.
-    let per = |seconds: f64| seconds * 1e6 / HANDSHAKES as f64;
-    let [plain, secure, known] = times.map(|(_, seconds)| per(seconds));
-    println!("processor time of both ends: {plain:.0}, {secure:.0}, with identities {known:.0} µs");
 }
 
 fn micros(time: Duration) -> f64 {
