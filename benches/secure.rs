@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lanpeer::{Bytes, Connection, Peer, PeerBuilder, Secret, crossbeam_channel};
+use lanpeer::{Bytes, Connection, Identity, Peer, PeerBuilder, Secret, crossbeam_channel};
 
 const ROUNDS: usize = 7;
 
@@ -39,37 +39,69 @@ fn main() {
         let (a, b) = (micros(plain.0), micros(secure.0));
         println!("{what:<18} {a:>8.1} µs {b:>8.1} µs {:>8.2}", b / a);
     }
-    let [plain, secure] = compare(handshakes);
-    let (a, b) = (micros(plain.0), micros(secure.0));
-    println!("a handshake        {a:>8.1} µs {b:>8.1} µs {:>8.2}", b / a);
+    let times = compare_kinds([Kind::Plain, Kind::Secure, Kind::Known], handshakes);
+    let [plain, secure, known] = times.map(|(time, _)| micros(time));
+    println!(
+        "a handshake        {plain:>8.1} µs {secure:>8.1} µs {:>8.2}",
+        secure / plain
+    );
+    println!(
+        "with identities                {known:>8.1} µs {:>8.2}",
+        known / plain
+    );
+    // Closing included, of which encryption is a small part.
+    let per = |seconds: f64| seconds * 1e6 / HANDSHAKES as f64;
+    let [plain, secure, known] = times.map(|(_, seconds)| per(seconds));
+    println!("processor time of both ends: {plain:.0}, {secure:.0}, with identities {known:.0} µs");
 }
 
 fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
+#[derive(Clone, Copy)]
+enum Kind {
+    Plain,
+    /// With a secret.
+    Secure,
+    /// And with identities.
+    Known,
+}
+
+const HANDSHAKES: usize = 300;
+
 /// Without a secret and with one: the median, and the mean of the processor time.
 fn compare(program: impl Fn(PeerBuilder) -> Duration) -> [(Duration, f64); 2] {
-    let mut times = [const { Vec::new() }; 2];
-    let mut seconds = [0.0; 2];
+    compare_kinds([Kind::Plain, Kind::Secure], program)
+}
+
+/// The same of these.
+fn compare_kinds<const N: usize>(
+    kinds: [Kind; N],
+    program: impl Fn(PeerBuilder) -> Duration,
+) -> [(Duration, f64); N] {
+    let mut times = [const { Vec::new() }; N];
+    let mut seconds = [0.0; N];
     for _ in 0..ROUNDS {
-        for secure in 0..2 {
+        for (at, kind) in kinds.into_iter().enumerate() {
             let mut builder = Peer::builder()
                 .invisible(true)
                 .timeout(Duration::from_secs(10));
-            if secure == 1 {
+            if !matches!(kind, Kind::Plain) {
                 builder = builder.secret(Secret::random().expect("random numbers"));
             }
+            if matches!(kind, Kind::Known) {
+                builder = builder.identity(Identity::generate().expect("random numbers"));
+            }
             let before = processor_time();
-            times[secure].push(program(builder));
-            seconds[secure] += (processor_time() - before) / ROUNDS as f64;
+            times[at].push(program(builder));
+            seconds[at] += (processor_time() - before) / ROUNDS as f64;
         }
     }
-    let [plain, secure] = times.map(|mut times| {
-        times.sort();
-        times[times.len() / 2]
-    });
-    [(plain, seconds[0]), (secure, seconds[1])]
+    std::array::from_fn(|at| {
+        times[at].sort();
+        (times[at][ROUNDS / 2], seconds[at])
+    })
 }
 
 fn pair(
@@ -137,7 +169,7 @@ fn handshakes(builder: PeerBuilder) -> Duration {
             let _ = offer.accept_with::<Bytes>(|_, _| ()).expect("accepted");
         }
     });
-    let mut times: Vec<_> = (0..300)
+    let mut times: Vec<_> = (0..HANDSHAKES)
         .map(|_| {
             let begin = Instant::now();
             let conn = alice.connect::<Bytes>(bob.local_addr()).expect("connected");

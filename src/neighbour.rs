@@ -196,6 +196,11 @@ impl PeerId {
     pub(crate) fn of(card: &Card) -> PeerId {
         PeerId(card.id)
     }
+
+    /// As HELLO has it.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
 }
 
 impl fmt::Display for PeerId {

@@ -149,6 +149,14 @@ impl Target {
         Target { kind, known: None }
     }
 
+    /// The id of the one peer that is meant, where it is one.
+    pub(crate) fn peer(&self) -> Option<PeerId> {
+        match &self.kind {
+            Kind::Id(id) => Some(*id),
+            _ => None,
+        }
+    }
+
     /// Is who says this of itself meant?
     pub(crate) fn is_meant(&self, id: Option<PeerId>, name: &str, service: &str) -> bool {
         match &self.kind {

@@ -1,14 +1,14 @@
 //! A connection that is kept, on loopback: how it comes back, and what ends it.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use lanpeer::{
-    Bytes, CloseReason, ConnectOptions, Connection, Error, Event, KeepConnected, Peer, StreamSize,
-    Target,
+    Bytes, CloseReason, ConnectOptions, Connection, Error, Event, KeepConnected, Neighbour, Peer,
+    StreamSize, Target,
 };
 
-use crate::beacons::Port;
+use crate::beacons::{Port, padded};
 use crate::peers::*;
 
 /// The next connection, which has to come.
@@ -146,6 +146,55 @@ fn a_peer_that_is_started_again_is_found_at_the_same_port_and_at_another() {
         std::thread::sleep(Duration::from_millis(500));
         assert!(kept.receiver().is_empty() && bob.offers().is_empty());
         assert_eq!((alice.connections().len(), bob.connections().len()), (1, 1));
+    });
+}
+
+/// Bob as a search finds him, after answers in his name that say that he is at these addresses.
+fn bob_at(port: &Port, alice: &Peer, bob: &Peer, addrs: &[SocketAddr]) -> Neighbour {
+    let mut search = alice.discover(SOON).expect("loopback can broadcast");
+    let asker = port.hear_searcher();
+    for addr in addrs {
+        let pong = format!("PONG {addr}|ponger={addr}&v=1&id={}&name=bob", bob.id());
+        let sent = port.ear.send_to(padded(&pong).as_bytes(), asker);
+        assert_eq!(sent.expect("sent"), 128);
+    }
+    let found = search.find(|found| found.id() == Some(bob.id()));
+    let found = found.expect("he is found");
+    assert!(found.addrs().eq(addrs.iter().copied()), "{found:?}");
+    found
+}
+
+#[test]
+fn another_peer_at_the_address_of_an_id_is_neither_taken_nor_bothered() {
+    test(|| {
+        let port = Port::new();
+        let alice = port.peer("alice");
+        let invisible = port.builder().name("bob").invisible(true);
+        let bob = invisible.bind("127.0.0.1:0").expect("a free port");
+        let eve = peer();
+        // Where she alone is asked, nothing comes of it.
+        let hers = bob_at(&port, &alice, &bob, &[eve.local_addr()]);
+        let kept = alice.keep_connected::<Bytes>(&hers);
+        let deadline = Instant::now() + SOON;
+        while alice.stats().connects_failed == 0 {
+            assert!(Instant::now() < deadline, "{:?}", alice.stats());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(kept.receiver().is_empty() && eve.offers().is_empty());
+        drop(kept);
+        // Where she is asked first, bob is asked next.
+        let addrs = [eve.local_addr(), bob.local_addr()];
+        let both_addrs = bob_at(&port, &alice, &bob, &addrs);
+        let kept = alice.keep_connected::<Bytes>(&both_addrs);
+        let (to_bob, to_alice) = both(&kept, &bob);
+        assert_eq!(to_bob.peer_id(), Some(bob.id()));
+        talk(&to_bob, &to_alice);
+        assert!(eve.offers().is_empty());
+        // After its end as well.
+        to_alice.abort();
+        ended(&to_bob);
+        talk_on(both(&kept, &bob));
+        assert!(eve.offers().is_empty() && eve.connections().is_empty());
     });
 }
 

@@ -30,7 +30,7 @@ use self::responder::Responder;
 use self::search::Ask;
 use self::shared::{Ear, Shared};
 use self::watch::Begun;
-use super::os::{dice, lock};
+use super::os::{datagram, dice, lock};
 use crate::error::{Error, Result};
 use crate::neighbour::PeerId;
 use crate::net::os::sync::{JoinHandle, Mutex, thread};
@@ -295,10 +295,10 @@ impl Discovery {
             return;
         };
         let to = match ear.hears_port {
-            true => (Ipv4Addr::new(127, 255, 255, 255), self.shared.port),
-            false => (Ipv4Addr::LOCALHOST, ear.own_port()),
+            true => SocketAddrV4::new(datagram::WHOLE_HOST, self.shared.port),
+            false => SocketAddrV4::new(Ipv4Addr::LOCALHOST, ear.own_port()),
         };
-        if let Err(error) = ear.socket.send_to(&[], to) {
+        if let Err(error) = datagram::send(&ear.socket, &[], to) {
             let listen = self.shared.listen;
             log::debug!(target: LOG, "{listen}: the responder thread is not woken: {error}");
         }

@@ -14,6 +14,7 @@ use super::reach::Reach;
 use super::roster::{ADDRS_MAX, Key, NEIGHBOURS_MAX};
 use crate::error::{Error, Result, without_quotes};
 use crate::neighbour::Neighbour;
+use crate::net::os::datagram;
 use crate::net::os::sync::{HashMap, HashSet, Instant, thread};
 use crate::net::os::system::{SockRef, UdpSocket};
 use crate::proto::beacon::{Beacon, Card, Ping, Pong};
@@ -134,8 +135,8 @@ impl Neighbours {
                 watch: None,
             });
             let datagram = ping.write().map_err(io::Error::other)?;
-            match self.socket.send_to(&datagram, to) {
-                Ok(_) => sent += 1,
+            match datagram::send(&self.socket, &datagram, to) {
+                Ok(()) => sent += 1,
                 Err(error) => {
                     let ip = to.ip();
                     log::debug!(target: LOG, "nothing sent to {ip} on {name}: {error}");
@@ -170,18 +171,16 @@ impl Neighbours {
         };
         // One byte more than any beacon has, so that a longer one is seen to be longer.
         let mut buffer = [0; 129];
-        match waited.and_then(|()| self.socket.recv_from(&mut buffer)) {
+        match waited.and_then(|()| datagram::receive(&self.socket, &mut buffer)) {
             Ok((len, SocketAddr::V4(source))) => {
                 self.take(&buffer[..len], source);
                 true
             }
             Ok(_) => true,
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock
-                | io::ErrorKind::TimedOut
-                | io::ErrorKind::Interrupted => false,
-                // Windows reports here that an earlier PING was refused.
-                io::ErrorKind::ConnectionReset => true,
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => false,
+                // Perhaps in place of a datagram: there may be more.
+                io::ErrorKind::Interrupted => true,
                 _ => {
                     log::debug!(target: LOG, "search: {error}");
                     // Not to spin, should it come again at once.

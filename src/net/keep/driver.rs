@@ -15,7 +15,7 @@ use crate::net::endpoint::attempts::{Keeper, TWICE};
 use crate::net::endpoint::connect::{Withdrawal, connect};
 use crate::net::endpoint::offers::Pending;
 use crate::net::endpoint::{Endpoint, next_id};
-use crate::net::handshake::client::Request;
+use crate::net::handshake::client::{Request, Whom};
 use crate::net::link::{Agreement, Link};
 use crate::net::os::dice::Dice;
 use crate::net::os::socket::resolve;
@@ -124,7 +124,7 @@ pub(crate) fn start<C: Send + 'static>(plan: Plan<C>) -> Result<Handle<C>> {
     let shared = Arc::new(Shared {
         target: plan.target.clone(),
         request: plan.request.clone(),
-        is_secure: endpoint.settings.secrets.own().is_some() && !plan.request.in_the_clear,
+        is_secure: endpoint.settings.has_secret() && !plan.request.in_the_clear,
         learnt: Mutex::default(),
         tell: tell.clone(),
     });
@@ -374,6 +374,9 @@ impl<C: Send + 'static> Driver<C> {
             addrs,
         } = begin;
         let mut request = self.request.clone();
+        // Whoever else listens there now says so, and its program is not bothered.
+        let id = self.shared.target.peer();
+        request.whom = id.map(|id| Whom { id, card: None });
         request.attempt = Some(Attempt::Keep(Kept {
             keep: self.keep,
             attempt,
@@ -446,6 +449,13 @@ impl<C: Send + 'static> Driver<C> {
             Err(error) => error,
         };
         self.is_stale = true;
+        if let Error::NotWhoItSaid {
+            addr: SocketAddr::V4(addr),
+            ..
+        } = &error
+        {
+            self.machine.not_there(attempt, *addr, now);
+        }
         let why = failure(&error);
         match self.machine.failed(attempt, why, now, &mut self.dice) {
             Tell::Nothing => {}
@@ -561,6 +571,8 @@ fn failure(error: &Error) -> Failure {
             _ => Failure::Denied,
         },
         Error::Forged { .. } | Error::NotSecure { .. } => Failure::Secret,
+        // Somebody else is there, or nobody who is allowed.
+        Error::WrongKey { .. } | Error::SecretWithdrawn { .. } => Failure::Denied,
         Error::FeatureMissing { .. } | Error::SelfConnection { .. } | Error::Ipv6 { .. } => {
             Failure::Denied
         }

@@ -380,6 +380,13 @@ impl Machine {
         }
     }
 
+    /// At this address somebody else has answered an attempt. What is left of its addresses is asked next.
+    pub fn not_there(&mut self, attempt: u32, addr: SocketAddrV4, now: Instant) {
+        if let Some(entry) = self.entries.iter_mut().find(|e| e.asks(attempt)) {
+            entry.lose_addrs(&[addr], now);
+        }
+    }
+
     /// An attempt has come to nothing.
     pub fn failed(&mut self, attempt: u32, why: Failure, now: Instant, dice: &mut Dice) -> Tell {
         let Some(at) = self.entries.iter().position(|e| e.asks(attempt)) else {

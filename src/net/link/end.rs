@@ -313,8 +313,10 @@ impl Link {
             // The program learns of the end at once, and not only when that is answered.
             let_go.take().into_iter().for_each(|let_go| let_go());
         }
-        self.sender
-            .close(self.life.why(), Last::Taken(self.taken()));
+        let taken_in = self.taken();
+        self.sender.close(self.life.why(), Last::Taken(taken_in));
+        // Its handle was dropped meanwhile, and the other side, which learns that messages were left, resets.
+        let has_left_some = taken_in < self.received.numbers().0;
         let drained = self.sender.drain(Some(deadline)).is_ok();
         let answer = match farewell {
             Farewell::Leaving(taken) => Ok(Some(taken)),
@@ -323,6 +325,7 @@ impl Link {
         let (sent, ..) = self.sender.numbers();
         let cause = match answer {
             Err(_) if is_leaving => CloseReason::ClosedHere,
+            Err(_) if has_left_some => self.life.why(),
             Err(reason) => reason,
             Ok(Some(taken)) if taken > sent => too_many(taken, sent),
             Ok(Some(taken)) if taken == sent => {
@@ -422,7 +425,7 @@ impl Link {
                 let acknowledged = drained && self.reading.is_acknowledged(&socket, deadline);
                 // The other side's end was the first. Where it does not wait for ours, which is a
                 // record of an encrypted connection, it resets that; no message is lost by it.
-                acknowledged || (self.life.is_answering() && self.sender.numbers().0 == 0)
+                acknowledged || (self.life.is_answering() && self.sender.is_unused())
             }
             Dialect::Peerpy => drained && self.wait_until_acknowledged(deadline),
         };

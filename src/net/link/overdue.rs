@@ -138,13 +138,11 @@ impl Task for Overdue {
 impl Link {
     /// What has become of everything that this side had written by `since`.
     fn acknowledged(&self, since: Instant) -> Acknowledged {
-        let Some(rows) = self.context.look_at_table(since) else {
-            return Acknowledged::Untold;
-        };
-        match rows.get(&self.ends) {
-            Some(row) if row.unacknowledged > 0 => Acknowledged::NotYet,
-            Some(_) => Acknowledged::All,
-            None => Acknowledged::Gone,
+        match self.context.look_at_row(self.ends, since) {
+            Some(Some(row)) if row.unacknowledged > 0 => Acknowledged::NotYet,
+            Some(Some(_)) => Acknowledged::All,
+            Some(None) => Acknowledged::Gone,
+            None => Acknowledged::Untold,
         }
     }
 

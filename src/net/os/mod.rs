@@ -1,6 +1,8 @@
 //! The operating system: what the other rooms know of it goes through here.
 
 pub(crate) mod condvar;
+pub(crate) mod datagram;
+mod diag;
 pub(crate) mod dice;
 pub(crate) mod files;
 pub(crate) mod socket;
@@ -12,6 +14,10 @@ pub(crate) mod system;
 pub(crate) mod table;
 pub(crate) mod threads;
 pub(crate) mod timer;
+#[cfg_attr(windows, path = "transfer_windows.rs")]
+mod transfer;
+#[cfg(test)]
+mod transfer_tests;
 
 // `tests/simulation` has the library run on a system of its own.
 #[cfg(lanpeer_simulation)]

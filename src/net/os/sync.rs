@@ -12,7 +12,7 @@ pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
-pub(crate) use std::thread::{self, JoinHandle, ThreadId, yield_now};
+pub(crate) use std::thread::{self, JoinHandle, yield_now};
 pub(crate) use std::thread_local;
 pub(crate) use std::time::Instant;
 

@@ -62,7 +62,7 @@ fn race(
     let mut asked = 0;
     let mut next = Instant::now();
     let mut failure = None;
-    let is_secure = endpoint.settings.secrets.own().is_some() && !request.in_the_clear;
+    let is_secure = endpoint.settings.has_secret() && !request.in_the_clear;
     loop {
         if asked == 0 || Instant::now() >= next {
             if let Some(addr) = waiting.pop_front() {
