@@ -186,16 +186,16 @@ impl UdpSocket {
 
 // socket2
 
-#[derive(PartialEq, Eq)]
-pub enum Domain {
-    IPV4,
-    /// One that no host here has.
-    Other(i32),
+/// A family of addresses, by its number.
+pub struct Domain(i32);
+
+impl Domain {
+    pub const IPV4: Domain = Domain(libc::AF_INET);
 }
 
 impl From<i32> for Domain {
     fn from(number: i32) -> Domain {
-        Domain::Other(number)
+        Domain(number)
     }
 }
 
@@ -205,15 +205,16 @@ pub enum Type {
     DGRAM,
 }
 
-pub enum Protocol {
-    TCP,
-    UDP,
-    Other(i32),
+pub struct Protocol(());
+
+impl Protocol {
+    pub const TCP: Protocol = Protocol(());
+    pub const UDP: Protocol = Protocol(());
 }
 
 impl From<i32> for Protocol {
-    fn from(number: i32) -> Protocol {
-        Protocol::Other(number)
+    fn from(_: i32) -> Protocol {
+        Protocol(())
     }
 }
 
@@ -234,9 +235,10 @@ impl From<SocketAddr> for SockAddr {
 pub struct Socket(Fd);
 
 impl Socket {
+    /// Like some sandboxes, this system lets nobody ask its kernel about connections by a socket.
     pub fn new(domain: Domain, kind: Type, _: Option<Protocol>) -> io::Result<Socket> {
-        if domain != Domain::IPV4 {
-            return Err(io::ErrorKind::Unsupported.into());
+        if domain.0 != libc::AF_INET {
+            return Err(io::ErrorKind::PermissionDenied.into());
         }
         let id = match kind {
             Type::STREAM => tcp::open()?,
@@ -259,20 +261,20 @@ impl Socket {
         udp::bind(self.0.0, only_v4(addr.0)?)
     }
 
-    // Only of a socket to the kernel, which no host here has.
-
-    pub fn set_read_timeout(&self, _: Option<Duration>) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    pub fn set_read_timeout(&self, time: Option<Duration>) -> io::Result<()> {
+        udp::change(self.0.0, |own| own.read_timeout = time);
+        Ok(())
     }
 
+    /// To the kernel, which takes nothing.
     pub fn send(&self, _: &[u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::Unsupported.into())
+        Err(io::ErrorKind::NotConnected.into())
     }
 }
 
-impl io::Read for &Socket {
+impl Read for &Socket {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::Unsupported.into())
+        Err(io::ErrorKind::NotConnected.into())
     }
 }
 
