@@ -4,38 +4,31 @@
 //!     cargo run --example camera -- film      # in another, or on another machine
 //!
 //! Any number may watch, and each sees the newest frame there is. The camera is a moving test picture;
-//! replace `paint` by what yours sees. In a terminal, `watch`
+//! replace `paint`, in `camera/picture.rs`, by what yours sees. In a terminal, `watch`
 //! draws the frames in colour, `s` saves the one that is seen as `frame-NUMBER.png`, and `q` or
 //! Ctrl-C ends; elsewhere it prints a line each second. `watch --save FILE` saves the first frame,
 //! `--frames N` ends after so many; `film --fps N` sends N a second, 30 if it is not given.
 //! `--bind IP` and `--port N` say on which network and discovery port the two find each other.
 
+#[path = "camera/picture.rs"]
+mod picture;
+#[path = "camera/screen.rs"]
+mod screen;
+
 use std::error::Error;
-use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crossterm::cursor::{Hide, MoveTo, Show};
-use crossterm::event::{self, Event, KeyCode, KeyModifiers};
-use crossterm::execute;
-use crossterm::terminal::{self, EnterAlternateScreen, LeaveAlternateScreen};
-use lanpeer::crossbeam_channel::{bounded, never, select, tick};
-use lanpeer::{Bytes, ConnectOptions, Connection, Peer, PeerBuilder, Receiver, StreamSize, Target};
+use lanpeer::crossbeam_channel::{never, select, tick};
+use lanpeer::{Bytes, ConnectOptions, Connection, Peer, PeerBuilder, StreamSize, Target};
+
+use picture::FRAME;
+use screen::Screen;
 
 const USAGE: &str = "usage: camera watch [--save FILE] [--frames N] [--bind IP] [--port N]
        camera film [--fps N] [--bind IP] [--port N]";
 /// By this, a camera finds who watches.
 const SERVICE: &str = "camera";
-
-const WIDTH: usize = 160;
-const HEIGHT: usize = 90;
-/// A frame is its number in four bytes, and then three bytes for each pixel. All frames have this
-/// size, and so they can be a stream: nothing but frames is on the wire.
-const FRAME: usize = 4 + 3 * WIDTH * HEIGHT;
-
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
@@ -86,29 +79,10 @@ fn film(builder: PeerBuilder, ip: &str, pause: Duration) -> Result<()> {
             conn.on_end(move |reason| println!("{watcher} has gone; {reason}"));
             filmed.push(conn);
         }
-        let frame = paint(number as u32);
+        let frame = picture::paint(number as u32);
         filmed.retain(|conn| conn.send_latest(&frame).is_ok());
     }
     Ok(())
-}
-
-/// The test picture: eight bars, and a white ball that moves before them.
-fn paint(number: u32) -> Vec<u8> {
-    let mut frame = number.to_be_bytes().to_vec();
-    let time = f64::from(number) / 30.0;
-    let ball_x = (0.5 + 0.4 * time.sin()) * WIDTH as f64;
-    let ball_y = (0.5 + 0.3 * (1.7 * time).cos()) * HEIGHT as f64;
-    for y in 0..HEIGHT {
-        for x in 0..WIDTH {
-            let bar = 7 - 8 * x / WIDTH; // its three bits are the three colours
-            let distance = (x as f64 - ball_x).hypot(y as f64 - ball_y);
-            frame.extend(match distance < HEIGHT as f64 / 8.0 {
-                true => [255, 255, 255],
-                false => [2, 4, 1].map(|colour| if bar & colour != 0 { 191 } else { 0 }),
-            });
-        }
-    }
-    frame
 }
 
 /// Shows what cameras film, of one after the other.
@@ -137,7 +111,7 @@ fn watch(builder: PeerBuilder, ip: &str, mut save: Option<String>, frames: u64) 
                 (Ok(frame), _) => {
                     screen.draw(&frame)?;
                     if let Some(path) = save.take() {
-                        save_png(&frame, &path)?;
+                        picture::save_png(&frame, &path)?;
                         screen.say(format!("saved {path}"))?;
                     }
                     (seen, count) = (frame, count + 1);
@@ -154,9 +128,8 @@ fn watch(builder: PeerBuilder, ip: &str, mut save: Option<String>, frames: u64) 
             recv(keys) -> key => match key? {
                 's' if seen.is_empty() => {}
                 's' => {
-                    let number = u32::from_be_bytes(seen[..4].try_into()?);
-                    let path = format!("frame-{number}.png");
-                    save_png(&seen, &path)?;
+                    let path = format!("frame-{}.png", picture::number(&seen));
+                    picture::save_png(&seen, &path)?;
                     screen.say(format!("saved {path}"))?;
                 }
                 _ => return Ok(()),
@@ -170,109 +143,6 @@ fn watch(builder: PeerBuilder, ip: &str, mut save: Option<String>, frames: u64) 
                     screen.say(format!("{rate:.1} frames/s, {megabytes:.2} MB/s, {replaced} replaced"))?;
                 }
             }
-        }
-    }
-}
-
-fn save_png(frame: &[u8], path: &str) -> Result<()> {
-    let file = BufWriter::new(File::create(path)?);
-    let mut png = png::Encoder::new(file, WIDTH as u32, HEIGHT as u32);
-    png.set_color(png::ColorType::Rgb);
-    let mut writer = png.write_header()?;
-    writer.write_image_data(&frame[4..])?;
-    Ok(writer.finish()?)
-}
-
-/// Pictures in a terminal, lines elsewhere. The terminal is left as it was.
-struct Screen {
-    terminal: bool,
-}
-
-impl Screen {
-    fn new() -> io::Result<Screen> {
-        let terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
-        let screen = Screen { terminal };
-        if terminal {
-            terminal::enable_raw_mode()?; // keys come at once, Ctrl-C as one of them
-            execute!(io::stdout(), EnterAlternateScreen, Hide)?;
-        }
-        Ok(screen)
-    }
-
-    /// `s`, and `q` for what ends the program.
-    fn keys(&self) -> Receiver<char> {
-        if !self.terminal {
-            return never();
-        }
-        let (sender, receiver) = bounded(1);
-        thread::spawn(move || {
-            while let Ok(event) = event::read() {
-                let Event::Key(key) = event else { continue };
-                let control = key.modifiers == KeyModifiers::CONTROL;
-                let _ = match key.code {
-                    KeyCode::Char(c @ ('s' | 'q')) => sender.send(c),
-                    KeyCode::Char('c') if control => sender.send('q'),
-                    _ => continue,
-                };
-            }
-        });
-        receiver
-    }
-
-    /// Below the picture.
-    fn say(&self, line: String) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        if !self.terminal {
-            return writeln!(out, "{line}");
-        }
-        let (columns, rows) = terminal::size()?;
-        let line: String = line.chars().take(usize::from(columns)).collect();
-        write!(out, "{}{line}\x1b[K", MoveTo(0, rows.saturating_sub(1)))?;
-        out.flush()
-    }
-
-    /// Two pixels in each place: the upper half of a block is one, what is behind it the other.
-    fn draw(&self, frame: &[u8]) -> io::Result<()> {
-        if !self.terminal {
-            return Ok(());
-        }
-        let (columns, rows) = terminal::size()?;
-        let (columns, rows) = (
-            usize::from(columns),
-            2 * usize::from(rows.saturating_sub(1)),
-        );
-        // As wide or as high as the terminal, whichever is reached first.
-        let width = columns.min(rows * WIDTH / HEIGHT);
-        let height = width * HEIGHT / WIDTH / 2 * 2;
-        let pixel = |x, y| {
-            let (x, y) = (x * WIDTH / width, y * HEIGHT / height);
-            <[u8; 3]>::try_from(&frame[4 + 3 * (y * WIDTH + x)..][..3]).expect("three bytes")
-        };
-        let mut text = String::new();
-        for y in (0..height).step_by(2) {
-            let _ = write!(text, "{}", MoveTo(0, y as u16 / 2));
-            let mut last = None;
-            for x in 0..width {
-                let both = (pixel(x, y), pixel(x, y + 1));
-                if last.replace(both) != Some(both) {
-                    let ([r, g, b], [r2, g2, b2]) = both;
-                    let _ = write!(text, "\x1b[38;2;{r};{g};{b};48;2;{r2};{g2};{b2}m");
-                }
-                text.push('▀');
-            }
-            text.push_str("\x1b[0m");
-        }
-        let mut out = io::stdout().lock(); // in one piece, so that nothing flickers
-        out.write_all(text.as_bytes())?;
-        out.flush()
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        if self.terminal {
-            let _ = execute!(io::stdout(), Show, LeaveAlternateScreen);
-            let _ = terminal::disable_raw_mode();
         }
     }
 }

@@ -8,14 +8,13 @@
 //! divides its work, `--name NAME` what a worker is called; `--bind IP` and `--port N` say on which
 //! network and discovery port they find each other.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
 use lanpeer::crossbeam_channel::{Receiver, Sender, select, unbounded};
-use lanpeer::{CloseReason, Connection, Peer, PeerBuilder, Raw, RecvTimeoutError, Target};
+use lanpeer::{Connection, Peer, PeerBuilder, Raw, Request, Target};
 use serde::{Deserialize, Serialize};
 
 const USAGE: &str = "usage: sync_worker work [--name NAME] [--bind IP] [--port N]
@@ -24,14 +23,6 @@ const USAGE: &str = "usage: sync_worker work [--name NAME] [--bind IP] [--port N
 const SERVICE: &str = "sync_worker";
 /// A worker that takes longer for a job is given up. One that dies is noticed without this.
 const PATIENCE: Duration = Duration::from_secs(60);
-const NONSENSE: &str = "said what nobody asked";
-
-/// What goes over a connection; its two directions have one type.
-#[derive(Serialize, Deserialize)]
-enum Word {
-    Do(Job),
-    Done { number: u32, primes: u64 },
-}
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Job {
@@ -39,6 +30,10 @@ struct Job {
     from: u64,
     to: u64,
 }
+
+/// A pool sends jobs, and gets how many primes there are; a worker has it the other way round.
+type Worker = Raw<Job, u64>;
+type Pool = Raw<u64, Job>;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -79,14 +74,13 @@ fn work(builder: PeerBuilder, ip: &str) -> Result<()> {
     println!("working at {}", peer.addrs()[0]);
     for offer in peer.incoming() {
         let pool = offer.peer_addr();
-        // The handler runs on the connection's own thread.
-        let accepted = offer.accept_with::<Raw<Word>>(move |conn, word| {
-            if let Word::Do(Job { number, from, to }) = word {
-                println!("job {number} of {pool}");
-                let primes = (from..to).filter(|&n| is_prime(n)).count() as u64;
-                // If the pool has gone, so has its interest in this.
-                let _ = conn.send(&Word::Done { number, primes });
-            }
+        // Called on the connection's own thread, for each job.
+        let accepted = offer.accept_serving(move |request: Request<Pool>| {
+            let Job { number, from, to } = *request.item();
+            println!("job {number} of {pool}");
+            let primes = (from..to).filter(|&n| is_prime(n)).count() as u64;
+            // If the pool has gone, so has its interest in this.
+            let _ = request.reply(&primes);
         });
         if let Err(error) = accepted {
             println!("{pool}: {error}");
@@ -102,7 +96,7 @@ fn is_prime(n: u64) -> bool {
 /// Has all jobs done by the workers that are there, and adds up what they found.
 fn pool(builder: PeerBuilder, ip: &str, limit: u64, count: u32) -> Result<()> {
     let peer = builder.invisible(true).bind((ip, 0))?;
-    let workers = peer.keep_connected::<Raw<Word>>(Target::service(SERVICE));
+    let workers = peer.keep_connected::<Worker>(Target::service(SERVICE));
 
     // Jobs that wait for a worker; one whose worker dies comes back here.
     let (jobs_in, jobs) = unbounded();
@@ -113,74 +107,44 @@ fn pool(builder: PeerBuilder, ip: &str, limit: u64, count: u32) -> Result<()> {
     }
     let (results_in, results) = unbounded();
 
-    let mut primes: BTreeMap<u32, u64> = BTreeMap::new();
-    while primes.len() < count as usize {
+    let (mut done, mut primes) = (0, 0);
+    while done < count {
         select! {
             // Each that is there, and again whenever its connection has ended.
             recv(workers.receiver()) -> conn => {
                 let conn = conn?;
-                let (jobs_in, jobs) = (jobs_in.clone(), jobs.clone());
-                let results = results_in.clone();
-                thread::spawn(move || {
-                    let worker = conn.peer_addr();
-                    match employ(&conn, &jobs_in, &jobs, &results) {
-                        // Everything is done, and so nobody is needed any more.
-                        Err(_) if conn.close_reason() == Some(CloseReason::PeerDropped) => {}
-                        Err(error) => println!("{worker}: {error}"),
-                        Ok(()) => {}
-                    }
-                });
+                let (jobs_in, jobs, results) = (jobs_in.clone(), jobs.clone(), results_in.clone());
+                thread::spawn(move || employ(&conn, &jobs_in, &jobs, &results));
             }
-            recv(results) -> result => {
-                let (number, found) = result?;
-                if primes.insert(number, found).is_some() {
-                    return Err(format!("job {number} has two results").into());
-                }
-            }
+            recv(results) -> found => (done, primes) = (done + 1, primes + found?),
         }
     }
-    println!("{} primes below {limit}", primes.values().sum::<u64>());
+    println!("{primes} primes below {limit}");
     Ok(())
 }
 
-/// Gives one worker a job after the other, until its connection ends.
+/// Gives one worker a job after the other, until one is not done.
 fn employ(
-    conn: &Connection<Raw<Word>>,
+    conn: &Connection<Worker>,
     jobs_in: &Sender<Job>,
     jobs: &Receiver<Job>,
-    results: &Sender<(u32, u64)>,
-) -> Result<()> {
+    results: &Sender<u64>,
+) {
     let worker = conn.peer_addr();
-    loop {
-        let job = select! {
-            recv(jobs) -> job => job?,
-            // Nobody asked, so this is the end.
-            recv(conn.receiver()) -> _ => return Err(why(conn).into()),
-        };
-        println!("job {} to {worker}", job.number);
-        let answer = match conn.send(&Word::Do(job.clone())) {
-            Ok(()) => conn.recv_timeout(PATIENCE),
-            Err(_) => Err(RecvTimeoutError::Disconnected),
-        };
-        let why = match answer {
-            Ok(Word::Done { number, primes }) if number == job.number => {
+    for job in jobs {
+        let number = job.number;
+        println!("job {number} to {worker}");
+        // Fails at once where the connection ends, or has ended already.
+        match conn.request(&job, PATIENCE) {
+            Ok(primes) => {
                 println!("job {number} done by {worker}: {primes} primes");
-                results.send((number, primes))?;
-                continue;
+                let _ = results.send(primes); // fails only at the end
             }
-            Ok(_) => NONSENSE.to_owned(),
-            Err(RecvTimeoutError::Timeout) => format!("not done within {PATIENCE:?}"),
-            Err(RecvTimeoutError::Disconnected) => why(conn),
-        };
-        // From here on nothing that it says is heard, and so the job can go to another one.
-        conn.abort();
-        println!("job {} comes back", job.number);
-        jobs_in.send(job)?;
-        return Err(why.into());
+            Err(error) => {
+                println!("job {number} of {worker} comes back: {error}");
+                let _ = jobs_in.send(job);
+                return conn.abort(); // a worker that hangs is asked no more
+            }
+        }
     }
-}
-
-fn why(conn: &Connection<Raw<Word>>) -> String {
-    let reason = conn.close_reason();
-    reason.map_or(NONSENSE.to_owned(), |reason| reason.to_string())
 }

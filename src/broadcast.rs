@@ -1,12 +1,13 @@
 //! One message to many connections.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::SendError;
 use crate::format::{DataType, Dialect, Encode, EncodeError, Encoded, Format, with_encoded};
 use crate::info::ConnectionInfo;
 use crate::net::link::Link;
+use crate::net::os::sync::Instant;
 use crate::net::{InLine, Wait, in_burst};
 use crate::peer::Peer;
 

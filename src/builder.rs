@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::net::discovery;
 use crate::options::Settings;
 #[cfg(feature = "secure")]
-use crate::secure::Secret;
+use crate::secure::{Allowed, Identity, PublicKey, Secret};
 
 /// Settings of a peer, each with a default; [`bind`](PeerBuilder::bind) makes the peer, and checks
 /// them.
@@ -374,8 +374,8 @@ impl PeerBuilder {
     /// ```
     #[cfg(feature = "secure")]
     #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
-    pub fn secret(mut self, secret: Secret) -> PeerBuilder {
-        self.settings.secrets.set(secret);
+    pub fn secret(self, secret: Secret) -> PeerBuilder {
+        self.settings.trusts.change(|trust| trust.set(secret));
         self
     }
 
@@ -402,8 +402,8 @@ impl PeerBuilder {
     /// ```
     #[cfg(feature = "secure")]
     #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
-    pub fn accept_secret(mut self, secret: Secret) -> PeerBuilder {
-        self.settings.secrets.accept(secret);
+    pub fn accept_secret(self, secret: Secret) -> PeerBuilder {
+        self.settings.trusts.change(|trust| trust.accept(secret));
         self
     }
 
@@ -430,6 +430,71 @@ impl PeerBuilder {
     #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
     pub fn clear_offers(mut self, clear: bool) -> PeerBuilder {
         self.settings.clear_offers = clear;
+        self
+    }
+
+    // Identities
+
+    /// The identity of this peer: on encrypted connections it shows its key to those who have the same
+    /// secret, and proves that the key is its own. Where the other side has an identity as well, each so
+    /// knows the other: [`Connection::peer_key`](crate::Connection::peer_key). Default: none; such a peer
+    /// connects as before, and sees the keys of others. Needs [`secret`](PeerBuilder::secret), and the
+    /// feature `secure`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("lanpeer-builder-{}.key", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// let identity = Identity::load_or_create(&path)?; // the same at the next start
+    /// let key = identity.public_key();
+    /// let builder = Peer::builder().secret(Secret::random()?);
+    /// let bob = builder.clone().identity(identity).bind("127.0.0.1:0")?;
+    /// let alice = builder.bind("127.0.0.1:0")?; // has none
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let to_bob = alice.connect::<Bytes>(bob.local_addr())?;
+    /// # let from_alice = taking.join().unwrap()?;
+    /// assert_eq!((to_bob.peer_key(), from_alice.peer_key()), (Some(key), None));
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn identity(self, identity: Identity) -> PeerBuilder {
+        let trusts = &self.settings.trusts;
+        trusts.change(|trust| trust.set_identity(identity));
+        self
+    }
+
+    /// Only peers with one of these keys: on each encrypted connection, asked for by either side, the
+    /// other must show one and prove it. Offers of others are denied with the reason `key`, before the
+    /// program sees them; connecting to others is [`Error::WrongKey`](crate::Error::WrongKey). Default:
+    /// all who have the secret. While the peer runs, [`Peer::allow`](crate::Peer::allow) changes it. What
+    /// the program asks for or accepts [in the clear](PeerBuilder::clear_offers) has no keys, and is not
+    /// looked at. Needs [`secret`](PeerBuilder::secret), and the feature `secure`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (alices, carols) = (Identity::generate()?, Identity::generate()?);
+    /// let builder = Peer::builder().secret(Secret::random()?);
+    /// let bob = builder.clone().allow([alices.public_key()]).bind("127.0.0.1:0")?;
+    /// let alice = builder.clone().identity(alices).bind("127.0.0.1:0")?;
+    /// let carol = builder.identity(carols).bind("127.0.0.1:0")?; // has the secret too
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let denied = carol.connect::<Bytes>(bob.local_addr());
+    /// assert!(matches!(denied, Err(Error::Denied { reason: Some(word), .. }) if word == "key"));
+    /// assert!(alice.connect::<Bytes>(bob.local_addr()).is_ok());
+    /// # taking.join().unwrap()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn allow(self, keys: impl IntoIterator<Item = PublicKey>) -> PeerBuilder {
+        let allowed = Allowed::only(keys);
+        self.settings.trusts.change(|trust| trust.allow(allowed));
         self
     }
 

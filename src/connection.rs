@@ -4,10 +4,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError, bounded};
+use crossbeam_channel::{RecvError, RecvTimeoutError, TryRecvError};
 
 use crate::error::{CloseError, CloseReason, RequestError, SendError};
 use crate::format::{DataType, Encode, Format, with_encoded};
@@ -16,12 +16,14 @@ use crate::net::Wait;
 use crate::net::link::pump::{run_handler, run_queue};
 use crate::net::link::serving::{Request, Requests, Serve, Server};
 use crate::net::link::{Link, Stats};
+use crate::net::os::sync::{Instant, OnceLock, Receiver, bounded};
 use crate::net::recv::consumer::Consumer;
 use crate::net::recv::producer::Producer;
 use crate::net::recv::{latest_queue, receive_queue};
 use crate::net::wire::early::Start;
 use crate::options::StreamSize;
 use crate::proto::beacon::Card;
+use crate::secure::PublicKey;
 
 /// An open connection to another peer, over which messages of the format `F` go both ways.
 ///
@@ -349,8 +351,8 @@ impl<F: Format> Connection<F> {
     /// While nothing of it has left, the next call replaces it. So each side that is too slow for all of
     /// them gets fewer, and each of these is as new as can be: towards a side that takes nothing, one waits
     /// here, beside the one that has begun to leave. From the first call on, the system's buffer for this
-    /// connection is kept short: on Linux and Android it holds 128 KiB that it cannot send yet, elsewhere
-    /// 256 KiB in all. Where the other side reads by [`accept_latest`](crate::Offer::accept_latest) or
+    /// connection is kept short: on Linux and Android it holds 128 KiB that it cannot send yet, and at most a
+    /// segment more (`TCP_NOTSENT_LOWAT`), elsewhere 256 KiB in all (`SO_SNDBUF`). Where the other side reads by [`accept_latest`](crate::Offer::accept_latest) or
     /// [`ConnectOptions::latest`](crate::ConnectOptions::latest), nothing old waits there either.
     ///
     /// Messages of [`send`](Connection::send) on the same connection are never replaced, and nothing
@@ -731,6 +733,32 @@ impl<F: Format> Connection<F> {
     /// [`Neighbour::service`](crate::Neighbour::service). None where it has none, or speaks no frames.
     pub fn peer_service(&self) -> Option<&str> {
         self.link().who.as_deref().and_then(Card::service)
+    }
+
+    /// The key of the other side, which has proved that it is its own: who it is, beyond being one of those
+    /// who have the secret. `None`: it shows none, since it has no
+    /// [identity](crate::PublicKey) or does not know of them, or the connection is not encrypted. It stays
+    /// the same for as long as the other side keeps its identity, whatever its name, address and id.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[cfg(feature = "secure")] {
+    /// let identity = Identity::generate()?;
+    /// let key = identity.public_key();
+    /// let builder = Peer::builder().secret(Secret::random()?);
+    /// let bob = builder.clone().identity(identity).bind("127.0.0.1:0")?;
+    /// # let alice = builder.bind("127.0.0.1:0")?;
+    /// # let taker = bob.clone();
+    /// # let taking = std::thread::spawn(move || taker.accept::<Bytes>());
+    /// let to_bob = alice.connect::<Bytes>(bob.local_addr())?;
+    /// assert_eq!(to_bob.peer_key(), Some(key));
+    /// # taking.join().unwrap()?;
+    /// # }
+    /// # Ok(()) }
+    /// ```
+    pub fn peer_key(&self) -> Option<PublicKey> {
+        self.link().proof.as_ref().and_then(|proof| proof.key)
     }
 
     /// The data type that the handshake agreed on.

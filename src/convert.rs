@@ -4,8 +4,9 @@ use crossbeam_channel::{RecvError, RecvTimeoutError, TryRecvError};
 
 use crate::error::{CloseError, Error, RequestError, SendError};
 use crate::format::{DecodeError, EncodeError, UnknownDataType};
+use crate::secure::KeyError;
 #[cfg(feature = "secure")]
-use crate::secure::SecretError;
+use crate::secure::{IdentityError, SecretError};
 
 impl From<SendError> for Error {
     fn from(error: SendError) -> Error {
@@ -64,6 +65,19 @@ impl From<DecodeError> for Error {
 impl From<UnknownDataType> for Error {
     fn from(error: UnknownDataType) -> Error {
         Error::DataType(error)
+    }
+}
+
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Error {
+        Error::Key(error)
+    }
+}
+
+#[cfg(feature = "secure")]
+impl From<IdentityError> for Error {
+    fn from(error: IdentityError) -> Error {
+        Error::Identity(error)
     }
 }
 

@@ -11,7 +11,8 @@ use crate::format::{DataType, DecodeError, EncodeError, UnknownDataType};
 use crate::neighbour::PeerId;
 use crate::proto::header::is_reason;
 #[cfg(feature = "secure")]
-use crate::secure::SecretError;
+use crate::secure::{IdentityError, SecretError};
+use crate::secure::{KeyError, PublicKey};
 
 /// Why a peer could not be bound, or a connection not be made.
 ///
@@ -94,7 +95,7 @@ pub enum Error {
         addr: SocketAddr,
         /// Its reason, one word, if it gave one: `busy`, `type`, `dropped`, `malformed`,
         /// `unsupported`, `size`, `self`, `twice`, `stopped`, `secret` (it takes only those who have its
-        /// secret), `no-secret` (it has none) or a word of the program there. Where the connection was
+        /// secret), `no-secret` (it has none), `key` (it takes only certain keys) or a word of the program there. Where the connection was
         /// to be encrypted and the answer came in the clear, only words of the library count.
         reason: Option<String>,
         /// It has proved that it has the secret. `false`: whoever is on the way may have said it.
@@ -135,6 +136,22 @@ pub enum Error {
     Forged {
         /// The other side.
         addr: SocketAddr,
+    },
+    /// The other side has proved that it has a secret which this peer did not take any more when the
+    /// connection was to begin: [`Peer::set_secrets`](crate::Peer::set_secrets) has left it out meanwhile.
+    SecretWithdrawn {
+        /// The other side.
+        addr: SocketAddr,
+    },
+    /// The other side has another key than the one that was
+    /// [expected](crate::ConnectOptions::expect), or one that this peer does not
+    /// [allow](crate::PeerBuilder::allow), or it shows none. It had proved that it has the secret where it
+    /// has shown a key.
+    WrongKey {
+        /// Whom we asked.
+        addr: SocketAddr,
+        /// The key that it has; `None`: it shows none.
+        key: Option<PublicKey>,
     },
     /// The offer is for another data type than the format it was accepted with; it was denied.
     TypeMismatch {
@@ -192,6 +209,12 @@ pub enum Error {
     Decode(DecodeError),
     /// A text names no data type. Of an [`UnknownDataType`].
     DataType(UnknownDataType),
+    /// A text is no key. Of a [`KeyError`].
+    Key(KeyError),
+    /// There is no identity. Of an [`IdentityError`]; only with the feature `secure`.
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    Identity(IdentityError),
     /// There is no secret. Of a [`SecretError`]; only with the feature `secure`.
     #[cfg(feature = "secure")]
     #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
@@ -250,6 +273,19 @@ impl fmt::Display for Error {
                     "{addr} did not prove that it has the secret, or was tampered with"
                 )
             }
+            Error::SecretWithdrawn { addr } => {
+                write!(f, "the secret of {addr} is no longer taken here")
+            }
+            Error::WrongKey {
+                addr,
+                key: Some(key),
+            } => write!(
+                f,
+                "{addr} has the key {key}, which is not the one that is due"
+            ),
+            Error::WrongKey { addr, key: None } => {
+                write!(f, "{addr} shows no key, and one is due")
+            }
             Error::TypeMismatch { offered, requested } => {
                 write!(
                     f,
@@ -279,6 +315,9 @@ impl fmt::Display for Error {
             Error::NothingReceived => f.write_str("nothing was received in time"),
             Error::Decode(error) => error.fmt(f),
             Error::DataType(error) => error.fmt(f),
+            Error::Key(error) => error.fmt(f),
+            #[cfg(feature = "secure")]
+            Error::Identity(error) => error.fmt(f),
             #[cfg(feature = "secure")]
             Error::Secret(error) => error.fmt(f),
         }
@@ -319,6 +358,8 @@ impl std::error::Error for Error {
             | Error::Connect { source, .. }
             | Error::Io { source, .. } => Some(source),
             // The others say themselves what the error in them says; it would be told twice.
+            #[cfg(feature = "secure")]
+            Error::Identity(error) => error.source(),
             #[cfg(feature = "secure")]
             Error::Secret(error) => error.source(),
             _ => None,
@@ -367,6 +408,10 @@ pub enum CloseReason {
     /// The other side keeps itself connected (`keep_connected`) and has come again: it has lost this connection, and its new offer takes the place. What was on its way
     /// may be lost. Only between two lanpeers that speak frames.
     Replaced,
+    /// This side no longer takes the other side's key, or the secret that both had:
+    /// [`Peer::allow`](crate::Peer::allow) or [`Peer::set_secrets`](crate::Peer::set_secrets) has left it
+    /// out.
+    Revoked,
     /// The other side closed it in the middle of a message.
     Truncated,
     /// An encrypted connection ended without the other side's word: it was cut on the way, or the
@@ -473,6 +518,7 @@ impl fmt::Display for CloseReason {
             CloseReason::TimedOut => f.write_str("the other side no longer answers"),
             CloseReason::Vanished => f.write_str("the other side ended without a goodbye"),
             CloseReason::Replaced => f.write_str("replaced by a new one of the other side"),
+            CloseReason::Revoked => f.write_str("its key or its secret is no longer taken here"),
             CloseReason::Truncated => {
                 f.write_str("closed by the other side in the middle of a message")
             }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::error::CloseReason;
 use crate::format::DataType;
 use crate::neighbour::PeerId;
+use crate::secure::PublicKey;
 
 /// Something that happened at a peer; see [`Peer::events`](crate::Peer::events).
 ///
@@ -37,6 +38,7 @@ use crate::neighbour::PeerId;
 /// let event = bob.events().recv()?; // she has connected to him
 /// assert_eq!(event.peer_id(), Some(alice.id()));
 /// assert_eq!((event.peer_name(), event.peer_service()), (Some("alice"), Some("chat")));
+/// assert_eq!(event.peer_key(), None); // without the feature `secure`, or an identity
 /// # drop(asking.join().unwrap()?);
 /// # Ok(()) }
 /// ```
@@ -57,6 +59,8 @@ pub enum Event {
         peer_name: Option<String>,
         /// Its service, if it has one and speaks frames.
         peer_service: Option<String>,
+        /// Its key, if it has shown one.
+        peer_key: Option<PublicKey>,
     },
     /// This side denied an offer.
     Denied {
@@ -71,6 +75,8 @@ pub enum Event {
         peer_name: Option<String>,
         /// Its service, if it has one and speaks frames.
         peer_service: Option<String>,
+        /// Its key, if it has shown one.
+        peer_key: Option<PublicKey>,
     },
     /// Someone connected, but no connection came of it.
     HandshakeFailed {
@@ -93,6 +99,8 @@ pub enum Event {
         peer_name: Option<String>,
         /// Its service, if it has one and speaks frames.
         peer_service: Option<String>,
+        /// Its key, if it has shown one.
+        peer_key: Option<PublicKey>,
     },
     /// A peer that [`keep_connected`](crate::Peer::keep_connected) has asked said
     /// `deny("never")`: it is not asked again.
@@ -131,6 +139,17 @@ impl Event {
             | Event::Denied { peer_id, .. }
             | Event::KeepRefused { peer_id, .. }
             | Event::Closed { peer_id, .. } => *peer_id,
+            _ => None,
+        }
+    }
+
+    /// Its key, proved, of `Connected`, `Denied` and `Closed`, where both have the same secret and it shows
+    /// one; see [`Connection::peer_key`](crate::Connection::peer_key).
+    pub fn peer_key(&self) -> Option<PublicKey> {
+        match self {
+            Event::Connected { peer_key, .. }
+            | Event::Denied { peer_key, .. }
+            | Event::Closed { peer_key, .. } => *peer_key,
             _ => None,
         }
     }

@@ -10,6 +10,7 @@ use crate::neighbour::PeerId;
 use crate::net::link::{Link, Stats};
 use crate::options::StreamSize;
 use crate::proto::beacon::Card;
+use crate::secure::PublicKey;
 
 /// A connection as its peer lists it, whatever its format: in
 /// [`Peer::connections`](crate::Peer::connections), and in a [`Broadcast`](crate::Broadcast).
@@ -89,6 +90,24 @@ impl ConnectionInfo {
     /// [`Neighbour::service`](crate::Neighbour::service). None where it has none, or speaks no frames.
     pub fn peer_service(&self) -> Option<&str> {
         self.link.who.as_deref().and_then(Card::service)
+    }
+
+    /// Its key, which it has proved to be its own; see
+    /// [`Connection::peer_key`](crate::Connection::peer_key). `None`: it shows none.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (bob, alice) = (Peer::bind("127.0.0.1:0")?, Peer::bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// # let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// assert_eq!(alice.connections()[0].peer_key(), None); // there is no secret, and so no key
+    /// # Ok(()) }
+    /// ```
+    pub fn peer_key(&self) -> Option<PublicKey> {
+        self.link.proof.as_ref().and_then(|proof| proof.key)
     }
 
     /// The data type that the handshake agreed on.

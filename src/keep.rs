@@ -4,13 +4,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
-
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::format::Format;
 use crate::net::discovery;
 use crate::net::keep::driver::{Handle, Plan, Sight, Watch, start};
+use crate::net::os::sync::Receiver;
 use crate::options::ConnectOptions;
 use crate::peer::Peer;
 use crate::target::{Kind, Target};

@@ -301,7 +301,8 @@ pub use options::{ConnectOptions, StreamSize};
 pub use peer::Peer;
 #[cfg(feature = "secure")]
 #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
-pub use secure::{Secret, SecretError};
+pub use secure::{Identity, IdentityError, Secret, SecretError};
+pub use secure::{KeyError, PublicKey};
 pub use target::Target;
 
 /// Nothing of what fuzzers run is public in an ordinary build.

@@ -4,9 +4,8 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::RecvTimeoutError;
 
 use crate::connection::{Connection, Keeps};
 use crate::error::{Error, Result};
@@ -15,9 +14,11 @@ use crate::neighbour::PeerId;
 use crate::net::endpoint::offers::{Pending, check_reason};
 use crate::net::link::Link;
 use crate::net::link::serving::Request;
+use crate::net::os::sync::{Instant, Receiver};
 use crate::net::wire::early::Start;
 use crate::options::StreamSize;
 use crate::proto::beacon::Card;
+use crate::secure::PublicKey;
 
 /// Another peer asks for a connection: accept it or deny it.
 ///
@@ -102,6 +103,35 @@ impl Offer {
     /// [`Neighbour::service`](crate::Neighbour::service). None where it has none, or speaks no frames.
     pub fn peer_service(&self) -> Option<&str> {
         self.who().and_then(Card::service)
+    }
+
+    /// The key of the peer that asks, which it has proved to be its own; see
+    /// [`Connection::peer_key`](crate::Connection::peer_key). `None`: it shows none.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[cfg(feature = "secure")] {
+    /// let identity = Identity::generate()?;
+    /// let key = identity.public_key();
+    /// let builder = Peer::builder().secret(Secret::random()?);
+    /// let alice = builder.clone().identity(identity).bind("127.0.0.1:0")?;
+    /// # let bob = builder.bind("127.0.0.1:0")?;
+    /// # let to = bob.local_addr();
+    /// # let asking = std::thread::spawn(move || alice.connect::<Bytes>(to));
+    /// let offer = bob.incoming().next().unwrap(); // she connects to him
+    /// assert_eq!(offer.peer_key(), Some(key));
+    /// # drop(offer);
+    /// # assert!(asking.join().unwrap().is_err());
+    /// # }
+    /// # Ok(()) }
+    /// ```
+    pub fn peer_key(&self) -> Option<PublicKey> {
+        self.pending
+            .agreed
+            .proof
+            .as_ref()
+            .and_then(|proof| proof.key)
     }
 
     /// What the connection would be for.

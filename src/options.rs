@@ -6,7 +6,9 @@ use crate::error::{Error, Result};
 use crate::format::{DataType, Limits, MAX_DEPTH};
 use crate::proto::beacon::Card;
 use crate::proto::header::Version;
-use crate::secure::Secrets;
+#[cfg(feature = "secure")]
+use crate::secure::PublicKey;
+use crate::secure::{Allowed, Trusts};
 
 /// How a stream says its size.
 ///
@@ -46,7 +48,8 @@ pub(crate) struct Settings {
     pub spin: Duration,
     pub keepalive: Option<Duration>,
     pub pickle: Limits,
-    pub secrets: Secrets,
+    /// Secrets, keys, and who this peer is itself; changes while it runs.
+    pub trusts: Trusts,
     /// Where there is a secret: are offers in the clear put to the program?
     pub clear_offers: bool,
     /// No frames: everything on the wire is text headers.
@@ -69,7 +72,7 @@ impl Default for Settings {
             spin: Duration::ZERO,
             keepalive: Some(Duration::from_secs(10)),
             pickle: Limits::default(),
-            secrets: Secrets::default(),
+            trusts: Trusts::default(),
             clear_offers: false,
             text_headers: false,
             card: Card::default(),
@@ -84,6 +87,11 @@ impl Settings {
             true => Version::Headers,
             false => Version::Frames,
         }
+    }
+
+    /// Are its connections encrypted, where the program asks for nothing else?
+    pub fn has_secret(&self) -> bool {
+        self.trusts.now().own().is_some()
     }
 
     pub fn check(&self) -> Result<()> {
@@ -113,8 +121,8 @@ impl Settings {
         if self.spin > Duration::from_millis(10) {
             return invalid("spin", "must be at most 10 milliseconds");
         }
-        if let Some(reason) = self.secrets.trouble() {
-            return invalid("accept_secret", reason);
+        if let Some((option, reason)) = self.trusts.now().trouble() {
+            return invalid(option, reason);
         }
         match self.keepalive {
             // The system counts in whole seconds: two of silence, then probes.
@@ -192,6 +200,8 @@ pub struct ConnectOptions {
     pub(crate) latest: bool,
     /// Only with the feature `secure`.
     pub(crate) in_the_clear: bool,
+    /// The same.
+    pub(crate) expected: Allowed,
 }
 
 impl ConnectOptions {
@@ -370,6 +380,35 @@ impl ConnectOptions {
     #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
     pub fn in_the_clear(mut self, clear: bool) -> ConnectOptions {
         self.in_the_clear = clear;
+        self
+    }
+
+    /// Only the peer with this key will do: the other side must show it and prove that it is its own. Who
+    /// does not is told nothing but that, and the call is [`Error::WrongKey`](crate::Error::WrongKey); of
+    /// several addresses the next is tried. It holds beside what this peer
+    /// [allows](crate::PeerBuilder::allow). Default: anyone who has the secret. Needs
+    /// [`secret`](crate::PeerBuilder::secret), and the feature `secure`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (bobs, others) = (Identity::generate()?, Identity::generate()?);
+    /// let (bobs_key, others_key) = (bobs.public_key(), others.public_key());
+    /// let builder = Peer::builder().secret(Secret::random()?);
+    /// let bob = builder.clone().identity(bobs).bind("127.0.0.1:0")?;
+    /// let alice = builder.bind("127.0.0.1:0")?;
+    /// # let taker = bob.clone();
+    /// # std::thread::spawn(move || while let Ok(_) = taker.accept::<Bytes>() {});
+    /// let conn = ConnectOptions::new().expect(bobs_key).connect::<Bytes>(&alice, bob.local_addr())?;
+    /// assert_eq!(conn.peer_key(), Some(bobs_key));
+    /// let wrong = ConnectOptions::new().expect(others_key).connect::<Bytes>(&alice, bob.local_addr());
+    /// assert!(matches!(wrong, Err(Error::WrongKey { key, .. }) if key == Some(bobs_key)));
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn expect(mut self, key: PublicKey) -> ConnectOptions {
+        self.expected = Allowed::only([key]);
         self
     }
 }

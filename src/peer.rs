@@ -3,11 +3,11 @@
 //! A long file for the examples in its docs; the code is the smaller part.
 
 use std::fmt;
-use std::net::{SocketAddr, SocketAddrV4, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, SocketAddrV4, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, TrySendError};
+use crossbeam_channel::TrySendError;
 
 use crate::builder::PeerBuilder;
 use crate::connection::{Connection, Keeps};
@@ -24,11 +24,15 @@ use crate::net::handshake::client;
 use crate::net::link::Link;
 use crate::net::link::serving::Request;
 use crate::net::os::dice::Dice;
+use crate::net::os::sync::{Instant, Receiver, bounded};
+use crate::net::os::system::TcpListener;
 use crate::net::wire::early::Start;
 use crate::net::{listen, resolve};
 use crate::offer::{Incoming, Offer};
 use crate::options::{ConnectOptions, StreamSize, check_timeout};
 use crate::proto::who::Attempt;
+#[cfg(feature = "secure")]
+use crate::secure::{Allowed, MAX_ACCEPTED, PublicKey, Secret};
 
 /// Offers that wait for the program; further ones are denied with the reason `busy`.
 const OFFERS: usize = 256;
@@ -452,6 +456,97 @@ impl Peer {
         self.inner.endpoint.stats()
     }
 
+    /// Changes the secret while the peer runs: from now on it asks with this one, and takes it and those of
+    /// `accepted` from those who ask, at most 7, as [`PeerBuilder::accept_secret`] says. Connections whose
+    /// secret is not among them end with [`CloseReason::Revoked`](crate::CloseReason::Revoked) before this
+    /// returns: they are reset, so what was on its way is lost. An offer that was made with one of those
+    /// cannot be accepted any more ([`Error::SecretWithdrawn`]), and a handshake that is under way with it
+    /// comes to nothing. Needs the feature `secure`.
+    ///
+    /// ```
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (old, new) = (Secret::random()?, Secret::random()?);
+    /// let builder = Peer::builder().secret(old.clone());
+    /// let (bob, alice) = (builder.clone().bind("127.0.0.1:0")?, builder.bind("127.0.0.1:0")?);
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// bob.set_secrets(new.clone(), [old])?; // while the others get the new one: nothing ends
+    /// assert_eq!(from_alice.close_reason(), None);
+    /// bob.set_secrets(new, [])?; // it is over
+    /// assert_eq!(from_alice.close_reason(), Some(CloseReason::Revoked));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`]: more than 7 accepted ones, or this peer was bound without a secret.
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn set_secrets(
+        &self,
+        secret: Secret,
+        accepted: impl IntoIterator<Item = Secret>,
+    ) -> Result<()> {
+        let accepted: Vec<Secret> = accepted.into_iter().collect();
+        let endpoint = &self.inner.endpoint;
+        let (is_secure, count) = (endpoint.settings.has_secret(), accepted.len());
+        let reason = match is_secure {
+            false => "this peer was bound without a secret",
+            true if count > MAX_ACCEPTED => "at most 7 can be accepted",
+            true => {
+                endpoint.change_trust(|trust| trust.replace(secret, accepted));
+                return Ok(());
+            }
+        };
+        Err(Error::InvalidOption {
+            option: "set_secrets",
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// From now on only peers with one of these keys, as [`PeerBuilder::allow`] says; with an empty list
+    /// nobody. Connections of others end with [`CloseReason::Revoked`](crate::CloseReason::Revoked) before
+    /// this returns: they are reset, so what was on its way is lost. An offer of another that waits can
+    /// not be accepted any more, and a handshake that is under way comes to nothing. Needs the feature
+    /// `secure`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (alices, carols) = (Identity::generate()?, Identity::generate()?);
+    /// let keys = [alices.public_key(), carols.public_key()];
+    /// let builder = Peer::builder().secret(Secret::random()?);
+    /// let bob = builder.clone().allow(keys).bind("127.0.0.1:0")?;
+    /// let alice = builder.identity(alices).bind("127.0.0.1:0")?;
+    /// # let (to, asker) = (bob.local_addr(), alice.clone());
+    /// # let asking = std::thread::spawn(move || asker.connect::<Bytes>(to));
+    /// let from_alice = bob.accept::<Bytes>()?;
+    /// # let to_bob = asking.join().unwrap()?;
+    /// bob.allow([keys[1]])?; // Alice's machine was stolen
+    /// assert_eq!(from_alice.close_reason(), Some(CloseReason::Revoked));
+    /// assert!(alice.connect::<Bytes>(bob.local_addr()).is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`]: this peer has no secret, and so nobody shows it a key.
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn allow(&self, keys: impl IntoIterator<Item = PublicKey>) -> Result<()> {
+        let endpoint = &self.inner.endpoint;
+        if !endpoint.settings.has_secret() {
+            return Err(Error::InvalidOption {
+                option: "allow",
+                reason: "this peer has no secret, and so nobody shows it a key".to_owned(),
+            });
+        }
+        endpoint.change_trust(|trust| trust.allow(Allowed::only(keys)));
+        Ok(())
+    }
+
     /// Stops the peer: ends its connections gracefully, wakes every blocked call, and waits for
     /// every thread.
     ///
@@ -528,7 +623,7 @@ impl PeerBuilder {
             source,
         })?;
         let local_addr = SocketAddrV4::new(*asked.ip(), bound.port());
-        let (sender, offers) = crossbeam_channel::bounded(OFFERS);
+        let (sender, offers) = bounded(OFFERS);
         let deliver = Box::new(move |pending| match sender.try_send(Offer::new(pending)) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(offer) | TrySendError::Disconnected(offer)) => {
@@ -687,6 +782,11 @@ impl ConnectOptions {
             (Some(data_type), _) | (None, Some(data_type)) => data_type,
             (None, None) => DataType::Json,
         };
+        let is_secure = endpoint.settings.has_secret() && !self.in_the_clear;
+        if self.expected.demands() && !is_secure {
+            let reason = "a key is shown only where the connection is encrypted";
+            return invalid("expect", reason.to_owned());
+        }
         let strict = self.strict.unwrap_or(F::DATA_TYPE.is_some());
         Ok(client::Request {
             data_type,
@@ -696,6 +796,7 @@ impl ConnectOptions {
             in_the_clear: self.in_the_clear,
             attempt: None,
             whom: None,
+            expected: self.expected.clone(),
         })
     }
 

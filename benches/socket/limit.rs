@@ -1,13 +1,15 @@
 //! The limits: the best simple blocking program that we know over a bare `TcpStream`. It reads heads
 //! as it must to find the messages, and checks nothing. One has the size of a message in 4 bytes
-//! before it, which is what hand-written programs do. The other has headers as the text protocol's:
-//! the size in decimal digits, and padding to 128 bytes.
+//! before it, which is what hand-written programs do. The second has headers as the text protocol's:
+//! the size in decimal digits, and padding to 128 bytes. The third is the first with what a connection
+//! must do that threads share and whose messages outlive its buffer: each message is sent under a lock,
+//! and received as a `Vec` of its own.
 
 use std::hint::black_box;
 use std::io::{IoSlice, Read, Write};
 use std::marker::PhantomData;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,8 @@ const BEFORE_SIZE: &str = "DATA|data_size=";
 pub trait Heading: 'static {
     const NAME: &'static str;
     const LEN: usize;
+    /// Is each message sent under a lock, and received as a value of its own?
+    const OWNED: bool = false;
 
     /// Writes the head of a message of this size.
     fn write(size: usize, head: &mut [u8]);
@@ -44,6 +48,25 @@ impl Heading for Lean {
     #[inline]
     fn size(head: &[u8]) -> usize {
         u32::from_be_bytes(head.try_into().expect("4 bytes")) as usize
+    }
+}
+
+/// 4 bytes, and messages that belong to who receives them.
+pub struct Owned;
+
+impl Heading for Owned {
+    const NAME: &'static str = "owned";
+    const LEN: usize = Lean::LEN;
+    const OWNED: bool = true;
+
+    #[inline]
+    fn write(size: usize, head: &mut [u8]) {
+        Lean::write(size, head);
+    }
+
+    #[inline]
+    fn size(head: &[u8]) -> usize {
+        Lean::size(head)
     }
 }
 
@@ -225,24 +248,54 @@ impl<H: Heading> Head<H> {
     }
 }
 
-/// Encoded where it is written from.
-fn write_one<F: Form, H: Heading>(socket: &mut TcpStream, item: &F::Item, count: usize) {
-    let mut head = Head::<H>::new();
-    let mut buffer = Vec::with_capacity(BUFFER + BUFFER / 4);
-    for _ in 0..count {
+/// What [`write_one`] writes with.
+struct Writing<'a, H> {
+    socket: &'a mut TcpStream,
+    head: Head<H>,
+    buffer: Vec<u8>,
+}
+
+impl<H: Heading> Writing<'_, H> {
+    /// Encoded where it is written from.
+    #[inline(always)]
+    fn write<F: Form>(&mut self, item: &F::Item) {
+        let Writing {
+            socket,
+            head,
+            buffer,
+        } = self;
         let begin = buffer.len();
         buffer.extend_from_slice(&head.bytes);
-        F::encode(black_box(item), &mut buffer);
+        F::encode(black_box(item), buffer);
         let size = buffer.len() - begin - H::LEN;
         if size != head.size {
             buffer[begin..begin + H::LEN].copy_from_slice(head.of(size));
         }
         if buffer.len() >= BUFFER {
-            socket.write_all(&buffer).expect("written");
+            socket.write_all(buffer).expect("written");
             buffer.clear();
         }
     }
-    socket.write_all(&buffer).expect("written");
+}
+
+fn write_one<F: Form, H: Heading>(socket: &mut TcpStream, item: &F::Item, count: usize) {
+    let mut writing = Writing {
+        socket,
+        head: Head::<H>::new(),
+        buffer: Vec::with_capacity(BUFFER + BUFFER / 4),
+    };
+    if H::OWNED {
+        let shared = black_box(Mutex::new(writing));
+        for _ in 0..count {
+            shared.lock().expect("no panic").write::<F>(item);
+        }
+        writing = shared.into_inner().expect("no panic");
+    } else {
+        for _ in 0..count {
+            writing.write::<F>(item);
+        }
+    }
+    writing.socket.write_all(&writing.buffer).expect("written");
 }
 
 /// Encoded once. Each socket has a buffer of its own, as where some get more than the broadcasts.
@@ -295,7 +348,11 @@ fn read_all<F: Form, H: Heading>(mut socket: &TcpStream, count: usize, mut came:
             if end - begin < whole {
                 break;
             }
-            F::consume(&buffer[begin + H::LEN..begin + whole]);
+            let payload = &buffer[begin + H::LEN..begin + whole];
+            match H::OWNED {
+                true => F::consume_own(payload),
+                false => F::consume(payload),
+            }
             begin += whole;
             whole = H::LEN;
             seen += 1;

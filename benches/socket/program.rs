@@ -81,6 +81,10 @@ pub trait Form: 'static {
     fn encode(item: &Self::Item, out: &mut Vec<u8>);
     /// Decodes, and keeps the compiler from leaving it out.
     fn consume(payload: &[u8]);
+    /// The same, as a value that does not borrow from the payload.
+    fn consume_own(payload: &[u8]) {
+        Self::consume(payload);
+    }
 }
 
 pub struct Blob;
@@ -95,6 +99,10 @@ impl Form for Blob {
 
     fn consume(payload: &[u8]) {
         std::hint::black_box(payload);
+    }
+
+    fn consume_own(payload: &[u8]) {
+        std::hint::black_box(payload.to_vec());
     }
 }
 

@@ -359,9 +359,10 @@ fn time_text(seconds: f64) -> String {
 }
 
 /// The limit, with heads of 4 bytes and of 128, and lanpeer's two ways.
-pub fn own() -> [&'static dyn Program; 4] {
+pub fn own() -> [&'static dyn Program; 5] {
     [
         &limit::Limit::<limit::Lean>(PhantomData),
+        &limit::Limit::<limit::Owned>(PhantomData),
         &limit::Limit::<limit::Text>(PhantomData),
         &peers::By::Handler,
         &peers::By::Recv,

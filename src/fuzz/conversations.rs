@@ -103,6 +103,7 @@ pub fn asked(data: &[u8]) {
             let accept = Answer::Accept {
                 version: Version::Headers,
                 secure: None,
+                key: None,
             };
             assert_eq!(wire.read(), accept.write().expect("fits"));
             wire.fin();
@@ -167,6 +168,7 @@ pub fn asking(data: &[u8]) {
                 Answer::Accept {
                     version,
                     secure: None,
+                    ..
                 },
                 rest,
             )),
@@ -185,6 +187,7 @@ pub fn asking(data: &[u8]) {
                 Answer::Accept {
                     version: Version::Peerpy,
                     secure: None,
+                    ..
                 },
                 _,
             )),

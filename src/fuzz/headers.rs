@@ -110,7 +110,7 @@ fn in_any_order(plain: &Plain<'_>, data: &[u8]) {
 
 fn write(mut plan: Plan<'_>) {
     let [a, b, c, d] = plan.array();
-    let hello = Hello {
+    let mut hello = Hello {
         addr: SocketAddrV4::new([a, b, c, d].into(), u16::from_le_bytes(plan.array())),
         data_type: plan.pick(&[DataType::Raw, DataType::Json, DataType::Bytes]),
         strict: plan.flag(),
@@ -125,7 +125,12 @@ fn write(mut plan: Plan<'_>) {
         to: plan
             .flag()
             .then(|| u64::from_le_bytes(plan.array()) & ID_MASK),
+        key: None,
     };
+    // What is encrypted has no WHO behind its HELLO, and there is room for either.
+    if hello.secure.is_some() && !hello.who {
+        hello.key = plan.pick(&[None, Some(false), Some(true)]);
+    }
     let written = Hello::parse(&hello.write().expect("every HELLO fits")).expect("a HELLO");
     // Who is meant is left out where there is no room for it.
     assert!(written.to == hello.to || written.to.is_none());
@@ -255,6 +260,7 @@ impl<'a> Plain<'a> {
                 Some(to) if to.starts_with('+') => return None,
                 Some(to) => Some(u64::from_str_radix(to, 16).ok()?),
             },
+            key: self.get("key").map(|_| self.is_set("key")),
         })
     }
 
@@ -263,6 +269,7 @@ impl<'a> Plain<'a> {
             "ACCEPT" => Some(Answer::Accept {
                 version: self.version(),
                 secure: self.suite()?,
+                key: self.get("key").map(|_| self.is_set("key")),
             }),
             "DENY" => Some(Answer::Deny {
                 reason: self.get("reason").map(str::to_owned),

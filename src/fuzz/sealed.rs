@@ -6,23 +6,30 @@ use super::plan::Plan;
 use crate::format::DataType;
 use crate::net::wire::record::{RecordReader, RecordWriter};
 use crate::proto::header::{Answer, HEADER_LEN, Hello, Suite, Version};
-use crate::secure::handshake::{Asked, join};
+use crate::secure::handshake::{Asked, Joined, Joining};
 use crate::secure::record::{MAX_PLAIN, Opener, PREFIX, Sealer, TAG};
-use crate::secure::{Secret, Secrets, Session};
+use crate::secure::{Identity, Keys, Secret, Session, Trust};
 
 const SUITES: &[Suite] = &[Suite::Aes, Suite::ChaCha];
 
 /// A connection has two buffers for records, and neither is ever larger.
 const BUFFER_MAX: usize = 2 * (PREFIX + MAX_PLAIN + TAG);
 
-/// The handshake with someone on the way, who can change each of its four parts: where he does, it
-/// ends, and else both sides understand each other, if Bob takes Alice's secret.
+/// The handshake with someone on the way, who can change each of its parts: where he does, it
+/// ends, and else both sides understand each other, and know the keys that are shown, if Bob takes Alice's
+/// secret.
 pub fn handshake(data: &[u8]) {
     let mut plan = Plan::new(data);
     let alices: Secret = "008J-4CT4-ANK7-F24S-NAXW-SQFE-ZWEA"
         .parse()
         .expect("a secret");
-    let (bobs, known) = secrets(&alices, &mut plan);
+    let (mut bobs, known) = secrets(&alices, &mut plan);
+    let identity = plan
+        .flag()
+        .then(|| Identity::generate().expect("random numbers"));
+    if plan.flag() {
+        bobs.set_identity(Identity::generate().expect("random numbers"));
+    }
     let offered = plan.pick(SUITES);
     let hello = Hello {
         addr: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50_001),
@@ -33,6 +40,7 @@ pub fn handshake(data: &[u8]) {
         who: false,
         secure: Some(offered),
         to: None,
+        key: Some(identity.is_some()),
     };
     let hello = hello.write().expect("fits");
 
@@ -41,7 +49,8 @@ pub fn handshake(data: &[u8]) {
     let wanted = Hello::parse(&heard)
         .ok()
         .filter(|hello| hello.version != Version::Peerpy);
-    let Some(wanted) = wanted.and_then(|hello| hello.secure) else {
+    let Some((wanted, alices_key)) = wanted.and_then(|hello| Some((hello.secure?, hello.key)))
+    else {
         return; // He denies.
     };
     let taken = match plan.flag() {
@@ -51,22 +60,36 @@ pub fn handshake(data: &[u8]) {
     let accept = Answer::Accept {
         version: Version::Headers,
         secure: Some(taken),
+        key: alices_key.map(|_| bobs.identity().is_some()),
     };
     let accept = accept.write().expect("fits");
-    let (asked, first) = Asked::begin(taken, &heard, &accept).expect("a first message");
+    let bobs_keys = Keys::agreed(alices_key, alices_key.map(|_| bobs.identity().is_some()));
+    let begin = || Asked::begin(taken, bobs_keys, &heard, &accept).expect("a first message");
+    let (asked, first) = begin();
 
     // Alice's side.
     let answer = header_on_the_way(accept, &mut plan);
     let seen = match plan.byte() % 4 {
-        1 => Asked::begin(taken, &heard, &accept).expect("another").1,
+        1 => begin().1,
         _ => on_the_way(first, &mut plan),
     };
-    let suite = match Answer::parse(&answer) {
-        Ok(Answer::Accept { secure, .. }) => secure,
-        _ => None,
+    let (suite, key) = match Answer::parse(&answer) {
+        Ok(Answer::Accept { secure, key, .. }) => (secure, key),
+        _ => (None, None),
     };
     let suite = suite.filter(|suite| [offered, Suite::ChaCha].contains(suite));
-    let joined = suite.and_then(|suite| join(suite, &alices, &hello, &answer, &seen).ok());
+    let payload = plan.bytes(20).to_vec();
+    let joined = suite.and_then(|suite| {
+        let joining = Joining {
+            suite,
+            keys: Keys::agreed(Some(identity.is_some()), key),
+            secret: &alices,
+            identity: identity.as_ref(),
+            hello: &hello,
+            accept: &answer,
+        };
+        joining.answer(&seen, &payload).ok()
+    });
     let untouched = (heard, answer, seen) == (hello, accept, first);
     if seen == first {
         assert_eq!(joined.is_some(), untouched);
@@ -74,27 +97,45 @@ pub fn handshake(data: &[u8]) {
 
     // Bob's again.
     let second = match &joined {
-        Some((second, _)) => *second,
-        None => plan.array(), // Someone else's.
+        Some((second, _)) => second.clone(),
+        None => plan.array::<48>().to_vec(), // Someone else's.
     };
-    let proof = on_the_way(second, &mut plan);
+    let proof = any_on_the_way(second.clone(), &mut plan);
     let session = asked.finish(&bobs, &proof);
     assert_eq!(session.is_ok(), untouched && proof == second && known);
-    let (Some((_, mut alice)), Ok(mut bob)) = (joined, session) else {
+    let (Some((_, joined)), Ok((mut bob, heard_payload))) = (joined, session) else {
         return;
     };
+    assert_eq!(heard_payload, payload);
+    let alices = identity.as_ref().map(Identity::public_key);
+    assert_eq!(bob.proof.key, alices);
+    let mut alice = match joined {
+        Joined::Whole(session) => session,
+        Joined::Waits(waiting) => {
+            let third = std::mem::take(&mut bob.first);
+            let third = <[u8; 66]>::try_from(&third[..]).expect("66 bytes");
+            let met = on_the_way(third, &mut plan);
+            let session = waiting.finish(&met);
+            assert_eq!(session.is_ok(), met == third);
+            let Ok(session) = session else { return };
+            session
+        }
+    };
+    let bobs_key = bobs.identity().map(Identity::public_key);
+    assert_eq!(alice.proof.key, bobs_key);
+    assert_eq!(alice.proof.binding, bob.proof.binding);
     for _ in 0..3 {
         talk(&mut bob, &mut alice, &mut plan);
         talk(&mut alice, &mut bob, &mut plan);
     }
     // An old proof does not fit a new key.
-    let (asked, _) = Asked::begin(taken, &heard, &accept).expect("a first message");
+    let (asked, _) = begin();
     assert!(asked.finish(&bobs, &second).is_err());
 }
 
 /// Bob's, and whether one of them is Alice's.
-fn secrets(alices: &Secret, plan: &mut Plan<'_>) -> (Secrets, bool) {
-    let mut secrets = Secrets::default();
+fn secrets(alices: &Secret, plan: &mut Plan<'_>) -> (Trust, bool) {
+    let mut secrets = Trust::default();
     let (count, place) = (plan.byte() % 8, plan.byte() % 9);
     for number in 0..=count {
         let secret = match number == place {
@@ -127,12 +168,39 @@ fn on_the_way<const N: usize>(mut bytes: [u8; N], plan: &mut Plan<'_>) -> [u8; N
     bytes
 }
 
+/// The same of any length.
+fn any_on_the_way(mut bytes: Vec<u8>, plan: &mut Plan<'_>) -> Vec<u8> {
+    match plan.byte() % 8 {
+        1 => {
+            let at = usize::from(plan.byte()) % bytes.len();
+            bytes[at] ^= plan.byte();
+        }
+        2 => {
+            let len = usize::from(plan.byte()).min(bytes.len());
+            bytes.rotate_left(len);
+        }
+        3 => bytes.truncate(usize::from(plan.byte())),
+        4 => bytes.push(plan.byte()),
+        _ => {}
+    }
+    bytes
+}
+
 fn header_on_the_way(bytes: [u8; HEADER_LEN], plan: &mut Plan<'_>) -> [u8; HEADER_LEN] {
     if plan.byte() % 4 != 1 {
         return on_the_way(bytes, plan);
     }
     let text = std::str::from_utf8(&bytes).expect("text");
-    let suites = ["secure=aes", "secure=chacha", "v=1", "", "secure=", "v=0"];
+    let suites = [
+        "secure=aes",
+        "secure=chacha",
+        "v=1",
+        "",
+        "secure=",
+        "v=0",
+        "key=0",
+        "key=1",
+    ];
     let (old, new) = (plan.pick(&suites), plan.pick(&suites));
     let text = text.replacen(old, new, 1);
     let text = text.trim_end_matches('|').as_bytes();

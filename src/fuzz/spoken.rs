@@ -71,6 +71,7 @@ const WHO: [u8; HEADER_LEN] = {
 const ACCEPT: Answer = Answer::Accept {
     version: Version::Frames,
     secure: None,
+    key: None,
 };
 
 fn asked(scene: &Scene, asks: Asks, card: &[u8; HEADER_LEN], bytes: &[u8]) {
@@ -92,6 +93,7 @@ fn asked(scene: &Scene, asks: Asks, card: &[u8; HEADER_LEN], bytes: &[u8]) {
         who: asks.stream.is_none(),
         secure: None,
         to: None,
+        key: None,
     };
     wire.write(&hello.write().expect("fits"));
     if asks.stream.is_some() {

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::SocketAddrV4;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::os::lock;
-use super::os::sync::{AtomicBool, Instant, Mutex, Ordering};
-use super::os::table::{Rows, Table, has_table};
+use super::os::sync::{AtomicBool, Instant, Mutex, OnceLock, Ordering};
+use super::os::table::{Ends, Row, Rows, Table, has_table};
 use super::os::threads::Threads;
 use super::os::timer::{Task, Timer};
 use crate::options::Settings;
@@ -139,11 +139,22 @@ impl Context {
     /// The system's table as it was after `since`. `None`: there is none, or no file descriptor for it.
     pub fn look_at_table(self: &Arc<Context>, since: Instant) -> Option<Arc<Rows>> {
         let rows = self.table.look(since)?;
+        self.forget_later();
+        Some(rows)
+    }
+
+    /// The same for one connection. `Some(None)`: the system does not know it any more.
+    pub fn look_at_row(self: &Arc<Context>, ends: Ends, since: Instant) -> Option<Option<Row>> {
+        let row = self.table.look_at(ends, since)?;
+        self.forget_later();
+        Some(row)
+    }
+
+    fn forget_later(self: &Arc<Context>) {
         if !self.forgets.swap(true, Ordering::SeqCst) {
             let forget = Arc::new(Forget(Arc::downgrade(self)));
             self.watch(Instant::now() + KEEP_TABLE, forget);
         }
-        Some(rows)
     }
 
     /// From now on, `look` is run `after` a write.
@@ -186,7 +197,7 @@ impl Context {
     }
 }
 
-/// Gives the memory of the table's last reading back.
+/// Gives the memory of the table's last reading back, and what it is read by.
 struct Forget(Weak<Context>);
 
 impl Task for Forget {

@@ -215,6 +215,10 @@ impl<'a> Fields<'a> {
         }
     }
 
+    fn key(&self) -> Option<bool> {
+        self.get("key").map(|_| self.flag("key", false))
+    }
+
     fn suite(&self) -> Result<Option<Suite>, HeaderError> {
         match self.get("secure") {
             None => Ok(None),
@@ -307,6 +311,8 @@ pub(crate) struct Hello {
     pub secure: Option<Suite>,
     /// The id of the peer that is meant, where the asker knows one.
     pub to: Option<u64>,
+    /// With encryption: the asker knows of keys, and shows one of its own or not.
+    pub key: Option<bool>,
 }
 
 /// How a connection is encrypted.
@@ -375,6 +381,7 @@ impl Hello {
             who: fields.flag("who", false),
             secure: fields.suite()?,
             to: fields.hex("to")?,
+            key: fields.key(),
         })
     }
 
@@ -409,6 +416,9 @@ impl Hello {
             if let Some(suite) = self.secure {
                 writer = writer.pair("secure", suite);
             }
+            if let Some(key) = self.key {
+                writer = writer.pair("key", u8::from(key));
+            }
             if let Some(to) = to {
                 writer = writer.pair("to", format_args!("{to:010x}"));
             }
@@ -428,6 +438,8 @@ pub(crate) enum Answer {
         /// What the two will speak.
         version: Version,
         secure: Option<Suite>,
+        /// With encryption: the side that is asked knows of keys, and shows one of its own or not.
+        key: Option<bool>,
     },
     Deny {
         reason: Option<String>,
@@ -441,6 +453,7 @@ impl Answer {
             "ACCEPT" => Ok(Answer::Accept {
                 version: fields.version(),
                 secure: fields.suite()?,
+                key: fields.key(),
             }),
             "DENY" => Ok(Answer::Deny {
                 reason: fields.get("reason").map(str::to_owned),
@@ -460,10 +473,17 @@ impl Answer {
 
     pub fn write(&self) -> Result<[u8; HEADER_LEN], HeaderError> {
         match self {
-            Answer::Accept { version, secure } => {
+            Answer::Accept {
+                version,
+                secure,
+                key,
+            } => {
                 let mut writer = version.write(HeaderWriter::new("ACCEPT"));
                 if let Some(suite) = secure {
                     writer = writer.pair("secure", suite);
+                }
+                if let Some(key) = key {
+                    writer = writer.pair("key", u8::from(*key));
                 }
                 writer.finish()
             }

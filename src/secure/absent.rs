@@ -3,19 +3,33 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use super::{Forged, Proof};
+use super::{Allowed, Distrust, Forged, Keys, Proof};
 use crate::proto::header::Suite;
 
 /// None.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Secrets {}
+pub(crate) struct Trust {
+    allowed: Allowed,
+}
 
-impl Secrets {
+impl Trust {
     pub fn own(&self) -> Option<&Infallible> {
         None
     }
 
-    pub fn trouble(&self) -> Option<&'static str> {
+    pub fn identity(&self) -> Option<&Infallible> {
+        None
+    }
+
+    pub fn allowed(&self) -> &Allowed {
+        &self.allowed
+    }
+
+    pub fn admits(&self, _: &Proof) -> Result<(), Distrust> {
+        Ok(())
+    }
+
+    pub fn trouble(&self) -> Option<(&'static str, &'static str)> {
         None
     }
 }
@@ -23,6 +37,7 @@ impl Secrets {
 pub(crate) struct Session {
     pub sealer: record::Sealer,
     pub opener: record::Opener,
+    pub first: Vec<u8>,
     pub proof: Arc<Proof>,
 }
 
@@ -35,30 +50,60 @@ pub(crate) fn agreed(theirs: Suite) -> Suite {
 }
 
 pub(crate) mod handshake {
-    use super::{Forged, Infallible, Secrets, Session, Suite};
+    use super::{Forged, Infallible, Keys, Session, Suite, Trust};
 
     pub(crate) const MESSAGE: usize = 48;
+    pub(crate) const THIRD: usize = 66;
+
+    pub(crate) fn second_len(_: Keys, _: usize) -> usize {
+        0
+    }
 
     pub(crate) enum Asked {}
 
     impl Asked {
-        pub fn begin(_: Suite, _: &[u8], _: &[u8]) -> Result<(Asked, [u8; MESSAGE]), Forged> {
+        pub fn begin(
+            _: Suite,
+            _: Keys,
+            _: &[u8],
+            _: &[u8],
+        ) -> Result<(Asked, [u8; MESSAGE]), Forged> {
             Err(Forged)
         }
 
-        pub fn finish(self, _: &Secrets, _: &[u8; MESSAGE]) -> Result<Session, Forged> {
+        pub fn finish(self, _: &Trust, _: &[u8]) -> Result<(Session, Vec<u8>), Forged> {
             match self {}
         }
     }
 
-    pub(crate) fn join(
-        _: Suite,
-        secret: &Infallible,
-        _: &[u8],
-        _: &[u8],
-        _: &[u8; MESSAGE],
-    ) -> Result<([u8; MESSAGE], Session), Forged> {
-        match *secret {}
+    #[allow(dead_code)]
+    pub(crate) enum Joined {
+        Whole(Session),
+        Waits(Box<Waiting>),
+    }
+
+    pub(crate) enum Waiting {}
+
+    impl Waiting {
+        pub fn finish(self, _: &[u8; THIRD]) -> Result<Session, Forged> {
+            match self {}
+        }
+    }
+
+    #[allow(dead_code)]
+    pub(crate) struct Joining<'a> {
+        pub suite: Suite,
+        pub keys: Keys,
+        pub secret: &'a Infallible,
+        pub identity: Option<&'a Infallible>,
+        pub hello: &'a [u8],
+        pub accept: &'a [u8],
+    }
+
+    impl Joining<'_> {
+        pub fn answer(&self, _: &[u8; MESSAGE], _: &[u8]) -> Result<(Vec<u8>, Joined), Forged> {
+            match *self.secret {}
+        }
     }
 }
 

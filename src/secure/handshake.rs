@@ -1,139 +1,261 @@
-//! The handshake: `Noise_NNpsk2_25519_AESGCM_SHA256`, or with `ChaChaPoly`, of the Noise protocol
-//! framework, revision 34, as functions of bytes.
+//! The handshake of the Noise protocol framework, revision 34, as functions of bytes: X25519, SHA-256,
+//! AES-GCM or ChaChaPoly, and one of four patterns, by who has an identity and shows its key.
 //!
 //! ```text
 //! prologue   the 128 bytes of HELLO and the 128 of ACCEPT
-//! Bob ──▶    e              48 bytes, behind his ACCEPT
-//! Alice ──▶  e, ee, psk     48 bytes: only who has the secret can make them
-//! Bob ──▶    his answer, as a record: only who has the secret can make it
+//!
+//!            neither          Bob              Alice            both
+//!            NNpsk2           XNpsk2           NXpskee          XXpskee
+//! Bob ──▶    e                e                e                e
+//! Alice ──▶  e, ee, psk       e, ee, psk       e, ee, psk,      e, ee, psk,
+//!                                              s, es            s, es
+//! Bob ──▶                     s, se                             s, se
+//!            his answer, as a record
 //! ```
+//!
+//! `pskee` is a modifier of ours: the token `psk` stands right behind `ee`. In Noise's own `NXpsk2` and
+//! `XXpsk2` it stands at the end of message 2, behind Alice's key, which so would be encrypted only
+//! with what she has agreed on with anybody who answers. With psk0 and psk1, Bob would have to say
+//! something that depends on the secret before Alice has proved that she has it, and to choose one of
+//! his secrets. Here no key is ever encrypted with less than the secret.
 //!
 //! With several secrets, Bob tries each of them, always all, with one key agreement.
 //!
 //! Bob, who is asked, is the initiator: so he says nothing that depends on the secret before he
-//! knows that Alice has it. The pattern's last token is the secret, so that who only listens has
+//! knows that Alice has it. The secret comes behind the key agreement, so that who only listens has
 //! nothing to try guesses on.
 
 use std::sync::Arc;
 
-use super::noise::{Ephemeral, Symmetric, wipe_stack};
-use super::record::{Opener, Sealer, TAG};
-use super::{Forged, Proof, Secret, Secrets, Session, Suite};
+use super::identity::Identity;
+use super::key::PublicKey;
+use super::noise::{Ephemeral, PUBLIC, Symmetric, agree, is_canonical, wipe_stack};
+use super::record::{Opener, PREFIX, Sealer, TAG};
+use super::{Forged, Keys, Proof, Secret, Session, Suite, Trust};
 
-/// Each of the two messages: a public key and a tag.
+/// Bob's first message: a public key and a tag.
 pub(crate) const MESSAGE: usize = PUBLIC + TAG;
-const PUBLIC: usize = 32;
+/// A public key, encrypted.
+const SEALED: usize = PUBLIC + TAG;
+/// Bob's second message: his key and a tag, with their length before them as a record has it. So its
+/// first bytes are not those of a header.
+pub(crate) const THIRD: usize = PREFIX + SEALED + TAG;
 
-/// Bob's side, between the two messages.
+/// The length of Alice's message, with a payload of this length.
+pub(crate) fn second_len(keys: Keys, payload: usize) -> usize {
+    PUBLIC + if keys.alices { SEALED } else { 0 } + payload + TAG
+}
+
+fn pattern(keys: Keys) -> &'static str {
+    match (keys.bobs, keys.alices) {
+        (false, false) => "NNpsk2",
+        (true, false) => "XNpsk2",
+        (false, true) => "NXpskee",
+        (true, true) => "XXpskee",
+    }
+}
+
+/// Bob's side, between the first message and the second.
 pub(crate) struct Asked {
     state: Symmetric,
     ephemeral: Ephemeral,
     suite: Suite,
+    keys: Keys,
 }
 
 impl Asked {
     /// Also returns the first message.
     pub fn begin(
         suite: Suite,
+        keys: Keys,
         hello: &[u8],
         accept: &[u8],
     ) -> Result<(Asked, [u8; MESSAGE]), Forged> {
-        Asked::begin_with(suite, hello, accept, None)
+        let begun = Asked::begin_with(suite, keys, hello, accept, None);
+        wipe_stack();
+        begun
     }
 
+    #[inline(never)]
     pub(super) fn begin_with(
         suite: Suite,
+        keys: Keys,
         hello: &[u8],
         accept: &[u8],
         ephemeral: Option<&[u8; 32]>,
     ) -> Result<(Asked, [u8; MESSAGE]), Forged> {
         let ephemeral = Ephemeral::new(ephemeral)?;
-        let mut state = Symmetric::new(suite, &[hello, accept]);
+        let mut state = Symmetric::new(pattern(keys), suite, &[hello, accept]);
         state.mix_public(&ephemeral.public);
-        let first = message(&ephemeral.public, &state.tag()?);
+        let mut first = ephemeral.public.to_vec();
+        state.encrypt(&[], &mut first)?;
         let asked = Asked {
             state,
             ephemeral,
             suite,
+            keys,
         };
-        Ok((asked, first))
+        Ok((asked, first.try_into().map_err(|_| Forged)?))
     }
 
-    /// Reads the second message. `Err`: it was made with none of the secrets, or altered.
-    pub fn finish(self, secrets: &Secrets, message: &[u8; MESSAGE]) -> Result<Session, Forged> {
-        let session = self.finish_and_leave(secrets, message);
+    /// Reads the second message, and returns its payload too. `Err`: it was made with none of the
+    /// secrets, or altered.
+    pub fn finish(self, trust: &Trust, message: &[u8]) -> Result<(Session, Vec<u8>), Forged> {
+        let finished = self.finish_and_leave(trust, message);
         wipe_stack();
-        session
+        finished
     }
 
     #[inline(never)]
     fn finish_and_leave(
         mut self,
-        secrets: &Secrets,
-        message: &[u8; MESSAGE],
-    ) -> Result<Session, Forged> {
-        let (public, tag) = parts(message)?;
+        trust: &Trust,
+        message: &[u8],
+    ) -> Result<(Session, Vec<u8>), Forged> {
+        let (public, rest) = message.split_first_chunk().ok_or(Forged)?;
         self.state.mix_public(public);
-        self.state.mix_key(&self.ephemeral.agree(public)[..]);
+        self.state.mix_key(&self.ephemeral.agree(public)?[..]);
+        let (first, payload) = match self.keys.alices {
+            true => rest.split_at_checked(SEALED).ok_or(Forged)?,
+            false => (rest, &[][..]),
+        };
         // All are tried, also behind the one that fits: the time does not tell which it was.
         let mut fitting = None;
-        for secret in secrets.all() {
+        for secret in trust.secrets() {
             let mut state = self.state.clone();
             state.mix_secret(&secret.psk());
-            let is_right = state.check(tag).is_ok();
-            if is_right && fitting.is_none() {
-                fitting = Some((state, secret));
+            let opened = state.decrypt(first);
+            if let (Ok(opened), None) = (opened, &fitting) {
+                fitting = Some((state, secret, opened));
             }
         }
-        let (state, secret) = fitting.ok_or(Forged)?;
-        session(&state, self.suite, true, secret)
+        let (mut state, secret, opened) = fitting.ok_or(Forged)?;
+        let (key, payload) = match self.keys.alices {
+            true => {
+                let key = shown(&opened)?;
+                state.mix_key(&self.ephemeral.agree(key.bytes())?[..]);
+                (Some(key), state.decrypt(payload)?)
+            }
+            false => (None, opened),
+        };
+        let mut third = Vec::new();
+        if self.keys.bobs {
+            let identity = trust.identity().ok_or(Forged)?;
+            third.extend_from_slice(&((THIRD - PREFIX) as u16).to_be_bytes());
+            state.encrypt(identity.public_key().bytes(), &mut third)?;
+            state.mix_key(&agree(identity.private(), public)?[..]);
+            state.encrypt(&[], &mut third)?;
+        }
+        let mut session = session(&state, self.suite, true, secret, key)?;
+        session.first = third;
+        Ok((session, payload))
     }
 }
 
-/// Alice's side: answers the first message with the second.
-pub(crate) fn join(
+/// Alice's side, behind the second message.
+pub(crate) enum Joined {
+    /// There is no third.
+    Whole(Session),
+    /// The third will have Bob's key.
+    Waits(Box<Waiting>),
+}
+
+/// Alice's side, between the second message and the third.
+pub(crate) struct Waiting {
+    state: Symmetric,
+    ephemeral: Ephemeral,
     suite: Suite,
-    secret: &Secret,
-    hello: &[u8],
-    accept: &[u8],
-    message: &[u8; MESSAGE],
-) -> Result<([u8; MESSAGE], Session), Forged> {
-    let joined = join_with(suite, secret, hello, accept, message, None);
-    wipe_stack();
-    joined
+    secret: Secret,
 }
 
-#[inline(never)]
-pub(super) fn join_with(
-    suite: Suite,
-    secret: &Secret,
-    hello: &[u8],
-    accept: &[u8],
-    first: &[u8; MESSAGE],
-    ephemeral: Option<&[u8; 32]>,
-) -> Result<([u8; MESSAGE], Session), Forged> {
-    let (public, tag) = parts(first)?;
-    let mut state = Symmetric::new(suite, &[hello, accept]);
-    state.mix_public(public);
-    state.check(tag)?;
-    let ephemeral = Ephemeral::new(ephemeral)?;
-    state.mix_public(&ephemeral.public);
-    state.mix_key(&ephemeral.agree(public)[..]);
-    state.mix_secret(&secret.psk());
-    let second = message(&ephemeral.public, &state.tag()?);
-    Ok((second, session(&state, suite, false, secret)?))
+impl Waiting {
+    /// Reads the third message. `Err`: it was altered, or made by one who has not the secret, or not the
+    /// key that it shows.
+    pub fn finish(self, third: &[u8; THIRD]) -> Result<Session, Forged> {
+        let session = self.finish_and_leave(third);
+        wipe_stack();
+        session
+    }
+
+    #[inline(never)]
+    fn finish_and_leave(mut self, third: &[u8; THIRD]) -> Result<Session, Forged> {
+        let (prefix, message) = third.split_at(PREFIX);
+        if prefix != ((THIRD - PREFIX) as u16).to_be_bytes() {
+            return Err(Forged);
+        }
+        let (sealed, tag) = message.split_at(SEALED);
+        let key = shown(&self.state.decrypt(sealed)?)?;
+        self.state.mix_key(&self.ephemeral.agree(key.bytes())?[..]);
+        self.state.decrypt(tag)?;
+        session(&self.state, self.suite, false, &self.secret, Some(key))
+    }
 }
 
-fn message(public: &[u8; PUBLIC], tag: &[u8; TAG]) -> [u8; MESSAGE] {
-    let mut message = [0; MESSAGE];
-    message[..PUBLIC].copy_from_slice(public);
-    message[PUBLIC..].copy_from_slice(tag);
-    message
+/// What Alice joins with.
+pub(crate) struct Joining<'a> {
+    pub suite: Suite,
+    pub keys: Keys,
+    pub secret: &'a Secret,
+    /// Hers, where she shows her key.
+    pub identity: Option<&'a Identity>,
+    pub hello: &'a [u8],
+    pub accept: &'a [u8],
 }
 
-fn parts(message: &[u8; MESSAGE]) -> Result<(&[u8; PUBLIC], &[u8; TAG]), Forged> {
-    let (public, tag) = message.split_first_chunk().ok_or(Forged)?;
-    Ok((public, tag.first_chunk().ok_or(Forged)?))
+impl Joining<'_> {
+    /// Answers the first message with the second, which has this payload.
+    pub fn answer(
+        &self,
+        first: &[u8; MESSAGE],
+        payload: &[u8],
+    ) -> Result<(Vec<u8>, Joined), Forged> {
+        let joined = self.answer_with(first, payload, None);
+        wipe_stack();
+        joined
+    }
+
+    #[inline(never)]
+    pub(super) fn answer_with(
+        &self,
+        first: &[u8; MESSAGE],
+        payload: &[u8],
+        ephemeral: Option<&[u8; 32]>,
+    ) -> Result<(Vec<u8>, Joined), Forged> {
+        let (public, tag) = first.split_first_chunk().ok_or(Forged)?;
+        let mut state = Symmetric::new(pattern(self.keys), self.suite, &[self.hello, self.accept]);
+        state.mix_public(public);
+        state.decrypt(tag)?;
+        let ephemeral = Ephemeral::new(ephemeral)?;
+        state.mix_public(&ephemeral.public);
+        state.mix_key(&ephemeral.agree(public)?[..]);
+        state.mix_secret(&self.secret.psk());
+        let mut second = ephemeral.public.to_vec();
+        if self.keys.alices {
+            let identity = self.identity.ok_or(Forged)?;
+            state.encrypt(identity.public_key().bytes(), &mut second)?;
+            state.mix_key(&agree(identity.private(), public)?[..]);
+        }
+        state.encrypt(payload, &mut second)?;
+        let joined = match self.keys.bobs {
+            true => Joined::Waits(Box::new(Waiting {
+                state,
+                ephemeral,
+                suite: self.suite,
+                secret: self.secret.clone(),
+            })),
+            false => Joined::Whole(session(&state, self.suite, false, self.secret, None)?),
+        };
+        Ok((second, joined))
+    }
+}
+
+/// The key that the other side shows. `Err`: it is written as no key is.
+fn shown(opened: &[u8]) -> Result<PublicKey, Forged> {
+    let public = opened.try_into().map_err(|_| Forged)?;
+    match is_canonical(&public) {
+        true => Ok(PublicKey::new(public)),
+        false => Err(Forged),
+    }
 }
 
 fn session(
@@ -141,6 +263,7 @@ fn session(
     suite: Suite,
     is_initiator: bool,
     secret: &Secret,
+    key: Option<PublicKey>,
 ) -> Result<Session, Forged> {
     let [bobs, alices] = state.split();
     #[cfg(all(test, target_os = "linux"))]
@@ -155,9 +278,12 @@ fn session(
     Ok(Session {
         sealer: Sealer::new(suite, &out)?,
         opener: Opener::new(suite, &back)?,
+        first: Vec::new(),
         proof: Arc::new(Proof {
             binding: state.hash(),
+            secret: secret.id(),
             label: secret.shared_label(),
+            key,
         }),
     })
 }

@@ -1,12 +1,15 @@
-//! The feature `secure`: what only those can say and read who hold the same secret.
+//! The feature `secure`: what only those can say and read who hold the same secret, and who they are.
 //!
-//! Functions of bytes, like `proto`, and [`Secret`], which also comes from a file or the
-//! environment. [`handshake`] makes the keys of a connection, [`record`] uses them. Without the
+//! Functions of bytes, like `proto`, and [`Secret`] and [`Identity`], which also come from files.
+//! [`handshake`] makes the keys of a connection, [`record`] uses them. Without the
 //! feature, `absent` stands in for both: types without a value, so that the code which would use
-//! them is there, and is never compiled into anything.
+//! them is there, and is never compiled into anything. [`PublicKey`] is there in any case.
 
 #[cfg(feature = "secure")]
 pub(crate) mod handshake;
+#[cfg(feature = "secure")]
+mod identity;
+mod key;
 #[cfg(feature = "secure")]
 mod noise;
 #[cfg(feature = "secure")]
@@ -22,9 +25,13 @@ mod absent;
 #[cfg(not(feature = "secure"))]
 pub(crate) use absent::*;
 #[cfg(feature = "secure")]
+pub use identity::{Identity, IdentityError};
+pub(crate) use key::Allowed;
+pub use key::{KeyError, PublicKey};
+#[cfg(feature = "secure")]
 pub use secret::{Secret, SecretError};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 #[cfg(feature = "secure")]
 use crate::proto::header::Suite;
@@ -38,18 +45,77 @@ pub(crate) struct Forged;
 pub(crate) struct Proof {
     /// What no other connection has, and both sides of this one.
     pub binding: [u8; 32],
-    /// What this side's program calls the secret that both have.
+    /// The secret that both have, told from others by this hash.
+    pub secret: [u8; 32],
+    /// What this side's program calls it.
     pub label: Option<Arc<str>>,
+    /// The key that it has shown, and has the private half of.
+    pub key: Option<PublicKey>,
 }
 
-/// The secrets of one peer.
+/// Who shows a key in a handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keys {
+    /// The side that asks.
+    pub alices: bool,
+    /// The side that is asked.
+    pub bobs: bool,
+}
+
+impl Keys {
+    /// By what HELLO and ACCEPT say of it. `None`: that side does not know of keys.
+    pub fn agreed(alices: Option<bool>, bobs: Option<bool>) -> Keys {
+        match (alices, bobs) {
+            (Some(alices), Some(bobs)) => Keys { alices, bobs },
+            _ => Keys::default(),
+        }
+    }
+
+    pub fn any(self) -> bool {
+        self.alices || self.bobs
+    }
+}
+
+/// What of a proof is not enough any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Distrust {
+    Secret,
+    Key,
+}
+
+/// What one peer trusts and is trusted by, which may change while it runs. A clone is another peer's.
+#[derive(Debug, Default)]
+pub(crate) struct Trusts(Mutex<Arc<Trust>>);
+
+impl Trusts {
+    /// As it is now. What has begun goes on with what it began with.
+    pub fn now(&self) -> Arc<Trust> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    #[cfg(feature = "secure")]
+    pub fn change(&self, change: impl FnOnce(&mut Trust)) {
+        let mut trust = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut trust));
+    }
+}
+
+impl Clone for Trusts {
+    fn clone(&self) -> Trusts {
+        Trusts(Mutex::new(self.now()))
+    }
+}
+
+/// Secrets, keys, and who this peer is itself.
 #[cfg(feature = "secure")]
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Secrets {
+pub(crate) struct Trust {
     /// The one that it asks with.
     own: Option<Secret>,
     /// Others that it takes from those who ask.
     accepted: Vec<Secret>,
+    identity: Option<Arc<Identity>>,
+    allowed: Allowed,
 }
 
 /// More would make each wrong one costly.
@@ -57,7 +123,7 @@ pub(crate) struct Secrets {
 pub(crate) const MAX_ACCEPTED: usize = 7;
 
 #[cfg(feature = "secure")]
-impl Secrets {
+impl Trust {
     pub fn set(&mut self, secret: Secret) {
         self.own = Some(secret);
     }
@@ -66,20 +132,57 @@ impl Secrets {
         self.accepted.push(secret);
     }
 
+    pub fn set_identity(&mut self, identity: Identity) {
+        self.identity = Some(Arc::new(identity));
+    }
+
+    /// These in place of all that there are.
+    pub fn replace(&mut self, own: Secret, accepted: Vec<Secret>) {
+        (self.own, self.accepted) = (Some(own), accepted);
+    }
+
+    /// Is a connection that this was proved for one that may go on? `Err`: what is not trusted any more.
+    pub fn admits(&self, proof: &Proof) -> Result<(), Distrust> {
+        let is_known = self.secrets().any(|secret| secret.id() == proof.secret);
+        noise::wipe_stack();
+        match (is_known, self.allowed.takes(proof.key)) {
+            (false, _) => Err(Distrust::Secret),
+            (_, false) => Err(Distrust::Key),
+            (true, true) => Ok(()),
+        }
+    }
+
+    pub fn allow(&mut self, allowed: Allowed) {
+        self.allowed = allowed;
+    }
+
     pub fn own(&self) -> Option<&Secret> {
         self.own.as_ref()
     }
 
-    fn all(&self) -> impl Iterator<Item = &Secret> {
+    fn secrets(&self) -> impl Iterator<Item = &Secret> {
         self.own.iter().chain(&self.accepted)
     }
 
-    /// What cannot work, if anything.
-    pub fn trouble(&self) -> Option<&'static str> {
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_deref()
+    }
+
+    pub fn allowed(&self) -> &Allowed {
+        &self.allowed
+    }
+
+    /// What cannot work, if anything: the option, and why.
+    pub fn trouble(&self) -> Option<(&'static str, &'static str)> {
+        let needs_secret = "needs `secret` too: keys are shown only to those who have it";
         match self.accepted.len() {
-            0 => None,
-            _ if self.own.is_none() => Some("needs `secret` too: the one to ask with"),
-            len if len > MAX_ACCEPTED => Some("at most 7 can be accepted"),
+            len if len > 0 && self.own.is_none() => {
+                Some(("accept_secret", "needs `secret` too: the one to ask with"))
+            }
+            len if len > MAX_ACCEPTED => Some(("accept_secret", "at most 7 can be accepted")),
+            _ if self.own.is_some() => None,
+            _ if self.identity.is_some() => Some(("identity", needs_secret)),
+            _ if self.allowed.demands() => Some(("allow", needs_secret)),
             _ => None,
         }
     }
@@ -90,6 +193,8 @@ impl Secrets {
 pub(crate) struct Session {
     pub sealer: record::Sealer,
     pub opener: record::Opener,
+    /// What is left to be said of the handshake, before the first record.
+    pub first: Vec<u8>,
     pub proof: Arc<Proof>,
 }
 

@@ -3,7 +3,7 @@
 //!
 //! A whole implementation of Noise tries one secret for each key agreement. Here several are tried
 //! with one, in a time that does not depend on which of them fits. And everything that keys are made
-//! of is wiped.
+//! of is wiped. What its handshake state does with the tokens of a pattern is in `handshake`.
 
 use std::hint::black_box;
 
@@ -13,26 +13,33 @@ use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac};
 use zeroize::Zeroizing;
 
-use super::record::{TAG, algorithm};
+use super::record::algorithm;
 use super::{Forged, Suite};
 
 pub(super) type Key = Zeroizing<[u8; 32]>;
 
-/// The chaining key, the hash of everything so far, and the key of the next tag.
+/// The length of a public key.
+pub(super) const PUBLIC: usize = 32;
+
+/// The chaining key, the hash of everything so far, and the key of what is encrypted next.
 #[derive(Clone)]
 pub(super) struct Symmetric {
     suite: Suite,
     chain: Key,
     hash: [u8; 32],
     key: Key,
+    /// How much was encrypted with this key.
+    count: u64,
 }
 
 impl Symmetric {
-    pub fn new(suite: Suite, prologue: &[&[u8]]) -> Symmetric {
-        let name = match suite {
-            Suite::Aes => "Noise_NNpsk2_25519_AESGCM_SHA256",
-            Suite::ChaCha => "Noise_NNpsk2_25519_ChaChaPoly_SHA256",
+    /// `pattern` is its name, modifiers included.
+    pub fn new(pattern: &str, suite: Suite, prologue: &[&[u8]]) -> Symmetric {
+        let cipher = match suite {
+            Suite::Aes => "AESGCM",
+            Suite::ChaCha => "ChaChaPoly",
         };
+        let name = format!("Noise_{pattern}_25519_{cipher}_SHA256");
         // A name of 32 bytes or fewer is its own hash, with zeros behind it.
         let mut hash = [0; 32];
         match hash.get_mut(..name.len()) {
@@ -44,6 +51,7 @@ impl Symmetric {
             chain: Zeroizing::new(hash),
             hash,
             key: Key::default(),
+            count: 0,
         };
         state.mix_hash(prologue);
         state
@@ -67,47 +75,52 @@ impl Symmetric {
     }
 
     /// The token `e`, in a pattern with a secret.
-    pub fn mix_public(&mut self, public: &[u8; 32]) {
+    pub fn mix_public(&mut self, public: &[u8; PUBLIC]) {
         self.mix_hash(&[public]);
         self.mix_key(public);
     }
 
-    /// The token `ee`, which has led to these bytes.
+    /// A token of a key agreement, which has led to these bytes.
     pub fn mix_key(&mut self, input: &[u8]) {
         let [chain, key] = self.hkdf(input);
-        (self.chain, self.key) = (chain, key);
+        (self.chain, self.key, self.count) = (chain, key, 0);
     }
 
     /// The token `psk`.
     pub fn mix_secret(&mut self, psk: &[u8; 32]) {
         let [chain, hash, key] = self.hkdf(psk);
         self.mix_hash(&[&hash[..]]);
-        (self.chain, self.key) = (chain, key);
+        (self.chain, self.key, self.count) = (chain, key, 0);
     }
 
-    fn cipher(&self) -> Result<(LessSafeKey, Nonce), Forged> {
+    fn cipher(&mut self) -> Result<(LessSafeKey, Nonce), Forged> {
         let key = UnboundKey::new(algorithm(self.suite), &self.key[..]).map_err(|_| Forged)?;
-        Ok((LessSafeKey::new(key), Nonce::assume_unique_for_key([0; 12])))
+        let nonce = nonce(self.suite, self.count);
+        self.count += 1;
+        Ok((LessSafeKey::new(key), nonce))
     }
 
-    /// Writes an empty payload: its tag.
-    pub fn tag(&mut self) -> Result<[u8; TAG], Forged> {
+    /// A payload, or the public key of the token `s`: appends it to `message`, encrypted, with its tag.
+    pub fn encrypt(&mut self, plain: &[u8], message: &mut Vec<u8>) -> Result<(), Forged> {
         let (cipher, nonce) = self.cipher()?;
-        let tag = cipher.seal_in_place_separate_tag(nonce, Aad::from(self.hash), &mut []);
-        let tag = tag.map_err(|_| Forged)?;
-        let tag = <[u8; TAG]>::try_from(tag.as_ref()).map_err(|_| Forged)?;
-        self.mix_hash(&[&tag]);
-        Ok(tag)
+        let begin = message.len();
+        message.extend_from_slice(plain);
+        let (aad, plain) = (Aad::from(self.hash), &mut message[begin..]);
+        let tag = cipher.seal_in_place_separate_tag(nonce, aad, plain);
+        message.extend_from_slice(tag.map_err(|_| Forged)?.as_ref());
+        self.mix_hash(&[&message[begin..]]);
+        Ok(())
     }
 
-    /// Reads an empty payload. `Err`: it was made with another key, or of another past.
-    pub fn check(&mut self, tag: &[u8; TAG]) -> Result<(), Forged> {
+    /// Reads what `encrypt` has written. `Err`: it was made with another key, or of another past.
+    pub fn decrypt(&mut self, sealed: &[u8]) -> Result<Vec<u8>, Forged> {
         let (cipher, nonce) = self.cipher()?;
-        let opened = cipher
-            .open_in_place(nonce, Aad::from(self.hash), &mut tag.clone())
-            .map(drop);
-        self.mix_hash(&[tag]);
-        opened.map_err(|_| Forged)
+        let mut plain = sealed.to_vec();
+        let opened = cipher.open_in_place(nonce, Aad::from(self.hash), &mut plain);
+        let len = opened.map(|opened| opened.len());
+        self.mix_hash(&[sealed]);
+        plain.truncate(len.map_err(|_| Forged)?);
+        Ok(plain)
     }
 
     /// The keys of the initiator's direction and of the responder's.
@@ -121,33 +134,70 @@ impl Symmetric {
     }
 }
 
+/// The nonce of the message of this number under one key.
+pub(super) fn nonce(suite: Suite, number: u64) -> Nonce {
+    let mut nonce = [0; 12];
+    nonce[4..].copy_from_slice(&match suite {
+        Suite::Aes => number.to_be_bytes(),
+        Suite::ChaCha => number.to_le_bytes(),
+    });
+    Nonce::assume_unique_for_key(nonce)
+}
+
 /// Half of a key agreement.
 pub(super) struct Ephemeral {
-    private: Key,
-    pub public: [u8; 32],
+    private: Box<Key>,
+    pub public: [u8; PUBLIC],
 }
 
 impl Ephemeral {
     /// A random one, unless a test says which.
     pub fn new(fixed: Option<&[u8; 32]>) -> Result<Ephemeral, Forged> {
-        let mut private = Key::default();
+        let mut private: Box<Key> = Box::default();
         match fixed {
-            Some(fixed) => *private = *fixed,
+            Some(fixed) => **private = *fixed,
             None => SystemRandom::new()
                 .fill(&mut private[..])
                 .map_err(|_| Forged)?,
         }
-        let public = MontgomeryPoint::mul_base_clamped(*private).to_bytes();
+        let public = public_of(&private);
         Ok(Ephemeral { private, public })
     }
 
-    pub fn agree(&self, other: &[u8; 32]) -> Key {
-        let agreed = MontgomeryPoint(*other).mul_clamped(*self.private);
-        Zeroizing::new(agreed.to_bytes())
+    /// With the public key of the other side.
+    pub fn agree(&self, other: &[u8; PUBLIC]) -> Result<Key, Forged> {
+        agree(&self.private, other)
     }
 }
 
-fn sha256(data: &[&[u8]]) -> [u8; 32] {
+pub(super) fn public_of(private: &Key) -> [u8; PUBLIC] {
+    MontgomeryPoint::mul_base_clamped(**private).to_bytes()
+}
+
+/// What both sides come to. `Err`: the other side's key is one of the few with which everybody comes to
+/// the same, so that nothing would be proved.
+pub(super) fn agree(private: &Key, other: &[u8; PUBLIC]) -> Result<Key, Forged> {
+    let agreed = MontgomeryPoint(*other).mul_clamped(**private);
+    let agreed = Zeroizing::new(agreed.to_bytes());
+    match agreed.iter().fold(0, |bits, byte| bits | byte) {
+        0 => Err(Forged),
+        _ => Ok(agreed),
+    }
+}
+
+/// Is this the one way to write this public key? X25519 takes others, and whoever has a key could so
+/// show several.
+pub(super) fn is_canonical(public: &[u8; PUBLIC]) -> bool {
+    // Below 2^255 - 19.
+    let [low, middle @ .., high] = public;
+    match (high, middle.iter().all(|byte| *byte == 0xff)) {
+        (0x80.., _) => false,
+        (0x7f, true) => *low < 0xed,
+        _ => true,
+    }
+}
+
+pub(super) fn sha256(data: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     data.iter().for_each(|part| context.update(part));
     let mut hash = [0; 32];

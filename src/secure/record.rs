@@ -14,7 +14,7 @@ use std::hint::black_box;
 use ring::aead::{AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-use super::noise::wipe_stack;
+use super::noise::{nonce, wipe_stack};
 use super::{Forged, Suite};
 
 /// The length before each record.
@@ -49,12 +49,7 @@ impl Cipher {
     }
 
     fn nonce(&self, number: u64) -> Nonce {
-        let mut nonce = [0; 12];
-        nonce[4..].copy_from_slice(&match self.suite {
-            Suite::Aes => number.to_be_bytes(),
-            Suite::ChaCha => number.to_le_bytes(),
-        });
-        Nonce::assume_unique_for_key(nonce)
+        nonce(self.suite, number)
     }
 
     /// After each record.

@@ -14,6 +14,7 @@ use log::warn;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::noise::sha256;
 use super::text::{self, SECRET_LEN};
 
 /// The target of log lines.
@@ -295,6 +296,11 @@ impl Secret {
 
     pub(super) fn shared_label(&self) -> Option<Arc<str>> {
         self.1.clone()
+    }
+
+    /// Tells it from others; nobody comes from this to the secret. Leaves copies of the secret on the stack.
+    pub(super) fn id(&self) -> [u8; 32] {
+        sha256(&[b"which ", &self.psk()[..]])
     }
 
     /// What Noise takes: 32 bytes.

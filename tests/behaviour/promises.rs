@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -257,6 +257,32 @@ fn what_was_sent_before_a_drop_arrives_and_its_end_is_a_close() {
     });
 }
 
+/// The other side resets what has left its messages untaken. Whoever left learns of its own end, or of the
+/// close that was first, and not of that reset.
+#[test]
+fn one_who_drops_while_the_other_closes_was_not_reset() {
+    let mut peers = None;
+    repeat(400, move |number| {
+        let (alice, bob) = peers.get_or_insert_with(|| (peer(), peer()));
+        let (to_bob, to_alice) = link::<Bytes>(alice, bob);
+        for _ in 0..5 {
+            to_bob.send(&[7; 1000]).unwrap();
+        }
+        eventually("they are there", || to_alice.stats().messages_received == 5);
+        let (tell, told) = bounded(1);
+        to_alice.on_end(move |reason| tell.send(reason).unwrap());
+        let closing = Call::start("close", move || to_bob.close());
+        // Before, beside and behind the close.
+        let until = Instant::now() + Duration::from_micros(number as u64 % 200);
+        while Instant::now() < until {}
+        drop(to_alice);
+        let reason = told.recv_timeout(SLACK).expect("it ends");
+        let _ = closing.finish();
+        let right = matches!(reason, CloseReason::ClosedHere | CloseReason::ClosedThere);
+        check(right, format!("it says {reason:?}"))
+    });
+}
+
 /// The FIN of a close that has timed out is on its way, or still due, when the last handle is dropped.
 /// It must not tell the other side that what it sends from then on is taken in.
 #[test]
@@ -298,6 +324,29 @@ fn nor_is_one_for_a_connection_that_is_dropped_behind_a_close_that_timed_out() {
             closed.is_err() && reason.is_some_and(|why| told || !why.is_normal()),
             said,
         )
+    });
+}
+
+/// The other side ends while a large message is being written, and then resets the rest. Whether `send`
+/// takes the message back or leaves it to the queue, a part of it was on its way.
+#[test]
+fn nor_is_a_large_message_that_the_other_sides_end_cuts() {
+    repeat(30, |number| {
+        let bob = peer();
+        // It reads nothing.
+        let socket = raw_offer(&bob);
+        let to_alice = bob.accept::<Bytes>().expect("accepted");
+        let sender = to_alice.clone();
+        let sending = Call::start("send", move || sender.send(&vec![7; 32 << 20]));
+        sending.wait_until_blocked();
+        socket.shutdown(Shutdown::Write).expect("a FIN");
+        if number % 2 == 0 {
+            eventually("the end is known", || to_alice.close_reason().is_some());
+        }
+        drop(socket);
+        let sent = sending.finish();
+        let closed = to_alice.close();
+        check(closed.is_err(), format!("{sent:?}, {closed:?}"))
     });
 }
 

@@ -307,6 +307,32 @@ type End = fn(Peer, Peer, &Connection<Numbers>, Connection<Numbers>);
 
 /// Whatever ends the connection ends the waits, at once and with its reason.
 #[test]
+fn requests_and_replies_wait_for_room_in_the_queue() {
+    const SIZE: usize = 60_000;
+    test(|| {
+        let (_alice, _bob, to_bob, to_alice) = pair::<Bytes>();
+        let requests = to_alice.requests();
+        let sent = fill(&to_bob, 0, SIZE);
+        let asking = {
+            let conn = to_bob.clone();
+            Call::start("request", move || conn.request(&[1; SIZE], PATIENT))
+        };
+        asking.wait_until_blocked();
+        take(&to_alice, 0, sent);
+        let request = requests
+            .recv_timeout(PATIENT)
+            .expect("it comes behind them");
+        let sent = fill(&to_alice, 0, SIZE);
+        let replying = Call::start("reply", move || request.reply(&[2; SIZE]));
+        replying.wait_until_blocked();
+        take(&to_bob, 0, sent);
+        assert_eq!(replying.finish(), Ok(()));
+        assert_eq!(asking.finish(), Ok(vec![2; SIZE]));
+        assert_eq!(to_bob.close(), Ok(()));
+    });
+}
+
+#[test]
 fn the_end_fails_those_that_wait() {
     use CloseReason::{Aborted, ClosedHere, ClosedThere, PeerDropped, Reset, Stopped};
     let ends: [(End, CloseReason); 8] = [

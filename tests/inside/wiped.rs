@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::format::Bytes;
 use crate::peer::Peer;
-use crate::secure::Secret;
 use crate::secure::handshake::noted::{MASK, noted};
+use crate::secure::{Identity, Secret};
 
 /// Set in the environment of the process that looks at itself: others that run tests have keys of their
 /// own.
@@ -66,10 +66,14 @@ fn child() {
     }
     let secret = Secret::random().unwrap();
     let builder = Peer::builder().invisible(true).timeout(SOON).secret(secret);
-    let (bob, alice) = (
-        builder.bind("127.0.0.1:0").unwrap(),
-        builder.bind("127.0.0.1:0").unwrap(),
-    );
+    let mut identities = Vec::new();
+    let mut bind = || {
+        let identity = Identity::generate().unwrap();
+        identities.push(identity.masked(MASK));
+        let builder = builder.clone().identity(identity);
+        builder.bind("127.0.0.1:0").unwrap()
+    };
+    let (bob, alice) = (bind(), bind());
     let mut open = Vec::new();
     for _ in 0..2 {
         let taker = bob.clone();
@@ -83,13 +87,15 @@ fn child() {
         open.push((to_bob, from_alice));
     }
     // Each side of a connection has both of its keys.
-    let noted = noted();
+    let mut noted = noted();
     assert_eq!(noted.len(), 8);
     println!("open: {:?}", scan(&noted));
     assert!(
         scan(&noted).iter().all(|count| *count >= 2),
         "they are in use"
     );
+    assert!(scan(&identities).iter().all(|count| *count >= 1));
+    noted.extend(identities);
     for (to_bob, from_alice) in open {
         to_bob.close().unwrap();
         drop(from_alice);

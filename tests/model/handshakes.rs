@@ -44,6 +44,9 @@ fn ask_one<F: Carry>(stage: &Arc<Stage>, diary: &Arc<Diary>, link: usize) -> boo
     if let Some(timeout) = plan.timeout {
         options = options.timeout(timeout);
     }
+    if plan.ends[0].latest {
+        options = options.latest();
+    }
     if F::DATA_TYPE.is_none() {
         options = options.data_type(DataType::Bytes);
     }
@@ -161,6 +164,7 @@ fn accept_one<F: Carry>(stage: &Arc<Stage>, diary: &Arc<Diary>, link: usize, off
     let peer = stage.peer(diary.peer);
     let accept = || match ends::handler::<F>(stage, 2 * link + 1) {
         Some(handler) => offer.accept_with(handler),
+        None if stage.program.links[link].ends[1].latest => offer.accept_latest::<F>(),
         None => offer.accept::<F>(),
     };
     match diary.act("accept", accept, |_| None) {

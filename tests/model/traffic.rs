@@ -15,6 +15,9 @@ use super::word::{Carry, HEAD, Source, Word};
 /// The numbers of threads that answer pings begin here.
 pub const ANSWERS: u8 = 100;
 
+/// How a call is written down whose message a newer one may replace.
+pub const SEND_LATEST: &str = "send_latest";
+
 /// The one that pings.
 const PINGS: u8 = 50;
 
@@ -51,6 +54,9 @@ pub fn send<F: Carry>(stage: &Stage, held: &Held<F>, end: usize, number: usize) 
                     conn.send_timeout(item, time)
                 })
             }
+            Op::SendLatest(size) => send_one::<F>(diary, SEND_LATEST, word(size), |item| {
+                conn.send_latest(item)
+            }),
             Op::WrongSize(size) => {
                 let item = F::wrap(&word(size));
                 let result = diary.act("send a wrong size", || conn.send(&item), |_| None);

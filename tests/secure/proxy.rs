@@ -12,7 +12,8 @@ pub enum Way {
     Back,
 }
 
-/// The header is number 0, the message of the handshake number 1, the records follow.
+/// The header is number 0, the message of the handshake number 1; what shows the key of the side that is
+/// asked, if it does, and the records follow.
 pub type Meddle = dyn Fn(Way, usize, Vec<u8>) -> Vec<Vec<u8>> + Send + Sync;
 
 pub struct Proxy {
@@ -69,7 +70,8 @@ fn pass_on(
         };
         record.lock().expect("no panic")[way as usize].extend_from_slice(&chunk[..n]);
         bytes.extend_from_slice(&chunk[..n]);
-        while let Some(len) = unit(number, &bytes).filter(|len| *len <= bytes.len()) {
+        let proof = proof_len(&record.lock().expect("no panic"));
+        while let Some(len) = unit(way, number, proof, &bytes).filter(|len| *len <= bytes.len()) {
             let rest = bytes.split_off(len);
             for unit in meddle(way, number, std::mem::replace(&mut bytes, rest)) {
                 if to.write_all(&unit).is_err() {
@@ -87,11 +89,27 @@ fn pass_on(
     }
 }
 
+/// The length of the message with the proof, by what both headers say of keys.
+fn proof_len([there, back]: &[Vec<u8>; 2]) -> usize {
+    let says = |seen: &Vec<u8>, text: &[u8]| {
+        let header = &seen[..seen.len().min(128)];
+        header.windows(text.len()).any(|part| part == text)
+    };
+    let [alices, bobs] = [there, back].map(|seen| says(seen, b"key=1"));
+    let are_agreed = says(there, b"key=") && says(back, b"key=");
+    let (key, who) = match are_agreed && (alices || bobs) {
+        true => (alices, says(back, b"v=2")),
+        false => (false, false),
+    };
+    48 + if key { 48 } else { 0 } + if who { 128 } else { 0 }
+}
+
 /// The length of the unit that `bytes` begin with.
-fn unit(number: usize, bytes: &[u8]) -> Option<usize> {
+fn unit(way: Way, number: usize, proof: usize, bytes: &[u8]) -> Option<usize> {
     match number {
         0 => Some(128),
         _ if bytes.starts_with(b"DENY|") => Some(128),
+        1 if way == Way::There => Some(proof),
         1 => Some(48),
         _ => {
             let prefix = bytes.first_chunk()?;

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use lanpeer::{Bytes, ConnectOptions, Error, Event, Json, Peer, RecvTimeoutError, Secret};
+use lanpeer::{
+    Bytes, CloseReason, ConnectOptions, Error, Event, Json, Peer, RecvTimeoutError, Secret,
+};
 
 use serde_json::json;
 
 use crate::common::peerpy::{self, Peerpy};
 use crate::common::wire::{Wire, WireListener, header};
-use crate::common::{builder, peer, receive, spawn};
+use crate::common::{builder, ended, peer, receive, spawn};
 use crate::proxy::{Proxy, Way};
 use crate::{DEADLINE, bind, connect, secured};
 
@@ -279,6 +281,105 @@ fn a_secret_is_changed_without_stopping_the_world() {
         ),
         "{many:?}"
     );
+}
+
+#[test]
+fn who_has_a_secret_that_is_withdrawn_is_gone() {
+    let (old, new) = (other(), other());
+    let with = |secret: &Secret| builder().timeout(DEADLINE).secret(secret.clone());
+    let (alice, carol) = (bind(with(&old)), bind(with(&new)));
+    let bob = bind(with(&old).accept_secret(new.clone()).clear_offers(true));
+    let (to_bob, from_alice) = connect::<Bytes>(&alice, &bob);
+    let (carol_to_bob, from_carol) = connect::<Bytes>(&carol, &bob);
+    // One that Bob has asked for himself.
+    let (to_alice, _from_bob) = connect::<Bytes>(&bob, &alice);
+    let (plain, offers) = (peer(), bob.offers());
+    let taking = spawn(move || {
+        offers
+            .recv()
+            .expect("an offer")
+            .in_the_clear()
+            .accept::<Bytes>()
+    });
+    let clear = plain.connect::<Bytes>(bob.local_addr()).expect("connected");
+    let from_plain = taking.wait("accept").expect("accepted");
+    // An offer that waits for Bob's word.
+    let (asker, addr) = (alice.clone(), bob.local_addr());
+    let asking = spawn(move || asker.connect::<Bytes>(addr));
+    let offer = bob.offers().recv_timeout(DEADLINE).expect("an offer");
+
+    // Both are still taken, whatever copy of them it is.
+    let again = old.reveal().parse().expect("its text");
+    bob.set_secrets(new.clone(), [again]).expect("it has one");
+    to_bob.send(b"still here").expect("sent");
+    assert_eq!(receive(&from_alice), b"still here");
+    assert_eq!(to_alice.close_reason(), None);
+
+    bob.set_secrets(new.clone(), []).expect("it has one");
+    for conn in [&from_alice, &to_alice] {
+        assert_eq!(conn.close_reason(), Some(CloseReason::Revoked));
+    }
+    assert!(!ended(&to_bob).is_normal());
+    let accepted = offer.accept::<Bytes>();
+    let is_told = matches!(&accepted, Err(Error::SecretWithdrawn { .. }));
+    assert!(is_told, "{accepted:?}");
+    let late = asking.wait("connect").map(|conn| ended(&conn));
+    assert!(
+        !matches!(&late, Ok(reason) if reason.is_normal()),
+        "{late:?}"
+    );
+    let denied = alice.connect::<Bytes>(addr).map(|conn| conn.is_secure());
+    assert_eq!(word(denied), "secret");
+    // The others go on, and what begins now begins with the new one.
+    carol_to_bob.send(b"still here").expect("sent");
+    assert_eq!(receive(&from_carol), b"still here");
+    clear.send(b"so am I").expect("sent");
+    assert_eq!(receive(&from_plain), b"so am I");
+    let _ = connect::<Bytes>(&bob, &carol);
+
+    let many: Vec<Secret> = (0..8).map(|_| other()).collect();
+    for result in [
+        bob.set_secrets(new.clone(), many),
+        plain.set_secrets(new, []),
+    ] {
+        let is_refused = matches!(
+            &result,
+            Err(Error::InvalidOption {
+                option: "set_secrets",
+                ..
+            })
+        );
+        assert!(is_refused, "{result:?}");
+    }
+    assert_eq!(from_carol.close_reason(), None);
+}
+
+/// A secret is withdrawn while somebody connects with it: whatever the moment, nothing of it is left.
+#[test]
+fn nobody_slips_through_while_his_secret_is_withdrawn() {
+    let (old, new) = (other(), other());
+    let alice = bind(builder().timeout(DEADLINE).secret(old.clone()));
+    let bob = bind(builder().timeout(DEADLINE).secret(old.clone()));
+    let offers = bob.incoming();
+    std::thread::spawn(move || {
+        for offer in offers {
+            let _ = offer.accept_with::<Bytes>(|conn, message| drop(conn.send(&message)));
+        }
+    });
+    let rounds = std::env::var("LANPEER_ROUNDS").ok();
+    let rounds: u64 = rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(40);
+    for round in 0..rounds {
+        bob.set_secrets(old.clone(), []).expect("it has one");
+        let (asker, addr) = (alice.clone(), bob.local_addr());
+        let asking = spawn(move || asker.connect::<Bytes>(addr));
+        // From before it begins to after its end.
+        std::thread::sleep(Duration::from_micros(round * 37 % 1200));
+        bob.set_secrets(new.clone(), []).expect("it has one");
+        if let Ok(conn) = asking.wait("connect") {
+            assert!(!ended(&conn).is_normal(), "{round}");
+        }
+        crate::common::until("nothing is left", || bob.connections().is_empty());
+    }
 }
 
 #[test]

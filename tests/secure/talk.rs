@@ -134,7 +134,8 @@ fn a_close_inside_a_handler_keeps_what_came_before() {
         offer.accept_with::<Bytes>(move |conn, _| {
             // After the first message.
             let closed = conn.close();
-            count.send(closed).expect("the test waits");
+            // The test looks at the first, and may be over when there is another.
+            let _ = count.send(closed);
         })
     });
     let to_bob = alice.connect::<Bytes>(bob.local_addr()).expect("connected");

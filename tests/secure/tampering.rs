@@ -9,6 +9,7 @@ use std::thread;
 use lanpeer::{Bytes, CloseReason, Event, Peer};
 
 use crate::common::until;
+use crate::identity::known;
 use crate::proxy::{Proxy, Way};
 use crate::{DEADLINE, bind, secured};
 
@@ -23,6 +24,8 @@ struct End {
 struct Pair {
     alice: Peer,
     bob: Peer,
+    /// They have identities, and show their keys.
+    has_keys: bool,
     /// Of each connection that Bob had.
     ended: Receiver<End>,
 }
@@ -30,9 +33,17 @@ struct Pair {
 impl Pair {
     /// Bob greets, and takes what comes.
     fn new() -> Pair {
+        Pair::with(false)
+    }
+
+    fn with(has_keys: bool) -> Pair {
         // In text each side says its last without hearing the other's first: so the records of one
         // direction can be counted.
-        let peer = || bind(secured().text_headers(true));
+        let builder = || match has_keys {
+            true => known().0,
+            false => secured(),
+        };
+        let peer = || bind(builder().text_headers(true));
         let (alice, bob) = (peer(), peer());
         let (end, ended) = channel();
         let offers = bob.incoming();
@@ -49,7 +60,12 @@ impl Pair {
                 }
             }
         });
-        Pair { alice, bob, ended }
+        Pair {
+            alice,
+            bob,
+            has_keys,
+            ended,
+        }
     }
 
     /// Alice sends `messages` and closes; her end and Bob's.
@@ -59,7 +75,8 @@ impl Pair {
             Err(error) => format!("{error:?}"),
             Ok(conn) => {
                 // Bob has said his before Alice ends it.
-                let greeted = BACK.iter().take(6).map(|(_, len)| len).sum();
+                let units = back(self.has_keys);
+                let greeted = units.iter().rev().skip(2).map(|(_, len)| len).sum();
                 until("the greeting", || proxy.seen()[1].len() >= greeted);
                 for number in 0..messages {
                     // Each of them a record of its own.
@@ -96,6 +113,25 @@ fn messages(count: usize) -> Vec<Vec<u8>> {
 }
 
 /// The units of a session with one message: their names and lengths. A record's length is one.
+type Units = Vec<(&'static str, usize)>;
+
+fn there(has_keys: bool) -> Units {
+    let mut units = THERE.to_vec();
+    if has_keys {
+        units[1] = ("Alice's proof, with her key", 96);
+    }
+    units
+}
+
+fn back(has_keys: bool) -> Units {
+    let mut units = BACK.to_vec();
+    if has_keys {
+        let shown = [("the length of his shown key", 2), ("his shown key", 64)];
+        units.splice(2..2, shown);
+    }
+    units
+}
+
 const THERE: [(&str, usize); 6] = [
     ("HELLO", 128),
     ("Alice's proof", 48),
@@ -130,7 +166,16 @@ fn flipped(way: Way, at: usize) -> impl Fn(Way, usize, Vec<u8>) -> Vec<Vec<u8>> 
 
 #[test]
 fn each_byte_of_a_session() {
-    let pair = Pair::new();
+    each_byte(false);
+}
+
+#[test]
+fn each_byte_of_a_session_with_keys() {
+    each_byte(true);
+}
+
+fn each_byte(has_keys: bool) {
+    let pair = Pair::with(has_keys);
     let proxy = Proxy::start(pair.bob.local_addr(), |_, _, unit| vec![unit]);
     let (alice, bob) = pair.session(&proxy, 1);
     assert_eq!((&*alice.what, &*bob.what), ("Ok", "ClosedThere"));
@@ -139,7 +184,10 @@ fn each_byte_of_a_session() {
         (vec![GREETING.to_vec()], messages(1))
     );
     let lengths = proxy.seen().map(|bytes| bytes.len());
-    let sums = [&THERE[..], &BACK].map(|units| units.iter().map(|(_, len)| len).sum::<usize>());
+    let units = [there(has_keys), back(has_keys)];
+    let sums = units
+        .each_ref()
+        .map(|units| units.iter().map(|(_, len)| len).sum::<usize>());
     assert_eq!(lengths, sums);
     let suite = if proxy.seen()[1].starts_with(b"ACCEPT|v=1&secure=aes") {
         "aes"
@@ -152,7 +200,7 @@ fn each_byte_of_a_session() {
         .map(|_| {
             let next = Arc::clone(&next);
             thread::spawn(move || {
-                let (pair, mut rows) = (Pair::new(), Vec::new());
+                let (pair, mut rows) = (Pair::with(has_keys), Vec::new());
                 loop {
                     let at = next.fetch_add(1, Ordering::SeqCst);
                     let (way, at) = match at.checked_sub(lengths[0]) {
@@ -170,7 +218,7 @@ fn each_byte_of_a_session() {
     let rows = workers.into_iter().map(|worker| worker.join());
     for (way, at, (alice, bob)) in rows.flat_map(|rows| rows.expect("a worker")) {
         let what = format!("{way:?}, byte {at}: {alice:?}, {bob:?}");
-        let units: &[(&str, usize)] = if way == Way::There { &THERE } else { &BACK };
+        let units = &units[way as usize];
         let mut end = 0;
         let unit = units.iter().position(|(_, len)| {
             end += len;
@@ -198,7 +246,7 @@ fn each_byte_of_a_session() {
             "{what}"
         );
         assert!(
-            alice.delivered.is_empty() || way == Way::There || unit > 5,
+            alice.delivered.is_empty() || way == Way::There || unit > units.len() - 3,
             "{what}"
         );
         let end = noticed.find([' ', '(', '{']).unwrap_or(noticed.len());
@@ -216,8 +264,8 @@ fn each_byte_of_a_session() {
         "| way | what was changed (suite {suite}) | bytes | what the reader of it says |\n| --- | --- | --- | --- |"
     );
     for ((way, unit), outcomes) in table {
-        let (way, units) = [("to Bob", &THERE[..]), ("to Alice", &BACK[..])][way];
-        let (name, len) = units[unit];
+        let (name, len) = units[way][unit];
+        let way = ["to Bob", "to Alice"][way];
         let said: Vec<_> = outcomes
             .iter()
             .map(|(what, n)| format!("`{what}` {n}"))

@@ -71,9 +71,9 @@ class Cipher:
 
 
 class Handshake:
-    def __init__(self, suite, prologue):
+    def __init__(self, suite, pattern, prologue):
         name = {"aes": "AESGCM", "chacha": "ChaChaPoly"}[suite]
-        name = f"Noise_NNpsk2_25519_{name}_SHA256".encode()
+        name = f"Noise_{pattern}_25519_{name}_SHA256".encode()
         self.suite = suite
         self.h = name.ljust(32, b"\0") if len(name) <= 32 else hashlib.sha256(name).digest()
         self.ck = self.h
@@ -99,86 +99,154 @@ class Handshake:
         self.mix_hash(temp)
         self.cipher = Cipher(self.suite, key)
 
-    def write_nothing(self):
-        tag = self.cipher.encrypt(b"", self.h)
-        self.mix_hash(tag)
-        return tag
+    def write(self, plain):
+        """A payload, or a key that is shown."""
+        sealed = self.cipher.encrypt(plain, self.h)
+        self.mix_hash(sealed)
+        return sealed
 
-    def read_nothing(self, tag):
-        assert self.cipher.decrypt(tag, self.h) == b""
-        self.mix_hash(tag)
+    def read(self, sealed):
+        plain = self.cipher.decrypt(sealed, self.h)
+        self.mix_hash(sealed)
+        return plain
 
     def split(self):
         """The keys of the initiator's and of the responder's direction."""
         return [Cipher(self.suite, key) for key in self.hkdf(b"", 2)]
 
-    # The tokens e, and ee with psk behind it.
+    # Tokens: e, and those of a key agreement.
 
-    def e(self, key):
-        self.mix_hash(key)
-        self.mix_key(key)
+    def e(self, public):
+        self.mix_hash(public)
+        self.mix_key(public)
 
-    def ee_psk(self, own, other, psk):
+    def dh(self, own, other):
         self.mix_key(own.exchange(X25519PublicKey.from_public_bytes(other)))
-        self.mix_key_and_hash(psk)
 
 
-def ask(suite, psk, hello, accept, message_1, own):
-    """Alice's side: her answer, and the ciphers of Bob's and of her direction."""
-    noise = Handshake(suite, hello + accept)
-    bobs = message_1[:32]
-    noise.e(bobs)
-    noise.read_nothing(message_1[32:])
-    noise.e(public(own))
-    noise.ee_psk(own, bobs, psk)
-    message_2 = public(own) + noise.write_nothing()
-    return message_2, *noise.split()
+class Alice:
+    """The side that asks, Noise's responder."""
+
+    def __init__(self, noise, psk, ephemeral, static, bob_shows):
+        self.noise, self.psk, self.own = noise, psk, ephemeral
+        self.static, self.bob_shows = static, bob_shows
+
+    def answer(self, message_1, payload):
+        noise, bobs = self.noise, message_1[:32]
+        noise.e(bobs)
+        assert noise.read(message_1[32:]) == b""
+        message = public(self.own)
+        noise.e(message)
+        noise.dh(self.own, bobs)
+        noise.mix_key_and_hash(self.psk)
+        if self.static:
+            message += noise.write(public(self.static))
+            noise.dh(self.static, bobs)
+        return message + noise.write(payload)
+
+    def finish(self, message_3):
+        if self.bob_shows:
+            assert message_3[:2] == bytes([0, 64])
+            self.key = self.noise.read(message_3[2:50])
+            self.noise.dh(self.own, self.key)
+            assert self.noise.read(message_3[50:]) == b""
+        else:
+            assert message_3 == b""
+        return self.noise.split()
+
+
+class Bob:
+    """The side that is asked, Noise's initiator."""
+
+    def __init__(self, noise, psk, ephemeral, static, alice_shows):
+        self.noise, self.psk, self.own = noise, psk, ephemeral
+        self.static, self.alice_shows = static, alice_shows
+
+    def begin(self):
+        self.noise.e(public(self.own))
+        return public(self.own) + self.noise.write(b"")
+
+    def finish(self, message_2):
+        """The payload of message 2, and message 3."""
+        noise, alices, rest = self.noise, message_2[:32], message_2[32:]
+        noise.e(alices)
+        noise.dh(self.own, alices)
+        noise.mix_key_and_hash(self.psk)
+        if self.alice_shows:
+            self.key = noise.read(rest[:48])
+            noise.dh(self.own, self.key)
+            rest = rest[48:]
+        payload, message_3 = noise.read(rest), b""
+        if self.static:
+            message_3 = noise.write(public(self.static))
+            noise.dh(self.static, alices)
+            message_3 = bytes([0, 64]) + message_3 + noise.write(b"")
+        return payload, message_3
+
+
+def key_from(first):
+    return X25519PrivateKey.from_private_bytes(bytes(range(first, first + 32)))
+
+
+def session(suite, alice_shows, bob_shows):
+    text = "008J-4CT4-ANK7-F24S-NAXW-SQFE-ZWEA"
+    pattern = {(0, 0): "NNpsk2", (0, 1): "XNpsk2", (1, 0): "NXpskee", (1, 1): "XXpskee"}
+    pattern = pattern[alice_shows, bob_shows]
+    hello = f"HELLO|address_name=127.0.0.1:50001&peer_name=127.0.0.1:50001&data_type=json&strict=1&v=1&secure={suite}"
+    accept, payload = f"ACCEPT|v=1&secure={suite}", b""
+    # Who knows of no keys says nothing of them.
+    if alice_shows or bob_shows:
+        hello, accept = f"{hello}&key={alice_shows}", f"{accept}&key={bob_shows}"
+        payload = b"what Alice says with her key"
+    hello, accept = hello.ljust(128, "|"), accept.ljust(128, "|")
+    psk = psk_of(parse_secret(text))
+    noise = lambda: Handshake(suite, pattern, (hello + accept).encode())
+    bobs, alices = key_from(64) if bob_shows else None, key_from(96) if alice_shows else None
+    bob = Bob(noise(), psk, key_from(0), bobs, alice_shows)
+    alice = Alice(noise(), psk, key_from(32), alices, bob_shows)
+
+    message_1 = bob.begin()
+    message_2 = alice.answer(message_1, payload)
+    seen, message_3 = bob.finish(message_2)
+    assert seen == payload
+    from_bob, from_alice = alice.finish(message_3)
+    assert alice.noise.h == bob.noise.h and alice.noise.ck == bob.noise.ck
+    assert not bob_shows or alice.key == public(bobs)
+    assert not alice_shows or bob.key == public(alices)
+
+    answer = "ACCEPT|v=1".ljust(128, "|").encode()
+    rows = {"suite": suite, "secret": text, "psk": psk.hex(), "hello": hello, "accept": accept}
+    rows |= {"bob_ephemeral": bytes(range(32)).hex(), "alice_ephemeral": bytes(range(32, 64)).hex()}
+    if bob_shows:
+        rows["bob_static"] = bytes(range(64, 96)).hex()
+    if alice_shows:
+        rows["alice_static"] = bytes(range(96, 128)).hex()
+    rows |= {
+        "message_1": message_1.hex(),
+        "payload_2": payload.hex(),
+        "message_2": message_2.hex(),
+        "message_3": message_3.hex(),
+        "hash": bob.noise.h.hex(),
+        "bob_plain_0": answer.hex(),
+        "bob_record_0": from_bob.seal(answer).hex(),
+        "alice_plain": b"the same each time".hex(),
+    }
+    for number in range(65536):
+        record = from_alice.seal(b"the same each time")
+        if number in (0, 65535):
+            rows[f"alice_record_{number}"] = record.hex()
+    rows["alice_end_65536"] = from_alice.seal(b"").hex()
+    return pattern, rows
 
 
 def main():
-    text = "008J-4CT4-ANK7-F24S-NAXW-SQFE-ZWEA"
     print("# Vectors for docs/protocol.md, made by vectors.py. Bytes are hexadecimal.")
-    for suite in ["aes", "chacha"]:
-        hello = f"HELLO|address_name=127.0.0.1:50001&peer_name=127.0.0.1:50001&data_type=json&strict=1&v=1&secure={suite}"
-        hello, accept = hello.ljust(128, "|"), f"ACCEPT|v=1&secure={suite}".ljust(128, "|")
-        psk = psk_of(parse_secret(text))
-        bobs, alices = bytes(range(32)), bytes(range(32, 64))
-        bob, alice = map(X25519PrivateKey.from_private_bytes, [bobs, alices])
-
-        # Bob's first message.
-        noise = Handshake(suite, (hello + accept).encode())
-        noise.e(public(bob))
-        message_1 = public(bob) + noise.write_nothing()
-        message_2, from_bob, from_alice = ask(
-            suite, psk, hello.encode(), accept.encode(), message_1, alice
-        )
-        noise.e(message_2[:32])
-        noise.ee_psk(bob, message_2[:32], psk)
-        noise.read_nothing(message_2[32:])
-
-        answer = "ACCEPT|v=1".ljust(128, "|").encode()
-        rows = {
-            "suite": suite,
-            "secret": text,
-            "psk": psk.hex(),
-            "hello": hello,
-            "accept": accept,
-            "bob_ephemeral": bobs.hex(),
-            "alice_ephemeral": alices.hex(),
-            "message_1": message_1.hex(),
-            "message_2": message_2.hex(),
-            "bob_plain_0": answer.hex(),
-            "bob_record_0": from_bob.seal(answer).hex(),
-            "alice_plain": b"the same each time".hex(),
-        }
-        for number in range(65536):
-            record = from_alice.seal(b"the same each time")
-            if number in (0, 65535):
-                rows[f"alice_record_{number}"] = record.hex()
-        rows["alice_end_65536"] = from_alice.seal(b"").hex()
-        print()
-        for key, value in rows.items():
-            print(f"{key} = {value}")
+    for alice_shows, bob_shows in [(0, 0), (0, 1), (1, 0), (1, 1)]:
+        for suite in ["aes", "chacha"]:
+            pattern, rows = session(suite, alice_shows, bob_shows)
+            print(f"\n# {pattern}")
+            for key, value in rows.items():
+                print(f"{key} = {value}")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ mod many;
 #[path = "../../socket/measure.rs"]
 mod measure;
 mod nanomsg;
+mod omq;
 mod page;
 #[path = "../../socket/peers.rs"]
 mod peers;
@@ -44,13 +45,15 @@ mod zeromq;
 use program::Program;
 
 fn main() -> std::io::Result<()> {
-    let [limit, text, handler, recv] = report::own();
-    let programs: [&dyn Program; 8] = [
+    let [limit, owned, text, handler, recv] = report::own();
+    let programs: [&dyn Program; 10] = [
         limit,
+        owned,
         text,
         handler,
         recv,
         &zeromq::ZeroMq,
+        &omq::Omq,
         &events::MessageIo,
         &websocket::Tungstenite,
         &nanomsg::Nng,

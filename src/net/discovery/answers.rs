@@ -1,11 +1,11 @@
 //! Who is to be answered, and when. No sockets and no clock: time is an argument.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::dice::Dice;
+use crate::net::os::sync::{HashMap, Instant};
 use crate::proto::beacon::Question;
 
 /// So many PINGs are answered in a second, and as many at once after a pause…
@@ -108,7 +108,7 @@ struct Buckets<K> {
 impl<K: Eq + Hash> Buckets<K> {
     fn new(per_second: u32) -> Buckets<K> {
         Buckets {
-            each: HashMap::new(),
+            each: HashMap::default(),
             per_second,
             cleaned: None,
         }

@@ -1,11 +1,11 @@
 //! How many peers there are, roughly. No sockets and no clock: time is an argument.
 
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::quota::{Origin, Standing, Verdict, admit};
 use super::roster::NEIGHBOURS_MAX;
+use crate::net::os::sync::{HashMap, Instant};
 
 /// So many of one address count that have not proved to be there: by being heard for some seconds,
 /// and from the port of discovery.
@@ -94,7 +94,7 @@ impl Crowd {
     }
 
     fn count(&mut self) {
-        let mut unproven: HashMap<Ipv4Addr, usize> = HashMap::new();
+        let mut unproven: HashMap<Ipv4Addr, usize> = HashMap::default();
         let mut staying = 0;
         for Heard { standing, .. } in self.peers.values() {
             if standing.is_proven() && standing.origin.from_port {

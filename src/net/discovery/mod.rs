@@ -20,9 +20,8 @@
 //! need neither.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use self::networks::{addrs, networks, shared_socket, voice};
@@ -31,9 +30,11 @@ use self::responder::Responder;
 use self::search::Ask;
 use self::shared::{Ear, Shared};
 use self::watch::Begun;
-use super::os::{dice, lock};
+use super::os::{datagram, dice, lock};
 use crate::error::{Error, Result};
 use crate::neighbour::PeerId;
+use crate::net::os::sync::{JoinHandle, Mutex, thread};
+use crate::net::os::system::host_name;
 use crate::proto::beacon::{Beacon, Card, NAME_MAX, SERVICE_MAX, check_label, label_from_host};
 use dice::Dice;
 
@@ -102,7 +103,7 @@ impl Settings {
 impl Settings {
     /// Who a peer with these settings is, by an id of its own.
     pub fn draw_card(&self) -> Card {
-        let host = || hostname::get().map(|host| label_from_host(&host.to_string_lossy()));
+        let host = || host_name().map(|host| label_from_host(&host.to_string_lossy()));
         let name = self.name.clone();
         Card {
             id: Dice::new().draw_id(),
@@ -166,7 +167,7 @@ impl Discovery {
         let thread = match shared.ear() {
             Some(ear) => {
                 let responder = Responder::new(shared.clone(), ear, begun.clone());
-                let builder = std::thread::Builder::new().name("lanpeer-responder".to_owned());
+                let builder = thread::Builder::new().name("lanpeer-responder".to_owned());
                 let context = "starting the responder thread";
                 Some(
                     builder
@@ -294,10 +295,10 @@ impl Discovery {
             return;
         };
         let to = match ear.hears_port {
-            true => (Ipv4Addr::new(127, 255, 255, 255), self.shared.port),
-            false => (Ipv4Addr::LOCALHOST, ear.own_port()),
+            true => SocketAddrV4::new(datagram::WHOLE_HOST, self.shared.port),
+            false => SocketAddrV4::new(Ipv4Addr::LOCALHOST, ear.own_port()),
         };
-        if let Err(error) = ear.socket.send_to(&[], to) {
+        if let Err(error) = datagram::send(&ear.socket, &[], to) {
             let listen = self.shared.listen;
             log::debug!(target: LOG, "{listen}: the responder thread is not woken: {error}");
         }

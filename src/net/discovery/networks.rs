@@ -1,11 +1,12 @@
 //! The networks that this host is on, and which address of ours leads to whom.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::reach::{Interface, Reach};
-use if_addrs::IfAddr;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use crate::net::os::system::{
+    Domain, IfAddr, Protocol, SockAddr, Socket, Type, UdpSocket, get_if_addrs,
+};
 
 /// An address of this host, and the network that it is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub(crate) fn networks_and_others(reach: &Reach) -> io::Result<(Vec<Network>, Ve
 /// Every address of this host and its network, but for loopback.
 fn interfaces() -> io::Result<Vec<Network>> {
     let mut all = Vec::new();
-    for interface in if_addrs::get_if_addrs()? {
+    for interface in get_if_addrs()? {
         let IfAddr::V4(v4) = interface.addr else {
             continue;
         };

@@ -3,10 +3,11 @@
 //! The aim is a bounded traffic, however many peers there are: about four signs of life a second on
 //! a network, and none at all while nobody watches.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::crowd::Others;
 use super::dice::Dice;
+use crate::net::os::sync::Instant;
 use crate::proto::beacon::{EVERY_MAX, Watch};
 
 /// The signs of life that all peers of a network together send in a second, while somebody watches.

@@ -1,10 +1,11 @@
 //! Who may be kept in a table of bounded size, so that no machine can fill it alone. No sockets and
 //! no clock: time is an argument.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::net::os::sync::{HashMap, Instant};
 
 /// A table has so many entries from one address at most…
 pub(crate) const PER_ADDRESS: usize = 64;
@@ -101,7 +102,7 @@ pub(crate) fn admit<K: Copy + Eq + Hash>(
     if entries.clone().count() < max {
         return Verdict::Welcome;
     }
-    let mut counts: HashMap<Ipv4Addr, usize> = HashMap::new();
+    let mut counts: HashMap<Ipv4Addr, usize> = HashMap::default();
     for (_, standing) in entries.clone() {
         *counts.entry(standing.origin.ip).or_default() += 1;
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::LOG;
 use super::answers::Answers;
@@ -16,7 +16,8 @@ use super::roster::{Key, Roster};
 use super::shared::{Ear, Shared};
 use super::watch::{Begun, Subscriber};
 use crate::neighbour::Presence;
-use crate::net::os::lock;
+use crate::net::os::sync::{Instant, thread};
+use crate::net::os::{datagram, lock};
 use crate::proto::beacon::{Beacon, Here, Pong};
 
 mod hearing;
@@ -194,13 +195,13 @@ impl Responder {
         let time = until
             .saturating_duration_since(Instant::now())
             .max(Duration::from_millis(1));
-        // Larger than any beacon, since Windows reports what does not fit as an error.
-        let mut buffer = [0; 2048];
+        // One byte more than any beacon has, so that a longer one is seen to be longer.
+        let mut buffer = [0; 129];
         let received = self
             .ear
             .socket
             .set_read_timeout(Some(time))
-            .and_then(|()| self.ear.socket.recv_from(&mut buffer));
+            .and_then(|()| datagram::receive(&self.ear.socket, &mut buffer));
         match received {
             // Someone wakes a thread, perhaps this one.
             Ok((0, _)) => {}
@@ -213,8 +214,6 @@ impl Responder {
                 io::ErrorKind::WouldBlock
                 | io::ErrorKind::TimedOut
                 | io::ErrorKind::Interrupted => {}
-                // Windows reports here that an earlier answer was refused.
-                io::ErrorKind::ConnectionReset => {}
                 _ => {
                     // No error ends this thread, and none makes it spin.
                     self.errors += 1;
@@ -223,7 +222,7 @@ impl Responder {
                         log::warn!(target: LOG, "{listen}: UDP port {port}: {error}");
                     }
                     if self.errors > 8 {
-                        std::thread::sleep(Duration::from_millis(20));
+                        thread::sleep(Duration::from_millis(20));
                     }
                 }
             },

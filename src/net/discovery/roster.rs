@@ -1,12 +1,12 @@
 //! Who is there, from what was heard and when. No sockets and no clock: time is an argument.
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::LOG;
 use super::quota::{Origin, Standing, Verdict, admit};
 use crate::neighbour::{Neighbour, Presence};
+use crate::net::os::sync::{HashMap, Instant};
 use crate::proto::beacon::Card;
 
 /// So many neighbours are known at most; who comes later is not seen until others have gone.

@@ -1,11 +1,11 @@
 //! Asking who is there: a search that lasts a stated time.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::LOG;
 use super::networks::{Network, distance, is_local, networks, plausible, source_towards};
@@ -14,6 +14,9 @@ use super::reach::Reach;
 use super::roster::{ADDRS_MAX, Key, NEIGHBOURS_MAX};
 use crate::error::{Error, Result, without_quotes};
 use crate::neighbour::Neighbour;
+use crate::net::os::datagram;
+use crate::net::os::sync::{HashMap, HashSet, Instant, thread};
+use crate::net::os::system::{SockRef, UdpSocket};
 use crate::proto::beacon::{Beacon, Card, Ping, Pong};
 
 /// A search looks this often whether its peer was stopped.
@@ -84,7 +87,7 @@ impl Neighbours {
         let socket = UdpSocket::bind((ask.reach.bound, 0))?;
         socket.set_broadcast(true)?;
         // Room for the answers of a few hundred peers at once; the system may give less.
-        let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20);
+        let _ = SockRef::from(&socket).set_recv_buffer_size(1 << 20);
         let now = Instant::now();
         // At least three PINGs in any time, and the last of them early enough to be answered.
         let pause = (time / 5).clamp(Duration::from_millis(5), Duration::from_millis(100));
@@ -98,8 +101,8 @@ impl Neighbours {
             next_ping: now + pause,
             pause: pause * 2,
             networks: Vec::new(),
-            known: HashSet::new(),
-            shares: HashMap::new(),
+            known: HashSet::default(),
+            shares: HashMap::default(),
             ready: VecDeque::new(),
             over: false,
         };
@@ -132,8 +135,8 @@ impl Neighbours {
                 watch: None,
             });
             let datagram = ping.write().map_err(io::Error::other)?;
-            match self.socket.send_to(&datagram, to) {
-                Ok(_) => sent += 1,
+            match datagram::send(&self.socket, &datagram, to) {
+                Ok(()) => sent += 1,
                 Err(error) => {
                     let ip = to.ip();
                     log::debug!(target: LOG, "nothing sent to {ip} on {name}: {error}");
@@ -168,22 +171,20 @@ impl Neighbours {
         };
         // One byte more than any beacon has, so that a longer one is seen to be longer.
         let mut buffer = [0; 129];
-        match waited.and_then(|()| self.socket.recv_from(&mut buffer)) {
+        match waited.and_then(|()| datagram::receive(&self.socket, &mut buffer)) {
             Ok((len, SocketAddr::V4(source))) => {
                 self.take(&buffer[..len], source);
                 true
             }
             Ok(_) => true,
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock
-                | io::ErrorKind::TimedOut
-                | io::ErrorKind::Interrupted => false,
-                // Windows reports here that an earlier PING was refused.
-                io::ErrorKind::ConnectionReset => true,
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => false,
+                // Perhaps in place of a datagram: there may be more.
+                io::ErrorKind::Interrupted => true,
                 _ => {
                     log::debug!(target: LOG, "search: {error}");
                     // Not to spin, should it come again at once.
-                    std::thread::sleep(Duration::from_millis(5));
+                    thread::sleep(Duration::from_millis(5));
                     false
                 }
             },

@@ -1,14 +1,16 @@
 //! What the responder thread and the peer's calls share.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
 use super::LOG;
 use super::networks::{Network, source_towards};
 use super::reach::Reach;
-use crate::net::os::lock;
+use crate::net::os::sync::Mutex;
+use crate::net::os::system::UdpSocket;
+use crate::net::os::{datagram, lock};
 use crate::proto::beacon::{Beacon, Card, Ping, Watch};
 
 pub(super) struct Shared {
@@ -149,7 +151,7 @@ impl Shared {
 
 fn send(socket: &UdpSocket, to: SocketAddrV4, beacon: &Beacon) -> io::Result<()> {
     let datagram = beacon.write().map_err(io::Error::other)?;
-    socket.send_to(&datagram, to).map(drop)
+    datagram::send(socket, &datagram, to)
 }
 
 fn log_far(to: SocketAddrV4, sent: io::Result<()>) {

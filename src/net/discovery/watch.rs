@@ -1,14 +1,14 @@
 //! Watches: the handle that a program holds, and the end that tells it who comes and goes.
 
-use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
-use crossbeam_channel::{Iter, Receiver, SendError, Sender};
+use crossbeam_channel::SendError;
 
 use super::roster::{Key, Roster};
 use crate::neighbour::{Neighbour, Presence};
 use crate::net::os::lock;
+use crate::net::os::sync::{HashMap, Iter, Mutex, Receiver, Sender, unbounded};
 
 /// So many untaken reports are kept per watch.
 const REPORTS_MAX: usize = 1024;
@@ -191,14 +191,14 @@ pub(crate) struct Subscriber {
 
 impl Subscriber {
     fn new(service: Option<String>, life: Weak<Life>) -> (Subscriber, Receiver<Presence>) {
-        let (sender, receiver) = crossbeam_channel::unbounded();
+        let (sender, receiver) = unbounded();
         // It begins behind: those who are there already are news for it.
         (
             Subscriber {
                 sender,
                 life,
                 service,
-                told: HashMap::new(),
+                told: HashMap::default(),
                 behind: true,
             },
             receiver,

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Endpoint;
 use super::offers::Pending;
@@ -14,6 +14,7 @@ use crate::error::CloseReason;
 use crate::format::DataType;
 use crate::net::link::{Agreement, Link};
 use crate::net::os::lock;
+use crate::net::os::sync::Instant;
 use crate::proto::beacon::Card;
 use crate::proto::who::Attempt;
 

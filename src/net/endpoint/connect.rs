@@ -7,12 +7,11 @@ mod race;
 mod withdrawal;
 
 use std::io;
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::debug;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 pub(crate) use self::withdrawal::Withdrawal;
 use crate::error::{Error, Result};
@@ -21,7 +20,9 @@ use crate::net::handshake::client::{Accepted, Client, Failure, Request, handshak
 use crate::net::handshake::{Input, Machine, io as handshake};
 use crate::net::link::Link;
 use crate::net::os::LOG;
-use crate::net::os::socket::{ends, prepare, reset};
+use crate::net::os::socket::{self, ends, prepare, reset};
+use crate::net::os::sync::{Instant, TcpStream};
+use crate::net::os::system::{Domain, Protocol, Socket, Type};
 use crate::net::os::threads::{Held, Waiting};
 use crate::net::wire::early::{Early, Seen, Start};
 
@@ -89,7 +90,7 @@ fn try_connect<T>(
     // A reset and no FIN where the peer was stopped meanwhile, for the same reason as above.
     endpoint
         .enter(&link)
-        .inspect_err(|_| link.kill(endpoint.why_stopped()))?;
+        .inspect_err(|error| link.kill(endpoint.why_not_entered(error)))?;
     #[cfg(test)]
     let _ = crate::net::faults::before_thread(endpoint.local_addr, "entered");
     let early = Early {
@@ -216,7 +217,7 @@ fn reach(
     // The system counts the timeout in milliseconds and rounds it down: without one more it could end
     // before the deadline.
     let left = left + Duration::from_millis(1);
-    let connected = SockRef::from(&*socket).connect_timeout(&addr.into(), left);
+    let connected = socket::connect(&socket, addr, left);
     match connected.and_then(|()| ends(&socket)) {
         Ok(ends) => {
             // Where this peer listens on every interface, only a connection shows which addresses are

@@ -7,7 +7,6 @@
 //! full window counts as no progress even while each probe is answered. So the table of
 //! connections in /proc is asked instead, which tells the two apart.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use super::Endpoint;
 use crate::error::CloseReason;
 use crate::net::context::Context;
 use crate::net::os::lock;
-use crate::net::os::sync::{Instant, Mutex};
+use crate::net::os::sync::{HashMap, Instant, Mutex};
 use crate::net::os::timer::Task;
 
 /// The watchdog's task. After a look that has found something unacknowledged it runs again; otherwise
@@ -57,7 +56,7 @@ impl DeadRemotes {
         let now = Instant::now();
         let mut suspects = lock(&self.suspects);
         let mut outstanding = false;
-        let mut still = HashMap::new();
+        let mut still = HashMap::default();
         let mut dead = Vec::new();
         for link in endpoint.links().iter() {
             let Some(row) = rows.get(&link.ends) else {

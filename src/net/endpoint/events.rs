@@ -1,11 +1,9 @@
 //! What a peer tells its program: a bounded channel. Where the program does not listen, events are
 //! dropped, counted, and told as dropped before the next event that finds room.
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
 use crate::event::Event;
 use crate::net::os::lock;
-use crate::net::os::sync::Mutex;
+use crate::net::os::sync::{Mutex, Receiver, Sender, bounded};
 
 /// At most so many events wait for the program. Further ones are counted and dropped.
 const WAITING: usize = 256;

@@ -4,9 +4,10 @@
 //! A stranger costs a file descriptor and a thread before he has said anything. So there is a bound
 //! on their number, and each address has a share of it. Who says nothing goes first.
 
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::net::os::sync::{HashMap, Instant};
 
 /// So many there are at most, offers without an answer among them.
 const MOST: usize = 256;
@@ -85,7 +86,7 @@ impl<T> Handshakes<T> {
     pub fn new(files: Option<usize>) -> Handshakes<T> {
         let most = files.map_or(MOST, |files| files / PART_OF_FILES);
         Handshakes {
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             most: most.clamp(FEWEST, MOST),
         }
     }
@@ -204,7 +205,7 @@ impl<T> Handshakes<T> {
 
     /// The address that has the most, of those that have any such.
     fn largest(&self, which: impl Fn(&Entry<T>) -> bool) -> Option<Ipv4Addr> {
-        let mut counts: HashMap<Ipv4Addr, (usize, bool)> = HashMap::new();
+        let mut counts: HashMap<Ipv4Addr, (usize, bool)> = HashMap::default();
         for entry in self.entries.values() {
             if entry.stage != Stage::Asking {
                 let (count, has_such) = counts.entry(entry.ip).or_default();

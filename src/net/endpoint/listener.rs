@@ -2,17 +2,18 @@
 //! once, so that no client can delay another.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, warn};
-use socket2::SockRef;
 
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::net::endpoint::{Endpoint, offers};
 use crate::net::os::LOG;
+use crate::net::os::sync::TcpStream;
+use crate::net::os::system::{SockRef, TcpListener};
 
 /// So many connections the system keeps for this peer until they are accepted; std asks for 128. The
 /// TCP of a client that finds no room tries again after a whole second.

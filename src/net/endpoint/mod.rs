@@ -24,16 +24,14 @@ pub(crate) mod listener;
 pub(crate) mod offers;
 pub(crate) mod stats;
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
 use log::{debug, warn};
 
 use self::attempts::{Ask, Keeper, Recent, Twice, replaced};
@@ -54,9 +52,15 @@ use super::os::{LOG, lock};
 use crate::error::{CloseReason, Error, Result, without_quotes};
 use crate::event::Event;
 use crate::neighbour::PeerId;
+use crate::net::os::sync::{
+    Condvar, HashMap, Instant, Mutex, OnceLock, Receiver, Sender, TcpStream, bounded, next_number,
+    thread,
+};
 use crate::options::Settings;
 use crate::proto::beacon::Card;
-use crate::secure::Session;
+#[cfg(feature = "secure")]
+use crate::secure::Trust;
+use crate::secure::{Distrust, Proof, PublicKey, Session};
 use crate::target::Target;
 
 /// Hands an offer to the program, or gives it back where nobody can take it.
@@ -105,7 +109,7 @@ struct Links {
     list: Option<Arc<[Arc<Link>]>>,
 }
 
-/// Does something wait to be read from this client? On Windows that cannot be seen.
+/// Does something wait to be read from this client?
 fn has_said(socket: &Arc<TcpStream>) -> bool {
     has_arrived::<1>(socket).unwrap_or(false)
 }
@@ -117,8 +121,7 @@ fn reader_name() -> String {
 
 /// Numbers for connections, sockets and threads, unique in the process.
 pub(crate) fn next_id() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    next_number()
 }
 
 impl Deref for Endpoint {
@@ -131,7 +134,7 @@ impl Deref for Endpoint {
 
 impl Endpoint {
     pub fn new(settings: Settings, local_addr: SocketAddrV4, deliver: Deliver) -> Arc<Endpoint> {
-        let (stop_signal, stopping) = crossbeam_channel::bounded(0);
+        let (stop_signal, stopping) = bounded(0);
         let context = Arc::new(Context::new(settings, local_addr));
         let endpoint = Arc::new_cyclic(|endpoint| Endpoint {
             dead_remotes: DeadRemotes::new(endpoint, context.settings.keepalive),
@@ -206,17 +209,30 @@ impl Endpoint {
         self.emit(Event::HandshakeFailed { remote, reason });
     }
 
-    /// Tells of an offer that was denied, with this word. `who` made it, where that is known.
-    pub fn denied(&self, peer_addr: SocketAddrV4, who: Option<&Card>, word: &str) {
+    /// Tells of an offer that was denied, with this word. `who` made it, and has proved this, where that
+    /// is known.
+    pub fn denied(
+        &self,
+        peer_addr: SocketAddrV4,
+        who: Option<&Card>,
+        proof: Option<&Proof>,
+        word: &str,
+    ) {
         debug!(target: LOG, "offer of {peer_addr} denied: {word}");
         self.counts.denied();
-        let Who { id, name, service } = Who::of(who);
+        let Who {
+            id,
+            name,
+            service,
+            key,
+        } = Who::of(who, proof);
         self.emit(Event::Denied {
             peer_addr: peer_addr.into(),
             reason: word.to_owned(),
             peer_id: id,
             peer_name: name,
             peer_service: service,
+            peer_key: key,
         });
     }
 
@@ -309,6 +325,16 @@ impl Endpoint {
             let mut links = lock(&self.links);
             // Under the lock: `stop` sets the flag first and then goes through the list.
             self.check_running()?;
+            // In the same way: a change of what this peer trusts comes first. What is not encrypted the
+            // program has asked for expressly.
+            if let Some(proof) = &link.proof {
+                let (addr, key) = (link.peer_addr, proof.key);
+                let admitted = self.settings.trusts.now().admits(proof);
+                admitted.map_err(|distrust| match distrust {
+                    Distrust::Key => Error::WrongKey { addr, key },
+                    Distrust::Secret => Error::SecretWithdrawn { addr },
+                })?;
+            }
             // An older offer of the same client may have been accepted since this one was made.
             let replaced = match link.theirs {
                 None => Vec::new(),
@@ -318,7 +344,12 @@ impl Endpoint {
             links.open.insert(link.id, Arc::clone(link));
             links.list = None;
             self.counts.connected();
-            let Who { id, name, service } = Who::of(link.who.as_deref());
+            let Who {
+                id,
+                name,
+                service,
+                key,
+            } = Who::of(link.who.as_deref(), link.proof.as_deref());
             // Also under the lock, so that the end of the connection is told behind it.
             self.emit(Event::Connected {
                 id: link.id,
@@ -327,6 +358,7 @@ impl Endpoint {
                 peer_id: id,
                 peer_name: name,
                 peer_service: service,
+                peer_key: key,
             });
             replaced
         };
@@ -356,7 +388,12 @@ impl Endpoint {
             link.peer_addr,
             reason.without_payload()
         );
-        let Who { id, name, service } = Who::of(link.who.as_deref());
+        let Who {
+            id,
+            name,
+            service,
+            key,
+        } = Who::of(link.who.as_deref(), link.proof.as_deref());
         let mut links = lock(&self.links);
         // Told before it is taken off the list: `stop` ends the events when the list is empty.
         self.counts.ended(&reason);
@@ -368,6 +405,7 @@ impl Endpoint {
             peer_id: id,
             peer_name: name,
             peer_service: service,
+            peer_key: key,
         });
         let removed = links.open.remove(&link.id);
         links.list = None;
@@ -378,6 +416,19 @@ impl Endpoint {
         // Without the lock: this may be the last to hold the link, and its drop may run code of the
         // program.
         drop(removed);
+    }
+
+    /// Changes what this peer trusts. Connections that it would not make any more end.
+    #[cfg(feature = "secure")]
+    pub fn change_trust(&self, change: impl FnOnce(&mut Trust)) {
+        self.settings.trusts.change(change);
+        let trust = self.settings.trusts.now();
+        for link in self.links().iter() {
+            let proof = link.proof.as_ref();
+            if proof.is_some_and(|proof| trust.admits(proof).is_err()) {
+                link.kill(CloseReason::Revoked);
+            }
+        }
     }
 
     /// All open connections, in the order of their numbers.
@@ -469,7 +520,7 @@ impl Endpoint {
             // cannot be one of them.
             let endpoint = Arc::clone(self);
             let finish = move || endpoint.finish_stop();
-            let builder = std::thread::Builder::new().name("lanpeer-stop".to_owned());
+            let builder = thread::Builder::new().name("lanpeer-stop".to_owned());
             if builder.spawn(finish).is_err() {
                 // No thread to be had for a graceful end.
                 self.kill_all();
@@ -527,6 +578,14 @@ impl Endpoint {
         }
     }
 
+    /// Why a connection ends that could not be entered.
+    pub fn why_not_entered(&self, error: &Error) -> CloseReason {
+        match error {
+            Error::WrongKey { .. } | Error::SecretWithdrawn { .. } => CloseReason::Revoked,
+            _ => self.why_stopped(),
+        }
+    }
+
     /// Why connections end that the stop of this peer ends.
     pub fn why_stopped(&self) -> CloseReason {
         self.why_stopped
@@ -541,15 +600,17 @@ struct Who {
     id: Option<PeerId>,
     name: Option<String>,
     service: Option<String>,
+    key: Option<PublicKey>,
 }
 
 impl Who {
-    fn of(card: Option<&Card>) -> Who {
+    fn of(card: Option<&Card>, proof: Option<&Proof>) -> Who {
         let text = |text: Option<&str>| text.map(str::to_owned);
         Who {
             id: card.map(PeerId::of),
             name: text(card.and_then(Card::name)),
             service: text(card.and_then(Card::service)),
+            key: proof.and_then(|proof| proof.key),
         }
     }
 }

@@ -7,9 +7,8 @@
 mod undecided;
 
 use std::io;
-use std::net::{Shutdown, SocketAddrV4, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::net::{Shutdown, SocketAddrV4};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::net::endpoint::attempts::TWICE;
@@ -22,6 +21,7 @@ use crate::net::handshake::{Input, Machine, Step};
 use crate::net::link::{Agreement, Link};
 use crate::net::os::lock;
 use crate::net::os::socket::{ends, has_arrived, prepare, reset};
+use crate::net::os::sync::{Condvar, Instant, Mutex, TcpStream};
 use crate::net::wire::early::Start;
 use crate::proto::beacon::Card;
 use crate::proto::header::{HEADER_LEN, is_reason};
@@ -107,7 +107,7 @@ fn examine_at_once(
     for _ in 0..2 {
         let header = read_at_once(socket, begun)?;
         // Proofs take time, which the listener has not.
-        if header.is_empty() || endpoint.settings.secrets.own().is_some() {
+        if header.is_empty() || endpoint.settings.has_secret() {
             return Ok(None);
         }
         match server.take(Input::Bytes(header)) {
@@ -138,10 +138,11 @@ fn examine(
     remote: SocketAddrV4,
     watched: Watched,
 ) -> Option<Waiter> {
-    let refuse = |peer_addr, who: Option<&Card>, session: Option<&mut Session>, word: &str| {
+    let refuse = |peer_addr, who: Option<&Card>, mut session: Option<&mut Session>, word: &str| {
         watched.leaving();
-        deny(&socket, session, word);
-        endpoint.denied(peer_addr, who, word);
+        deny(&socket, session.as_deref_mut(), word);
+        let proof = session.map(|session| &*session.proof);
+        endpoint.denied(peer_addr, who, proof, word);
         linger(&socket);
         None
     };
@@ -243,7 +244,7 @@ fn offer(
     });
     let pending = Pending {
         shared: Arc::clone(&shared),
-        forbidden: endpoint.settings.secrets.own().is_some() && !agreed.secure,
+        forbidden: endpoint.settings.has_secret() && !agreed.secure,
         agreed,
     };
     let waiter = Waiter {
@@ -321,7 +322,7 @@ impl Pending {
         // taken in.
         endpoint
             .enter(&link)
-            .inspect_err(|_| link.kill(endpoint.why_stopped()))?;
+            .inspect_err(|error| link.kill(endpoint.why_not_entered(error)))?;
         accepting.decision = Decision::Accepted(start, early.unwrap_or_default());
         Ok(connection)
     }
@@ -362,7 +363,8 @@ impl Pending {
         // This wakes the reader thread, which sleeps in a look at the socket.
         let _ = socket.shutdown(Shutdown::Read);
         if is_news {
-            endpoint.denied(self.agreed.peer_addr, self.agreed.who.as_deref(), word);
+            let (who, proof) = (self.agreed.who.as_deref(), self.agreed.proof.as_deref());
+            endpoint.denied(self.agreed.peer_addr, who, proof, word);
         }
         told
     }

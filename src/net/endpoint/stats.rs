@@ -98,6 +98,8 @@ pub struct Ended {
     pub vanished: u64,
     /// The other side has come again by a new connection.
     pub replaced: u64,
+    /// The other side's key, or the secret, was no longer taken.
+    pub revoked: u64,
     /// The other side ended in the middle of a message.
     pub truncated: u64,
     /// An encrypted connection ended without the other side's word.
@@ -134,6 +136,7 @@ impl Ended {
             CloseReason::TimedOut => &mut self.timed_out,
             CloseReason::Vanished => &mut self.vanished,
             CloseReason::Replaced => &mut self.replaced,
+            CloseReason::Revoked => &mut self.revoked,
             CloseReason::Truncated => &mut self.truncated,
             CloseReason::Cut => &mut self.cut,
             CloseReason::Forged => &mut self.forged,
@@ -154,6 +157,7 @@ impl Ended {
             self.timed_out,
             self.vanished,
             self.replaced,
+            self.revoked,
             self.truncated,
             self.cut,
             self.forged,

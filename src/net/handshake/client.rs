@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! in the clear   HELLO ──▶  ◀── answer
-//! encrypted      HELLO ──▶  ◀── ACCEPT, challenge   proof ──▶  ◀── answer, as a record
+//! encrypted      HELLO ──▶  ◀── ACCEPT, challenge   proof ──▶  ◀── [key], answer, as a record
 //! ```
 //!
 //! Where both sides speak frames, each also says who it is: WHO stands behind HELLO, or behind the
-//! proof as a record, and behind the answer. A stream's HELLO goes alone, since one who speaks no
+//! proof as a record, or inside it where a key is shown, and behind the answer. A stream's HELLO goes alone, since one who speaks no
 //! frames would take what follows for data; a server that does asks, by a WHO of its own.
 //!
 //! A server may say DENY in the clear at each point where it has something to say.
@@ -27,9 +27,9 @@ use crate::options::{Settings, StreamSize};
 use crate::proto::beacon::Card;
 use crate::proto::header::{Answer, HEADER_LEN, Hello, Stream, Suite, Version, reachable};
 use crate::proto::who::{self, Attempt};
-use crate::secure::handshake::{MESSAGE, join};
-use crate::secure::record::Opener;
-use crate::secure::{self, Forged, Secrets, Session};
+use crate::secure::handshake::{Joined, Joining, MESSAGE, THIRD, Waiting};
+use crate::secure::record::{Opener, PREFIX};
+use crate::secure::{self, Allowed, Forged, Keys, PublicKey, Session, Trust};
 
 /// What a server says in the clear to a client that wants encryption, before it knows who that is.
 const CLEAR_WORDS: [&str; 7] = [
@@ -55,6 +55,8 @@ pub(crate) struct Request {
     pub attempt: Option<Attempt>,
     /// Who is meant, where that is known. Nobody else will do.
     pub whom: Option<Whom>,
+    /// Whose key the other side must show, beside what this peer allows.
+    pub expected: Allowed,
 }
 
 /// One peer, and no other.
@@ -74,7 +76,7 @@ impl Whom {
 
 /// The machine of one connection that is asked for.
 pub(crate) struct Client<'a> {
-    secrets: &'a Secrets,
+    trust: Arc<Trust>,
     /// Who this side is.
     card: &'a Card,
     /// What HELLO has offered to speak; with the answer, what both do.
@@ -101,9 +103,13 @@ enum State {
     /// Reads WHO, behind an answer in the clear.
     Who(Exactly<HEADER_LEN>),
     /// Reads the first message of the encryption, which stands behind this ACCEPT.
-    Challenge(Suite, Vec<u8>, Exactly<MESSAGE>),
+    Challenge(Suite, Keys, Vec<u8>, Exactly<MESSAGE>),
     /// Writes the second message, which proves that this side has the secret.
-    Proof(Box<Session>),
+    Proof(Joined),
+    /// Reads the third message, with the server's key; or the beginning of a DENY in the clear.
+    Third(Box<Waiting>, Exactly<THIRD>),
+    /// Reads the rest of that DENY.
+    Deny([u8; THIRD], Exactly<{ HEADER_LEN - THIRD }>),
     /// Reads as much of the encrypted answer as a DENY in the clear has: a server that found no proof
     /// of the secret has no session to deny through.
     Record(Box<Session>, Exactly<HEADER_LEN>),
@@ -149,8 +155,8 @@ impl Client<'_> {
         addr: SocketAddrV4,
         request: Request,
     ) -> Result<(Client<'_>, Vec<u8>), Error> {
-        let secrets = &settings.secrets;
-        let encrypted = secrets.own().is_some() && !request.in_the_clear;
+        let trust = settings.trusts.now();
+        let encrypted = trust.own().is_some() && !request.in_the_clear;
         let version = settings.version();
         let has_who = version == Version::Frames && request.stream.is_none() && !encrypted;
         let hello = Hello {
@@ -165,6 +171,7 @@ impl Client<'_> {
             who: has_who,
             secure: encrypted.then(secure::preferred),
             to: request.whom.as_ref().map(|whom| whom.id.number()),
+            key: encrypted.then(|| trust.identity().is_some()),
         };
         let header = hello
             .write()
@@ -174,7 +181,7 @@ impl Client<'_> {
             written.extend_from_slice(&who::write_client(&settings.card, request.attempt));
         }
         let client = Client {
-            secrets,
+            trust,
             card: &settings.card,
             version,
             may_ask: version == Version::Frames && !has_who && !encrypted,
@@ -203,8 +210,12 @@ impl Client<'_> {
             let addr = self.addr.into();
             return failure(Error::NotSecure { addr }, true);
         }
-        let (version, suite) = match Answer::parse(&bytes) {
-            Ok(Answer::Accept { version, secure }) => (version, secure),
+        let (version, suite, key) = match Answer::parse(&bytes) {
+            Ok(Answer::Accept {
+                version,
+                secure,
+                key,
+            }) => (version, secure, key),
             Ok(Answer::Deny { reason }) => return self.denied_in_the_clear(reason),
             Err(error) => return self.failed(error.to_string()),
         };
@@ -228,34 +239,83 @@ impl Client<'_> {
                     && bytes.len() == HEADER_LEN
                     && early.is_empty() =>
             {
-                let message = Exactly::new();
-                let step = message.read();
-                self.state = State::Challenge(suite, bytes, message);
-                step
+                let keys = Keys::agreed(Some(self.trust.identity().is_some()), key);
+                // Whoever shows no key is not who is meant, and is told nothing more. What the ACCEPT says
+                // of it was not altered on the way, or the proof fails.
+                if !keys.bobs && self.demands_key() {
+                    return self.wrong_key(None);
+                }
+                Exactly::new().read_in(&mut self.state, |message| {
+                    State::Challenge(suite, keys, bytes, message)
+                })
             }
             _ => self.failed("it wants an encryption that was not offered".to_owned()),
         }
     }
 
     /// Answers the first message of the encryption.
-    fn prove(&mut self, suite: Suite, accept: &[u8], message: &[u8; MESSAGE]) -> Step<Outcome> {
-        let Some(secret) = self.secrets.own() else {
+    fn prove(
+        &mut self,
+        suite: Suite,
+        keys: Keys,
+        accept: &[u8],
+        message: &[u8; MESSAGE],
+    ) -> Step<Outcome> {
+        let Some(secret) = self.trust.own() else {
             return self.forged();
         };
-        match join(suite, secret, &self.hello, accept, message) {
-            Ok((second, mut session)) => {
-                let mut written = second.to_vec();
-                if self.version == Version::Frames {
-                    let own = who::write_client(self.card, self.request.attempt);
-                    if session.sealer.seal(&own, &[], &mut written).is_err() {
-                        return self.forged();
-                    }
-                }
-                self.state = State::Proof(Box::new(session));
-                Step::Write(written)
+        let joining = Joining {
+            suite,
+            keys,
+            secret,
+            identity: self.trust.identity(),
+            hello: &self.hello,
+            accept,
+        };
+        let own = who::write_client(self.card, self.request.attempt);
+        let has_who = self.version == Version::Frames;
+        // Where a key is shown, the records may not have begun yet.
+        let payload: &[u8] = match has_who && keys.any() {
+            true => &own,
+            false => &[],
+        };
+        let Ok((mut written, mut joined)) = joining.answer(message, payload) else {
+            return self.forged();
+        };
+        if let (Joined::Whole(session), true, false) = (&mut joined, has_who, keys.any()) {
+            if session.sealer.seal(&own, &[], &mut written).is_err() {
+                return self.forged();
             }
+        }
+        self.state = State::Proof(joined);
+        Step::Write(written)
+    }
+
+    /// Takes the third message, or the beginning of a DENY in the clear from a server that found no
+    /// proof of the secret.
+    fn meet_key(&mut self, waiting: Waiting, third: [u8; THIRD]) -> Step<Outcome> {
+        if third[..PREFIX] == *b"DE" {
+            return Exactly::new().read_in(&mut self.state, |rest| State::Deny(third, rest));
+        }
+        match waiting.finish(&third) {
+            Ok(session) => self.await_record(Box::new(session)),
             Err(Forged) => self.forged(),
         }
+    }
+
+    fn await_record(&mut self, session: Box<Session>) -> Step<Outcome> {
+        Exactly::new().read_in(&mut self.state, |begin| State::Record(session, begin))
+    }
+
+    /// Must the server show a key?
+    fn demands_key(&self) -> bool {
+        self.trust.allowed().demands() || self.request.expected.demands()
+    }
+
+    /// Somebody else than who is expected, or allowed.
+    fn wrong_key(&self, key: Option<PublicKey>) -> Step<Outcome> {
+        let addr = self.addr.into();
+        failure(Error::WrongKey { addr, key }, true)
     }
 
     /// Reads what is missing of the answer.
@@ -319,6 +379,12 @@ impl Client<'_> {
         early: Vec<u8>,
     ) -> Step<Outcome> {
         let dialect = dialect(self.version);
+        if let Some(session) = &session {
+            let key = session.proof.key;
+            if !self.trust.allowed().takes(key) || !self.request.expected.takes(key) {
+                return self.wrong_key(key);
+            }
+        }
         if let (Some(whom), Some(who)) = (&self.request.whom, &who) {
             if !whom.is(who) {
                 let error = Error::NotWhoItSaid {
@@ -430,17 +496,31 @@ impl Machine for Client<'_> {
                     }),
                 }
             }
-            (State::Challenge(suite, accept, mut message), Input::Bytes(bytes)) => {
+            (State::Challenge(suite, keys, accept, mut message), Input::Bytes(bytes)) => {
                 match message.take(bytes) {
-                    Some(message) => self.prove(suite, &accept, &message),
+                    Some(message) => self.prove(suite, keys, &accept, &message),
                     None => message.read_in(&mut self.state, |message| {
-                        State::Challenge(suite, accept, message)
+                        State::Challenge(suite, keys, accept, message)
                     }),
                 }
             }
-            (State::Proof(session), Input::Written) => {
-                Exactly::new().read_in(&mut self.state, |begin| State::Record(session, begin))
+            (State::Proof(Joined::Whole(session)), Input::Written) => {
+                self.await_record(Box::new(session))
             }
+            (State::Proof(Joined::Waits(waiting)), Input::Written) => {
+                Exactly::new().read_in(&mut self.state, |third| State::Third(waiting, third))
+            }
+            (State::Third(waiting, mut third), Input::Bytes(bytes)) => match third.take(bytes) {
+                Some(third) => self.meet_key(*waiting, third),
+                None => third.read_in(&mut self.state, |third| State::Third(waiting, third)),
+            },
+            (State::Deny(begin, mut rest), Input::Bytes(bytes)) => match rest.take(bytes) {
+                Some(rest) => match Answer::parse(&[&begin[..], &rest].concat()) {
+                    Ok(Answer::Deny { reason }) => self.denied_in_the_clear(reason),
+                    _ => self.forged(),
+                },
+                None => rest.read_in(&mut self.state, |rest| State::Deny(begin, rest)),
+            },
             (State::Record(session, mut begin), Input::Bytes(bytes)) => match begin.take(bytes) {
                 Some(begin) => self.begin_record(session, begin),
                 None => begin.read_in(&mut self.state, |begin| State::Record(session, begin)),

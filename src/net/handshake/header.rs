@@ -106,6 +106,44 @@ impl<const N: usize> Exactly<N> {
     }
 }
 
+/// Bytes as they come, so many that only the handshake before them has told how many.
+pub(super) struct Several {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Several {
+    pub fn new(len: usize) -> Several {
+        let bytes = Vec::with_capacity(len);
+        Several { bytes, len }
+    }
+
+    /// How to go on where they are not all there.
+    pub fn read<T>(&self) -> Step<T> {
+        Step::Read {
+            most: (self.len - self.bytes.len()).min(HEADER_LEN),
+            silence: false,
+        }
+    }
+
+    /// Has what is missing read, in the state that this makes of it.
+    pub fn read_in<T, S>(self, state: &mut S, next: impl FnOnce(Self) -> S) -> Step<T> {
+        let step = self.read();
+        *state = next(self);
+        step
+    }
+
+    /// Takes bytes, no more of them than [`read`](Self::read) has asked for. `true`: they are all there.
+    pub fn take(&mut self, bytes: &[u8]) -> bool {
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.len() >= self.len
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,12 +1,13 @@
 //! What a handshake does with a socket.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, Instant};
+use std::io::{self, IoSlice, Read};
+use std::net::Shutdown;
+use std::time::Duration;
 
 use crate::net::handshake::server::denial;
 use crate::net::handshake::{Ended, Input, Machine, Step};
-use crate::net::os::socket::write_now;
+use crate::net::os::socket::{reader, write_all, write_now};
+use crate::net::os::sync::{Instant, TcpStream};
 use crate::net::wire::frames::SILENCE;
 use crate::proto::header::HEADER_LEN;
 use crate::secure::Session;
@@ -56,7 +57,7 @@ pub(crate) fn run<M: Machine>(
 
 /// Waits for bytes, for silence if that is asked for, or for the end of it.
 fn read<'a>(
-    mut socket: &TcpStream,
+    socket: &TcpStream,
     bytes: &'a mut [u8],
     silence: bool,
     deadline: Instant,
@@ -75,7 +76,7 @@ fn read<'a>(
         };
         let read = socket
             .set_read_timeout(Some(wait))
-            .and_then(|()| socket.read(bytes));
+            .and_then(|()| reader(socket).read(bytes));
         match read {
             Ok(0) => return Input::Ended(Ended::Closed),
             Ok(n) => {
@@ -98,18 +99,14 @@ fn read<'a>(
 }
 
 /// Writes all, for the thread that does the handshake.
-pub(crate) fn write(mut socket: &TcpStream, bytes: &[u8]) -> io::Result<()> {
-    socket.write_all(bytes)
+pub(crate) fn write(socket: &TcpStream, bytes: &[u8]) -> io::Result<()> {
+    write_all(socket, bytes)
 }
 
 /// Writes an answer without waiting. The socket of a handshake is empty: it takes an answer whole,
 /// or it is broken.
 pub(crate) fn write_answer(socket: &TcpStream, answer: &[u8]) -> bool {
-    if cfg!(unix) {
-        matches!(write_now(socket, &[IoSlice::new(answer)]), Ok(n) if n == answer.len())
-    } else {
-        write(socket, answer).is_ok()
-    }
+    matches!(write_now(socket, &[IoSlice::new(answer)]), Ok(n) if n == answer.len())
 }
 
 /// Tells the client no without waiting, through the session if there is one; says whether that
@@ -129,7 +126,7 @@ pub(crate) fn linger(socket: &TcpStream) {
         if left.is_zero() || socket.set_read_timeout(Some(left)).is_err() {
             return;
         }
-        match (&*socket).read(&mut scrap) {
+        match reader(socket).read(&mut scrap) {
             Ok(n) if n > 0 => {}
             _ => return,
         }

@@ -21,6 +21,9 @@ use crate::secure::record::{PREFIX, TAG};
 /// Why a server denies a client that means another peer.
 const NOT_ME: &str = "not-me";
 
+/// Why a server denies a client that shows no key, or one that is not allowed.
+const KEY: &str = "key";
+
 /// A header as a record.
 const RECORD: usize = PREFIX + HEADER_LEN + TAG;
 

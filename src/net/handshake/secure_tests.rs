@@ -18,8 +18,8 @@ const BOB: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 40_000);
 const ALICE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50_000);
 
 fn with_secret(secret: &Secret) -> Settings {
-    let mut settings = Settings::default();
-    settings.secrets.set(secret.clone());
+    let settings = Settings::default();
+    settings.trusts.change(|trust| trust.set(secret.clone()));
     settings
 }
 
@@ -36,6 +36,7 @@ fn request() -> Request {
         in_the_clear: false,
         attempt: None,
         whom: None,
+        expected: crate::secure::Allowed::default(),
     }
 }
 

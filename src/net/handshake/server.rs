@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A client that speaks frames also says who it is: behind HELLO, or when it is asked, or behind its
-//! proof, as a record.
+//! proof, as a record, or in its proof, where a key is shown.
 //!
 //! There the machine ends, with an offer or with a word why there is none. The answer comes from
 //! the program; [`acceptance`] and [`denial`] are its bytes.
@@ -16,8 +16,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use crate::format::{DataType, Dialect, HAS_PICKLE};
-use crate::net::handshake::header::{Exactly, Header, HeaderReader};
-use crate::net::handshake::{Ended, Input, Machine, NOT_ME, RECORD, Step, dialect, spoken};
+use crate::net::handshake::header::{Exactly, Header, HeaderReader, Several};
+use crate::net::handshake::{Ended, Input, KEY, Machine, NOT_ME, RECORD, Step, dialect, spoken};
 use crate::net::link::Agreement;
 use crate::options::{Settings, StreamSize};
 use crate::proto::beacon::Card;
@@ -25,12 +25,14 @@ use crate::proto::header::{
     Answer, HEADER_LEN, HeaderError, Hello, Stream, Suite, Version, reachable,
 };
 use crate::proto::who::{self, Attempt};
-use crate::secure::handshake::{Asked as Prover, MESSAGE};
-use crate::secure::{self, Session};
+use crate::secure::handshake::{Asked as Prover, second_len};
+use crate::secure::{self, Keys, Session, Trust};
 
 /// The machine of one client.
 pub(crate) struct Server<'a> {
     settings: &'a Settings,
+    /// As it is when the handshake begins.
+    trust: Arc<Trust>,
     /// Where this peer listens, so that it notices when it asks itself.
     listens: SocketAddrV4,
     /// Where the client's packets come from.
@@ -48,9 +50,9 @@ enum State {
     /// Reads WHO, as a record.
     SecureWho(Hello, Box<Session>, Exactly<RECORD>),
     /// Writes ACCEPT and the first message of the encryption.
-    Challenge(Hello, Prover),
+    Challenge(Hello, Keys, Prover),
     /// Reads the second message, which only who has the secret can make.
-    Proof(Hello, Prover, Exactly<MESSAGE>),
+    Proof(Hello, Keys, Prover, Several),
     /// The outcome is known.
     Over,
 }
@@ -86,6 +88,7 @@ impl Server<'_> {
     pub fn new(settings: &Settings, listens: SocketAddrV4, source: Ipv4Addr) -> Server<'_> {
         Server {
             settings,
+            trust: settings.trusts.now(),
             listens,
             source,
             state: State::Hello(HeaderReader::new()),
@@ -111,7 +114,7 @@ impl Server<'_> {
         };
         hello.version = spoken(self.settings.version(), hello.version, &bytes);
         // First of all: a client without the secret learns nothing else.
-        let has_secret = self.settings.secrets.own().is_some();
+        let has_secret = self.trust.own().is_some();
         match hello.secure {
             None if has_secret && !self.settings.clear_offers => self.deny(&hello, None, "secret"),
             None if hello.version == Version::Frames && hello.who => {
@@ -135,20 +138,42 @@ impl Server<'_> {
     /// `theirs` is what the client is fast with, `header` the bytes of its HELLO.
     fn challenge(&mut self, hello: Hello, theirs: Suite, header: &[u8]) -> Step<Outcome> {
         let suite = secure::agreed(theirs);
+        // A client that knows of no keys is not told of them.
+        let key = hello.key.map(|_| self.trust.identity().is_some());
+        let keys = Keys::agreed(hello.key, key);
         let accept = Answer::Accept {
             version: hello.version,
             secure: Some(suite),
+            key,
         };
         let accept = match accept.write() {
             Ok(accept) => accept,
             Err(error) => return failed(error.to_string()),
         };
-        match Prover::begin(suite, header, &accept) {
+        match Prover::begin(suite, keys, header, &accept) {
             Ok((prover, first)) => {
-                self.state = State::Challenge(hello, prover);
+                self.state = State::Challenge(hello, keys, prover);
                 Step::Write([&accept[..], &first].concat())
             }
             Err(_) => failed("the handshake can not be encrypted".to_owned()),
+        }
+    }
+
+    /// Looks at the client's proof, and what else is in it.
+    fn check(&mut self, hello: Hello, keys: Keys, prover: Prover, message: &[u8]) -> Step<Outcome> {
+        let Ok((session, payload)) = prover.finish(&self.trust, message) else {
+            return self.deny(&hello, None, "secret");
+        };
+        match (hello.version, keys.any()) {
+            (Version::Frames, true) => match payload.first_chunk() {
+                Some(header) => self.meet(hello, header, Some(session)),
+                None => self.deny(&hello, Some(session), "malformed"),
+            },
+            (Version::Frames, false) => {
+                let session = Box::new(session);
+                Exactly::new().read_in(&mut self.state, |who| State::SecureWho(hello, session, who))
+            }
+            _ => self.agree(hello, None, Some(session), Vec::new()),
         }
     }
 
@@ -196,6 +221,11 @@ impl Server<'_> {
         let (who, attempt) = who.map_or((None, None), |(card, attempt)| (Some(card), attempt));
         let peer_addr = reachable(hello.addr, self.source);
         let dialect = dialect(hello.version);
+        if let Some(proof) = session.as_ref().map(|session| &session.proof) {
+            if !self.trust.allowed().takes(proof.key) {
+                return self.deny(&hello, session, KEY);
+            }
+        }
         if hello.to.is_some_and(|to| to != self.settings.card.id) {
             return self.deny(&hello, session, NOT_ME);
         }
@@ -293,22 +323,22 @@ impl Machine for Server<'_> {
                 Ended::Lost(reason) => reason,
             }),
             (State::Ask(_), Input::NotWritten(_)) => failed("it hung up before WHO".to_owned()),
-            (State::Challenge(hello, prover), Input::Written) => {
-                Exactly::new().read_in(&mut self.state, |proof| State::Proof(hello, prover, proof))
-            }
-            (State::Proof(hello, prover, mut message), Input::Bytes(bytes)) => {
-                let Some(message) = message.take(bytes) else {
-                    return message
-                        .read_in(&mut self.state, |proof| State::Proof(hello, prover, proof));
+            (State::Challenge(hello, keys, prover), Input::Written) => {
+                let payload = match hello.version == Version::Frames && keys.any() {
+                    true => HEADER_LEN,
+                    false => 0,
                 };
-                match prover.finish(&self.settings.secrets, &message) {
-                    Ok(session) if hello.version == Version::Frames => {
-                        let session = Box::new(session);
-                        Exactly::new()
-                            .read_in(&mut self.state, |who| State::SecureWho(hello, session, who))
-                    }
-                    Ok(session) => self.agree(hello, None, Some(session), Vec::new()),
-                    Err(_) => self.deny(&hello, None, "secret"),
+                let proof = Several::new(second_len(keys, payload));
+                proof.read_in(&mut self.state, |proof| {
+                    State::Proof(hello, keys, prover, proof)
+                })
+            }
+            (State::Proof(hello, keys, prover, mut message), Input::Bytes(bytes)) => {
+                match message.take(bytes) {
+                    true => self.check(hello, keys, prover, message.bytes()),
+                    false => message.read_in(&mut self.state, |proof| {
+                        State::Proof(hello, keys, prover, proof)
+                    }),
                 }
             }
             (State::Proof(..), Input::Ended(Ended::Deadline)) => {
@@ -352,6 +382,7 @@ pub(crate) fn acceptance(
             Dialect::Headers | Dialect::Peerpy => Version::Headers,
         },
         secure: None,
+        key: None,
     };
     let mut bytes = sealed(&answer.write().ok()?, session.as_deref_mut())?;
     if dialect == Dialect::Frames {
@@ -371,7 +402,7 @@ fn sealed(header: &[u8; HEADER_LEN], session: Option<&mut Session>) -> Option<Ve
     let Some(session) = session else {
         return Some(header.to_vec());
     };
-    let mut record = Vec::new();
+    let mut record = std::mem::take(&mut session.first);
     session.sealer.seal(header, &[], &mut record).ok()?;
     Some(record)
 }

@@ -1,13 +1,11 @@
 //! The thread of one `keep_connected`. It waits for nothing but news: each attempt to connect has a
 //! thread of its own, and so does each offer that comes in until it is handed over here.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{SocketAddr, SocketAddrV4};
-use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
 use log::warn;
 
 use super::machine::{Begin, Failure, Links, Machine, REFUSED_MAX, Tell, Verdict};
@@ -21,6 +19,9 @@ use crate::net::handshake::client::{Request, Whom};
 use crate::net::link::{Agreement, Link};
 use crate::net::os::dice::Dice;
 use crate::net::os::socket::resolve;
+use crate::net::os::sync::{
+    HashMap, Instant, Mutex, Receiver, Sender, bounded, never, select, unbounded,
+};
 use crate::net::os::{LOG, lock};
 use crate::net::wire::early::Start;
 use crate::proto::who::{Attempt, Kept};
@@ -118,12 +119,12 @@ pub(crate) fn start<C: Send + 'static>(plan: Plan<C>) -> Result<Handle<C>> {
     endpoint.check_running()?;
     let (tell, told) = unbounded();
     let (yielded, connections) = unbounded();
-    let (life, is_held) = crossbeam_channel::bounded(0);
+    let (life, is_held) = bounded(0);
     let refused = Arc::default();
     let shared = Arc::new(Shared {
         target: plan.target.clone(),
         request: plan.request.clone(),
-        is_secure: endpoint.settings.secrets.own().is_some() && !plan.request.in_the_clear,
+        is_secure: endpoint.settings.has_secret() && !plan.request.in_the_clear,
         learnt: Mutex::default(),
         tell: tell.clone(),
     });
@@ -138,7 +139,7 @@ pub(crate) fn start<C: Send + 'static>(plan: Plan<C>) -> Result<Handle<C>> {
         request: plan.request,
         make: plan.make,
         shared,
-        asking: HashMap::new(),
+        asking: HashMap::default(),
         tell,
         told,
         yielded,

@@ -19,11 +19,12 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::pause::Pause;
 use crate::neighbour::{Neighbour, PeerId};
 use crate::net::os::dice::Dice;
+use crate::net::os::sync::Instant;
 use crate::proto::who::Kept;
 use crate::target::{Kind, Target};
 

@@ -3,11 +3,12 @@
 //! The connection's reader thread calls it, as the last thing that it does: so behind the last call of
 //! a handler, and never beside one. Whoever asks later gets a thread for it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use super::Link;
+use super::{Link, READS};
 use crate::error::CloseReason;
 use crate::net::os::lock;
+use crate::net::os::sync::Mutex;
 use crate::net::os::threads::retire;
 use crate::net::panics::unless_it_panics;
 
@@ -63,7 +64,7 @@ impl Link {
             State::Called => Vec::new(),
         };
         // The thread may read another connection afterwards.
-        lock(&self.reader).take();
+        READS.set(0);
         if waiting.is_empty() {
             return;
         }

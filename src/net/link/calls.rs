@@ -83,11 +83,15 @@ struct UnderWay<'a> {
     /// No other is under way.
     alone: bool,
     slot: Arc<Slot>,
+    /// Whoever brought the answer has given the place back.
+    is_free: bool,
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        lock(&self.calls.asked).slots.remove(&self.id);
+        if !self.is_free {
+            lock(&self.calls.asked).slots.remove(&self.id);
+        }
     }
 }
 
@@ -125,6 +129,7 @@ impl Calls {
             id,
             alone,
             slot,
+            is_free: false,
         })
     }
 
@@ -165,7 +170,7 @@ impl Link {
         if self.on_reader_thread() {
             return Err(RequestError::WaitsForItself);
         }
-        let under_way = self.calls.begin(self.context.settings.max_requests)?;
+        let mut under_way = self.calls.begin(self.context.settings.max_requests)?;
         let slot = &under_way.slot;
         let wait = deadline.map_or(Wait::Forever, Wait::Until);
         encoded(&|message| {
@@ -179,6 +184,7 @@ impl Link {
             Waited::Follow(_awaits) => slot.wait(deadline),
         }
         let answer = lock(&slot.answer).take();
+        under_way.is_free = answer.is_some();
         answer.unwrap_or(Err(RequestError::TimedOut))
     }
 

@@ -2,7 +2,6 @@
 //! [`kill`](Link::kill). Every way leads through [`Life`](crate::net::life::Life), which says who is
 //! the one to let go of what the connection holds.
 
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use crate::format::Dialect;
 use crate::net::life::{Manner, Outcome};
 use crate::net::os::lock;
 use crate::net::os::socket::reset;
-use crate::net::os::sync::Instant;
+use crate::net::os::sync::{Instant, TcpStream};
 use crate::net::send::Last;
 use crate::net::wire::answer::read_answer;
 use crate::net::wire::frames::Ahead;
@@ -314,8 +313,10 @@ impl Link {
             // The program learns of the end at once, and not only when that is answered.
             let_go.take().into_iter().for_each(|let_go| let_go());
         }
-        self.sender
-            .close(self.life.why(), Last::Taken(self.taken()));
+        let taken_in = self.taken();
+        self.sender.close(self.life.why(), Last::Taken(taken_in));
+        // Its handle was dropped meanwhile, and the other side, which learns that messages were left, resets.
+        let has_left_some = taken_in < self.received.numbers().0;
         let drained = self.sender.drain(Some(deadline)).is_ok();
         let answer = match farewell {
             Farewell::Leaving(taken) => Ok(Some(taken)),
@@ -324,6 +325,7 @@ impl Link {
         let (sent, ..) = self.sender.numbers();
         let cause = match answer {
             Err(_) if is_leaving => CloseReason::ClosedHere,
+            Err(_) if has_left_some => self.life.why(),
             Err(reason) => reason,
             Ok(Some(taken)) if taken > sent => too_many(taken, sent),
             Ok(Some(taken)) if taken == sent => {
@@ -423,7 +425,7 @@ impl Link {
                 let acknowledged = drained && self.reading.is_acknowledged(&socket, deadline);
                 // The other side's end was the first. Where it does not wait for ours, which is a
                 // record of an encrypted connection, it resets that; no message is lost by it.
-                acknowledged || (self.life.is_answering() && self.sender.numbers().0 == 0)
+                acknowledged || (self.life.is_answering() && self.sender.is_unused())
             }
             Dialect::Peerpy => drained && self.wait_until_acknowledged(deadline),
         };

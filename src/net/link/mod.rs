@@ -18,10 +18,10 @@ mod overdue;
 pub(crate) mod pump;
 pub(crate) mod serving;
 
-use std::net::{SocketAddr, SocketAddrV4, TcpStream};
+use std::cell::Cell;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::ThreadId;
 
 use self::callbacks::Callbacks;
 use self::calls::Calls;
@@ -40,11 +40,18 @@ use super::wire::stream::Stream;
 use super::wire::write_half::WriteHalf;
 use crate::error::{CloseReason, SendError};
 use crate::format::{DataType, Dialect, Encoded, Reading};
+use crate::net::os::sync::{Mutex, OnceLock, TcpStream, thread_local};
 use crate::options::StreamSize;
 use crate::proto::beacon::Card;
 use crate::proto::frame::Rules;
 use crate::proto::who::Attempt;
 use crate::secure::{Proof, Session};
+
+thread_local! {
+    /// The connection that the current thread reads, so that a `close` inside its handler can be told from
+    /// others: it must not wait for this thread. 0: none.
+    static READS: Cell<u64> = const { Cell::new(0) };
+}
 
 /// What a handshake agreed on.
 #[derive(Clone, Debug)]
@@ -119,9 +126,6 @@ pub(crate) struct Link {
     queue: OnceLock<Arc<dyn Wake>>,
     /// Asks the receive queue for its length.
     queue_len: OnceLock<QueueLen>,
-    /// The reader thread while it reads, so that a `close` inside the handler can be told from others: it must not
-    /// wait for this thread.
-    reader: Mutex<Option<ThreadId>>,
     /// The connection has a handler: no handle's drop will end it.
     handled: AtomicBool,
     /// Everything sent has been acknowledged, and the reader is to close the socket as a whole; see
@@ -243,7 +247,6 @@ impl Link {
             received: Arc::default(),
             queue: OnceLock::new(),
             queue_len: OnceLock::new(),
-            reader: Mutex::default(),
             handled: AtomicBool::new(false),
             released: AtomicBool::new(false),
             crashed: AtomicBool::new(false),
@@ -304,7 +307,12 @@ impl Link {
 
     /// Does the current thread read this connection, and so run its handler?
     pub fn on_reader_thread(&self) -> bool {
-        *lock(&self.reader) == Some(std::thread::current().id())
+        READS.get() == self.id
+    }
+
+    /// The current thread reads this connection from now on, until it has called back.
+    fn note_reader_thread(&self) {
+        READS.set(self.id);
     }
 
     /// Whom to wake at the end.

@@ -3,7 +3,6 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::thread::sleep;
 use std::time::Duration;
 
 use super::Link;
@@ -12,7 +11,7 @@ use crate::format::Dialect;
 use crate::net::life::{Manner, Outcome};
 use crate::net::os::lock;
 use crate::net::os::socket::{reset, wake_reader};
-use crate::net::os::sync::{Instant, Mutex};
+use crate::net::os::sync::{Instant, Mutex, thread};
 use crate::net::os::timer::Task;
 
 /// The system tells nobody when an acknowledgement comes: the table is looked at again after this
@@ -139,13 +138,11 @@ impl Task for Overdue {
 impl Link {
     /// What has become of everything that this side had written by `since`.
     fn acknowledged(&self, since: Instant) -> Acknowledged {
-        let Some(rows) = self.context.look_at_table(since) else {
-            return Acknowledged::Untold;
-        };
-        match rows.get(&self.ends) {
-            Some(row) if row.unacknowledged > 0 => Acknowledged::NotYet,
-            Some(_) => Acknowledged::All,
-            None => Acknowledged::Gone,
+        match self.context.look_at_row(self.ends, since) {
+            Some(Some(row)) if row.unacknowledged > 0 => Acknowledged::NotYet,
+            Some(Some(_)) => Acknowledged::All,
+            Some(None) => Acknowledged::Gone,
+            None => Acknowledged::Untold,
         }
     }
 
@@ -158,7 +155,7 @@ impl Link {
                 Acknowledged::All => return true,
                 Acknowledged::Gone => return false,
                 Acknowledged::Untold => {
-                    sleep(WITHOUT_TABLE);
+                    thread::sleep(WITHOUT_TABLE);
                     return true;
                 }
                 Acknowledged::NotYet => {}
@@ -166,7 +163,7 @@ impl Link {
             if self.life.is_over() || Instant::now() >= deadline {
                 return false;
             }
-            sleep(pause);
+            thread::sleep(pause);
             pause = (pause * 2).min(LOOK_MAX);
         }
     }
@@ -247,7 +244,7 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !task.is_pointless() {
             assert!(Instant::now() < deadline, "something keeps the connection");
-            sleep(LOOK_MIN);
+            thread::sleep(LOOK_MIN);
         }
     }
 }

@@ -4,21 +4,24 @@
 use std::cell::RefCell;
 use std::io;
 use std::mem::take;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Link;
 use super::dispatch::{Dispatcher, Other};
 use super::serving::{Serve, Server};
 use crate::error::CloseReason;
 use crate::format::{DataType, Format, Payload, Reading};
-use crate::net::os::lock;
+use crate::net::os::sync::{Instant, thread_local};
 use crate::net::os::threads::retire;
 use crate::net::panics::{let_go, unless_it_panics};
 use crate::net::recv::lease::{Back, Fed, Source, Taken};
 use crate::net::recv::producer::Producer;
+use crate::net::send::Replies;
 use crate::net::wire::early::{Early, Seen};
 use crate::net::wire::frames::{Ahead, FrameReader, Need, Next};
+use crate::proto::frames::Call;
 
 /// A read that is to end with a wait for a reply may end so much later.
 const TIMEOUT_SLACK: Duration = Duration::from_micros(200);
@@ -75,11 +78,13 @@ impl<F: Format> Source<F::Item> for Socket<F> {
     ) -> Result<Taken, CloseReason> {
         // A record may be torn by a read that ends before it.
         let can_end = deadline.is_none() || !self.link.reading.is_encrypted();
+        // It is asked again only after something that may have changed the answer.
+        let mut has_news = self.take_stashed();
         loop {
-            self.take_stashed();
-            if done() {
+            if has_news && done() {
                 return Ok(Taken::Nothing);
             }
+            has_news = true;
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             self.prepare(left.filter(|_| can_end))?;
             if left.is_some_and(|left| left.is_zero()) {
@@ -120,16 +125,20 @@ impl<F: Format> Source<F::Item> for Socket<F> {
         }
     }
 
-    fn take_plain(&mut self) -> Option<(F::Item, usize)> {
+    fn take_plain(&mut self, item: &mut Option<F::Item>) -> Option<usize> {
         let make = F::PLAIN?;
         if self.failure.is_some() || self.stashed.is_some() {
             return None;
         }
         if let Some((_, payload)) = self.frames.at_once() {
-            return Some((make(payload), payload.len()));
+            *item = Some(make(payload));
+            return Some(payload.len());
         }
         match self.frames.next(|_| Ok(false)) {
-            Ok(Next::Message(_, payload)) => return Some((make(&payload), payload.len())),
+            Ok(Next::Message(_, payload)) => {
+                *item = Some(make(&payload));
+                return Some(payload.len());
+            }
             Ok(Next::Call(call, data_type, payload)) => {
                 self.stashed = Some(Other::Call(call, data_type, payload.into_owned()));
             }
@@ -177,11 +186,15 @@ impl<F: Format> Socket<F> {
         self.failure.take().map_or(Ok(()), Err)
     }
 
+    /// Says whether there was something.
     #[inline]
-    fn take_stashed(&mut self) {
-        if let Some(other) = self.stashed.take() {
+    fn take_stashed(&mut self) -> bool {
+        let stashed = self.stashed.take();
+        let was_there = stashed.is_some();
+        if let Some(other) = stashed {
             self.calls.take_other(other);
         }
+        was_there
     }
 
     /// One that is a little longer than it need be saves a call of the system where the next is for
@@ -206,6 +219,7 @@ impl<F: Format> Socket<F> {
         let is_serving = calls.serve.is_some();
         let may_lend = !self.ended && !is_serving;
         let mut item = None;
+        let mut replies = Replies::new(&link.sender);
         loop {
             // Asked for each message, since a remote that never pauses would otherwise never let the read
             // come to the place where it is asked below.
@@ -213,12 +227,16 @@ impl<F: Format> Socket<F> {
                 return Err(link.discard());
             }
             if F::PLAIN.is_some() {
-                if let Some((_, payload)) = self.frames.at_once() {
-                    producer.push_plain(&link.life, payload)?;
+                let frames = &mut self.frames;
+                if producer.push_run(|messages, bytes, each, spans| {
+                    frames.run(messages, bytes, each, spans)
+                }) {
+                    replies.end();
                     continue;
                 }
             }
             let next = self.frames.next(|_| {
+                replies.end();
                 // Before a wait, the program gets what was decoded, however little it is.
                 producer.hand_over();
                 if producer.is_abandoned() {
@@ -232,10 +250,12 @@ impl<F: Format> Socket<F> {
                 // woken by the socket, and not by this thread, which saves one of two wake-ups.
                 Ok(!may_lend || !is_lendable(link) || !producer.is_awaited())
             });
-            match next? {
-                Next::Message(_, Payload::Borrowed(payload)) if F::PLAIN.is_some() => {
-                    producer.push_plain(&link.life, payload)?;
-                }
+            let next = next?;
+            match &next {
+                Next::Call(Call::Reply(_), ..) => replies.one_more(),
+                _ => replies.end(),
+            }
+            match next {
                 Next::Message(data_type, payload) => {
                     let size = decode::<F>(data_type, self.reading, payload, &mut item)?;
                     if let Some(item) = item.take() {
@@ -299,7 +319,7 @@ pub(crate) fn run_queue<F: Format>(
 
 thread_local! {
     /// What a handler's thread reads from, where a `close` inside the handler finds it.
-    static HANDLED: RefCell<Option<Handled>> = const { RefCell::new(None) };
+    static HANDLED: RefCell<Option<Rc<RefCell<Handled>>>> = const { RefCell::new(None) };
 }
 
 struct Handled {
@@ -322,50 +342,40 @@ pub(crate) fn run_handler<F: Format, H>(
 ) {
     let reading = reading(link);
     retire();
-    HANDLED.set(Some(Handled {
-        frames: frames(link, early),
-        reading,
-        probe: F::PLAIN.is_none().then_some(probe::<F>),
-    }));
     let mut calls = Dispatcher {
         link: Arc::clone(link),
         reading,
         server,
         serve: None,
     };
+    let handled = Rc::new(RefCell::new(Handled {
+        frames: frames(link, early),
+        reading,
+        probe: F::PLAIN.is_none().then_some(probe::<F>),
+    }));
+    HANDLED.set(Some(Rc::clone(&handled)));
     run(link, handler, |handler| {
         let mut item = None;
-        let mut end = Ok(());
         loop {
             if link.life.is_over() {
                 return Err(link.life.why());
             }
-            // The end is not a value of the closure: moved for each message, it would cost more than
-            // the rest.
-            let is_end = HANDLED.with_borrow_mut(|handled| {
-                let Some(Handled { frames, .. }) = handled else {
-                    return true;
-                };
-                if let Some(make) = F::PLAIN {
-                    if let Some((_, payload)) = frames.at_once() {
-                        item = Some(make(payload));
-                        return false;
-                    }
-                }
-                match next::<F>(frames, &mut calls, &mut item) {
-                    Ok(is_end) => is_end,
-                    Err(reason) => {
-                        end = Err(reason);
-                        true
-                    }
-                }
+            // Not borrowed while the handler runs: a `close` inside it reads ahead from the same frames.
+            // And a message is made where it is passed on, since each time that it is moved costs time.
+            let plain = F::PLAIN.and_then(|make| {
+                let mut handled = handled.borrow_mut();
+                handled.frames.at_once().map(|(_, payload)| make(payload))
             });
-            // Not inside the closure: the handler may close, and that reads ahead from the same frames.
+            if let Some(plain) = plain {
+                handle(handler, plain);
+                continue;
+            }
+            let is_end = next::<F>(&mut handled.borrow_mut().frames, &mut calls, &mut item)?;
             if let Some(item) = item.take() {
                 handle(handler, item);
             }
             if is_end {
-                return end;
+                return Ok(());
             }
         }
     });
@@ -413,26 +423,23 @@ pub(super) fn read_ahead(
     limit: usize,
     said_goodbye: impl Fn(u64),
 ) -> Option<Ahead> {
-    HANDLED.with(|handled| {
-        // Not while a message is decoded, by code of the program's.
-        let mut handled = handled.try_borrow_mut().ok()?;
-        let handled = handled.as_mut()?;
-        let (reading, probe) = (handled.reading, handled.probe);
-        let check = |data_type, payload: &[u8]| match probe {
-            Some(probe) => probe(data_type, reading, payload),
-            None => Ok(()),
-        };
-        handled
-            .frames
-            .read_ahead(deadline, limit, check, said_goodbye)
-    })
+    let handled = HANDLED.with_borrow(Option::clone)?;
+    // Not while a message is decoded, by code of the program's.
+    let mut handled = handled.try_borrow_mut().ok()?;
+    let (reading, probe) = (handled.reading, handled.probe);
+    let check = |data_type, payload: &[u8]| match probe {
+        Some(probe) => probe(data_type, reading, payload),
+        None => Ok(()),
+    };
+    let frames = &mut handled.frames;
+    frames.read_ahead(deadline, limit, check, said_goodbye)
 }
 
 /// What a thread does that reads a connection: `read` until it ends, and then end it. `way` is where
 /// the messages go.
 fn run<W>(link: &Arc<Link>, mut way: W, read: impl FnOnce(&mut W) -> Result<(), CloseReason>) {
     // From now on a `close` on this thread knows that it must not wait for it.
-    lock(&link.reader).replace(std::thread::current().id());
+    link.note_reader_thread();
     match unless_it_panics(|| read(&mut way)) {
         // Dropping the way ends the program's `recv`.
         Ok(()) => link.finish_reading(|| let_go(way)),
@@ -462,10 +469,9 @@ fn reading(link: &Link) -> Reading {
     link.reading()
 }
 
-/// May the program read? Not where it could not see whether a read would wait, nor at the end, which
-/// the reader thread is to find.
+/// May the program read? Not at the end, which the reader thread is to find.
 fn is_lendable(link: &Link) -> bool {
-    cfg!(unix) && !link.life.is_ending()
+    !link.life.is_ending()
 }
 
 /// Has a read that had a time to wait found nothing in it?

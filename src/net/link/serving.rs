@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use crossbeam_channel::TryRecvError;
 
 use super::Link;
 use super::calls::Unreplied;
@@ -14,7 +14,7 @@ use crate::error::SendError;
 use crate::format::{Encode, Format, with_encoded};
 use crate::net::context::Context;
 use crate::net::os::lock;
-use crate::net::os::sync::{Instant, Mutex};
+use crate::net::os::sync::{Instant, Mutex, Receiver, Sender, unbounded};
 use crate::net::os::timer::Task;
 use crate::net::panics::unless_it_panics;
 use crate::net::recv::waiter::{Waited, Waiter};
@@ -204,7 +204,8 @@ impl<F: Format> Requests<F> {
             }
             !matches!(next, Err(TryRecvError::Empty))
         };
-        if !look() {
+        // Where nothing waits, a look costs more than this.
+        if self.receiver.is_empty() || !look() {
             // The connection's reader thread would wait for itself.
             if self.link.on_reader_thread() {
                 return None;

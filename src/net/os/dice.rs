@@ -1,8 +1,9 @@
 //! Randomness for delays and ids: not secret, only different everywhere.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
+use super::sync::{RandomState, process_id};
 use crate::proto::beacon::ID_MASK;
 
 pub(crate) struct Dice(u64);
@@ -11,7 +12,7 @@ impl Dice {
     /// Seeded by the system: std's `RandomState` draws its keys there.
     pub fn new() -> Dice {
         let mut hasher = RandomState::new().build_hasher();
-        hasher.write_u32(std::process::id());
+        hasher.write_u32(process_id());
         // Xorshift must not begin at zero.
         Dice(hasher.finish() | 1)
     }

@@ -1,9 +1,11 @@
 //! How many files the process may have open.
 
+use super::system::fs;
+
 /// The limit of now: of files, sockets among them. `None` where the system does not say.
 pub(crate) fn file_limit() -> Option<usize> {
     // The call that asks for it is not safe Rust. Linux tells it in a file, too.
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
     read(&limits)
 }
 

@@ -1,14 +1,19 @@
 //! The operating system: what the other rooms know of it goes through here.
 
 pub(crate) mod condvar;
+pub(crate) mod datagram;
+mod diag;
 pub(crate) mod dice;
 pub(crate) mod files;
 pub(crate) mod socket;
 pub(crate) mod spin;
 pub(crate) mod sync;
+pub(crate) mod system;
 pub(crate) mod table;
 pub(crate) mod threads;
 pub(crate) mod timer;
+#[cfg_attr(windows, path = "transfer_windows.rs")]
+mod transfer;
 
 use sync::{Mutex, MutexGuard};
 

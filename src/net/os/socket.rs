@@ -1,13 +1,14 @@
 //! Addresses, socket options, and reads and writes that do not wait for ever.
 
-use std::io::{self, IoSlice, Read};
-#[cfg(unix)]
-use std::mem::MaybeUninit;
-use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpStream, ToSocketAddrs};
-use std::time::{Duration, Instant};
+use std::io;
+use std::net::{Shutdown, SocketAddr, SocketAddrV4, ToSocketAddrs};
+use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
-
+use super::sync::{Instant, TcpStream, thread};
+use super::system::{SockRef, TcpKeepalive};
+pub(crate) use super::transfer::{
+    connect, peek, read_now, reader, wait_for_input, write_all, write_now, write_slice,
+};
 use crate::error::{Error, Result};
 
 /// A blocked write returns this often to see whether its connection was ended meanwhile.
@@ -53,20 +54,20 @@ pub(crate) fn prepare(stream: &TcpStream, keepalive: Option<Duration>) -> io::Re
     // Small messages leave at once. Bursts are gathered by `send`, which knows when they end.
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(WRITE_SLICE))?;
+    super::transfer::prepare(stream)?;
     if let Some(time) = keepalive {
         let seconds = time.as_secs();
         // Linux takes no more than 32,767 seconds for either.
         let idle = Duration::from_secs((seconds / 2).clamp(1, 32_767));
         let interval = Duration::from_secs((seconds / 10).max(1));
-        let params = TcpKeepalive::new().with_time(idle).with_interval(interval);
-        #[cfg(any(
-            target_os = "linux",
-            target_os = "android",
-            target_os = "macos",
-            target_os = "freebsd"
-        ))]
-        let params =
-            params.with_retries(((seconds - idle.as_secs()) / interval.as_secs()).max(1) as u32);
+        let params = TcpKeepalive::new().with_time(idle);
+        // OpenBSD has neither for one socket.
+        #[cfg(not(target_os = "openbsd"))]
+        let params = params
+            .with_interval(interval)
+            .with_retries(((seconds - idle.as_secs()) / interval.as_secs()).max(1) as u32);
+        #[cfg(target_os = "openbsd")]
+        let _ = interval;
         SockRef::from(stream).set_tcp_keepalive(&params)?;
     }
     Ok(())
@@ -91,88 +92,22 @@ pub(crate) fn keep_send_buffer_short(stream: &TcpStream) {
     let _ = stream.set_write_timeout(Some(SHORT_SLICE));
 }
 
-/// Writes what the socket takes without waiting.
-#[cfg(unix)]
-pub(crate) fn write_now(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-    let flags = libc::MSG_DONTWAIT | NO_SIGNAL;
-    SockRef::from(stream).send_vectored_with_flags(parts, flags)
-}
-
-/// Windows has no such write for a blocking socket. There each message goes to the writer thread.
-#[cfg(not(unix))]
-pub(crate) fn write_now(_: &TcpStream, _: &[IoSlice<'_>]) -> io::Result<usize> {
-    Err(io::ErrorKind::WouldBlock.into())
-}
-
-/// Writes, waiting for at most [`WRITE_SLICE`], or less: see [`keep_send_buffer_short`].
-#[cfg(unix)]
-pub(crate) fn write_slice(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-    SockRef::from(stream).send_vectored_with_flags(parts, NO_SIGNAL)
-}
-
-#[cfg(not(unix))]
-pub(crate) fn write_slice(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-    SockRef::from(stream).send_vectored(parts)
-}
-
-/// Is this no error but a pause? The socket is full, or a signal came: the caller tries again.
+/// Is this no error but a pause? The socket is full, or has nothing, or a signal came: the caller tries
+/// again.
 pub(crate) fn is_pause(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
-    // A write timeout shows as WouldBlock on Unix and as TimedOut on Windows, where no connection
-    // error has that kind while a write timeout is set. On Unix TimedOut is a dead connection.
-    matches!(error.kind(), WouldBlock | Interrupted) || (cfg!(windows) && error.kind() == TimedOut)
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted)
 }
 
-/// Looks at what has arrived, without waiting and without taking it: how much, up to N bytes. 0 means
-/// the end of input. The system reports an error of the connection once only, also to this call: see
-/// [`Life::look`](crate::net::life::Life::look).
-#[cfg(unix)]
-pub(crate) fn peek<const N: usize>(stream: &TcpStream) -> io::Result<usize> {
-    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-    SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit(); N], flags)
-}
-
-/// Have N bytes arrived? Looks without waiting. Always `false` on Windows, where a blocking socket
-/// cannot be looked at.
+/// Have N bytes arrived? Looks without waiting.
 pub(crate) fn has_arrived<const N: usize>(stream: &TcpStream) -> io::Result<bool> {
-    #[cfg(unix)]
-    {
-        match peek::<N>(stream) {
-            Err(error) if !is_pause(&error) => Err(error),
-            seen => Ok(seen.is_ok_and(|n| n == N)),
-        }
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = stream;
-        Ok(false)
+    // The listener looks before it knows whether the socket is to become a connection's.
+    super::transfer::prepare(stream)?;
+    match peek::<N>(stream) {
+        Err(error) if !is_pause(&error) => Err(error),
+        seen => Ok(seen.is_ok_and(|n| n == N)),
     }
 }
-
-/// Reads what has arrived, without waiting. 0 means the end of input. Nobody else may read the socket
-/// meanwhile: the bytes that the look has found would be gone, and the read would wait.
-#[cfg(unix)]
-pub(crate) fn read_now(mut stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
-    match peek::<1>(stream)? {
-        0 => Ok(0),
-        _ => stream.read(bytes),
-    }
-}
-
-#[cfg(not(unix))]
-pub(crate) fn read_now(mut stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
-    stream.set_nonblocking(true)?;
-    let read = stream.read(bytes);
-    stream.set_nonblocking(false)?;
-    read
-}
-
-/// A write to a connection that was reset must not raise SIGPIPE, which ends a program unless it
-/// ignores the signal. Rust programs do; one in another language that embeds this library may not.
-#[cfg(all(unix, not(target_vendor = "apple")))]
-const NO_SIGNAL: libc::c_int = libc::MSG_NOSIGNAL;
-#[cfg(all(unix, target_vendor = "apple"))]
-const NO_SIGNAL: libc::c_int = 0;
 
 /// Prepares a reset: wakes a thread that reads the socket, and makes the system send RST when the last
 /// handle of the socket is closed. Only the reading side is shut down, because shutting down the
@@ -183,15 +118,10 @@ pub(crate) fn reset(stream: &TcpStream) {
     wake_reader(stream);
 }
 
-/// Wakes a thread that is blocked in a read: the socket is to be closed. On Windows the end of one
-/// direction wakes nobody, so both end, which sends FIN unless a reset is prepared.
+/// Wakes a thread that waits in a read: the socket is to be closed. On Windows the thread notices within
+/// a tenth of a second; see `transfer`.
 pub(crate) fn wake_reader(stream: &TcpStream) {
-    let how = if cfg!(unix) {
-        Shutdown::Read
-    } else {
-        Shutdown::Both
-    };
-    let _ = stream.shutdown(how);
+    let _ = stream.shutdown(Shutdown::Read);
 }
 
 /// Makes the system reset the connection if this process dies. With a FIN instead, a peerpy on the
@@ -226,7 +156,7 @@ pub(crate) fn acknowledged(stream: &TcpStream, deadline: Instant) -> bool {
             return false;
         }
         // Nothing on the socket would wake a thread that waits: no byte comes after FIN.
-        std::thread::sleep(pause);
+        thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(5));
     }
 }

@@ -1,12 +1,15 @@
-//! The system's table of connections, from /proc: whether the other side's system has acknowledged
-//! what was written, and whether it still answers. Linux and Android have it.
+//! The system's table of connections: whether the other side's system has acknowledged what was
+//! written, and whether it still answers. From the kernel, see `diag`, or where it does not answer
+//! from /proc. Linux and Android have it.
 
-use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
+use super::diag::Diag;
 use super::lock;
-use super::sync::{Instant, Mutex};
+use super::sync::{HashMap, Instant, Mutex};
+use super::system::fs;
 
 /// What the system knows of one connection: as much of its row as is needed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,20 +26,65 @@ pub(crate) type Ends = (SocketAddrV4, SocketAddrV4);
 
 pub(crate) type Rows = HashMap<Ends, Row>;
 
-/// Reads the table for all who want to see it. The file has every connection of the network
-/// namespace, and reading it takes milliseconds where there are ten thousand. So one reading serves
-/// everyone who asked before it began.
+/// Asks for all who want to know. The table has every connection of the network namespace, and
+/// where it is a file, reading it takes milliseconds for each thousand. So one reading serves everyone
+/// who asked before it began.
 #[derive(Default)]
 pub(crate) struct Table {
     /// The last reading, and when it began.
     last: Mutex<Option<(Instant, Arc<Rows>)>>,
+    kernel: Mutex<Kernel>,
+}
+
+/// Whether the kernel can be asked.
+#[derive(Default)]
+enum Kernel {
+    #[default]
+    Untried,
+    Answers(Diag),
+    /// It cannot: the table is a file.
+    Silent,
+}
+
+impl Kernel {
+    /// Asks it. `None`: it does not answer now. Where it never will, it is not asked again.
+    fn ask<T>(&mut self, question: impl FnOnce(&mut Diag) -> io::Result<T>) -> Option<T> {
+        if let Kernel::Untried = self {
+            *self = match Diag::open() {
+                Ok(diag) => Kernel::Answers(diag),
+                Err(error) if is_exhausted(&error) => return None,
+                Err(_) => Kernel::Silent,
+            };
+        }
+        let Kernel::Answers(diag) = self else {
+            return None;
+        };
+        let answer = question(diag).ok();
+        if answer.is_none() {
+            *self = Kernel::Silent;
+        }
+        answer
+    }
+}
+
+/// Is the process, or the system, out of file descriptors or memory for now?
+fn is_exhausted(error: &io::Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
+    matches!(
+        error.raw_os_error(),
+        Some(ENOMEM | ENFILE | EMFILE | ENOBUFS)
+    )
 }
 
 impl Table {
-    /// A reading that began after `since`. `None`: there is no table, or no file descriptor for it.
+    /// All that are open, as they were after `since`. `None`: there is no table, or no file
+    /// descriptor for it.
     pub fn look(&self, since: Instant) -> Option<Arc<Rows>> {
-        // The lock is held while the file is read. Those who wait for it meanwhile mostly find, when
-        // they get it, a reading that began after they asked.
+        // The lock is held while it is read. Those who wait for it meanwhile mostly find, when they get
+        // it, a reading that began after they asked.
         let mut last = lock(&self.last);
         if let Some((begun, rows)) = &*last {
             if *begun > since {
@@ -46,30 +94,44 @@ impl Table {
         // Its memory is free before the next reading takes as much.
         *last = None;
         let begun = Instant::now();
-        let rows = Arc::new(read()?);
+        let rows = lock(&self.kernel).ask(Diag::all).or_else(read_file);
+        let rows = Arc::new(rows?);
         *last = Some((begun, Arc::clone(&rows)));
         Some(rows)
     }
 
-    /// Gives the memory of the last reading back.
+    /// One connection, as it was after `since`. `None`: as above. `Some(None)`: the system does not
+    /// know it any more.
+    pub fn look_at(&self, ends: Ends, since: Instant) -> Option<Option<Row>> {
+        if let Some(row) = lock(&self.kernel).ask(|diag| diag.one(ends)) {
+            return Some(row);
+        }
+        self.look(since).map(|rows| rows.get(&ends).copied())
+    }
+
+    /// Gives the memory of the last reading back, and the file descriptor.
     pub fn forget(&self) {
         *lock(&self.last) = None;
+        let mut kernel = lock(&self.kernel);
+        if let Kernel::Answers(_) = &*kernel {
+            *kernel = Kernel::Untried;
+        }
     }
 }
 
 /// Does this system have the table? Linux and Android do, where /proc is mounted.
 pub(crate) fn has_table() -> bool {
-    cfg!(any(target_os = "linux", target_os = "android")) && std::fs::File::open(TABLE).is_ok()
+    cfg!(any(target_os = "linux", target_os = "android")) && fs::File::open(TABLE).is_ok()
 }
 
 const TABLE: &str = "/proc/thread-self/net/tcp";
 
-/// The connections of this network namespace.
-fn read() -> Option<Rows> {
+/// The connections of this network namespace, also those that wait out their last minute.
+pub(super) fn read_file() -> Option<Rows> {
     if !cfg!(any(target_os = "linux", target_os = "android")) {
         return None;
     }
-    let table = std::fs::read_to_string(TABLE).ok()?;
+    let table = fs::read_to_string(TABLE).ok()?;
     Some(table.lines().skip(1).filter_map(row).collect())
 }
 

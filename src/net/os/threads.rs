@@ -1,17 +1,16 @@
 //! The threads of one peer: each is known from its start to its end, so that `stop` can wait for all.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::io;
 #[cfg(test)]
 use std::net::SocketAddrV4;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::condvar::{is_late, wait};
 use super::lock;
+use super::sync::{Condvar, HashMap, Instant, JoinHandle, Mutex, bounded, thread, thread_local};
 
 /// What a thread of many tasks does for one of them: a panic there ends nothing but the task.
 pub(crate) fn unless_it_panics<T>(run: impl FnOnce() -> T) -> Option<T> {
@@ -161,7 +160,7 @@ impl Threads {
             group: Arc::clone(self),
             number,
         };
-        let handle = std::thread::Builder::new().name(name).spawn(move || {
+        let handle = thread::Builder::new().name(name).spawn(move || {
             WORKS_FOR.set(Arc::as_ptr(&ended.group).cast());
             work(&ended);
         })?;
@@ -262,10 +261,10 @@ impl Threads {
         if leaving.is_empty() {
             return true;
         }
-        let (done, joined) = crossbeam_channel::bounded(1);
+        let (done, joined) = bounded(1);
         // A join has no deadline. So a thread of its own joins them, and this one waits for that
         // with a deadline.
-        let joiner = std::thread::Builder::new().name("lanpeer-join".to_owned());
+        let joiner = thread::Builder::new().name("lanpeer-join".to_owned());
         let joiner = joiner.spawn(move || {
             for thread in leaving {
                 let _ = thread.join();

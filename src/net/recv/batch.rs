@@ -1,13 +1,15 @@
 //! Messages that change hands together.
 //!
-//! Small messages of plain bytes lie one behind the other in one buffer of the batch, and become items
-//! where they are taken. So the memory of an item is allocated and freed by one thread, which is fast,
-//! and a batch that is used again needs no memory for them.
+//! Small messages of plain bytes come in runs: they lie one behind the other in one buffer of the batch,
+//! as they came from the socket, and become items where they are taken. So the reader thread copies a
+//! whole run at once; the memory of an item is allocated and freed by one thread, which is fast; and a
+//! batch that is used again needs no memory for them.
 
 use std::collections::VecDeque;
 use std::mem::{needs_drop, size_of, swap, take};
 
 use crate::net::panics::{let_go, let_go_of_all};
+use crate::net::wire::span::Span;
 
 /// So many messages, and the bytes of all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,11 +19,13 @@ pub(crate) struct Amount {
 }
 
 impl Amount {
+    #[inline]
     pub fn is_within(self, limit: Amount) -> bool {
         self.messages <= limit.messages && self.bytes <= limit.bytes
     }
 
     /// Where so much waits, may one more message of `size` bytes wait too? The first always may.
+    #[inline]
     pub fn has_room(self, size: usize, limit: Amount) -> bool {
         let bytes = self.bytes.saturating_add(size);
         self.messages == 0 || (self.messages < limit.messages && bytes <= limit.bytes)
@@ -52,13 +56,22 @@ impl std::ops::Sub for Amount {
 
 /// Messages that wait, in their order.
 pub(crate) struct Batch<T> {
-    /// Messages and their sizes. `None` stands for the next one of `plain`.
-    items: VecDeque<(Option<T>, usize)>,
-    /// The sizes of all items, summed up.
-    bytes: usize,
-    /// Small messages of plain bytes, one behind the other. Those before `read` are taken.
+    parts: VecDeque<Part<T>>,
+    /// All messages of all parts, and their sizes.
+    amount: Amount,
+    /// The bytes of all runs, one behind the other. Those before `read` are taken.
     plain: Vec<u8>,
     read: usize,
+    /// The messages in `plain`. Those before `taken` are taken.
+    spans: Vec<Span>,
+    taken: usize,
+}
+
+enum Part<T> {
+    /// A decoded item, and its size.
+    Item(T, usize),
+    /// The next so many messages of `spans`.
+    Run(usize),
 }
 
 /// Makes an item of plain bytes. `None` for formats whose items must be decoded.
@@ -67,10 +80,12 @@ pub(crate) type Make<T> = Option<fn(&[u8]) -> T>;
 impl<T> Default for Batch<T> {
     fn default() -> Batch<T> {
         Batch {
-            items: VecDeque::new(),
-            bytes: 0,
+            parts: VecDeque::new(),
+            amount: Amount::default(),
             plain: Vec::new(),
             read: 0,
+            spans: Vec::new(),
+            taken: 0,
         }
     }
 }
@@ -79,82 +94,128 @@ impl<T> Batch<T> {
     /// Another that has room for as much, without growing step by step.
     pub fn empty_one(&self) -> Batch<T> {
         Batch {
-            items: VecDeque::with_capacity(self.items.len()),
+            parts: VecDeque::with_capacity(self.parts.len()),
             plain: Vec::with_capacity(self.plain.len()),
+            spans: Vec::with_capacity(self.spans.len()),
             ..Batch::default()
         }
     }
 
     /// Puts a decoded item behind the others. `size` counts its memory, for the bounds.
     pub fn push(&mut self, item: T, size: usize) {
-        self.items.push_back((Some(item), size));
-        self.bytes += size;
+        self.parts.push_back(Part::Item(item, size));
+        self.amount.messages += 1;
+        self.amount.bytes += size;
     }
 
-    /// Puts a message of plain bytes behind the others, of which no item is made yet.
-    pub fn push_plain(&mut self, payload: &[u8]) {
-        let size = payload.len() + size_of::<T>();
-        self.plain.extend_from_slice(payload);
-        self.items.push_back((None, size));
-        self.bytes += size;
-    }
-
-    pub fn len(&self) -> usize {
-        self.items.len()
-    }
-
-    /// Takes the first message, and its size.
-    pub fn pop(&mut self, make: Make<T>) -> Option<(T, usize)> {
-        let (item, size) = self.items.pop_front()?;
-        self.bytes -= size;
-        let item = item.or_else(|| {
-            let begin = self.read;
-            self.read += size - size_of::<T>();
-            make.map(|make| make(&self.plain[begin..self.read]))
-        });
-        if self.items.is_empty() {
-            // The buffer keeps its memory for the next time that the batch is filled.
-            self.plain.clear();
-            self.read = 0;
+    /// Puts a run of plain messages behind the others, of which no items are made yet. `find` puts the
+    /// place of each behind those that it gets, and gives the bytes of all. Says how much they are.
+    pub fn push_run<'a>(&mut self, find: impl FnOnce(&mut Vec<Span>) -> &'a [u8]) -> Amount {
+        let before = self.spans.len();
+        let bytes = find(&mut self.spans);
+        let messages = self.spans.len() - before;
+        if messages == 0 {
+            return Amount::default();
         }
-        Some((item?, size))
+        self.plain.extend_from_slice(bytes);
+        let heads: usize = self.spans[before..].iter().map(Span::head).sum();
+        let run = Amount {
+            messages,
+            bytes: bytes.len() - heads + messages * size_of::<T>(),
+        };
+        self.amount = self.amount + run;
+        self.put_run(messages);
+        run
+    }
+
+    fn put_run(&mut self, messages: usize) {
+        match self.parts.back_mut() {
+            Some(Part::Run(last)) => *last += messages,
+            _ => self.parts.push_back(Part::Run(messages)),
+        }
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.amount.messages
+    }
+
+    /// Puts the first message into `item`, and says how large it is.
+    #[inline]
+    pub fn pop(&mut self, make: Make<T>, item: &mut Option<T>) -> Option<usize> {
+        let size = match self.parts.front_mut()? {
+            Part::Run(left) => {
+                let span = self.spans[self.taken];
+                let begin = self.read + span.head();
+                let end = begin + span.len();
+                (self.taken, self.read) = (self.taken + 1, end);
+                *left -= 1;
+                if *left == 0 {
+                    self.parts.pop_front();
+                }
+                *item = make.map(|make| make(&self.plain[begin..end]));
+                span.len() + size_of::<T>()
+            }
+            Part::Item(..) => match self.parts.pop_front()? {
+                Part::Item(made, size) => {
+                    *item = Some(made);
+                    size
+                }
+                Part::Run(_) => return None,
+            },
+        };
+        self.amount.messages -= 1;
+        self.amount.bytes -= size;
+        if self.amount.messages == 0 {
+            // The buffers keep their memory for the next time that the batch is filled.
+            self.forget_runs();
+        }
+        Some(size)
+    }
+
+    fn forget_runs(&mut self) {
+        self.plain.clear();
+        self.spans.clear();
+        (self.read, self.taken) = (0, 0);
     }
 
     /// Moves all messages of `other` behind its own. `other` is empty then.
     pub fn append(&mut self, other: &mut Batch<T>) {
-        if self.items.is_empty() {
+        if self.len() == 0 {
             return swap(self, other);
-        }
-        if other.items.is_empty() {
-            return;
         }
         // What is taken already need not be moved along.
         self.plain.drain(..take(&mut self.read));
-        self.plain
-            .extend_from_slice(&other.plain[take(&mut other.read)..]);
-        other.plain.clear();
-        self.items.append(&mut other.items);
-        self.bytes += take(&mut other.bytes);
+        self.plain.extend_from_slice(&other.plain[other.read..]);
+        self.spans.drain(..take(&mut self.taken));
+        self.spans.extend_from_slice(&other.spans[other.taken..]);
+        other.forget_runs();
+        for part in other.parts.drain(..) {
+            match part {
+                Part::Run(messages) => self.put_run(messages),
+                item => self.parts.push_back(item),
+            }
+        }
+        self.amount = self.amount + take(&mut other.amount);
     }
 
     /// Drops all messages, and keeps its memory. The drop of each is the program's code, and may panic.
     pub fn clear(&mut self) {
-        self.bytes = 0;
-        self.plain.clear();
-        self.read = 0;
-        self.items.drain(..).for_each(let_go);
+        self.amount = Amount::default();
+        self.forget_runs();
+        self.parts.drain(..).for_each(let_go);
     }
 
     #[cfg(test)]
     pub fn memory(&self) -> usize {
-        self.items.capacity() * size_of::<(Option<T>, usize)>() + self.plain.capacity()
+        let parts = self.parts.capacity() * size_of::<Part<T>>();
+        let spans = self.spans.capacity() * size_of::<Span>();
+        parts + spans + self.plain.capacity()
     }
 
+    #[inline]
     pub fn amount(&self) -> Amount {
-        Amount {
-            messages: self.items.len(),
-            bytes: self.bytes,
-        }
+        self.amount
     }
 }
 
@@ -163,7 +224,10 @@ impl<T> Batch<T> {
 impl<T> Drop for Batch<T> {
     fn drop(&mut self) {
         if needs_drop::<T>() {
-            let_go_of_all(self.items.drain(..).map(|(item, _)| item));
+            let_go_of_all(self.parts.drain(..));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

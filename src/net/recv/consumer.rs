@@ -43,9 +43,13 @@ impl<T: Send + 'static> Consumer<T> {
 
     /// The next message, without waiting.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        let found = lock(&self.meeting.queue).find();
+        let mut item = None;
+        let found = lock(&self.meeting.queue).find(&mut item);
         match found {
-            Found::Item { item, wake_reader } => Ok(self.taken(item, wake_reader)),
+            Found::Item { wake_reader } => {
+                self.note_room(wake_reader);
+                item.ok_or(TryRecvError::Empty)
+            }
             Found::Source(source) => {
                 let item = self.read(source, Read::WhatIsThere);
                 item.ok_or(TryRecvError::Empty)
@@ -63,15 +67,20 @@ impl<T: Send + 'static> Consumer<T> {
     /// program asked for that.
     pub fn recv(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
         let meeting = &*self.meeting;
+        let mut item = None;
         let mut awaits = None;
         let mut spun = false;
         loop {
             let seen = meeting.handed_over.load(Ordering::Acquire);
             let mut queue = lock(&meeting.queue);
-            match queue.find() {
-                Found::Item { item, wake_reader } => {
+            match queue.find(&mut item) {
+                Found::Item { wake_reader } => {
                     drop(queue);
-                    return Ok(self.taken(item, wake_reader));
+                    self.note_room(wake_reader);
+                    match item {
+                        Some(item) => return Ok(item),
+                        None => continue,
+                    }
                 }
                 Found::Source(source) => {
                     drop(queue);
@@ -117,12 +126,12 @@ impl<T: Send + 'static> Consumer<T> {
         }
     }
 
+    /// A message was taken.
     #[inline]
-    fn taken(&self, item: T, wake_reader: bool) -> T {
+    fn note_room(&self, wake_reader: bool) {
         if wake_reader {
             self.meeting.room.notify_one();
         }
-        item
     }
 
     /// This thread has the lease: it reads the next message, if there is one, and gives the source

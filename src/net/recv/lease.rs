@@ -33,8 +33,8 @@ pub(crate) trait Source<T>: Send {
     /// For the program: puts the next message into `item`. `wait`: however long that takes.
     fn take(&mut self, wait: bool, item: &mut Option<T>) -> Result<Taken, CloseReason>;
 
-    /// For a thread of the program that waits for what is no message: reads on until `done`, or puts the
-    /// message that came first into `item`. `Nothing`: it is done, or late, or could only go on by a wait
+    /// For a thread of the program that waits for what is no message: reads on until `done`, which it was
+    /// not when the thread took this, or puts the message that came first into `item`. `Nothing`: it is done, or late, or could only go on by a wait
     /// that has no deadline.
     fn read_until(
         &mut self,
@@ -43,9 +43,9 @@ pub(crate) trait Source<T>: Send {
         done: &mut dyn FnMut() -> bool,
     ) -> Result<Taken, CloseReason>;
 
-    /// As `take`, for a message that has been read already and is plain bytes. It runs no code of the
-    /// program, so that it may be called under a lock.
-    fn take_plain(&mut self) -> Option<(T, usize)>;
+    /// As `take`, for a message that has been read already and is plain bytes; says how large it was. It
+    /// runs no code of the program, so that it may be called under a lock.
+    fn take_plain(&mut self, item: &mut Option<T>) -> Option<usize>;
 
     /// For the reader thread: passes messages on until they end, or until it would wait while the
     /// program does.

@@ -165,8 +165,12 @@ impl<T: Send> Wake for Meeting<T> {
     }
 
     fn news(&self) {
-        // With the lock: whoever waits looks with it.
-        self.tell(&lock(&self.queue));
+        // Whoever waits is counted before it looks for the last time: where nobody is, nobody waits who
+        // has not found it.
+        if self.awaiting.is_any() {
+            // With the lock: whoever waits looks with it.
+            self.tell(&lock(&self.queue));
+        }
     }
 
     fn end(&self) {

@@ -14,10 +14,7 @@ use crate::net::life::Life;
 use crate::net::os::condvar::{is_late, wait};
 use crate::net::os::lock;
 use crate::net::os::sync::{Instant, Ordering};
-
-/// Up to this size, messages of plain bytes lie in one buffer of their batch; see [`Batch`]. Larger
-/// ones are not worth being copied.
-const SMALL: usize = 1 << 10;
+use crate::net::wire::span::Span;
 
 /// In a long burst a batch is handed over when it has so many messages.
 const BATCH: usize = 512;
@@ -99,24 +96,29 @@ impl<T: Send + 'static> Producer<T> {
         Ok(())
     }
 
-    /// The same for a payload that needs no decoding.
-    pub fn push_plain(&mut self, life: &Life, payload: &[u8]) -> Result<(), CloseReason> {
-        let size = payload.len() + size_of::<T>();
-        let is_small = payload.len() <= SMALL && !self.meeting.is_latest;
-        if is_small && self.channel.is_none() {
-            self.make_room(life, size)?;
+    /// The same for a run of payloads that need no decoding: as many as there is room for, of which none
+    /// is waited for. `find` is told so, and what each message costs beside its payload; see
+    /// [`FrameReader::run`](crate::net::wire::frames::FrameReader::run). `false`: there is none.
+    #[inline]
+    pub fn push_run<'a>(
+        &mut self,
+        find: impl FnOnce(usize, usize, usize, &mut Vec<Span>) -> &'a [u8],
+    ) -> bool {
+        if self.meeting.is_latest || self.channel.is_some() || self.abandoned {
+            return false;
         }
-        if !is_small || self.channel.is_some() {
-            return match self.meeting.make {
-                Some(make) => self.push(life, make(payload), payload.len()),
-                None => Ok(()),
-            };
+        let (limit, used) = (self.meeting.limit, self.waiting + self.fresh.amount());
+        let messages = limit.messages.saturating_sub(used.messages).min(BATCH);
+        let bytes = limit.bytes.saturating_sub(used.bytes);
+        let bytes = bytes.min(BATCH * BATCH_SHARE);
+        let run = self
+            .fresh
+            .push_run(|spans| find(messages, bytes, size_of::<T>(), spans));
+        self.weight += run.messages + run.bytes / BATCH_SHARE;
+        if self.weight >= BATCH {
+            self.hand_over();
         }
-        if !self.abandoned {
-            self.fresh.push_plain(payload);
-            self.note(size);
-        }
-        Ok(())
+        run.messages > 0
     }
 
     /// Only the newest message counts: puts `item` in the place of the one that waits.
@@ -134,7 +136,9 @@ impl<T: Send + 'static> Producer<T> {
             }
         }
         if let (Some(channel), false) = (&mut self.channel, self.abandoned) {
-            if let Some((item, _)) = self.fresh.pop(None) {
+            let mut item = None;
+            self.fresh.pop(None, &mut item);
+            if let Some(item) = item {
                 let replaced = channel.replace(item);
                 self.meeting.count_replaced(replaced);
                 self.meeting.count_by_channel(true);
@@ -280,7 +284,11 @@ impl<T> Producer<T> {
     /// receive any more.
     fn pour_into(&mut self, channel: &mut SelectProducer<T>) -> bool {
         let mut all_sent = true;
-        while let Some((item, size)) = self.fresh.pop(self.meeting.make) {
+        let mut item = None;
+        while let Some(size) = self.fresh.pop(self.meeting.make, &mut item) {
+            let Some(item) = item.take() else {
+                continue;
+            };
             let sent = channel.push_at_once(item, size);
             self.meeting.count_by_channel(sent);
             all_sent &= sent;

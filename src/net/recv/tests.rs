@@ -4,13 +4,13 @@ use crossbeam_channel::TryRecvError;
 
 use super::*;
 use crate::net::life::Life;
+use crate::net::wire::span::Span;
 
 const BURST: usize = 20_000;
 /// What each end may keep.
 const KEPT: usize = 300 << 10;
 
 struct Queue {
-    life: Life,
     producer: Producer<Vec<u8>>,
     consumer: Consumer<Vec<u8>>,
 }
@@ -21,16 +21,18 @@ impl Queue {
         let context = Arc::new(Context::new(Default::default(), addr));
         let make: fn(&[u8]) -> Vec<u8> = <[u8]>::to_vec;
         let (producer, consumer) = receive_queue(usize::MAX, usize::MAX, Some(make), &context);
-        Queue {
-            life: Life::default(),
-            producer,
-            consumer,
-        }
+        Queue { producer, consumer }
     }
 
     fn push(&mut self, count: usize) {
         for _ in 0..count {
-            self.producer.push_plain(&self.life, &[7; 100]).unwrap();
+            let frame = [&[100][..], &[7; 100]].concat();
+            let pushed = self.producer.push_run(|messages, bytes, _, spans| {
+                assert!(messages > 0 && bytes >= frame.len());
+                spans.extend(Span::new(1, 100));
+                &frame
+            });
+            assert!(pushed);
         }
         self.producer.hand_over();
     }

@@ -36,6 +36,16 @@ pub(crate) enum Waited<'a> {
     Follow(Awaits<'a>),
 }
 
+/// How a read by the lease has gone.
+enum Read {
+    /// What was waited for is there.
+    Done,
+    /// A message has come, or the deadline, or the end.
+    Ended,
+    /// It could not go on by itself.
+    Stuck,
+}
+
 impl<T: Send + 'static> Waiter<T> {
     pub(super) fn new(meeting: &Arc<Meeting<T>>) -> Waiter<T> {
         Waiter {
@@ -54,8 +64,12 @@ impl<T: Send + 'static> Waiter<T> {
         leads: impl Fn(bool),
     ) -> Waited<'_> {
         let meeting = &*self.meeting;
+        let mut is_leader = may_read;
         let mut awaits = None;
-        let mut is_leader = true;
+        if !may_read {
+            leads(false);
+            awaits = Some(meeting.awaiting.count(false));
+        }
         let mut spun = false;
         loop {
             let seen = meeting.handed_over.load(Ordering::Acquire);
@@ -69,7 +83,11 @@ impl<T: Send + 'static> Waiter<T> {
                     // A thread that reads is not among those that wait.
                     awaits = None;
                     // The lease is of no use to a thread that would give it back at once.
-                    may_read = self.read(source, deadline, &mut done);
+                    may_read = match self.read(source, deadline, &mut done) {
+                        Read::Done => return Waited::Done,
+                        Read::Ended => true,
+                        Read::Stuck => false,
+                    };
                     continue;
                 }
             }
@@ -105,13 +123,13 @@ impl<T: Send + 'static> Waiter<T> {
     }
 
     /// This thread has the lease: it reads until `done`, or a message comes, or the deadline, and gives
-    /// the source back. `false`: it could not go on by itself.
+    /// the source back.
     fn read(
         &self,
         mut source: Box<dyn Source<T>>,
         deadline: Option<Instant>,
         done: &mut dyn FnMut() -> bool,
-    ) -> bool {
+    ) -> Read {
         let meeting = &self.meeting;
         let mut item = None;
         let mut is_done = false;
@@ -121,7 +139,7 @@ impl<T: Send + 'static> Waiter<T> {
                 is_done
             })
         });
-        let mut goes_on = true;
+        let mut is_stuck = false;
         let mut queue = lock(&meeting.queue);
         let returned = match taken {
             Ok(Taken::Message(size)) => {
@@ -133,14 +151,14 @@ impl<T: Send + 'static> Waiter<T> {
                 queue.put_back(source, None)
             }
             Ok(Taken::Nothing) => {
-                goes_on = is_done || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                is_stuck = !is_done && !is_late(deadline);
                 queue.put_back(source, None)
             }
             Ok(Taken::End) => queue.finish(Ok(())),
             Err(reason) => queue.finish(Err(reason)),
         };
         let mut wake_reader = returned.wake_reader;
-        if !goes_on || meeting.awaiting.is_any() {
+        if is_stuck || meeting.awaiting.is_any() {
             wake_reader |= queue.recall();
         }
         let waiters = queue.waiters;
@@ -157,6 +175,10 @@ impl<T: Send + 'static> Waiter<T> {
         }
         // Where it could not go into the queue: the program's code, which may panic.
         crate::net::panics::let_go(item);
-        goes_on
+        match () {
+            () if is_done => Read::Done,
+            () if is_stuck => Read::Stuck,
+            () => Read::Ended,
+        }
     }
 }

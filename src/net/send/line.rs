@@ -14,14 +14,28 @@ use crate::net::os::sync::{Instant, MutexGuard};
 /// A place in the line of those who wait for room at one connection. Given up when it is dropped.
 pub(crate) struct InLine {
     sender: Arc<Sender>,
-    place: Place,
+    /// None: it has been given up.
+    place: Option<Place>,
+}
+
+impl InLine {
+    /// It is the turn of this place. From here on its drop takes no lock, which the caller has.
+    fn end(mut self, queue: &mut SendQueue) {
+        if let Some(place) = self.place.take() {
+            queue.leave_line(place);
+            // There may be room for the next in line as well, and nobody else wakes it.
+            self.sender.tell_waiters(queue);
+        }
+    }
 }
 
 impl Drop for InLine {
     fn drop(&mut self) {
-        let mut queue = lock(&self.sender.queue);
-        queue.leave_line(self.place);
-        self.sender.tell_waiters(&queue);
+        if let Some(place) = self.place.take() {
+            let mut queue = lock(&self.sender.queue);
+            queue.leave_line(place);
+            self.sender.tell_waiters(&queue);
+        }
     }
 }
 
@@ -37,14 +51,12 @@ impl Sender {
     ) -> Result<MutexGuard<'a, SendQueue>, SendError> {
         let mut tried = false;
         loop {
-            let place = in_line.as_ref().map(|own| own.place);
+            let place = in_line.as_ref().and_then(|own| own.place);
             // Only whoever is first in line is asked about room. A small message behind a large one would
             // otherwise take each bit of room as it comes, and the large one would wait for ever.
             if queue.admits(total, place)? {
-                if let Some(place) = place {
-                    // There may be room for the next in line as well, and nobody else wakes it.
-                    queue.leave_line(place);
-                    self.tell_waiters(&queue);
+                if let Some(own) = in_line.take() {
+                    own.end(&mut queue);
                 }
                 return Ok(queue);
             }
@@ -57,10 +69,9 @@ impl Sender {
                 continue;
             }
             if in_line.is_none() && !matches!(wait, Wait::No) {
-                let place = queue.queue_up();
                 *in_line = Some(InLine {
                     sender: Arc::clone(self),
-                    place,
+                    place: Some(queue.queue_up()),
                 });
             }
             let deadline = match wait {

@@ -39,6 +39,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use call::Replies;
 use head::Shape;
 pub(crate) use last::Last;
 pub(crate) use line::InLine;
@@ -100,6 +101,8 @@ pub(crate) struct Sender {
     socket: Mutex<Option<Arc<TcpStream>>>,
     /// The system's buffer is kept short.
     is_short: AtomicBool,
+    /// The reader thread will soon write the requests that wait; see [`Replies`].
+    reader_writes: AtomicBool,
 }
 
 impl Sender {
@@ -132,6 +135,7 @@ impl Sender {
             work: Condvar::new(),
             socket: Mutex::new(Some(socket)),
             is_short: AtomicBool::new(false),
+            reader_writes: AtomicBool::new(false),
         });
         if held_back {
             sender.release_later(Instant::now() + HOLD_BACK);
@@ -144,6 +148,11 @@ impl Sender {
         let queue = lock(&self.queue);
         let (messages, bytes) = queue.numbers();
         (messages, bytes, queue.waiting())
+    }
+
+    /// Has no byte of any message been written, not even of one that was then not accepted?
+    pub fn is_unused(&self) -> bool {
+        lock(&self.queue).is_unused()
     }
 
     // Sending

@@ -55,6 +55,8 @@ pub(super) struct SendQueue<W = WriteHalf> {
     latest: Latest,
     messages: u64,
     bytes: u64,
+    /// A message was offered once: something of it may have been written, also where it was taken back.
+    is_begun: bool,
 }
 
 /// The writing half of the socket. There is one, and who owns it has the turn.
@@ -165,6 +167,7 @@ impl<W: Unwritten> SendQueue<W> {
             latest: Latest::default(),
             messages: 0,
             bytes: 0,
+            is_begun: false,
         }
     }
 
@@ -223,6 +226,7 @@ impl<W: Unwritten> SendQueue<W> {
     /// waits.
     #[inline]
     pub fn offer(&mut self, size: usize, burst: impl FnOnce() -> bool) -> Offer {
+        self.is_begun = true;
         self.messages += 1;
         self.bytes += size as u64;
         match () {
@@ -275,6 +279,11 @@ impl<W: Unwritten> SendQueue<W> {
     pub fn look(&mut self, now: Instant) -> Look {
         self.append_to = 0;
         self.gathering.look(now, self.messages)
+    }
+
+    /// Was no message ever offered, not even one that was taken back?
+    pub fn is_unused(&self) -> bool {
+        !self.is_begun
     }
 
     /// An offered message was not sent after all.

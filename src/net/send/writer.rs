@@ -117,12 +117,6 @@ impl Sender {
     }
 }
 
-/// How long the watchdog, which has others to serve, may wait for one socket.
-const IN_PLACE: Patience = match cfg!(unix) {
-    true => Patience::None,
-    false => Patience::Once,
-};
-
 /// The watchdog's task where the system has no thread for a writer.
 struct InPlaceOfWriter(Arc<Sender>);
 
@@ -131,7 +125,7 @@ impl Task for InPlaceOfWriter {
         let sender = &self.0;
         let mut queue = lock(&sender.queue);
         if queue.has_work() && queue.half().is_some() {
-            queue = sender.write_turn(queue, IN_PLACE);
+            queue = sender.write_turn(queue, Patience::None);
         }
         // Without the half there is nothing to look at: whoever has it will leave something, or nothing.
         let is_left = !queue.is_gone() && (queue.half().is_none() || queue.has_work());

@@ -48,6 +48,47 @@ impl Decoding {
         }
     }
 
+    /// Goes through the messages that `input` begins with, as long as they are whole and can be told in an
+    /// instant, and `wanted` wants them: it gets the length of the head and the size of each. Says how
+    /// many bytes they are.
+    #[inline]
+    pub fn each_at_once(
+        &self,
+        input: &[u8],
+        mut wanted: impl FnMut(usize, usize) -> bool,
+    ) -> usize {
+        let mut at = 0;
+        let mut go_on = |head: usize, size: usize| {
+            let end = at + head + size;
+            let is_next = end <= input.len() && wanted(head, size);
+            if is_next {
+                at = end;
+            }
+            is_next.then(|| &input[end..])
+        };
+        let mut rest = input;
+        // The kind of decoder is asked for once, and not for each message.
+        match self {
+            Decoding::Frames(decoder) => {
+                while let Some((head, size)) = decoder.at_once(rest) {
+                    let Some(behind) = go_on(head, size) else {
+                        break;
+                    };
+                    rest = behind;
+                }
+            }
+            Decoding::Text(decoder) => {
+                while let Some((size, _)) = decoder.same_again(rest) {
+                    let Some(behind) = go_on(HEADER_LEN, size) else {
+                        break;
+                    };
+                    rest = behind;
+                }
+            }
+        }
+        at
+    }
+
     pub fn take_as_frame(&mut self) {
         if let Decoding::Text(decoder) = self {
             decoder.take_as_frame();
@@ -56,5 +97,90 @@ impl Decoding {
 
     pub fn is_frames(&self) -> bool {
         matches!(self, Decoding::Frames(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proto::frames::Head;
+    use crate::proto::header::data_header;
+
+    const LARGEST: usize = 20_000;
+
+    fn decoding(dialect: Dialect) -> Decoding {
+        let rules = Rules {
+            data_type: DataType::Bytes,
+            strict: true,
+            streaming: false,
+            max_size: LARGEST,
+            lanpeer: true,
+        };
+        Decoding::new(rules, dialect, false)
+    }
+
+    /// Messages of these sizes.
+    fn written(dialect: Dialect, sizes: &[usize]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for &size in sizes {
+            match dialect {
+                Dialect::Frames => bytes.extend_from_slice(Head::of(size).bytes()),
+                _ => bytes.extend_from_slice(&data_header(size, DataType::Bytes)),
+            }
+            bytes.resize(bytes.len() + size, 7);
+        }
+        bytes
+    }
+
+    proptest! {
+        /// Whatever is found at a glance is what the long way finds, wherever the input is cut.
+        #[test]
+        fn many_at_once_are_what_they_are_one_by_one(
+            frames in any::<bool>(),
+            sizes in prop::collection::vec(1..300usize, 1..20),
+            cut in any::<prop::sample::Index>(),
+            most in 0..20usize,
+        ) {
+            let dialect = if frames { Dialect::Frames } else { Dialect::Headers };
+            let all = written(dialect, &sizes);
+            let input = &all[..cut.index(all.len() + 1)];
+            let mut decoding = decoding(dialect);
+            let mut at = 0;
+            let mut found = Vec::new();
+            // In text the first of a size is found by the long way, which then knows its header.
+            while let Ok(Step::Message { skip, size, .. }) = decoding.next(&input[at..], None) {
+                if at + skip + size > input.len() {
+                    break;
+                }
+                found.push(size);
+                at += skip + size;
+                let mut at_once = Vec::new();
+                let used = decoding.each_at_once(&input[at..], |head, size| {
+                    let is_wanted = at_once.len() < most;
+                    if is_wanted {
+                        at_once.push((head, size));
+                    }
+                    is_wanted
+                });
+                prop_assert!(at_once.len() <= most);
+                prop_assert_eq!(used, at_once.iter().map(|(head, size)| head + size).sum::<usize>());
+                if most > 0 && frames && at < input.len() {
+                    let next = sizes[found.len()];
+                    let is_whole = at + Head::of(next).bytes().len() + next <= input.len();
+                    prop_assert_eq!(!at_once.is_empty(), is_whole);
+                }
+                found.extend(at_once.iter().map(|(_, size)| size));
+                at += used;
+            }
+            prop_assert_eq!(&found[..], &sizes[..found.len()]);
+            let head = |size| if frames { Head::of(size).bytes().len() } else { HEADER_LEN };
+            let whole = found.iter().map(|&size| head(size) + size).sum::<usize>();
+            prop_assert_eq!(at, whole);
+            if let Some(&next) = sizes.get(found.len()) {
+                prop_assert!(at + head(next) + next > input.len(), "one is whole and not found");
+            }
+        }
     }
 }

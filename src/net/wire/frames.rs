@@ -14,6 +14,7 @@ pub(crate) use ahead::Ahead;
 use super::decoding::Decoding;
 use super::half::{Farewell, ReadHalf};
 use super::reasons::{TOO_EARLY, clean, malformed, refusal, why};
+use super::span::Span;
 use super::stream::{Size, Stream};
 use crate::error::CloseReason;
 use crate::format::{DataType, Dialect, Payload};
@@ -69,7 +70,12 @@ impl Received {
     /// Before the message is passed on, so that whoever has it finds it counted.
     #[inline]
     fn count(&self, size: usize) {
-        let messages = self.messages.load(Ordering::Relaxed) + 1;
+        self.count_all(1, size);
+    }
+
+    #[inline]
+    fn count_all(&self, messages: usize, size: usize) {
+        let messages = self.messages.load(Ordering::Relaxed) + messages as u64;
         self.messages.store(messages, Ordering::Relaxed);
         let bytes = self.bytes.load(Ordering::Relaxed) + size as u64;
         self.bytes.store(bytes, Ordering::Relaxed);
@@ -139,6 +145,34 @@ impl FrameReader {
     pub fn at_once(&mut self) -> Option<(DataType, &[u8])> {
         let (body, data_type) = self.at_hand()?;
         Some((data_type, &self.bytes[body]))
+    }
+
+    /// The small messages that are whole in the buffer, up to the first that is not, and up to so many
+    /// and so many bytes, of which each message costs `each` more than its payload has. Puts their
+    /// places behind `spans`, and gives the bytes of all.
+    pub fn run(
+        &mut self,
+        messages: usize,
+        bytes: usize,
+        each: usize,
+        spans: &mut Vec<Span>,
+    ) -> &[u8] {
+        let begin = self.start;
+        if self.step.is_none() {
+            let (mut payload, before) = (0, spans.len());
+            let unread = &self.bytes[begin..self.end];
+            let used = self.decoder.each_at_once(unread, |head, size| {
+                let behind = spans.len() - before + 1;
+                let fits = behind <= messages && payload + size + behind * each <= bytes;
+                let span = Span::new(head, size).filter(|_| fits);
+                payload += span.map_or(0, |_| size);
+                spans.extend(span);
+                span.is_some()
+            });
+            self.start += used;
+            self.received.count_all(spans.len() - before, payload);
+        }
+        &self.bytes[begin..self.start]
     }
 
     /// The next message. `may_wait` is asked before each wait for the socket; after a no, it goes on
@@ -424,8 +458,6 @@ impl FrameReader {
                 kind: io::ErrorKind::WouldBlock,
                 ..
             }) => Ok(None),
-            // What Windows calls a read timeout.
-            Err(CloseReason::TimedOut) if cfg!(windows) => Ok(None),
             filled => filled.map(Some),
         }
     }

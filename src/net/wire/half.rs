@@ -2,15 +2,12 @@
 //! the connection is encrypted, and whether an end of input is the other side's word.
 
 use std::io::{self, Read};
-use std::net::TcpStream;
 use std::sync::Arc;
 
-#[cfg(unix)]
-use super::record::LAST_RECORD;
-use super::record::RecordReader;
+use super::record::{LAST_RECORD, RecordReader};
 use crate::error::CloseReason;
 use crate::net::life::Life;
-use crate::net::os::sync::{Instant, Mutex};
+use crate::net::os::sync::{Instant, Mutex, TcpStream};
 use crate::net::os::{lock, socket};
 
 /// What the other side has said at the end of its messages, where it speaks frames.
@@ -65,10 +62,10 @@ impl ReadHalf {
     }
 
     /// Reads what the other side has sent, once; 0: end of input.
-    pub fn read(&self, mut socket: &TcpStream, out: &mut [u8]) -> io::Result<usize> {
+    pub fn read(&self, socket: &TcpStream, out: &mut [u8]) -> io::Result<usize> {
         match &self.records {
-            None => socket.read(out),
-            Some(records) => lock(records).read(socket, out),
+            None => socket::reader(socket).read(out),
+            Some(records) => lock(records).read(socket::reader(socket), out),
         }
     }
 
@@ -80,13 +77,13 @@ impl ReadHalf {
         want: usize,
     ) -> io::Result<usize> {
         let Some(records) = &self.records else {
-            return socket.take(want as u64).read_to_end(body);
+            return socket::reader(socket).take(want as u64).read_to_end(body);
         };
         let (mut records, begin) = (lock(records), body.len());
         body.resize(begin + want, 0);
         let mut filled = begin;
         while filled < body.len() {
-            match records.read(socket, &mut body[filled..]) {
+            match records.read(socket::reader(socket), &mut body[filled..]) {
                 Ok(0) => body.truncate(filled),
                 Ok(n) => filled += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -131,35 +128,21 @@ impl ReadHalf {
 
     // Looks at the socket, without reading
 
-    /// Can something be read, or an end? Looks without waiting; `true` where that cannot be told.
+    /// Can something be read, or an end? Looks without waiting.
     pub fn is_readable(&self, socket: &TcpStream) -> bool {
-        #[cfg(unix)]
-        {
-            self.peek::<1>(socket).is_some()
-        }
-        #[cfg(not(unix))]
-        {
-            let _ = socket;
-            true
-        }
+        self.peek::<1>(socket).is_some()
     }
 
-    /// Has something come that was not read, other than an end? No where that cannot be told.
+    /// Has something come that was not read, other than an end?
     pub fn has_unread(&self) -> bool {
         self.holds_records() || self.socket().is_ok_and(|socket| self.is_unread(&socket))
     }
 
-    #[cfg(unix)]
     fn is_unread(&self, socket: &TcpStream) -> bool {
         // Of an encrypted connection, the end is bytes too.
         let end = self.records.is_some().then_some(LAST_RECORD);
         let seen = self.peek::<32>(socket).unwrap_or(0);
         seen > 0 && Some(seen) != end
-    }
-
-    #[cfg(not(unix))]
-    fn is_unread(&self, _: &TcpStream) -> bool {
-        false
     }
 
     /// Does an encrypted connection hold something of a message? Not while someone reads it.
@@ -170,7 +153,6 @@ impl ReadHalf {
     }
 
     /// How much is there, up to N bytes; 0 is an end. `None`: nothing is.
-    #[cfg(unix)]
     fn peek<const N: usize>(&self, socket: &TcpStream) -> Option<usize> {
         let seen = self.life.look(|| match socket::peek::<N>(socket) {
             Err(error) if !socket::is_pause(&error) => Err(CloseReason::from_io(&error)),
@@ -219,7 +201,6 @@ impl ReadHalf {
 }
 
 #[cfg(test)]
-#[cfg(unix)]
 mod tests {
     use std::net::{Shutdown, TcpListener};
     use std::time::Duration;

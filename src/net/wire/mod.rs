@@ -9,6 +9,7 @@
 //! | `frames` | bytes to messages: the buffer, the decoder, and what it has to wait for. `ahead`: for a `close` in a handler |
 //! | `record` | the records of an encrypted connection, both ways |
 //! | `reasons` | why bytes end the connection |
+//! | `span` | where a small message lies among others |
 //! | `stream` | the one size of a stream's messages |
 //! | `write_half` | the writing half of the socket |
 
@@ -19,5 +20,6 @@ pub(crate) mod frames;
 pub(crate) mod half;
 pub(crate) mod reasons;
 pub(crate) mod record;
+pub(crate) mod span;
 pub(crate) mod stream;
 pub(crate) mod write_half;

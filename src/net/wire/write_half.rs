@@ -39,9 +39,6 @@ impl Unwritten for WriteHalf {
 pub(crate) enum Patience {
     /// It takes what the socket takes at once.
     None,
-    /// The same, where the system has no write that does not wait: a slice as below, and no second
-    /// one.
-    Once,
     /// At most [`WRITE_SLICE`](crate::net::os::socket::WRITE_SLICE).
     Slice,
 }
@@ -60,7 +57,7 @@ impl WriteHalf {
     pub fn write(&mut self, parts: [&[u8]; 2], patience: Patience) -> io::Result<usize> {
         let write = match patience {
             Patience::None => write_now,
-            Patience::Once | Patience::Slice => write_slice,
+            Patience::Slice => write_slice,
         };
         match &mut self.records {
             None => {

@@ -17,6 +17,7 @@ fn hello_takes_either_dialect() {
         who: false,
         secure: None,
         to: None,
+        key: None,
     };
     for text in [
         "HELLO|address_name=10.0.0.7:4000&data_type=json&strict=1",
@@ -116,6 +117,7 @@ fn the_longest_hello_leaves_out_address_name() {
         who: true,
         secure: Some(Suite::ChaCha),
         to: None,
+        key: None,
     };
     let bytes = longest.write().unwrap();
     assert!(!String::from_utf8_lossy(&bytes).contains("address_name"));
@@ -123,10 +125,12 @@ fn the_longest_hello_leaves_out_address_name() {
     // With a size of 4 GB, and one of WHO and encryption, there is room for who is meant; else that is
     // left out.
     let to = Some(ID_MASK);
-    for (size, who, secure, fits) in [
-        (u32::MAX.into(), true, None, true),
-        (999_999, false, Some(Suite::ChaCha), true),
-        (u64::MAX, true, Some(Suite::ChaCha), false),
+    for (size, who, secure, key, fits) in [
+        (u32::MAX.into(), true, None, None, true),
+        (99_999_999, false, Some(Suite::ChaCha), Some(true), true),
+        (999_999_999, false, Some(Suite::ChaCha), Some(true), false),
+        (u64::MAX, false, Some(Suite::ChaCha), Some(false), false),
+        (u64::MAX, true, Some(Suite::ChaCha), None, false),
     ] {
         let stream = Some(Stream::Of(size));
         let hello = Hello {
@@ -134,6 +138,7 @@ fn the_longest_hello_leaves_out_address_name() {
             who,
             secure,
             to,
+            key,
             ..longest.clone()
         };
         let read = Hello::parse(&hello.write().unwrap()).unwrap();
@@ -228,9 +233,11 @@ proptest! {
     #[test]
     fn hello_round_trips(ip: u32, port: u16, data_type in any_type(), strict: bool,
                          stream in any_stream(), version in any_version(), who: bool, secure in any_suite(),
-                         to in prop::option::of(0..=ID_MASK)) {
+                         key: Option<bool>, to in prop::option::of(0..=ID_MASK)) {
         let addr = SocketAddrV4::new(ip.into(), port);
-        let hello = Hello { addr, data_type, strict, stream, version, who, secure, to };
+        // What is encrypted has no WHO behind its HELLO, and there is room for either.
+        let key = key.filter(|_| secure.is_some() && !who);
+        let hello = Hello { addr, data_type, strict, stream, version, who, secure, to, key };
         let read = Hello::parse(&hello.write().unwrap()).unwrap();
         // Left out where there is no room for it.
         prop_assert!(read.to == to || read.to.is_none());
@@ -272,6 +279,7 @@ fn no_beginning_of_a_lanpeers_header_may_be_whole() {
             who: stream.is_none(),
             secure: None,
             to: None,
+            key: None,
         };
         let header = hello.write().unwrap();
         for end in 0..HEADER_LEN {
@@ -281,6 +289,7 @@ fn no_beginning_of_a_lanpeers_header_may_be_whole() {
     let accept = Answer::Accept {
         version: Version::Frames,
         secure: None,
+        key: None,
     }
     .write()
     .unwrap();

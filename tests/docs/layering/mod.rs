@@ -1,4 +1,5 @@
-//! Imports go one way, only `net` blocks, and no clock can jump: see docs/contributing.md.
+//! Imports go one way, only `net` blocks, it does so through `net/os` alone, and no clock can jump: see
+//! docs/contributing.md.
 //!
 //! The sources are read as tokens, without comments, strings and test modules. Then every path
 //! that starts with `crate`, `self` or `super` must lead to the same layer or to a lower one, and
@@ -6,6 +7,7 @@
 //! the type's own room, or its methods would be a way around that.
 
 mod paths;
+mod system;
 mod tokens;
 
 use std::fmt;
@@ -156,6 +158,11 @@ fn check(file: &Path, text: &str) -> Vec<Violation> {
             Some(_) => {}
         }
         if let Some(what) = room_violation(&module, &path) {
+            violation(line, what);
+        }
+    }
+    if layer >= layer_of("net").expect("a layer") && !matches!(name, "fuzz" | "lib") {
+        for (line, what) in system::named(&module, &tokens) {
             violation(line, what);
         }
     }
@@ -439,7 +446,61 @@ fn a_name_that_only_net_may_use_is_found() {
         ("peer.rs", "use std::net::{SocketAddr, UdpSocket};"),
         ("connection.rs", "use socket2::SockRef;"),
     ] {
-        assert_eq!(violations(file, text).len(), 1, "{file}: {text}");
+        let mut found = violations(file, text);
+        found.retain(|what| !what.ends_with("which comes from `net/os`"));
+        assert_eq!(found.len(), 1, "{file}: {text}");
+    }
+}
+
+#[test]
+fn a_way_to_the_system_beside_os_is_found() {
+    for text in [
+        "use std::time::{Duration, Instant};",
+        "use std::sync::{Arc, Mutex, Weak};",
+        "use std::{io, net::{SocketAddrV4, TcpStream}};",
+        "fn f() { std::thread::sleep(TIME); }",
+        "use std::thread;",
+        "use std::collections::HashMap;",
+        "use std::{fs, io};",
+        "fn f() { let (a, b) = crossbeam_channel::bounded(1); }",
+        "use crossbeam_channel::{Receiver, TryRecvError};",
+        "use socket2::SockRef;",
+        "fn f() { hostname::get(); }",
+        "thread_local! { static A: u8 = const { 0 }; }",
+    ] {
+        for file in [
+            "net/link/mod.rs",
+            "net/os/timer.rs",
+            "net/discovery/search.rs",
+        ] {
+            let found = violations(file, text);
+            assert_eq!(found.len(), 1, "{file}: {text}: {found:?}");
+            assert!(found[0].ends_with("which comes from `net/os`"), "{found:?}");
+        }
+    }
+    assert_eq!(
+        violations("connection.rs", "use std::time::Instant;").len(),
+        1
+    );
+    for (file, text) in [
+        ("net/os/sync.rs", "pub(crate) use std::sync::Mutex;"),
+        ("net/os/system.rs", "pub(crate) use socket2::Socket;"),
+        ("net/os/timer/tests.rs", "use std::time::Instant;"),
+        ("net/link/end.rs", "fn f() { std::thread::panicking(); }"),
+        (
+            "net/link/end.rs",
+            "use std::sync::{Arc, atomic::AtomicBool};",
+        ),
+        (
+            "net/recv/mod.rs",
+            "use crossbeam_channel::RecvTimeoutError;",
+        ),
+        (
+            "net/burst.rs",
+            "use super::os::sync::thread_local; thread_local! { static A: u8 = const { 0 }; }",
+        ),
+    ] {
+        assert_eq!(violations(file, text), Vec::<String>::new(), "{file}");
     }
 }
 
@@ -469,7 +530,7 @@ fn what_is_in_order_passes() {
         ),
         (
             "net/wire/reader.rs",
-            "use super::writer::Writer; use std::{thread, net::TcpStream};",
+            "use super::writer::Writer; use crate::net::os::sync::{TcpStream, thread};",
         ),
         (
             "proto/header.rs",
@@ -486,6 +547,10 @@ fn what_is_in_order_passes() {
         (
             "proto/header.rs",
             "#[cfg(test)]\nmod tests { use std::thread; use crate::peer::Peer; }",
+        ),
+        (
+            "net/link/end.rs",
+            "#[cfg(all(test, unix))]\nmod tests { use std::thread; }\nfn f() {}",
         ),
         (
             "proto/header.rs",

@@ -2,6 +2,25 @@
 
 use super::tokens::{Kind, Token, is_separator};
 
+/// All paths that start with one of these words, as they are written, with lines.
+pub fn paths_from(first: &[&str], tokens: &[Token]) -> Vec<(usize, Vec<String>)> {
+    let mut found = Vec::new();
+    for (index, token) in tokens.iter().enumerate() {
+        let Kind::Word(word) = &token.kind else {
+            continue;
+        };
+        let goes_on = index
+            .checked_sub(1)
+            .is_some_and(|i| is_separator(tokens.get(i)));
+        if first.contains(&word.as_str()) && !goes_on && is_separator(tokens.get(index + 1)) {
+            let mut trees = Vec::new();
+            tree(tokens, index, Vec::new(), &mut trees);
+            found.extend(trees.into_iter().map(|path| (token.line, path)));
+        }
+    }
+    found
+}
+
 /// All paths that start with `crate`, `self` or `super`, seen from the crate root, with lines.
 pub fn paths(tokens: &[Token], module: &[String]) -> Vec<(usize, Vec<String>)> {
     let mut found = Vec::new();

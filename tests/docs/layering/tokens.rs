@@ -105,20 +105,20 @@ fn after_string(chars: &[char], mut index: usize) -> usize {
 /// Leaves out each item under `#[cfg(test)]`: a test may name what it likes.
 pub fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
     let word = |text: &str| Kind::Word(text.to_string());
-    let cfg_test = [
-        Kind::Mark('#'),
-        Kind::Mark('['),
-        word("cfg"),
-        Kind::Mark('('),
-        word("test"),
-        Kind::Mark(')'),
-        Kind::Mark(']'),
-    ];
+    let mark = Kind::Mark;
+    let cfg = [mark('#'), mark('['), word("cfg"), mark('(')];
+    let test = [&cfg[..], &[word("test"), mark(')'), mark(']')]].concat();
+    // Of `all(test, unix)`: what follows is skipped like the item.
+    let all_test = [&cfg[..], &[word("all"), mark('('), word("test"), mark(',')]].concat();
     let (mut kept, mut index) = (Vec::new(), 0);
     while index < tokens.len() {
         let rest = &tokens[index..];
-        if rest.len() > cfg_test.len() && rest.iter().zip(&cfg_test).all(|(t, k)| t.kind == *k) {
-            index += cfg_test.len();
+        let starts = |with: &[Kind]| {
+            rest.len() > with.len() && rest.iter().zip(with).all(|(t, k)| t.kind == *k)
+        };
+        let begin = [&test, &all_test].into_iter().find(|with| starts(with));
+        if let Some(begin) = begin {
+            index += begin.len();
             let mut depth = 0;
             while index < tokens.len() {
                 let kind = &tokens[index].kind;

@@ -84,7 +84,7 @@ impl Model<'_> {
         let mut wrong = Vec::new();
         let end = &self.ends[number];
         let timeout = self.program.peers[self.peer_of(number)].close_timeout;
-        for (result, took, in_handler) in &end.close_results {
+        for (close, (result, took, in_handler)) in end.closes.iter().zip(&end.close_results) {
             match result {
                 Ok(()) => {
                     // A handler that has closed goes on with what came before.
@@ -129,8 +129,16 @@ impl Model<'_> {
                             Some(CloseReason::ClosedHere | CloseReason::ClosedThere)
                         )
                     };
+                    // The answer to an end that had begun before this close may have come too late.
+                    let at = close.at + *took;
+                    let mut ends = self.ends[other]
+                        .closes
+                        .iter()
+                        .chain(&self.ends[other].drops);
+                    let is_overdue =
+                        ends.any(|act| at.saturating_duration_since(act.at) >= timeout);
                     let took = self.took_to_the_end(other) && self.took_to_the_end(number);
-                    if closed(number) && closed(other) && took {
+                    if closed(number) && closed(other) && took && !is_overdue {
                         wrong.push("close was incomplete, but nothing went wrong".to_owned());
                     }
                 }

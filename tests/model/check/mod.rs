@@ -15,6 +15,7 @@ use lanpeer::{CloseError, CloseReason, Event, SendError, Stats};
 use super::history::{Diary, Entry, Fact, lock};
 use super::plan::Program;
 use super::run::Stage;
+use super::traffic::SEND_LATEST;
 use super::word::Word;
 
 /// Something that an end or a peer did.
@@ -27,6 +28,8 @@ struct Act {
 #[derive(Clone, Debug)]
 struct Sent {
     word: Word,
+    /// By `send_latest`.
+    latest: bool,
     begin: u64,
     end: u64,
 }
@@ -43,6 +46,8 @@ struct Took {
 struct End {
     exists: bool,
     handled: bool,
+    /// Of what comes, only the newest waits.
+    latest: bool,
     /// When the program learnt of it.
     made: u64,
     /// Here it was accepted, and did not come about all the same.
@@ -103,7 +108,9 @@ impl<'a> Model<'a> {
             wrong: Vec::new(),
         };
         for (number, end) in model.ends.iter_mut().enumerate() {
-            end.handled = program.links[number / 2].ends[number % 2].handler.is_some();
+            let plan = &program.links[number / 2].ends[number % 2];
+            end.handled = plan.handler.is_some();
+            end.latest = plan.latest;
         }
         for (number, known) in lock(&stage.ends).iter() {
             let end = &mut model.ends[*number];
@@ -155,6 +162,7 @@ impl<'a> Model<'a> {
                 match result {
                     Ok(()) => end.sent.push(Sent {
                         word: *word,
+                        latest: entry.doing == SEND_LATEST,
                         begin: entry.begin,
                         end: entry.end,
                     }),

@@ -105,6 +105,8 @@ pub enum Answer {
 pub struct EndPlan {
     /// `Some`: no takers, but a handler. It may do something at its message of this number.
     pub handler: Option<Option<(usize, HandlerAct)>>,
+    /// Of what comes, only the newest waits.
+    pub latest: bool,
     pub takers: Vec<Taker>,
     pub senders: Vec<Vec<Op>>,
     /// A thread sends so many pings, and waits for the answer to each; then it takes.
@@ -145,6 +147,7 @@ pub enum Op {
     Send(usize),
     TrySend(usize),
     SendTimeout(usize, Duration),
+    SendLatest(usize),
     /// Of another size than the stream's.
     WrongSize(usize),
     Flush,

@@ -171,6 +171,13 @@ impl LinkPlan {
             ends[1].handler = None;
             ends[1].takers.push(Taker::roll(dice));
         }
+        // Who waits for an answer would wait for ever for one that was replaced.
+        let waits = ends.iter().any(|end| end.pings > 0);
+        for (number, end) in ends.iter_mut().enumerate() {
+            // Nor has `accept` a way to ask for it.
+            let can = number == 0 || !matches!(peers[asked].accepting, Accepting::Accept(_));
+            end.latest = !waits && can && end.handler.is_none() && dice.chance(20);
+        }
         let withdraws = hazards.withdraw && dice.chance(40);
         LinkPlan {
             peers: [asker, asked],
@@ -212,6 +219,20 @@ impl Sizes {
 impl EndPlan {
     fn roll_two(dice: &mut Dice, hazards: Hazards, broadcasts: bool, sizes: Sizes) -> [EndPlan; 2] {
         let mut ends = [EndPlan::roll(dice, sizes), EndPlan::roll(dice, sizes)];
+        if sizes.kind == Kind::Bytes && sizes.stream.is_none() && dice.chance(20) {
+            // A camera, for one who may be slow: the socket is full, and pictures are replaced that wait
+            // for it.
+            let own = dice.below(2);
+            let mut pictures = Vec::new();
+            for _ in 0..dice.between(5, 40) {
+                pictures.push(Op::SendLatest(dice.between(20_000, 300_000)));
+                pictures.push(Op::Pause(some_time(dice)));
+            }
+            ends[own].senders.push(pictures);
+            for taker in &mut ends[1 - own].takers {
+                taker.pause = Duration::from_micros(dice.between(0, 3000) as u64);
+            }
+        }
         if dice.chance(30) {
             // A dialogue; who answers would be in the way of other threads' waiting in a circle.
             let own = dice.below(2);
@@ -252,6 +273,7 @@ impl EndPlan {
         };
         EndPlan {
             handler,
+            latest: false,
             takers: (0..takers).map(|_| Taker::roll(dice)).collect(),
             senders: (0..dice.pick(&[0, 1, 1, 1, 2, 3]))
                 .map(|_| {
@@ -306,6 +328,7 @@ impl EndPlan {
                 Op::Send(size),
                 Op::TrySend(size),
                 Op::SendTimeout(size, millis(1)),
+                Op::SendLatest(size),
             ]);
             self.senders.push(vec![op; 12_000_000 / size]);
         }
@@ -340,7 +363,8 @@ impl Op {
     fn roll(dice: &mut Dice, sizes: Sizes) -> Op {
         let size = sizes.roll(dice);
         match dice.below(40) {
-            0..24 => Op::Send(size),
+            0..18 => Op::Send(size),
+            18..24 => Op::SendLatest(size),
             24..30 => Op::TrySend(size),
             30..34 => Op::SendTimeout(size, Duration::from_micros(dice.below(3000) as u64)),
             34 => Op::Flush,

@@ -49,11 +49,12 @@ mod options {
 }
 #[path = "../../../src/proto/mod.rs"]
 mod proto;
+mod secure;
 
 use net::endpoint::noticing;
-use net::{asking, lending, receiving, replacing, sending};
+use net::{asking, lending, receiving, replacing, requesting, sending};
 
-const SCENARIOS: [(&str, fn()); 18] = [
+const SCENARIOS: [(&str, fn()); 19] = [
     ("received", receiving::to_the_end),
     ("received, killed", receiving::killed),
     ("received, abandoned", receiving::abandoned),
@@ -69,6 +70,7 @@ const SCENARIOS: [(&str, fn()); 18] = [
     ("sent, killed", sending::killed),
     ("sent in frames", sending::in_frames),
     ("sent without threads", sending::without_threads),
+    ("asked, written for all", requesting::written),
     ("replaced on the way out", replacing::sent),
     ("replaced on the way in", replacing::received),
     ("noticed by the watchdog", noticing::dead_remote),

@@ -1,7 +1,6 @@
 //! What the responder makes of a datagram: whom it believes what.
 
 use std::net::SocketAddrV4;
-use std::time::Instant;
 
 use super::Responder;
 use crate::error::without_quotes;
@@ -10,6 +9,7 @@ use crate::net::discovery::networks::{distance, is_local, is_private, plausible}
 use crate::net::discovery::pace::{every, patience};
 use crate::net::discovery::quota::Origin;
 use crate::net::discovery::roster::Sighting;
+use crate::net::os::sync::Instant;
 use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Question};
 
 impl Responder {

@@ -9,15 +9,14 @@
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Sender, unbounded};
+use std::time::Duration;
 
 use super::{Agreed, Withdrawal, agree};
 use crate::error::{Error, Result};
 use crate::net::endpoint::attempts::TWICE;
 use crate::net::endpoint::{Endpoint, next_id};
 use crate::net::handshake::client::Request;
+use crate::net::os::sync::{Instant, Sender, unbounded};
 
 /// While an address does not take the TCP connection for so long, the next is tried beside it.
 const BESIDE: Duration = Duration::from_millis(50);
@@ -63,7 +62,7 @@ fn race(
     let mut asked = 0;
     let mut next = Instant::now();
     let mut failure = None;
-    let is_secure = endpoint.settings.secrets.own().is_some() && !request.in_the_clear;
+    let is_secure = endpoint.settings.has_secret() && !request.in_the_clear;
     loop {
         if asked == 0 || Instant::now() >= next {
             if let Some(addr) = waiting.pop_front() {

@@ -1,12 +1,12 @@
 //! What ends an attempt to connect that is not wanted any more, from another thread.
 
-use std::net::TcpStream;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::net::os::lock;
 use crate::net::os::socket::reset;
+use crate::net::os::sync::{Instant, Mutex, TcpStream};
 
 /// What one call asks for, by one socket or by several, until one of them is agreed on or all are
 /// withdrawn.

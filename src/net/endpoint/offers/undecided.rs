@@ -12,20 +12,19 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddrV4, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::net::SocketAddrV4;
+use std::sync::Arc;
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::error::CloseReason;
 use crate::net::endpoint::{Endpoint, Slot, Watched};
 use crate::net::handshake::io::{deny, linger};
 use crate::net::os::condvar::wait;
 use crate::net::os::lock;
-#[cfg(unix)]
-use crate::net::os::socket::peek;
-use crate::net::os::socket::{is_pause, read_now, reset};
+use crate::net::os::socket::{is_pause, peek, read_now, reset, wait_for_input};
+use crate::net::os::sync::{
+    Condvar, Mutex, MutexGuard, Receiver, Sender, TcpStream, bounded, select,
+};
 use crate::net::wire::early::{Early, Seen, Start};
 use crate::secure::Session;
 
@@ -90,16 +89,12 @@ impl Undecided {
     /// Looks at the client without waiting.
     fn look(&mut self) -> Look {
         let Some(early) = &mut self.early else {
-            #[cfg(unix)]
             return match peek::<1>(&self.socket) {
                 Ok(0) => Look::Gone,
                 Ok(_) => Look::Sends,
                 Err(error) if is_pause(&error) => Look::Waits,
                 Err(_) => Look::Gone,
             };
-            // Windows cannot look at the socket: only the reader thread cannotice something.
-            #[cfg(not(unix))]
-            return Look::Waits;
         };
         let mut chunk = [0; 4096];
         while early.len() <= MAX_EARLY {
@@ -266,7 +261,7 @@ impl Waiter {
             return Seen::Nothing;
         }
         loop {
-            match self.socket.peek(&mut [0]) {
+            match wait_for_input(&self.socket) {
                 Ok(0) => return Seen::End,
                 Ok(_) => return Seen::Nothing,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -306,8 +301,8 @@ mod tests {
         let mut socket = TcpStream::connect(addr).unwrap();
         socket.set_read_timeout(Some(SOON)).unwrap();
 
-        let mut settings = Settings::default();
-        settings.secrets.set(secret);
+        let settings = Settings::default();
+        settings.trusts.change(|trust| trust.set(secret));
         let request = Request {
             data_type: DataType::Bytes,
             strict: true,
@@ -316,6 +311,7 @@ mod tests {
             in_the_clear: false,
             attempt: None,
             whom: None,
+            expected: crate::secure::Allowed::default(),
         };
         let own = "127.0.0.1:40000".parse().unwrap();
         let client = Client::new(&settings, own, Ipv4Addr::LOCALHOST, addr, request);

@@ -16,6 +16,7 @@ fn request(data_type: DataType) -> Request {
         in_the_clear: false,
         attempt: None,
         whom: None,
+        expected: crate::secure::Allowed::default(),
     }
 }
 

@@ -30,8 +30,11 @@ impl Source<u32> for Numbers {
         unreachable!("the program reads, and not the queue")
     }
 
-    fn take_plain(&mut self) -> Option<(u32, usize)> {
-        std::mem::take(&mut self.unread).then_some((7, 1))
+    fn take_plain(&mut self, item: &mut Option<u32>) -> Option<usize> {
+        std::mem::take(&mut self.unread).then(|| {
+            *item = Some(7);
+            1
+        })
     }
 
     fn feed(&mut self, _: &mut Producer<u32>) -> Result<Fed, CloseReason> {
@@ -71,11 +74,15 @@ fn channel() -> (Box<SelectProducer<u32>>, crossbeam_channel::Receiver<u32>) {
 
 /// In words, so that it can be compared.
 fn find(queue: &mut Queue) -> String {
-    match queue.find() {
-        Found::Item { item, wake_reader } => match wake_reader {
-            true => format!("{item}, wake"),
-            false => item.to_string(),
-        },
+    let mut item = None;
+    match queue.find(&mut item) {
+        Found::Item { wake_reader } => {
+            let item = item.expect("the message that was found");
+            match wake_reader {
+                true => format!("{item}, wake"),
+                false => item.to_string(),
+            }
+        }
         Found::Source(_) => "source".to_owned(),
         Found::Nothing => "nothing".to_owned(),
         Found::Ended => "ended".to_owned(),
@@ -85,7 +92,7 @@ fn find(queue: &mut Queue) -> String {
 
 /// Takes the source that was lent.
 fn take(queue: &mut Queue) -> Box<dyn Source<u32>> {
-    match queue.find() {
+    match queue.find(&mut None) {
         Found::Source(source) => source,
         _ => panic!("nothing is lent"),
     }
@@ -351,7 +358,7 @@ fn what_was_taken_in_is_counted_whatever_the_way() {
     let mut queue = queue();
     hand_over(&mut queue, [1, 2, 3]);
     assert_eq!(queue.taken(0), 3, "a queue that somebody has takes in all");
-    assert!(matches!(queue.find(), Found::Item { item: 1, .. }));
+    assert_eq!(find(&mut queue), "1");
     assert_eq!(queue.taken(4), 7, "four came by the channel");
     let (unread, _dropped) = queue.abandon(4, 3);
     assert!(unread);
@@ -378,8 +385,8 @@ fn the_newest_takes_the_place_of_what_waits() {
         fresh.clear();
         assert_eq!(queue.amount().messages, 1);
     }
-    assert!(matches!(queue.find(), Found::Item { item: 3, .. }));
-    assert!(matches!(queue.find(), Found::Nothing));
+    assert_eq!(find(&mut queue), "3");
+    assert_eq!(find(&mut queue), "nothing");
     assert_eq!(queue.taken(0), 3, "what is replaced was taken in");
     fresh.push(4, 1);
     queue.replace(&mut fresh);

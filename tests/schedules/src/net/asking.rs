@@ -191,12 +191,15 @@ impl Source<Item> for Frames {
         }
     }
 
-    fn take_plain(&mut self) -> Option<(Item, usize)> {
+    fn take_plain(&mut self, item: &mut Option<Item>) -> Option<usize> {
         if self.stashed.is_some() {
             return None;
         }
         match self.next(|| false) {
-            Next::Message(number) => return Some((vec![number as u8], 1)),
+            Next::Message(number) => {
+                *item = Some(vec![number as u8]);
+                return Some(1);
+            }
             Next::Reply(id) => self.stashed = Some(id),
             Next::Fin | Next::Wait => {}
         }

@@ -147,9 +147,12 @@ impl Source<Item> for Numbers {
         }
     }
 
-    fn take_plain(&mut self) -> Option<(Item, usize)> {
+    fn take_plain(&mut self, item: &mut Option<Item>) -> Option<usize> {
         match self.next(|| Ok(false)) {
-            Ok(Next::Number(number)) => Some((vec![number as u8], 1)),
+            Ok(Next::Number(number)) => {
+                *item = Some(vec![number as u8]);
+                Some(1)
+            }
             _ => None,
         }
     }

@@ -49,6 +49,8 @@ pub(crate) mod panics {
 }
 
 pub(crate) mod wire {
+    #[path = "../../../../../src/net/wire/span.rs"]
+    pub(crate) mod span;
     #[path = "../../../../../src/net/wire/stream.rs"]
     pub(crate) mod stream;
     #[path = "../../../../../src/net/wire/write_half.rs"]
@@ -63,6 +65,7 @@ pub(crate) mod receiving;
 #[path = "../../../../src/net/recv/mod.rs"]
 pub(crate) mod recv;
 pub(crate) mod replacing;
+pub(crate) mod requesting;
 #[path = "../../../../src/net/send/mod.rs"]
 pub(crate) mod send;
 pub(crate) mod sending;

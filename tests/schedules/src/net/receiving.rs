@@ -16,6 +16,7 @@ use crate::net::os::socket::{TcpStream, Wire};
 use crate::net::os::sync::{Instant, dawdle, one_in, up_to};
 use crate::net::recv::consumer::Consumer;
 use crate::net::recv::receive_queue;
+use crate::net::wire::span::Span;
 
 type Item = Vec<u8>;
 
@@ -72,8 +73,17 @@ fn run(end: End, select: bool) {
             for number in 0..count {
                 let item = message(number);
                 let size = item.len();
-                let pushed = match is_plain && one_in(2) {
-                    true => producer.push_plain(&link.life, &item),
+                let in_a_run = is_plain
+                    && one_in(2)
+                    && producer.push_run(|messages, bytes, each, spans| {
+                        if messages == 0 || size + each > bytes {
+                            return &[];
+                        }
+                        spans.extend(Span::new(0, size));
+                        &item
+                    });
+                let pushed = match in_a_run {
+                    true => Ok(()),
                     false => producer.push(&link.life, item, size),
                 };
                 if pushed.is_err() {

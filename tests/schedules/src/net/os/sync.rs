@@ -16,6 +16,8 @@ use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError, Tr
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync as checked;
 
+pub use std::collections::HashMap;
+
 pub use shuttle::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
@@ -189,6 +191,12 @@ pub struct OnceLock<T> {
     value: std::sync::OnceLock<T>,
 }
 
+impl<T> Default for OnceLock<T> {
+    fn default() -> OnceLock<T> {
+        OnceLock::new()
+    }
+}
+
 impl<T> OnceLock<T> {
     pub fn new() -> OnceLock<T> {
         OnceLock {
@@ -199,6 +207,11 @@ impl<T> OnceLock<T> {
 
     pub fn get(&self) -> Option<&T> {
         self.value.get()
+    }
+
+    pub fn set(&self, value: T) -> Result<(), T> {
+        let _turn = self.turn.lock().expect("nobody panics under a lock");
+        self.value.set(value)
     }
 
     pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {

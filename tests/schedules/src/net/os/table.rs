@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::socket::Wire;
 use super::sync::Instant;
 
+#[derive(Clone, Copy)]
 pub(crate) struct Row {
     pub unacknowledged: u64,
     pub unanswered: bool,
@@ -45,6 +46,10 @@ impl Table {
         };
         let ends = (crate::net::link::HERE, crate::net::link::HERE);
         Some(Arc::new(HashMap::from([(ends, row)])))
+    }
+
+    pub fn look_at(&self, ends: Ends, since: Instant) -> Option<Option<Row>> {
+        self.look(since).map(|rows| rows.get(&ends).copied())
     }
 
     pub fn forget(&self) {}
