@@ -4,8 +4,9 @@
 use std::io::Write;
 use std::net::UdpSocket;
 use std::process::Stdio;
+use std::time::Instant;
 
-use crate::network::{Actor, Lan};
+use crate::network::{Actor, DEADLINE, Lan};
 use crate::program::{Program, path_of};
 
 #[path = "../../examples/doctor/answers.rs"]
@@ -50,10 +51,14 @@ impl Report {
             .collect()
     }
 
-    /// It has found this reason, and no other one.
+    /// It has found this reason, and no other one but what follows from it: a peer that has just
+    /// started is heard, and then asked alone.
     #[track_caller]
     fn names_only(&self, parts: &[&str]) {
-        let reasons = self.reasons();
+        let mut reasons = self.reasons();
+        if !parts.iter().any(|part| part.contains("10.77.0.")) {
+            reasons.retain(|one| !one.starts_with("! 10.77.0.2 "));
+        }
         assert!(reasons.len() == 1 && !self.is_fine, "{:#?}", self.findings);
         for part in parts {
             assert!(
@@ -103,6 +108,22 @@ fn peer(lan: &Lan, host: usize, name: &str) -> Actor {
     let mut actor = lan.actor(host);
     actor.tell(&format!("peer 0.0.0.0:0 {name}"));
     actor
+}
+
+/// Waits until the system says one of these of an interface.
+#[track_caller]
+fn until(lan: &Lan, host: usize, interface: &str, states: &[&str]) {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let mut command = lan.command(host, "cat".as_ref());
+        let state = command.arg(format!("/sys/class/net/{interface}/operstate"));
+        let state = state.output().map(|state| state.stdout).unwrap_or_default();
+        let state = String::from_utf8_lossy(&state);
+        if states.contains(&state.trim()) {
+            return;
+        }
+        assert!(Instant::now() < end, "{interface} is {state}");
+    }
 }
 
 /// Gives a host a packet filter. False, after a notice, where there is none; in CI that is a failure.
@@ -322,6 +343,7 @@ fn a_container_bridge_swallows_the_broadcast() {
     lan.ip(1, "link set dev x1 up");
     lan.ip(1, "address add 10.99.0.1/24 dev br0");
     lan.ip(1, "link set dev br0 up");
+    until(&lan, 1, "br0", &["up"]);
     let report = doctor(&lan, 1, &[]);
     report.is_fine();
     report.says("br0 has 10.99.0.1/24: a bridge without a card");
@@ -351,6 +373,7 @@ fn two_cards_in_one_network() {
     report.says("bob answers");
     // The first one's cable is out, and the system sends there all the same.
     lan.cable(1, false);
+    until(&lan, 1, "eth0", &["down", "lowerlayerdown"]);
     let report = doctor(&lan, 1, &[]);
     report.names(&[
         "leaves by eth0 (10.77.0.1), and not by eth2 (10.77.0.101)",
