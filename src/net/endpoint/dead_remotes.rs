@@ -4,8 +4,8 @@
 //! The system's keepalive notices a dead remote only while nothing is unacknowledged; then its
 //! retransmissions take over, for a quarter of an hour. Its user timeout would end those in time,
 //! but, measured on Linux 6.18, it also ends a connection whose remote is alive and merely slow: a
-//! full window counts as no progress even while each probe is answered. So the table of
-//! connections in /proc is asked instead, which tells the two apart.
+//! full window counts as no progress even while each probe is answered. So the system's
+//! table of connections is asked instead, which tells the two apart.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

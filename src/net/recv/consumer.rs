@@ -77,10 +77,7 @@ impl<T: Send + 'static> Consumer<T> {
                 Found::Item { wake_reader } => {
                     drop(queue);
                     self.note_room(wake_reader);
-                    match item {
-                        Some(item) => return Ok(item),
-                        None => continue,
-                    }
+                    return item.ok_or(RecvTimeoutError::Disconnected);
                 }
                 Found::Source(source) => {
                     drop(queue);

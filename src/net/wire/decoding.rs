@@ -52,41 +52,18 @@ impl Decoding {
     /// instant, and `wanted` wants them: it gets the length of the head and the size of each. Says how
     /// many bytes they are.
     #[inline]
-    pub fn each_at_once(
-        &self,
-        input: &[u8],
-        mut wanted: impl FnMut(usize, usize) -> bool,
-    ) -> usize {
-        let mut at = 0;
-        let mut go_on = |head: usize, size: usize| {
-            let end = at + head + size;
-            let is_next = end <= input.len() && wanted(head, size);
-            if is_next {
-                at = end;
-            }
-            is_next.then(|| &input[end..])
-        };
-        let mut rest = input;
+    pub fn each_at_once(&self, input: &[u8], wanted: impl FnMut(usize, usize) -> bool) -> usize {
         // The kind of decoder is asked for once, and not for each message.
         match self {
-            Decoding::Frames(decoder) => {
-                while let Some((head, size)) = decoder.at_once(rest) {
-                    let Some(behind) = go_on(head, size) else {
-                        break;
-                    };
-                    rest = behind;
-                }
-            }
+            Decoding::Frames(decoder) => go_through(input, |rest| decoder.at_once(rest), wanted),
             Decoding::Text(decoder) => {
-                while let Some((size, _)) = decoder.same_again(rest) {
-                    let Some(behind) = go_on(HEADER_LEN, size) else {
-                        break;
-                    };
-                    rest = behind;
-                }
+                let head_and_size = |rest: &[u8]| {
+                    let (size, _) = decoder.same_again(rest)?;
+                    Some((HEADER_LEN, size))
+                };
+                go_through(input, head_and_size, wanted)
             }
         }
-        at
     }
 
     pub fn take_as_frame(&mut self) {
@@ -98,6 +75,24 @@ impl Decoding {
     pub fn is_frames(&self) -> bool {
         matches!(self, Decoding::Frames(_))
     }
+}
+
+/// For [`each_at_once`](Decoding::each_at_once); `at_once` gives the head and the size of the next.
+#[inline]
+fn go_through(
+    input: &[u8],
+    at_once: impl Fn(&[u8]) -> Option<(usize, usize)>,
+    mut wanted: impl FnMut(usize, usize) -> bool,
+) -> usize {
+    let mut at = 0;
+    while let Some((head, size)) = at_once(&input[at..]) {
+        let end = at + head + size;
+        if end > input.len() || !wanted(head, size) {
+            break;
+        }
+        at = end;
+    }
+    at
 }
 
 #[cfg(test)]

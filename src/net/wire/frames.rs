@@ -164,10 +164,12 @@ impl FrameReader {
             let used = self.decoder.each_at_once(unread, |head, size| {
                 let behind = spans.len() - before + 1;
                 let fits = behind <= messages && payload + size + behind * each <= bytes;
-                let span = Span::new(head, size).filter(|_| fits);
-                payload += span.map_or(0, |_| size);
-                spans.extend(span);
-                span.is_some()
+                let Some(span) = Span::new(head, size).filter(|_| fits) else {
+                    return false;
+                };
+                payload += size;
+                spans.push(span);
+                true
             });
             self.start += used;
             self.received.count_all(spans.len() - before, payload);
