@@ -3,6 +3,7 @@
 pub mod tcp;
 pub mod udp;
 
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use self::tcp::{Arrival, Tcp};
@@ -133,6 +134,27 @@ impl Net {
             Some(Socket::Tcp(tcp)) => Some(tcp),
             _ => None,
         }
+    }
+
+    /// The address that a socket of this host is bound to which asks for `addr`, if nobody has it.
+    pub fn claim(
+        &mut self,
+        host: usize,
+        addr: SocketAddrV4,
+        has: impl Fn(&Socket, u16) -> bool,
+    ) -> io::Result<SocketAddrV4> {
+        let port = match addr.port() {
+            0 => self.free_port(host),
+            port => port,
+        };
+        if self.sockets.iter().any(|socket| has(socket, port)) {
+            return Err(ErrorKind::AddrInUse.into());
+        }
+        let ip = *addr.ip();
+        if !ip.is_unspecified() && self.host_of(host, ip) != Some(host) {
+            return Err(ErrorKind::AddrNotAvailable.into());
+        }
+        Ok(SocketAddrV4::new(ip, port))
     }
 
     pub fn free_port(&mut self, host: usize) -> u16 {

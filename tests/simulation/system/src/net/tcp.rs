@@ -818,26 +818,15 @@ pub fn listen(addr: SocketAddrV4) -> io::Result<usize> {
     world::with(|inner, me| {
         let process = inner.process_of(me);
         let host = inner.processes[process].host;
-        let port = match addr.port() {
-            0 => inner.net.free_port(host),
-            port => port,
-        };
-        let is_taken = inner.net.sockets.iter().any(|socket| match socket {
+        let addr = inner.net.claim(host, addr, |socket, port| match socket {
             Socket::Listener(own) => own.host == host && own.addr.port() == port && !own.is_shut,
             _ => false,
-        });
-        if is_taken {
-            return Err(ErrorKind::AddrInUse.into());
-        }
-        let ip = *addr.ip();
-        if !ip.is_unspecified() && inner.net.host_of(host, ip) != Some(host) {
-            return Err(ErrorKind::AddrNotAvailable.into());
-        }
+        })?;
         inner.take_fd(process)?;
         Ok(inner.net.add(Socket::Listener(Listener {
             process,
             host,
-            addr: SocketAddrV4::new(ip, port),
+            addr,
             backlog: 128,
             waiting: VecDeque::new(),
             is_shut: false,

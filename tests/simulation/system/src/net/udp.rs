@@ -107,25 +107,14 @@ pub fn bind(id: usize, addr: SocketAddrV4) -> io::Result<()> {
             return Err(ErrorKind::InvalidInput.into());
         };
         let is_shared = own.is_shared;
-        let port = match addr.port() {
-            0 => inner.net.free_port(host),
-            port => port,
-        };
-        let is_taken = inner.net.sockets.iter().any(|socket| match socket {
+        let addr = inner.net.claim(host, addr, |socket, port| match socket {
             Socket::Udp(own) => {
                 own.host == host && own.port == port && !(own.is_shared && is_shared)
             }
             _ => false,
-        });
-        if is_taken {
-            return Err(ErrorKind::AddrInUse.into());
-        }
-        let ip = *addr.ip();
-        if !ip.is_unspecified() && inner.net.host_of(host, ip) != Some(host) {
-            return Err(ErrorKind::AddrNotAvailable.into());
-        }
+        })?;
         if let Socket::Udp(own) = &mut inner.net.sockets[id] {
-            (own.ip, own.port) = (ip, port);
+            (own.ip, own.port) = (*addr.ip(), addr.port());
         }
         Ok(())
     })
