@@ -325,6 +325,12 @@ impl fmt::Display for Error {
 }
 
 impl Error {
+    /// A setting that cannot be, and why.
+    pub(crate) fn invalid_option(option: &'static str, reason: impl Into<String>) -> Error {
+        let reason = reason.into();
+        Error::InvalidOption { option, reason }
+    }
+
     /// For the log: without what the other side wrote, but for the one word of a DENY.
     pub(crate) fn without_quotes(&self) -> String {
         match self {

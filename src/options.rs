@@ -95,12 +95,7 @@ impl Settings {
     }
 
     pub fn check(&self) -> Result<()> {
-        let invalid = |option, reason: &str| {
-            Err(Error::InvalidOption {
-                option,
-                reason: reason.to_owned(),
-            })
-        };
+        let invalid = |option, reason: &str| Err(Error::invalid_option(option, reason));
         check_timeout("timeout", self.timeout)?;
         check_timeout("close_timeout", self.close_timeout)?;
         for (option, value) in [
@@ -139,8 +134,8 @@ impl Settings {
 
 pub(crate) fn check_timeout(option: &'static str, time: Duration) -> Result<()> {
     if time.is_zero() || time > Duration::from_secs(24 * 3600) {
-        let reason = "must be more than zero and at most a day".to_owned();
-        return Err(Error::InvalidOption { option, reason });
+        let reason = "must be more than zero and at most a day";
+        return Err(Error::invalid_option(option, reason));
     }
     Ok(())
 }

@@ -491,19 +491,15 @@ impl Peer {
     ) -> Result<()> {
         let accepted: Vec<Secret> = accepted.into_iter().collect();
         let endpoint = &self.inner.endpoint;
-        let (is_secure, count) = (endpoint.settings.has_secret(), accepted.len());
-        let reason = match is_secure {
-            false => "this peer was bound without a secret",
-            true if count > MAX_ACCEPTED => "at most 7 can be accepted",
-            true => {
-                endpoint.change_trust(|trust| trust.replace(secret, accepted));
-                return Ok(());
-            }
-        };
-        Err(Error::InvalidOption {
-            option: "set_secrets",
-            reason: reason.to_owned(),
-        })
+        let invalid = |reason| Err(Error::invalid_option("set_secrets", reason));
+        if !endpoint.settings.has_secret() {
+            return invalid("this peer was bound without a secret");
+        }
+        if accepted.len() > MAX_ACCEPTED {
+            return invalid("at most 7 can be accepted");
+        }
+        endpoint.change_trust(|trust| trust.replace(secret, accepted));
+        Ok(())
     }
 
     /// From now on only peers with one of these keys, as [`PeerBuilder::allow`] says; with an empty list
@@ -538,10 +534,8 @@ impl Peer {
     pub fn allow(&self, keys: impl IntoIterator<Item = PublicKey>) -> Result<()> {
         let endpoint = &self.inner.endpoint;
         if !endpoint.settings.has_secret() {
-            return Err(Error::InvalidOption {
-                option: "allow",
-                reason: "this peer has no secret, and so nobody shows it a key".to_owned(),
-            });
+            let reason = "this peer has no secret, and so nobody shows it a key";
+            return Err(Error::invalid_option("allow", reason));
         }
         endpoint.change_trust(|trust| trust.allow(Allowed::only(keys)));
         Ok(())
@@ -708,10 +702,8 @@ impl ConnectOptions {
         handler: impl FnMut(&Connection<F>, F::Item) + Send + 'static,
     ) -> Result<Connection<F>> {
         if self.latest {
-            return Err(Error::InvalidOption {
-                option: "latest",
-                reason: "a handler gets each message: use `connect` and receive".to_owned(),
-            });
+            let reason = "a handler gets each message: use `connect` and receive";
+            return Err(Error::invalid_option("latest", reason));
         }
         self.connect_as(peer, addr, |link| Connection::with_handler(link, handler))
     }
@@ -758,26 +750,24 @@ impl ConnectOptions {
         let endpoint = &peer.inner.endpoint;
         let timeout = self.timeout.unwrap_or(endpoint.settings.timeout);
         check_timeout("timeout", timeout)?;
-        let invalid = |option, reason: String| Err(Error::InvalidOption { option, reason });
         let limit = endpoint.settings.max_message_size;
         match self.stream {
             Some(StreamSize::Of(0)) => {
-                return invalid("stream_of", "must be at least 1 byte".to_owned());
+                return Err(Error::invalid_option(
+                    "stream_of",
+                    "must be at least 1 byte",
+                ));
             }
             Some(StreamSize::Of(size)) if size > limit => {
-                return invalid(
-                    "stream_of",
-                    format!("{size} bytes are more than max_message_size, {limit}"),
-                );
+                let reason = format!("{size} bytes are more than max_message_size, {limit}");
+                return Err(Error::invalid_option("stream_of", reason));
             }
             _ => {}
         }
         let data_type = match (F::DATA_TYPE, self.data_type) {
             (Some(data_type), Some(asked)) if asked != data_type => {
-                return invalid(
-                    "data_type",
-                    format!("the format's is {data_type}; only Dynamic leaves the choice"),
-                );
+                let reason = format!("the format's is {data_type}; only Dynamic leaves the choice");
+                return Err(Error::invalid_option("data_type", reason));
             }
             (Some(data_type), _) | (None, Some(data_type)) => data_type,
             (None, None) => DataType::Json,
@@ -785,7 +775,7 @@ impl ConnectOptions {
         let is_secure = endpoint.settings.has_secret() && !self.in_the_clear;
         if self.expected.demands() && !is_secure {
             let reason = "a key is shown only where the connection is encrypted";
-            return invalid("expect", reason.to_owned());
+            return Err(Error::invalid_option("expect", reason));
         }
         let strict = self.strict.unwrap_or(F::DATA_TYPE.is_some());
         Ok(client::Request {

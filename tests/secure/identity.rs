@@ -14,7 +14,7 @@ use lanpeer::{
 use crate::common::wire::{Wire, WireListener, header};
 use crate::common::{ended, receive, spawn};
 use crate::proxy::{Proxy, Way};
-use crate::{DEADLINE, bind, connect, secured};
+use crate::{DEADLINE, bind, connect, connect_in_the_clear, secured};
 
 pub fn identity() -> Identity {
     Identity::generate().expect("random numbers")
@@ -339,16 +339,7 @@ fn who_is_taken_out_is_gone() {
     let offer = bob.offers().recv_timeout(DEADLINE).expect("an offer");
     // A connection in the clear, which has no key and was allowed by the program itself.
     let plain = crate::common::peer();
-    let offers = bob.offers();
-    let taking = spawn(move || {
-        offers
-            .recv()
-            .expect("an offer")
-            .in_the_clear()
-            .accept::<Bytes>()
-    });
-    let clear = plain.connect::<Bytes>(addr).expect("connected");
-    let from_plain = taking.wait("accept").expect("accepted");
+    let (clear, from_plain) = connect_in_the_clear(&plain, &bob);
 
     bob.allow([carols]).expect("it has a secret");
     assert_eq!(from_alice.close_reason(), Some(CloseReason::Revoked));

@@ -13,7 +13,7 @@ mod talk;
 mod tampering;
 
 use common::{DEADLINE, builder, spawn};
-use lanpeer::{Connection, Format, Peer, PeerBuilder, Secret};
+use lanpeer::{Bytes, Connection, Format, Peer, PeerBuilder, Secret};
 
 /// Of every test that needs one.
 pub fn secret() -> Secret {
@@ -37,5 +37,16 @@ pub fn connect<F: Format + 'static>(alice: &Peer, bob: &Peer) -> (Connection<F>,
     let taker = bob.clone();
     let taking = spawn(move || taker.accept::<F>().expect("accepted"));
     let to_bob = alice.connect::<F>(bob.local_addr()).expect("connected");
+    (to_bob, taking.wait("accept"))
+}
+
+/// Her end and his end of a connection in the clear: he has a secret, and takes it all the same.
+pub fn connect_in_the_clear(alice: &Peer, bob: &Peer) -> (Connection<Bytes>, Connection<Bytes>) {
+    let offers = bob.offers();
+    let taking = spawn(move || {
+        let offer = offers.recv().expect("an offer");
+        offer.in_the_clear().accept::<Bytes>().expect("accepted")
+    });
+    let to_bob = alice.connect::<Bytes>(bob.local_addr()).expect("connected");
     (to_bob, taking.wait("accept"))
 }

@@ -12,7 +12,7 @@ use crate::common::peerpy::{self, Peerpy};
 use crate::common::wire::{Wire, WireListener, header};
 use crate::common::{builder, ended, peer, receive, spawn};
 use crate::proxy::{Proxy, Way};
-use crate::{DEADLINE, bind, connect, secured};
+use crate::{DEADLINE, bind, connect, connect_in_the_clear, secured};
 
 fn other() -> Secret {
     Secret::random().expect("random numbers")
@@ -293,16 +293,8 @@ fn who_has_a_secret_that_is_withdrawn_is_gone() {
     let (carol_to_bob, from_carol) = connect::<Bytes>(&carol, &bob);
     // One that Bob has asked for himself.
     let (to_alice, _from_bob) = connect::<Bytes>(&bob, &alice);
-    let (plain, offers) = (peer(), bob.offers());
-    let taking = spawn(move || {
-        offers
-            .recv()
-            .expect("an offer")
-            .in_the_clear()
-            .accept::<Bytes>()
-    });
-    let clear = plain.connect::<Bytes>(bob.local_addr()).expect("connected");
-    let from_plain = taking.wait("accept").expect("accepted");
+    let plain = peer();
+    let (clear, from_plain) = connect_in_the_clear(&plain, &bob);
     // An offer that waits for Bob's word.
     let (asker, addr) = (alice.clone(), bob.local_addr());
     let asking = spawn(move || asker.connect::<Bytes>(addr));
