@@ -8,7 +8,6 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::system::{Domain, Protocol, Socket, Type};
-
 use super::table::{Ends, Row, Rows};
 
 const AF_NETLINK: i32 = 16;
@@ -97,7 +96,11 @@ impl Diag {
         self.socket.send(&question(self.asked, about))?;
         let mut buffer = vec![0; if about.is_some() { 1 << 10 } else { BUFFER }];
         loop {
-            let length = (&self.socket).read(&mut buffer)?;
+            let length = match (&self.socket).read(&mut buffer) {
+                // A signal came: the answer is still to come.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
             for message in messages(&buffer[..length]) {
                 let Message { kind, number, body } = message;
                 if number != self.asked {
@@ -124,13 +127,9 @@ impl Diag {
 /// `struct nlmsghdr` and `struct inet_diag_req_v2`. Addresses are in the order of the network, all
 /// else in the machine's.
 fn question(number: u32, about: Option<Ends>) -> [u8; QUESTION] {
-    let flags = match about {
-        Some(_) => NLM_F_REQUEST,
-        None => NLM_F_REQUEST | NLM_F_DUMP,
-    };
-    let states = match about {
-        Some(_) => u32::MAX,
-        None => OPEN,
+    let (flags, states) = match about {
+        Some(_) => (NLM_F_REQUEST, u32::MAX),
+        None => (NLM_F_REQUEST | NLM_F_DUMP, OPEN),
     };
     let mut bytes = [0; QUESTION];
     let mut at = 0;
