@@ -77,9 +77,9 @@ pub fn port(facts: &Facts) -> Vec<Finding> {
              work.",
             format!(
                 "End that program, or give all peers another `discovery_port`. {}",
-                match (owners.is_empty(), port.owners.is_empty()) {
-                    (true, _) => "It is another user's: `sudo ss -ulpn` names it.",
-                    _ => &owners,
+                match owners.is_empty() {
+                    true => "It is another user's: `sudo ss -ulpn` names it.",
+                    false => &owners,
                 }
             ),
         ),
@@ -167,14 +167,14 @@ fn doubles(facts: &Facts) -> Vec<Finding> {
         let Ok(from) = network.leaves_from else {
             continue;
         };
-        let of_network = facts
-            .interfaces
-            .iter()
-            .filter(|one| one.broadcast == Some(network.broadcast));
+        let cards = facts.interfaces.iter().filter(|one| {
+            let is_of_network = one.broadcast == Some(network.broadcast);
+            is_of_network && one.kind == Kind::Card && !one.is_down
+        });
         let Some(used) = facts.interfaces.iter().find(|one| one.ip == from) else {
             continue;
         };
-        for other in of_network.filter(|one| one.name != used.name) {
+        for other in cards.filter(|one| one.name != used.name) {
             let found = format!(
                 "What is sent to {} leaves by {} ({}), and not by {} ({}).",
                 network.broadcast,
@@ -193,7 +193,7 @@ fn doubles(facts: &Facts) -> Vec<Finding> {
                 (_, Kind::Tunnel) => "is a tunnel",
                 _ => "leads nowhere but to this host's own containers and virtual machines",
             };
-            findings.push(match is_sink && !other.is_down && other.kind == Kind::Card {
+            findings.push(match is_sink {
                 true => Finding::reason(
                     found,
                     format!("{} {sink}: the broadcast is lost there.", used.name),
@@ -202,7 +202,6 @@ fn doubles(facts: &Facts) -> Vec<Finding> {
                         used.name, other.name
                     ),
                 ),
-                false if other.is_down || other.kind != Kind::Card => continue,
                 false => Finding::maybe(
                     found,
                     "They are two interfaces in one network. If they are plugged into different \
