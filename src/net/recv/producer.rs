@@ -14,6 +14,7 @@ use crate::net::life::Life;
 use crate::net::os::condvar::{is_late, wait};
 use crate::net::os::lock;
 use crate::net::os::sync::{Instant, Ordering};
+use crate::net::panics::let_go;
 use crate::net::wire::span::Span;
 
 /// In a long burst a batch is handed over when it has so many messages.
@@ -306,9 +307,11 @@ impl<T> Drop for Producer<T> {
         self.meeting.tell(&queue);
         drop(queue);
         let channel = self.channel.take().or(channel);
-        // Without the lock: an item that is dropped here runs the program's code.
+        // Without the lock: an item that is dropped here runs the program's code. Where all receivers are
+        // gone, the items that are left in the channel go with it.
         if let Some(mut channel) = channel {
             self.pour_into(&mut channel);
+            let_go(channel);
         }
     }
 }

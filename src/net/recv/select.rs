@@ -5,6 +5,10 @@
 //! the order is known, so the bytes that wait can be summed up. But it cannot tell when the program
 //! takes a message. So a reader thread that waits for room in bytes looks every few milliseconds.
 //!
+//! An item that nobody can receive is dropped here by [`let_go`], since its drop is the program's code. If it
+//! panicked through this thread, the drop of what is left in the channel could panic as well, and two at once
+//! abort the process.
+//!
 //! Where only the newest message counts, the channel holds one, and the reader thread takes it out for the
 //! next. It waits for nothing.
 
@@ -104,26 +108,34 @@ impl<T> SelectProducer<T> {
                 break;
             }
             if abandoned.load(Ordering::SeqCst) {
+                let_go(item);
                 return Ok(false);
             }
             // Killed before this channel was made, nobody dropped its kill switch.
-            if life.is_over() {
+            let is_killed = life.is_over() || {
+                let killed = self.killed.recv_timeout(pause);
+                killed == Err(RecvTimeoutError::Disconnected)
+            };
+            if is_killed {
+                let_go(item);
                 return Err(life.why());
             }
-            match self.killed.recv_timeout(pause) {
-                Err(RecvTimeoutError::Disconnected) => return Err(life.why()),
-                _ => pause = (pause * 2).min(LOOK_MAX),
-            }
+            pause = (pause * 2).min(LOOK_MAX);
         }
         if life.is_over() {
+            let_go(item);
             return Err(life.why());
         }
-        let sent = select! {
-            send(self.sender, item) -> sent => sent.is_ok(),
-            recv(self.killed) -> _ => return Err(life.why()),
-        };
-        self.note(size);
-        Ok(sent)
+        select! {
+            send(self.sender, item) -> sent => {
+                self.note(size);
+                Ok(sent.map_err(let_go).is_ok())
+            }
+            recv(self.killed) -> _ => {
+                let_go(item);
+                Err(life.why())
+            }
+        }
     }
 
     /// Puts an item in the place of the one that waits. Says how many it has replaced: none where the program
@@ -143,9 +155,9 @@ impl<T> SelectProducer<T> {
 
     /// Puts an item into a channel that has room for it. `false`: nobody can receive any more.
     pub fn push_at_once(&mut self, item: T, size: usize) -> bool {
-        let sent = self.sender.try_send(item).is_ok();
+        let sent = self.sender.try_send(item).map_err(let_go);
         self.note(size);
-        sent
+        sent.is_ok()
     }
 
     fn fits(&self, size: usize) -> bool {
@@ -168,6 +180,51 @@ impl<T> SelectProducer<T> {
         self.look_at = LIST.max(2 * self.sizes.len());
         if self.sizes.capacity() > 2 * self.look_at {
             self.sizes.shrink_to(self.look_at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct PanicsInDrop;
+
+    impl Drop for PanicsInDrop {
+        fn drop(&mut self) {
+            panic!("a drop of an item");
+        }
+    }
+
+    /// Each of these items would panic through the thread that puts it in.
+    #[test]
+    fn what_nobody_can_receive_is_dropped_without_a_panic() {
+        let life = Life::default();
+        let (mut producer, kill_switch, receiver) = open(10, usize::MAX);
+        assert!(producer.push_at_once(PanicsInDrop, 1));
+        drop(receiver);
+        assert!(!producer.push_at_once(PanicsInDrop, 1));
+        let abandoned = AtomicBool::new(false);
+        let sent = producer.push(&life, &abandoned, PanicsInDrop, 1);
+        assert!(matches!(sent, Ok(false)));
+        // The one that waits in the channel goes with it.
+        let_go(producer);
+        drop(kill_switch);
+    }
+
+    #[test]
+    fn an_item_that_waits_for_room_is_dropped_without_a_panic() {
+        let life = Life::default();
+        let no_handle_is_left = AtomicBool::new(true);
+        for (bytes, is_killed) in [(usize::MAX, true), (1, false)] {
+            let (mut producer, kill_switch, receiver) = open(1, bytes);
+            assert!(producer.push_at_once(PanicsInDrop, 1));
+            let kill_switch = (!is_killed).then_some(kill_switch);
+            let sent = producer.push(&life, &no_handle_is_left, PanicsInDrop, 1);
+            assert_eq!(sent.is_err(), is_killed);
+            assert_ne!(sent, Ok(true));
+            drop((receiver, kill_switch));
+            let_go(producer);
         }
     }
 }
