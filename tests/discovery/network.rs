@@ -188,12 +188,20 @@ impl Actor {
     #[track_caller]
     pub fn until(&mut self, begin: &str) -> Duration {
         let start = Instant::now();
+        self.line_that(&format!("`{begin}`"), |line| line.starts_with(begin));
+        start.elapsed()
+    }
+
+    /// The first line of this kind that comes; those before it are printed.
+    #[track_caller]
+    pub fn line_that(&mut self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
+        let end = Instant::now() + DEADLINE;
         loop {
-            let left = DEADLINE.saturating_sub(start.elapsed());
+            let left = end.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
-                Ok(line) if line.starts_with(begin) => return start.elapsed(),
+                Ok(line) if is_it(&line) => return line,
                 Ok(line) => println!("    past: {line}"),
-                Err(error) => panic!("no `{begin}`: {error}"),
+                Err(error) => panic!("no {what}: {error}"),
             }
         }
     }

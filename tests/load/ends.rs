@@ -33,7 +33,10 @@ fn many_connections_end_in_time() {
         shell.args(["--exact", "ends::role", "--nocapture", "--test-threads=1"]);
         shell.env(ROLE, format!("{case} {CONNECTIONS} {ROWS}"));
         let mut process = Process::start(&mut shell).expect("start a shell");
-        println!("{}", process.line_after("@ "));
+        // On a busy machine it takes long to open all of them.
+        for step in ["@ bound", "@ open", "@ "] {
+            println!("{}", process.line_after(step));
+        }
         let status = process.wait(DEADLINE).expect("it ends");
         assert!(status.success(), "{}", process.story());
     }
@@ -63,6 +66,7 @@ fn role() {
         .close_timeout(CLOSE_TIMEOUT)
         .bind("127.0.0.1:0")
         .unwrap();
+    println!("\n@ bound");
     match case {
         "stopped" => stopped(&peer, count, rows),
         _ => dropped(&peer, count, rows),
@@ -86,6 +90,7 @@ fn text_peer(peer: &Peer) -> (TcpStream, lanpeer::Connection<Bytes>) {
 
 fn stopped(peer: &Peer, count: usize, rows: usize) {
     let open: Vec<_> = (0..count).map(|_| text_peer(peer)).collect();
+    println!("\n@ open");
     for (_, conn) in &open {
         conn.send("on its way").unwrap();
     }
@@ -100,6 +105,7 @@ fn stopped(peer: &Peer, count: usize, rows: usize) {
 /// Each with a message that nobody has taken.
 fn dropped(peer: &Peer, count: usize, rows: usize) {
     let open: Vec<_> = (0..count * 9 / 10).map(|_| text_peer(peer)).collect();
+    println!("\n@ open");
     for (mut socket, conn) in open.iter().map(|(socket, conn)| (socket, conn)) {
         let header = "DATA|data_size=4&data_type=bytes";
         socket
