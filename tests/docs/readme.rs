@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Pages that are no course, and so do not open with a program.
-const NO_COURSE: [&str; 7] = [
+const NO_COURSE: [&str; 8] = [
     "performance.md",
     "reliability.md",
+    "testing.md",
     "comparison.md",
     "threads.md",
     "protocol.md",
