@@ -33,9 +33,13 @@ fn many_connections_end_in_time() {
         shell.args(["--exact", "ends::role", "--nocapture", "--test-threads=1"]);
         shell.env(ROLE, format!("{case} {CONNECTIONS} {ROWS}"));
         let mut process = Process::start(&mut shell).expect("start a shell");
-        // On a busy machine it takes long to open all of them.
-        for step in ["@ bound", "@ open", "@ "] {
-            println!("{}", process.line_after(step));
+        // On a busy machine it takes long to open all of them, so that it says how far it is.
+        loop {
+            let line = process.line_after("@ ");
+            println!("{line}");
+            if line.contains(" took ") {
+                break;
+            }
         }
         let status = process.wait(DEADLINE).expect("it ends");
         assert!(status.success(), "{}", process.story());
@@ -66,7 +70,7 @@ fn role() {
         .close_timeout(CLOSE_TIMEOUT)
         .bind("127.0.0.1:0")
         .unwrap();
-    println!("\n@ bound");
+    println!("\n@ {rows} rows");
     match case {
         "stopped" => stopped(&peer, count, rows),
         _ => dropped(&peer, count, rows),
@@ -88,9 +92,18 @@ fn text_peer(peer: &Peer) -> (TcpStream, lanpeer::Connection<Bytes>) {
     (socket, conn)
 }
 
+fn text_peers(peer: &Peer, count: usize) -> Vec<(TcpStream, lanpeer::Connection<Bytes>)> {
+    let open = |number| {
+        if number % 100 == 0 {
+            println!("\n@ {number} are open");
+        }
+        text_peer(peer)
+    };
+    (0..count).map(open).collect()
+}
+
 fn stopped(peer: &Peer, count: usize, rows: usize) {
-    let open: Vec<_> = (0..count).map(|_| text_peer(peer)).collect();
-    println!("\n@ open");
+    let open = text_peers(peer, count);
     for (_, conn) in &open {
         conn.send("on its way").unwrap();
     }
@@ -104,8 +117,7 @@ fn stopped(peer: &Peer, count: usize, rows: usize) {
 
 /// Each with a message that nobody has taken.
 fn dropped(peer: &Peer, count: usize, rows: usize) {
-    let open: Vec<_> = (0..count * 9 / 10).map(|_| text_peer(peer)).collect();
-    println!("\n@ open");
+    let open = text_peers(peer, count * 9 / 10);
     for (mut socket, conn) in open.iter().map(|(socket, conn)| (socket, conn)) {
         let header = "DATA|data_size=4&data_type=bytes";
         socket
