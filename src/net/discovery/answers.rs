@@ -1,4 +1,7 @@
 //! Who is to be answered, and when. No sockets and no clock: time is an argument.
+//!
+//! Three limits hold at once, since the source of a datagram can be forged: so many answers a second to one asker,
+//! so many to one machine, and so many in all. What is refused is forgotten: whoever searches asks again.
 
 use std::hash::Hash;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -28,10 +31,13 @@ const WAITING_MAX: usize = 256;
 /// The answers that are still to be given.
 #[derive(Debug)]
 pub(crate) struct Answers {
-    /// No asker is in it twice.
+    /// When, whom and what to answer. No asker is in it twice.
     waiting: Vec<(Instant, SocketAddrV4, Question)>,
+    /// What may be sent in all.
     bucket: Bucket,
+    /// What one address and port may have.
     askers: Buckets<SocketAddrV4>,
+    /// What one address may have.
     machines: Buckets<Ipv4Addr>,
 }
 
@@ -66,6 +72,7 @@ impl Answers {
         {
             return;
         }
+        // Many answers at once would overflow the asker's buffer.
         let spread = match known {
             0..=FEW => Duration::ZERO,
             _ => SPREAD_EACH.saturating_mul(known as u32).min(SPREAD_MAX),
@@ -74,7 +81,7 @@ impl Answers {
             .push((now + dice.up_to(spread), asker, question));
     }
 
-    /// Those who are to be answered now.
+    /// Those who are to be answered now. Those for whom nothing is left in this second are dropped.
     pub fn due(&mut self, now: Instant) -> Vec<(SocketAddrV4, Question)> {
         let mut due = Vec::new();
         self.waiting.retain(|&(at, asker, question)| {
@@ -114,12 +121,14 @@ impl<K: Eq + Hash> Buckets<K> {
         }
     }
 
+    /// Whoever is not known yet has a full bucket.
     fn has_any(&mut self, key: &K, now: Instant) -> bool {
         self.each
             .get_mut(key)
             .is_none_or(|bucket| bucket.has_any(now))
     }
 
+    /// Refused as well where too many are told apart already.
     fn take(&mut self, key: K, now: Instant) -> bool {
         if self.each.len() >= ASKERS_MAX && !self.each.contains_key(&key) {
             self.clean(now);
@@ -163,6 +172,7 @@ impl Bucket {
         }
     }
 
+    /// Fills it by what has passed, and looks.
     fn has_any(&mut self, now: Instant) -> bool {
         let rate = f64::from(self.per_second);
         let passed = now.saturating_duration_since(self.filled);

@@ -1,4 +1,8 @@
 //! How many peers there are, roughly. No sockets and no clock: time is an argument.
+//!
+//! All peers together send about as many signs of life however many they are, so each speaks the less often the
+//! more there are. That makes this number worth an attack: whoever could inflate it would make every peer slow,
+//! and a dead one late to be noticed.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -36,12 +40,15 @@ impl From<usize> for Others {
 /// overhear.
 #[derive(Default)]
 pub(crate) struct Crowd {
+    /// By their ids.
     peers: HashMap<u64, Heard>,
+    /// Counted when the peers change, and asked for with each datagram.
     others: Others,
 }
 
 struct Heard {
     standing: Standing,
+    /// Forgotten then, if it is not heard again.
     until: Instant,
 }
 
@@ -49,6 +56,8 @@ impl Crowd {
     /// A peer that promised nothing is counted for this long.
     pub const UNPROMISED: Duration = Duration::from_secs(300);
 
+    /// A peer was heard, which promised to be heard again within `promise`, if it promised anything. The first
+    /// address that an id comes from is its own; what others say of it is not counted.
     pub fn note(&mut self, id: u64, origin: Origin, promise: Option<Duration>, now: Instant) {
         let until = now + promise.unwrap_or(Self::UNPROMISED);
         if let Some(peer) = self.peers.get_mut(&id) {
@@ -76,6 +85,7 @@ impl Crowd {
         self.count();
     }
 
+    /// A goodbye: it counts only from where the peer itself was heard.
     pub fn gone(&mut self, id: u64, origin: Origin) {
         let known = self.peers.get(&id);
         if known.is_some_and(|peer| origin.speaks_for(&peer.standing.origin)) {
@@ -84,6 +94,7 @@ impl Crowd {
         }
     }
 
+    /// Forgets those who were silent for too long. Called every other second or so: nobody waits for it.
     pub fn expire(&mut self, now: Instant) {
         self.peers.retain(|_, peer| peer.until > now);
         self.count();
@@ -93,6 +104,7 @@ impl Crowd {
         self.others
     }
 
+    /// Counts those who have proved that they stay, and of the others only a few for each address.
     fn count(&mut self) {
         let mut unproven: HashMap<Ipv4Addr, usize> = HashMap::default();
         let mut staying = 0;

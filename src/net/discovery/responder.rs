@@ -1,4 +1,10 @@
 //! The thread that answers PINGs, gives signs of life, and keeps watch.
+//!
+//! It alternates between [`Responder::turn`], which does all that is due, and [`Responder::listen`], which waits
+//! for one datagram until something is due again. What is to be done when is decided elsewhere, by parts that
+//! know neither sockets nor the clock: `answers` (who is answered), `pace` (when this peer speaks), `crowd` (how
+//! many peers there are) and `roster` (who is there). Other threads reach this one through [`Shared`] and
+//! [`Begun`], and wake it by a datagram to its own socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,23 +35,29 @@ const TURN: Duration = Duration::from_millis(250);
 const NETWORKS_EVERY: Duration = Duration::from_secs(2);
 
 pub(super) struct Responder {
+    /// What the peer's other threads share with this one.
     shared: Arc<Shared>,
     /// As in `shared`, which has a copy.
     ear: Ear,
     /// Watches that begin.
     begun: Arc<Begun>,
+    /// The networks that this peer uses.
     networks: Vec<Network>,
     /// Those of this host that are not used.
     other_networks: Vec<Network>,
     /// The plans for each network, in their order.
     paces: Vec<Pace>,
+    /// When the interfaces are looked up again.
     networks_due: Instant,
     /// When far hosts are asked next, if somebody watches.
     seeds_due: Instant,
+    /// PINGs that are to be answered.
     answers: Answers,
+    /// How many peers there are; it decides how often each of them speaks.
     crowd: Crowd,
     /// Kept only while somebody watches.
     roster: Roster,
+    /// The program's watches. While there is one, this peer asks, and keeps the roster.
     subscribers: Vec<Subscriber>,
     dice: Dice,
     /// Errors of the socket in a row.
@@ -76,6 +88,7 @@ impl Responder {
         responder
     }
 
+    /// Runs until the peer is stopped.
     pub fn run(mut self) {
         while !self.shared.stopped.load(Ordering::Acquire) {
             let now = Instant::now();
@@ -95,6 +108,7 @@ impl Responder {
             self.paces.iter_mut().for_each(|pace| pace.announce(now));
         }
         for subscriber in self.begun.take() {
+            // With the first watch this peer begins to ask. Later ones are told what the roster knows.
             if self.subscribers.is_empty() {
                 self.paces.iter_mut().for_each(|pace| pace.watch(now));
                 self.seeds_due = now;
@@ -110,6 +124,7 @@ impl Responder {
         self.send_signs(now);
         self.send_pings(now);
 
+        // The earliest of all that is planned ends the next wait for a datagram.
         let paces = self
             .paces
             .iter()
@@ -123,6 +138,7 @@ impl Responder {
         paces.chain(others).flatten().min().unwrap_or(now)
     }
 
+    /// Looks which interfaces there are. A network that stays keeps its plans; a new one announces this peer.
     fn look_up_networks(&mut self, now: Instant) {
         self.networks_due = now + NETWORKS_EVERY;
         let found = match networks_and_others(&self.shared.reach) {
@@ -131,6 +147,7 @@ impl Responder {
                 found
             }
             Err(error) => {
+                // Those that were known are used on, until the next look.
                 let listen = self.shared.listen;
                 log::debug!(target: LOG, "{listen}: can not list the network interfaces: {error}");
                 return;
@@ -177,6 +194,7 @@ impl Responder {
                     hears_port: true,
                 };
                 *lock(&self.shared.ear) = Some(self.ear.clone());
+                // From now on this peer can be found and can hear others, as if it had just started.
                 for pace in &mut self.paces {
                     pace.announce(now);
                     if !self.subscribers.is_empty() {
@@ -240,6 +258,8 @@ impl Responder {
         }
     }
 
+    /// Answers those whose time has come. An answer goes to where the question came from, and tells an address that
+    /// can be reached from there.
     fn send_answers(&mut self, now: Instant) {
         // The lock is held while sending: once `set_invisible` has returned, nothing goes out.
         let visible = lock(&self.shared.visible);
@@ -266,6 +286,8 @@ impl Responder {
         }
     }
 
+    /// Broadcasts a HERE on each network where one is due. The plan goes on while this peer is invisible, so that it
+    /// is in step when it becomes visible again.
     fn send_signs(&mut self, now: Instant) {
         let visible = lock(&self.shared.visible);
         for (network, pace) in self.networks.iter().zip(&mut self.paces) {
@@ -286,10 +308,12 @@ impl Responder {
         }
     }
 
+    /// Hosts that no broadcast reaches are asked one by one, but only while somebody watches.
     fn asks_seeds(&self) -> bool {
         !self.subscribers.is_empty() && !self.shared.reach.seeds.is_empty()
     }
 
+    /// Asks on each network where a PING of the watch is due, and the seeds.
     fn send_pings(&mut self, now: Instant) {
         let visible = *lock(&self.shared.visible);
         if self.asks_seeds() && now >= self.seeds_due {

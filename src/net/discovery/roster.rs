@@ -1,4 +1,8 @@
 //! Who is there, from what was heard and when. No sockets and no clock: time is an argument.
+//!
+//! An entry is a neighbour; its places are the addresses where it was heard. A place goes when it has been
+//! silent for longer than its peer promised, or when its own address says GONE; the entry goes with its last
+//! place. The program is told when an entry comes, when its nearest address changes, and when it goes.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -69,20 +73,27 @@ pub(crate) struct Sighting {
 /// The neighbours that are there.
 #[derive(Default)]
 pub(crate) struct Roster {
+    /// None of them is without a place.
     entries: HashMap<Key, Entry>,
 }
 
+/// A neighbour.
 struct Entry {
     /// In the order in which they are told: nearest first.
     places: Vec<Place>,
+    /// As it was last told.
     neighbour: Neighbour,
 }
 
+/// An address where a neighbour was heard.
 struct Place {
     addr: SocketAddrV4,
     distance: u8,
+    /// Who said so, since when, and when last.
     standing: Standing,
+    /// How much silence is allowed,
     patience: Duration,
+    /// and when that is over.
     until: Instant,
     /// When its silence is long enough to ask for it.
     doubt: Instant,
@@ -113,6 +124,7 @@ impl Roster {
             place.doubt = now + patience / 2;
             return;
         }
+        // What was known at this address until now, if it may be the same program.
         let other = self
             .entries
             .iter()
@@ -122,6 +134,7 @@ impl Roster {
         if other.is_some() && matches!(key, Key::Addr(_)) {
             return;
         }
+        // A neighbour that claims ever more addresses keeps its first ones.
         if let Some(entry) = self.entries.get(&key) {
             if entry.places.len() >= ADDRS_MAX {
                 return;
@@ -154,6 +167,7 @@ impl Roster {
             },
         );
         entry.neighbour.addrs = entry.places.iter().map(|place| place.addr).collect();
+        // Told again where the address to connect to is another one; a farther one is no news.
         if behind == 0 {
             out.push((key, Presence::Found(entry.neighbour.clone())));
         }
@@ -241,6 +255,7 @@ impl Roster {
             let places = entry.places.iter();
             places.map(move |place| ((key, place.addr), place.standing))
         });
+        // First the places of this sender, of which each address has its share.
         match admit(places, usize::MAX, origin, now) {
             Verdict::Welcome => {}
             Verdict::Refused => return false,
@@ -252,6 +267,7 @@ impl Roster {
         if self.entries.contains_key(key) {
             return true;
         }
+        // Then the entries, of which there are only so many. The first place stands for its entry.
         let entries = self.entries.iter();
         let entries = entries.map(|(key, entry)| (key, entry.places[0].standing));
         match admit(entries, NEIGHBOURS_MAX, origin, now) {

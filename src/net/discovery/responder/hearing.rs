@@ -1,4 +1,8 @@
 //! What the responder makes of a datagram: whom it believes what.
+//!
+//! A datagram proves nothing but the address that it came from, and on a shared network not even that. So
+//! what it says is believed only as far as that address goes: a GONE takes off what is at that address, a HERE
+//! is listed at an address that its sender can plausibly have, and a question is answered to its source alone.
 
 use std::net::SocketAddrV4;
 
@@ -13,7 +17,8 @@ use crate::net::os::sync::Instant;
 use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Question};
 
 impl Responder {
-    /// Takes in a datagram.
+    /// Takes in a datagram. One that is malformed, from a network that is not used, or from this peer itself is
+    /// ignored.
     pub(super) fn hear(&mut self, datagram: &[u8], source: SocketAddrV4) {
         let beacon = match Beacon::parse(datagram) {
             Ok(beacon) => beacon,
@@ -42,6 +47,8 @@ impl Responder {
         let is_me = |card: &Option<Card>| card.as_ref().is_some_and(|card| card.id == me);
         match beacon {
             Beacon::Ping(Ping { card, .. }) if is_me(&card) => {}
+            // Another peer watches on this network. Its PING asks everyone for a HERE, and keeps other watchers
+            // from asking as well. It is not answered alone.
             Beacon::Ping(Ping {
                 watch: Some(watch), ..
             }) => {
@@ -50,6 +57,7 @@ impl Responder {
                     self.paces[network].heard(watch, others, now, &mut self.dice);
                 }
             }
+            // A search. The answer is no longer than the question; see `Question`.
             Beacon::Ping(ping) => match Question::new(&ping, datagram.len()) {
                 Some(question) => {
                     let known = self.crowd.others().heard;
@@ -61,6 +69,7 @@ impl Responder {
                 }
             },
             Beacon::Pong(Pong { card, .. }) if is_me(&card) => {}
+            // An answer to a watch of a peer that has no HERE, such as peerpy, or to a question of ours to a seed.
             Beacon::Pong(Pong { addr, card }) => {
                 if let Some(Card { id, .. }) = card {
                     self.crowd.note(id, origin, None, now);
@@ -85,6 +94,7 @@ impl Responder {
         }
     }
 
+    /// What is known of a sender by its address alone.
     fn origin(&self, source: SocketAddrV4) -> Origin {
         Origin {
             ip: *source.ip(),
@@ -109,9 +119,11 @@ impl Responder {
             log::trace!(target: LOG, "datagram from {source} ignored: it claims to be at {claimed}");
             return;
         };
+        // An answer of this peer itself, in the words without an id.
         if card.is_none() && self.is_my_address(addr) {
             return;
         }
+        // One that does not say when it will be heard again is expected as often as a lanpeer would be.
         let patience = patience(promise.unwrap_or_else(|| every(self.crowd.others().staying)));
         let distance = distance(*addr.ip(), &self.networks);
         let sighting = Sighting {
