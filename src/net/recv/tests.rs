@@ -2,8 +2,12 @@
 
 use crossbeam_channel::TryRecvError;
 
+use super::lease::{Fed, Source, Taken};
+use super::waiter::Waited;
 use super::*;
+use crate::error::CloseReason;
 use crate::net::life::Life;
+use crate::net::os::sync::Instant;
 use crate::net::wire::span::Span;
 
 const BURST: usize = 20_000;
@@ -154,4 +158,57 @@ fn the_newest_is_not_taken_in_by_one_who_leaves() {
         assert!(producer.is_abandoned());
         assert_eq!(consumer.meeting.taken(), 2, "{by_channel}");
     }
+}
+
+/// Nothing ever comes from it. It panics when it is read far too often, which ends the wait as well.
+struct Silent(Arc<AtomicUsize>);
+
+impl Source<Vec<u8>> for Silent {
+    fn take(&mut self, _: bool, _: &mut Option<Vec<u8>>) -> Result<Taken, CloseReason> {
+        unreachable!("no message is wanted")
+    }
+
+    fn read_until(
+        &mut self,
+        deadline: Option<Instant>,
+        _: &mut Option<Vec<u8>>,
+        done: &mut dyn FnMut() -> bool,
+    ) -> Result<Taken, CloseReason> {
+        assert!(self.0.fetch_add(1, Ordering::SeqCst) < 1_000);
+        while !done() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            std::thread::yield_now();
+        }
+        Ok(Taken::Nothing)
+    }
+
+    fn take_plain(&mut self, _: &mut Option<Vec<u8>>) -> Option<usize> {
+        None
+    }
+
+    fn feed(&mut self, _: &mut Producer<Vec<u8>>) -> Result<Fed, CloseReason> {
+        unreachable!("the reader thread sleeps")
+    }
+
+    fn is_begun(&self) -> bool {
+        false
+    }
+
+    fn has_unread(&self) -> bool {
+        false
+    }
+}
+
+/// The source that it puts back is there for it again; it must not read on for no time at all.
+#[test]
+fn a_wait_that_reads_for_itself_ends_at_its_deadline() {
+    let queue = Queue::new();
+    let reads = Arc::new(AtomicUsize::new(0));
+    let source = Box::new(Silent(Arc::clone(&reads)));
+    lock(&queue.consumer.meeting.queue).lend(source);
+    let deadline = Instant::now() + std::time::Duration::from_millis(5);
+    let waiter = queue.consumer.waiter();
+    let waited = waiter.wait(Some(deadline), true, || false, |_| ());
+    assert!(matches!(waited, Waited::Late));
+    assert!(Instant::now() >= deadline);
+    assert_eq!(reads.load(Ordering::SeqCst), 1);
 }

@@ -77,6 +77,10 @@ impl<T: Send + 'static> Waiter<T> {
             if done() {
                 return Waited::Done;
             }
+            // Looked at before the source, which would be read for no time again and again.
+            if is_late(deadline) {
+                return Waited::Late;
+            }
             if may_read {
                 if let Some(source) = queue.borrow_source() {
                     drop(queue);
@@ -90,9 +94,6 @@ impl<T: Send + 'static> Waiter<T> {
                     };
                     continue;
                 }
-            }
-            if is_late(deadline) {
-                return Waited::Late;
             }
             let Some(counted) = awaits.take() else {
                 // Counted before the last look, as in `recv`.
