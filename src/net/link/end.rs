@@ -41,7 +41,7 @@ impl Link {
 
     /// Ends it, unless it is over: lets go of all that it holds, and tells its peer.
     pub(super) fn end(&self, cause: CloseReason, outcome: Outcome, part: fn(&TcpStream)) {
-        let tell = {
+        let (tell, ended) = {
             let mut on_end = lock(&self.on_end);
             let Some(OnEnd { slot, tell }) = on_end.take() else {
                 return;
@@ -50,9 +50,10 @@ impl Link {
             // accepted any more, whoever has ended it.
             drop(slot);
             self.sender.accept_no_more(&cause);
-            tell
+            // Whoever comes second finds it over, and the reason.
+            (tell, self.life.end(cause, outcome))
         };
-        let Some(reason) = self.life.end(cause, outcome) else {
+        let Some(reason) = ended else {
             return;
         };
         let socket = self.sender.give_up(reason.clone());

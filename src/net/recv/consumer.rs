@@ -10,6 +10,7 @@ use super::queue::{Found, Returned};
 use super::select::{open, open_latest};
 use super::waiter::Waiter;
 use crate::net::burst;
+use crate::net::os::condvar::wait;
 use crate::net::os::lock;
 use crate::net::os::sync::{Instant, OnceLock, Ordering, Receiver};
 use crate::net::panics::{let_go_of_all, unless_it_panics};
@@ -208,9 +209,16 @@ impl<T: Send + 'static> Consumer<T> {
         let meeting = &self.meeting;
         let mut queue = lock(&meeting.queue);
         meeting.abandoned.store(true, Ordering::SeqCst);
+        if queue.is_pushing {
+            // The reader thread waits for room in the channel. Whether its message is in by now only that thread
+            // can say: it is woken, and counts the message or takes it back.
+            drop(lock(&meeting.kill_switch).take());
+            while queue.is_pushing {
+                queue = wait(&meeting.settled, queue, None);
+            }
+        }
         let in_channel = self.channel.get().map_or(0, Receiver::len);
-        let by_channel = meeting.by_channel.load(Ordering::SeqCst);
-        let (unread, dropped) = queue.abandon(by_channel, in_channel);
+        let (unread, dropped) = queue.abandon(in_channel);
         drop(queue);
         meeting.room.notify_one();
         (unread, dropped)

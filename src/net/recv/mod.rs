@@ -57,13 +57,13 @@ struct Meeting<T> {
     room: Condvar,
     /// There is something to take, or there never will be.
     news: Condvar,
+    /// The reader thread no longer waits for room in the channel.
+    settled: Condvar,
     /// Counts what was handed over, so that a thread that spins sees news without the lock.
     handed_over: AtomicUsize,
     /// Threads of the program that wait, for a reader thread that may lend its source to one.
     awaiting: Awaiting,
     spin: Spin,
-    /// Messages that the reader thread has put into the channel.
-    by_channel: AtomicU64,
     /// The last handle was dropped. Set under the lock; the channel looks at it without.
     abandoned: AtomicBool,
     /// Wakes a reader thread that waits at the channel. Taken after the queue's lock, if both are.
@@ -108,10 +108,10 @@ fn open<T: Send + 'static>(
         queue: Mutex::new(ReceiveQueue::new(limit, make)),
         room: Condvar::new(),
         news: Condvar::new(),
+        settled: Condvar::new(),
         handed_over: AtomicUsize::new(0),
         awaiting: Awaiting::default(),
         spin: Spin::new(context.settings.spin),
-        by_channel: AtomicU64::new(0),
         abandoned: AtomicBool::new(false),
         kill_switch: Mutex::new(None),
     });
@@ -156,8 +156,7 @@ impl<T: Send> Wake for Meeting<T> {
     }
 
     fn taken(&self) -> u64 {
-        let queue = lock(&self.queue);
-        queue.taken(self.by_channel.load(Ordering::SeqCst))
+        lock(&self.queue).taken()
     }
 
     fn replaced(&self) -> u64 {
@@ -196,11 +195,6 @@ impl<T: Send> Task for Meeting<T> {
 impl<T> Meeting<T> {
     fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::SeqCst)
-    }
-
-    /// The reader thread has put a message into the channel, if it was `sent`.
-    fn count_by_channel(&self, sent: bool) {
-        self.by_channel.fetch_add(sent.into(), Ordering::SeqCst);
     }
 
     fn count_replaced(&self, count: u64) {

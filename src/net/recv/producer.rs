@@ -4,10 +4,12 @@ use std::mem::size_of;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::TrySendError;
+
 use super::batch::{Amount, Batch};
 use super::lease::{Back, Source};
 use super::queue::{Channel, Room};
-use super::select::SelectProducer;
+use super::select::{SelectProducer, Unsent};
 use super::{Meeting, Wake};
 use crate::error::CloseReason;
 use crate::net::life::Life;
@@ -84,20 +86,85 @@ impl<T: Send + 'static> Producer<T> {
         if self.channel.is_none() {
             self.make_room(life, size)?;
         }
-        if let Some(channel) = &mut self.channel {
-            let sent = channel.push(life, &self.meeting.abandoned, item, size)?;
-            self.meeting.count_by_channel(sent);
-            // Looked at behind the push: either this finds that the last handle was dropped, or
-            // that drop finds the message in the channel.
-            self.abandoned = !sent || self.meeting.is_abandoned();
-        } else if !self.abandoned {
+        if self.channel.is_some() {
+            return self.push_by_channel(life, item, size);
+        }
+        if !self.abandoned {
             self.fresh.push(item, size);
             self.note(size);
         }
         Ok(())
     }
 
-    /// The same for a run of payloads that need no decoding: as many as there is room for, of which none
+    /// Waits for room in the channel, then puts `item` there.
+    fn push_by_channel(&mut self, life: &Life, item: T, size: usize) -> Result<(), CloseReason> {
+        let meeting = &*self.meeting;
+        let Some(channel) = &mut self.channel else {
+            return Ok(());
+        };
+        match channel.make_room(life, &meeting.abandoned, size) {
+            Ok(true) => {}
+            // Nobody takes it.
+            no_room => {
+                let_go(item);
+                self.abandoned = true;
+                return no_room.map(drop);
+            }
+        }
+        let mut queue = lock(&meeting.queue);
+        let mut item = match channel.try_push(item, size) {
+            Ok(()) => {
+                queue.count_one();
+                // Whoever drops the last handle later finds the message in the channel.
+                self.abandoned = meeting.is_abandoned();
+                return Ok(());
+            }
+            Err(TrySendError::Disconnected(item)) => {
+                drop(queue);
+                let_go(item);
+                self.abandoned = true;
+                return Ok(());
+            }
+            Err(TrySendError::Full(item)) => item,
+        };
+        // It waits without the lock, and counts behind that. One who drops the last handle meanwhile wakes it,
+        // and waits for that.
+        queue.is_pushing = true;
+        drop(queue);
+        loop {
+            let pushed = channel.push(life, item, size);
+            let mut queue = lock(&meeting.queue);
+            queue.is_pushing = false;
+            if pushed.is_ok() {
+                queue.count_one();
+            }
+            meeting.settled.notify_one();
+            self.abandoned = meeting.is_abandoned();
+            if self.abandoned {
+                // What comes now is for a mere receiver. It is put in when all else is counted.
+                while !queue.is_left() {
+                    queue = wait(&meeting.room, queue, None);
+                }
+                *lock(&meeting.kill_switch) = Some(channel.arm_again());
+            }
+            drop(queue);
+            item = match pushed {
+                Ok(()) => return Ok(()),
+                Err(Unsent::Nobody(unsent)) => {
+                    let_go(unsent);
+                    self.abandoned = true;
+                    return Ok(());
+                }
+                Err(Unsent::Woken(unsent)) if life.is_over() => {
+                    let_go(unsent);
+                    return Err(life.why());
+                }
+                Err(Unsent::Woken(unsent)) => unsent,
+            };
+        }
+    }
+
+    /// The same as `push` for a run of payloads that need no decoding: as many as there is room for, of which none
     /// is waited for. `find` is told so, and what each message costs beside its payload; see
     /// [`FrameReader::run`](crate::net::wire::frames::FrameReader::run). `false`: there is none.
     #[inline]
@@ -140,11 +207,13 @@ impl<T: Send + 'static> Producer<T> {
             let mut item = None;
             self.fresh.pop(None, &mut item);
             if let Some(item) = item {
-                let replaced = channel.replace(item);
-                self.meeting.count_replaced(replaced);
-                self.meeting.count_by_channel(true);
-                // Looked at behind it, as in `push`.
+                let mut queue = lock(&self.meeting.queue);
+                let old = channel.replace(item);
+                queue.count_one();
+                self.meeting.count_replaced(old.is_some().into());
                 self.abandoned = self.meeting.is_abandoned();
+                drop(queue);
+                let_go(old);
             }
         }
         // What was replaced, or comes for nobody.
@@ -205,7 +274,6 @@ impl<T: Send + 'static> Producer<T> {
     fn go_by(&mut self, mut channel: Box<SelectProducer<T>>) {
         let sent = self.pour_into(&mut channel);
         self.abandoned |= !sent;
-        // Looked at behind the push, as in `push`.
         self.abandoned |= self.meeting.is_abandoned();
         self.channel = Some(channel);
     }
@@ -284,16 +352,23 @@ impl<T> Producer<T> {
     /// Puts what is decoded into the channel: room was made for it when it came. `false`: nobody can
     /// receive any more.
     fn pour_into(&mut self, channel: &mut SelectProducer<T>) -> bool {
-        let mut all_sent = true;
         let mut item = None;
-        while let Some(size) = self.fresh.pop(self.meeting.make, &mut item) {
-            let Some(item) = item.take() else {
-                continue;
+        let mut queue = lock(&self.meeting.queue);
+        let unsent = loop {
+            let Some(size) = self.fresh.pop(self.meeting.make, &mut item) else {
+                break None;
             };
-            let sent = channel.push_at_once(item, size);
-            self.meeting.count_by_channel(sent);
-            all_sent &= sent;
-        }
+            match item.take().map(|item| channel.try_push(item, size)) {
+                Some(Ok(())) => queue.count_one(),
+                Some(Err(why)) => break Some(why.into_inner()),
+                None => {}
+            }
+        };
+        drop(queue);
+        // The drop of each is the program's code.
+        let all_sent = unsent.is_none();
+        let_go(unsent);
+        self.fresh.clear();
         all_sent
     }
 }

@@ -37,8 +37,10 @@ pub(crate) struct ReceiveQueue<T> {
     wanted: usize,
     /// Threads of the program that wait for the next message.
     pub waiters: usize,
-    /// Messages that came to the program by batches or by the lease.
+    /// Messages that came to the program, by whichever way.
     brought: u64,
+    /// The reader thread waits for room in the channel, and may be about to count a message that is in it.
+    pub is_pushing: bool,
     /// Of all messages, those that the program has taken when its last handle was dropped.
     kept: Option<u64>,
 }
@@ -134,6 +136,7 @@ impl<T> ReceiveQueue<T> {
             wanted: 0,
             waiters: 0,
             brought: 0,
+            is_pushing: false,
             kept: None,
         }
     }
@@ -213,16 +216,28 @@ impl<T> ReceiveQueue<T> {
         }
     }
 
-    /// Such a thread has read a message, which goes behind those that wait. `true`: into the channel.
-    pub fn put_in(&mut self, item: T, size: usize) -> bool {
+    /// Such a thread has read a message, which goes behind those that wait. `Err`: nobody can receive it.
+    pub fn put_in(&mut self, item: T, size: usize) -> Result<(), T> {
         if let Way::Recalled(_, Some(channel)) | Way::AtEnd(_, Some(channel)) = &mut self.way {
             // There was room for one when the source was taken.
-            return channel.push_at_once(item, size);
+            return match channel.try_push(item, size) {
+                Ok(()) => {
+                    self.count_one();
+                    Ok(())
+                }
+                Err(unsent) => Err(unsent.into_inner()),
+            };
         }
         let mut one = Batch::default();
         one.push(item, size + size_of::<T>());
         self.hand_over(&mut one);
-        false
+        Ok(())
+    }
+
+    /// A message was put into the channel. Whoever does that holds the lock from before until behind this, or
+    /// has set `is_pushing`, so that one who drops the last handle sees both or neither.
+    pub fn count_one(&mut self) {
+        self.brought += 1;
     }
 
     /// The program has read a message of `size` bytes, or nothing, and puts the source back.
@@ -268,7 +283,8 @@ impl<T> ReceiveQueue<T> {
         while let Some(size) = self.pop(&mut item) {
             // There are never more messages than the channel holds.
             if let Some(item) = item.take() {
-                channel.push_at_once(item, size);
+                let sent = channel.try_push(item, size);
+                debug_assert!(sent.is_ok(), "its receiver is here");
             }
         }
         let channel = Some(channel);
@@ -287,26 +303,29 @@ impl<T> ReceiveQueue<T> {
         ended
     }
 
-    /// Nobody will receive any more. `by_channel` messages have come through the channel, and so many
-    /// of them wait in it. Says whether something waits, and gives back what waits here, to be dropped
-    /// without the lock.
-    pub fn abandon(&mut self, by_channel: u64, in_channel: usize) -> (bool, impl Sized + use<T>) {
+    /// Nobody will receive any more. So many messages wait in the channel. Says whether something waits,
+    /// and gives back what waits here, to be dropped without the lock.
+    pub fn abandon(&mut self, in_channel: usize) -> (bool, impl Sized + use<T>) {
         let unread = match &self.way {
             Way::Lent(source, _) | Way::Recalled(Some(source), _) => source.has_unread(),
             _ => false,
         };
         let waiting = self.amount().messages + in_channel;
         let unread = unread || waiting > 0;
-        let brought = self.brought + by_channel;
-        self.kept = Some(brought.saturating_sub(waiting as u64));
+        self.kept = Some(self.brought.saturating_sub(waiting as u64));
         self.behind_amount = Amount::default();
         (unread, (take(&mut self.front), take(&mut self.behind)))
     }
 
     /// How many messages were taken in: all that came, or, once nobody will receive any more, those
     /// that the program has taken.
-    pub fn taken(&self, by_channel: u64) -> u64 {
-        self.kept.unwrap_or(self.brought + by_channel)
+    pub fn taken(&self) -> u64 {
+        self.kept.unwrap_or(self.brought)
+    }
+
+    /// Is it counted what the program has taken in, because its last handle was dropped?
+    pub fn is_left(&self) -> bool {
+        self.kept.is_some()
     }
 
     // The reader thread

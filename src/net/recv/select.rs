@@ -5,9 +5,9 @@
 //! the order is known, so the bytes that wait can be summed up. But it cannot tell when the program
 //! takes a message. So a reader thread that waits for room in bytes looks every few milliseconds.
 //!
-//! An item that nobody can receive is dropped here by [`let_go`], since its drop is the program's code. If it
-//! panicked through this thread, the drop of what is left in the channel could panic as well, and two at once
-//! abort the process.
+//! An item that nobody can receive is given back, to be dropped without a lock by [`let_go`](crate::net::panics::let_go),
+//! since its drop is the program's code. If it panicked through this thread, the drop of what is left in the
+//! channel could panic as well, and two at once abort the process.
 //!
 //! Where only the newest message counts, the channel holds one, and the reader thread takes it out for the
 //! next. It waits for nothing.
@@ -21,7 +21,6 @@ use crossbeam_channel::{RecvTimeoutError, TrySendError};
 use crate::error::CloseReason;
 use crate::net::life::Life;
 use crate::net::os::sync::{AtomicBool, Ordering, Receiver, Sender, bounded, select, unbounded};
-use crate::net::panics::let_go;
 
 /// A bounded channel has the memory for all of its messages from the beginning. A channel for more
 /// messages than this is an unbounded one, and they are counted here.
@@ -50,6 +49,14 @@ pub(crate) struct SelectProducer<T> {
     replaces: Option<Receiver<T>>,
     /// Ends when the connection is over. No message ever comes through it.
     killed: Receiver<Infallible>,
+}
+
+/// Why an item was not put into the channel.
+pub(crate) enum Unsent<T> {
+    /// Nobody can receive any more.
+    Nobody(T),
+    /// The kill switch was dropped first.
+    Woken(T),
 }
 
 /// Its drop wakes a reader thread that waits at the channel.
@@ -88,14 +95,12 @@ pub(crate) fn open_latest<T>() -> (SelectProducer<T>, KillSwitch, Receiver<T>) {
 }
 
 impl<T> SelectProducer<T> {
-    /// Waits for room; `false`: the item was dropped, because nobody can receive any more, or no
-    /// handle is left (`abandoned`) and the bytes that wait for a mere receiver are enough. `Err`:
-    /// the connection was ended.
-    pub fn push(
+    /// Waits until there is room in bytes. `false`: no handle is left (`abandoned`), and the bytes that wait
+    /// for a mere receiver are enough. `Err`: the connection was ended.
+    pub fn make_room(
         &mut self,
         life: &Life,
         abandoned: &AtomicBool,
-        item: T,
         size: usize,
     ) -> Result<bool, CloseReason> {
         let mut pause = LOOK_MIN;
@@ -108,7 +113,6 @@ impl<T> SelectProducer<T> {
                 break;
             }
             if abandoned.load(Ordering::SeqCst) {
-                let_go(item);
                 return Ok(false);
             }
             // Killed before this channel was made, nobody dropped its kill switch.
@@ -117,47 +121,58 @@ impl<T> SelectProducer<T> {
                 killed == Err(RecvTimeoutError::Disconnected)
             };
             if is_killed {
-                let_go(item);
                 return Err(life.why());
             }
             pause = (pause * 2).min(LOOK_MAX);
         }
+        match life.is_over() {
+            true => Err(life.why()),
+            false => Ok(true),
+        }
+    }
+
+    /// Puts an item in, if the channel has a place for it.
+    pub fn try_push(&mut self, item: T, size: usize) -> Result<(), TrySendError<T>> {
+        self.sender.try_send(item)?;
+        self.note(size);
+        Ok(())
+    }
+
+    /// Waits for a place, and puts an item in.
+    pub fn push(&mut self, life: &Life, item: T, size: usize) -> Result<(), Unsent<T>> {
+        // Ended before this channel was made, or armed again, nobody dropped its kill switch.
         if life.is_over() {
-            let_go(item);
-            return Err(life.why());
+            return Err(Unsent::Woken(item));
         }
         select! {
             send(self.sender, item) -> sent => {
+                sent.map_err(|unsent| Unsent::Nobody(unsent.0))?;
                 self.note(size);
-                Ok(sent.map_err(let_go).is_ok())
+                Ok(())
             }
             recv(self.killed) -> _ => {
-                let_go(item);
-                Err(life.why())
+                Err(Unsent::Woken(item))
             }
         }
     }
 
-    /// Puts an item in the place of the one that waits. Says how many it has replaced: none where the program
-    /// has just taken that.
-    pub fn replace(&mut self, mut item: T) -> u64 {
-        let mut replaced = 0;
-        // Only this thread puts anything in, so that there is room in the end.
-        while let Err(TrySendError::Full(back)) = self.sender.try_send(item) {
-            item = back;
-            let old = self.replaces.as_ref().and_then(|old| old.try_recv().ok());
-            replaced += u64::from(old.is_some());
-            // Its drop is the program's code.
-            let_go(old);
-        }
-        replaced
+    /// The kill switch was dropped only to wake the reader thread: another one for the next time.
+    pub fn arm_again(&mut self) -> KillSwitch {
+        let (kill, killed) = bounded(0);
+        self.killed = killed;
+        KillSwitch(kill)
     }
 
-    /// Puts an item into a channel that has room for it. `false`: nobody can receive any more.
-    pub fn push_at_once(&mut self, item: T, size: usize) -> bool {
-        let sent = self.sender.try_send(item).map_err(let_go);
-        self.note(size);
-        sent.is_ok()
+    /// Puts an item in the place of the one that waits, and gives that back, unless the program has just
+    /// taken it.
+    pub fn replace(&mut self, mut item: T) -> Option<T> {
+        let mut old = None;
+        // Only this thread puts anything in, so that there is room the second time.
+        while let Err(TrySendError::Full(back)) = self.sender.try_send(item) {
+            item = back;
+            old = self.replaces.as_ref().and_then(|old| old.try_recv().ok());
+        }
+        old
     }
 
     fn fits(&self, size: usize) -> bool {
@@ -187,6 +202,8 @@ impl<T> SelectProducer<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::life::Outcome;
+    use crate::net::panics::let_go;
 
     struct PanicsInDrop;
 
@@ -196,35 +213,47 @@ mod tests {
         }
     }
 
-    /// Each of these items would panic through the thread that puts it in.
+    /// It goes back to whoever drops it without a lock.
     #[test]
-    fn what_nobody_can_receive_is_dropped_without_a_panic() {
+    fn an_item_that_nobody_can_receive_comes_back() {
         let life = Life::default();
         let (mut producer, kill_switch, receiver) = open(10, usize::MAX);
-        assert!(producer.push_at_once(PanicsInDrop, 1));
+        assert!(producer.try_push(PanicsInDrop, 1).is_ok());
         drop(receiver);
-        assert!(!producer.push_at_once(PanicsInDrop, 1));
-        let abandoned = AtomicBool::new(false);
-        let sent = producer.push(&life, &abandoned, PanicsInDrop, 1);
-        assert!(matches!(sent, Ok(false)));
+        let unsent = producer.try_push(PanicsInDrop, 1);
+        assert!(matches!(unsent, Err(TrySendError::Disconnected(_))));
+        let_go(unsent);
+        let unsent = producer.push(&life, PanicsInDrop, 1);
+        assert!(matches!(unsent, Err(Unsent::Nobody(_))));
+        let_go(unsent);
         // The one that waits in the channel goes with it.
         let_go(producer);
         drop(kill_switch);
     }
 
     #[test]
-    fn an_item_that_waits_for_room_is_dropped_without_a_panic() {
+    fn a_wait_for_a_place_ends_when_the_kill_switch_goes_and_can_be_begun_again() {
         let life = Life::default();
-        let no_handle_is_left = AtomicBool::new(true);
-        for (bytes, is_killed) in [(usize::MAX, true), (1, false)] {
-            let (mut producer, kill_switch, receiver) = open(1, bytes);
-            assert!(producer.push_at_once(PanicsInDrop, 1));
-            let kill_switch = (!is_killed).then_some(kill_switch);
-            let sent = producer.push(&life, &no_handle_is_left, PanicsInDrop, 1);
-            assert_eq!(sent.is_err(), is_killed);
-            assert_ne!(sent, Ok(true));
-            drop((receiver, kill_switch));
-            let_go(producer);
-        }
+        let (mut producer, kill_switch, receiver) = open(1, usize::MAX);
+        assert!(producer.try_push(1, 1).is_ok());
+        drop(kill_switch);
+        assert!(matches!(producer.push(&life, 2, 1), Err(Unsent::Woken(2))));
+        let kill_switch = producer.arm_again();
+        assert_eq!(receiver.try_recv(), Ok(1));
+        assert!(producer.push(&life, 2, 1).is_ok());
+        life.end(CloseReason::Aborted, Outcome::Unknown);
+        assert!(matches!(producer.push(&life, 3, 1), Err(Unsent::Woken(3))));
+        drop(kill_switch);
+    }
+
+    #[test]
+    fn bytes_of_a_mere_receiver_are_waited_for_by_nobody() {
+        let life = Life::default();
+        let nobody = AtomicBool::new(true);
+        let (mut producer, kill_switch, receiver) = open(1, 1);
+        assert_eq!(producer.make_room(&life, &nobody, 1), Ok(true));
+        assert!(producer.try_push(1, 1).is_ok());
+        assert_eq!(producer.make_room(&life, &nobody, 1), Ok(false));
+        drop((kill_switch, receiver));
     }
 }

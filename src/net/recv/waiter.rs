@@ -144,10 +144,8 @@ impl<T: Send + 'static> Waiter<T> {
         let mut queue = lock(&meeting.queue);
         let returned = match taken {
             Ok(Taken::Message(size)) => {
-                if let (Some(item), false) = (item.take(), meeting.is_abandoned()) {
-                    let by_channel = queue.put_in(item, size);
-                    let count = u64::from(by_channel);
-                    meeting.by_channel.fetch_add(count, Ordering::SeqCst);
+                if !meeting.is_abandoned() {
+                    item = item.and_then(|item| queue.put_in(item, size).err());
                 }
                 queue.put_back(source, None)
             }

@@ -292,7 +292,11 @@ fn all_that_waits_and_comes_goes_by_the_channel() {
     assert!(queue.select(producer).is_none());
     assert_eq!(find(&mut queue), "channel");
     assert_eq!(queue.amount().messages, 0);
-    assert!(queue.channel().is_some_and(|mut c| c.push_at_once(3, 10)));
+    assert!(
+        queue
+            .channel()
+            .is_some_and(|mut c| c.try_push(3, 10).is_ok())
+    );
     assert!(queue.channel().is_none(), "the reader has it");
     assert!(queue.end(None).is_none());
     assert_eq!(receiver.iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
@@ -346,7 +350,7 @@ fn an_abandoned_queue_knows_whether_something_waited() {
         let mut queue = queue();
         hand_over(&mut queue, waits.then_some(1));
         queue.lend(source(unread));
-        assert_eq!(queue.abandon(0, 0).0, waits || unread);
+        assert_eq!(queue.abandon(0).0, waits || unread);
         assert_eq!(queue.amount(), Amount::default());
         assert!(is_back(&mut queue, true));
     }
@@ -357,14 +361,17 @@ fn an_abandoned_queue_knows_whether_something_waited() {
 fn what_was_taken_in_is_counted_whatever_the_way() {
     let mut queue = queue();
     hand_over(&mut queue, [1, 2, 3]);
-    assert_eq!(queue.taken(0), 3, "a queue that somebody has takes in all");
+    assert_eq!(queue.taken(), 3, "a queue that somebody has takes in all");
     assert_eq!(find(&mut queue), "1");
-    assert_eq!(queue.taken(4), 7, "four came by the channel");
-    let (unread, _dropped) = queue.abandon(4, 3);
-    assert!(unread);
-    assert_eq!(queue.taken(4), 2, "one from here, and one from the channel");
+    (0..4).for_each(|_| queue.count_one());
+    assert_eq!(queue.taken(), 7, "four came by the channel");
+    assert!(!queue.is_left());
+    let (unread, _dropped) = queue.abandon(3);
+    assert!(unread && queue.is_left());
+    assert_eq!(queue.taken(), 2, "one from here, and one from the channel");
     hand_over(&mut queue, [4]);
-    assert_eq!(queue.taken(5), 2, "what comes then is for nobody");
+    queue.count_one();
+    assert_eq!(queue.taken(), 2, "what comes then is for nobody");
 
     let mut read = self::queue();
     read.lend(source(false));
@@ -372,7 +379,7 @@ fn what_was_taken_in_is_counted_whatever_the_way() {
     read.put_back(source, Some(10));
     let source = take(&mut read);
     read.put_back(source, None);
-    assert_eq!(read.taken(0), 1, "one was read");
+    assert_eq!(read.taken(), 1, "one was read");
 }
 
 #[test]
@@ -387,9 +394,9 @@ fn the_newest_takes_the_place_of_what_waits() {
     }
     assert_eq!(find(&mut queue), "3");
     assert_eq!(find(&mut queue), "nothing");
-    assert_eq!(queue.taken(0), 3, "what is replaced was taken in");
+    assert_eq!(queue.taken(), 3, "what is replaced was taken in");
     fresh.push(4, 1);
     queue.replace(&mut fresh);
-    assert!(queue.abandon(0, 0).0);
-    assert_eq!(queue.taken(0), 3, "what nobody took was not");
+    assert!(queue.abandon(0).0);
+    assert_eq!(queue.taken(), 3, "what nobody took was not");
 }

@@ -75,6 +75,7 @@ impl<W: Unwritten> SendQueue<W> {
     /// Counts a message that takes the place of the withdrawn one, if there was one, or of none. Says
     /// whether the caller may write it now.
     pub fn offer_latest(&mut self, size: usize, withdrawn: Option<Replaceable>) -> bool {
+        self.is_begun = true;
         self.messages += 1;
         self.bytes += size as u64;
         if let Some(Replaceable { mut bytes, .. }) = withdrawn {

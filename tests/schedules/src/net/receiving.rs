@@ -127,6 +127,12 @@ fn run(end: End, select: bool) {
         consumer.take().expect("the last handle").abandon();
     }
     let read = reading.join().expect("the reader");
+    if end == End::Abandon {
+        // What the other side is told.
+        let told = link.queue.get().expect("a queue").taken() as usize;
+        let taken = story.taken.lock().unwrap().len();
+        assert_eq!(told, taken, "it says how many the program has taken");
+    }
     let mut taken = story.taken.lock().unwrap().clone();
     if let Some(consumer) = consumer {
         while let Ok(item) = consumer.recv(None) {

@@ -358,14 +358,14 @@ pub fn send_or<T, K>(
     sender: &Sender<T>,
     mut item: T,
     other: &Receiver<K>,
-) -> Option<Result<(), SendError<T>>> {
+) -> Result<Result<(), SendError<T>>, T> {
     loop {
         if one_in(2) && matches!(other.try_recv(), Err(TryRecvError::Disconnected)) {
-            return None;
+            return Err(item);
         }
         item = match sender.try_send(item) {
-            Ok(()) => return Some(Ok(())),
-            Err(TrySendError::Disconnected(item)) => return Some(Err(SendError(item))),
+            Ok(()) => return Ok(Ok(())),
+            Err(TrySendError::Disconnected(item)) => return Ok(Err(SendError(item))),
             Err(TrySendError::Full(item)) => item,
         };
         yield_now();
@@ -373,10 +373,13 @@ pub fn send_or<T, K>(
 }
 
 macro_rules! select {
-    (send($sender:expr, $item:expr) -> $sent:ident => $then:expr, recv($other:expr) -> _ => $else:expr $(,)?) => {
+    (send($sender:expr, $item:ident) -> $sent:ident => $then:block recv($other:expr) -> _ => $else:expr $(,)?) => {
         match $crate::net::os::sync::send_or(&$sender, $item, &$other) {
-            Some($sent) => $then,
-            None => $else,
+            Ok($sent) => $then
+            Err(back) => {
+                let $item = back;
+                $else
+            }
         }
     };
 }
