@@ -147,7 +147,8 @@ impl Peer {
     /// **One connection for each peer**, known by its [`id`](Peer::id), at any time. Where the other
     /// side still holds the one before, it ends there as [`Replaced`](crate::CloseReason::Replaced),
     /// before the new offer is handed out. What a program makes by `connect` beside it, or by a second
-    /// `keep_connected`, is another connection.
+    /// `keep_connected`, is another connection; but where that peer keeps this one as well, with the same format and
+    /// options, the second is denied for as long as the first is up.
     ///
     /// **Pauses** between two attempts grow from 50 milliseconds to 5 seconds, by chance up to a quarter
     /// shorter. They begin anew after a connection that has lasted 5 seconds, and at once when discovery

@@ -23,6 +23,7 @@ mod promises;
 mod races;
 mod reading;
 mod receiving;
+mod replies;
 mod requests;
 mod sending;
 mod settings;

@@ -303,9 +303,7 @@ fn what_is_too_much_for_the_other_side_fails_at_once() {
     });
 }
 
-type End = fn(Peer, Peer, &Connection<Numbers>, Connection<Numbers>);
-
-/// Whatever ends the connection ends the waits, at once and with its reason.
+/// As messages do.
 #[test]
 fn requests_and_replies_wait_for_room_in_the_queue() {
     const SIZE: usize = 60_000;
@@ -332,6 +330,9 @@ fn requests_and_replies_wait_for_room_in_the_queue() {
     });
 }
 
+type End = fn(Peer, Peer, &Connection<Numbers>, Connection<Numbers>);
+
+/// Whatever ends the connection ends the waits, at once and with its reason.
 #[test]
 fn the_end_fails_those_that_wait() {
     use CloseReason::{Aborted, ClosedHere, ClosedThere, PeerDropped, Reset, Stopped};

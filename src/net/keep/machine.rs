@@ -246,7 +246,8 @@ impl Machine {
     /// Those who were not seen for long.
     fn forget(&mut self, now: Instant) {
         self.entries.retain(|entry| {
-            let waits = matches!(entry.phase, Phase::Waiting { .. });
+            // Of those that have said "never" only ids are remembered for good.
+            let waits = matches!(entry.phase, Phase::Waiting { .. } | Phase::Refused);
             let is_gone = !entry.is_fixed && entry.places.is_empty() && waits;
             let is_old = now.saturating_duration_since(entry.lost) >= FORGET;
             !(is_gone && is_old)

@@ -58,6 +58,8 @@ impl Link {
 
     /// The reader thread is about to end, and the connection is over.
     pub(super) fn call_back(&self) {
+        // What this thread has read since the end counts as well.
+        self.tell_totals();
         let before = std::mem::replace(&mut *lock(&self.callbacks.0), State::Called);
         let waiting = match before {
             State::Waiting(waiting) => waiting,

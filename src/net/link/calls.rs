@@ -37,7 +37,7 @@ struct Asked {
     over: Option<CloseReason>,
 }
 
-/// Requests of the other side that have no reply yet, and their bytes.
+/// Requests of the other side that have no reply yet, nor the word that there is none, and their bytes.
 #[derive(Default)]
 struct Unanswered {
     count: usize,
@@ -183,8 +183,19 @@ impl Link {
             Waited::Done | Waited::Late => {}
             Waited::Follow(_awaits) => slot.wait(deadline),
         }
-        let answer = lock(&slot.answer).take();
-        under_way.is_free = answer.is_some();
+        let mut answer = lock(&slot.answer).take();
+        if answer.is_none()
+            && lock(&self.calls.asked)
+                .slots
+                .remove(&under_way.id)
+                .is_none()
+        {
+            // Whoever brings the answer has taken the slot in this moment, and is about to put it there.
+            slot.leads.store(false, Ordering::SeqCst);
+            slot.wait(None);
+            answer = lock(&slot.answer).take();
+        }
+        under_way.is_free = true;
         answer.unwrap_or(Err(RequestError::TimedOut))
     }
 
@@ -256,6 +267,7 @@ impl Link {
             id,
             size,
             said: AtomicBool::new(false),
+            has_place: AtomicBool::new(true),
         })
     }
 }
@@ -266,10 +278,24 @@ pub(super) struct Unreplied {
     pub link: Arc<Link>,
     pub id: u32,
     size: usize,
+    /// There is a reply, or the word that there is none; or a thread is about to say one.
     said: AtomicBool,
+    /// It counts among those that are unanswered.
+    has_place: AtomicBool,
 }
 
 impl Unreplied {
+    pub fn is_said(&self) -> bool {
+        self.said.load(Ordering::SeqCst)
+    }
+
+    /// It is answered: the other side may ask another one in its place.
+    pub fn give_place_back(&self) {
+        if self.has_place.swap(false, Ordering::SeqCst) {
+            self.link.calls.answered(self.size);
+        }
+    }
+
     /// Is there a reply, or the word that there is none? If not, it is the caller's turn to say one.
     pub fn take_turn(&self) -> bool {
         !self.said.swap(true, Ordering::SeqCst)
@@ -290,7 +316,7 @@ impl Unreplied {
 
 impl Drop for Unreplied {
     fn drop(&mut self) {
-        self.link.calls.answered(self.size);
+        self.give_place_back();
         self.fail(
             match std::thread::panicking() {
                 true => Failure::Panicked,

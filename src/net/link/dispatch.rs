@@ -33,9 +33,15 @@ impl<F: Format> Dispatcher<F> {
             return;
         };
         let mut item = None;
-        let request = match F::decode(data_type, self.reading, payload, &mut item) {
-            Ok(_) => item.map(|item| Request::new(item, unreplied)),
-            Err(error) => return unreplied.fail(Failure::Refused, &error.to_string()),
+        // A panic of the program's `Deserialize` fails the request, and ends nothing else.
+        let decoded = unless_it_panics(|| {
+            let decoded = F::decode(data_type, self.reading, payload, &mut item);
+            Ok(decoded.map_err(|error| error.to_string()))
+        });
+        let request = match decoded {
+            Ok(Ok(_)) => item.map(|item| Request::new(item, unreplied)),
+            Ok(Err(why)) => return unreplied.fail(Failure::Refused, &why),
+            Err(_) => return unreplied.fail(Failure::Panicked, ""),
         };
         let Some(request) = request else { return };
         match &mut self.serve {

@@ -100,15 +100,21 @@ impl<F: Format> Request<F> {
     /// [`SendError::Answered`]: there was a reply before. Or as [`send`](crate::Connection::send).
     pub fn reply(&self, item: &(impl Encode<F> + ?Sized)) -> Result<(), SendError> {
         let Request { unreplied, .. } = self;
-        if !unreplied.take_turn() {
+        if unreplied.is_said() {
             return Err(SendError::Answered);
         }
         let link = &unreplied.link;
+        // The turn is taken behind the program's `Serialize`, which may panic.
         with_encoded(item, link.dialect, |message| {
-            let sender = &link.sender;
-            sender.send_reply(message, unreplied.id, Wait::Forever)
+            if !unreplied.take_turn() {
+                return Err(SendError::Answered);
+            }
+            // Before the other side has it, and asks the next.
+            unreplied.give_place_back();
+            link.sender
+                .send_reply(message, unreplied.id, Wait::Forever)
+                .inspect_err(|_| unreplied.give_turn_back())
         })
-        .inspect_err(|_| unreplied.give_turn_back())
     }
 
     /// No program will see it.

@@ -198,10 +198,15 @@ impl<T> ReceiveQueue<T> {
         Some(())
     }
 
+    /// Is there room for a message, if one comes?
+    pub fn has_room_for_one(&self) -> bool {
+        self.amount().has_room(1, self.limit)
+    }
+
     /// For a thread of the program that wants no message: the source, if it is on the lease and there is
     /// room for a message that may come.
     pub fn borrow_source(&mut self) -> Option<Box<dyn Source<T>>> {
-        if !matches!(self.way, Way::Lent(..)) || !self.amount().has_room(1, self.limit) {
+        if !matches!(self.way, Way::Lent(..)) || !self.has_room_for_one() {
             return None;
         }
         match replace(&mut self.way, Way::Batches) {

@@ -96,6 +96,8 @@ impl<T: Send + 'static> Waiter<T> {
                 }
             }
             let Some(counted) = awaits.take() else {
+                // A full queue is for the reader thread, which reads on up to the first message, and waits there.
+                may_read &= queue.has_room_for_one();
                 // Counted before the last look, as in `recv`.
                 drop(queue);
                 is_leader = may_read && !meeting.awaiting.is_any();

@@ -9,7 +9,7 @@ use super::turn::Turn;
 use super::{Sender, Wait};
 use crate::error::SendError;
 use crate::net::burst;
-use crate::net::os::socket::is_pause;
+use crate::net::os::socket::{WRITE_SLICE, is_pause};
 use crate::net::os::sync::{Instant, MutexGuard};
 use crate::net::wire::write_half::Patience;
 
@@ -54,7 +54,8 @@ impl Sender {
             }
             if patience != Patience::None {
                 let now = Instant::now();
-                let late = matches!(wait, Wait::Until(deadline) if now >= deadline);
+                // A wait for the socket lasts a whole slice.
+                let late = matches!(wait, Wait::Until(deadline) if now + WRITE_SLICE > deadline);
                 let slow = now >= copy_at && total - written <= limit;
                 if late || slow || self.life.is_ending() {
                     break None;

@@ -580,3 +580,23 @@ proptest! {
         prop_assert!(world.is_settled() && world.connections == made, "they do not stay so");
     }
 }
+
+/// Whoever has no id and says "never" is remembered as long as discovery sees it, and a while longer.
+#[test]
+fn those_without_an_id_that_say_never_are_forgotten() {
+    let mut bench = Bench::new(Target::any());
+    for number in 0..5_000_u32 {
+        let addr = SocketAddrV4::new((0x0a00_0000 + number).into(), 5000);
+        let seen = Neighbour::new(vec![addr], None);
+        bench.found(&seen);
+        let begin = bench.begin();
+        assert_eq!(bench.fail(&begin, Failure::Never), Tell::Never(None));
+        bench.found(&seen);
+        assert!(bench.due().is_empty(), "it is seen, and not asked again");
+        bench.machine.lost(&seen, false, bench.now);
+        bench.wait(2 * FORGET);
+        bench.due();
+    }
+    let kept = bench.machine.entries.len();
+    assert!(kept <= 1, "{kept} are kept");
+}

@@ -190,3 +190,11 @@ fn what_is_restored_was_never_away() {
     assert_eq!((queue.numbers(), queue.replaced()), ((3, 12), 0));
     assert_eq!(rest(&mut queue), [&b"one "[..], b"kept", b" two"]);
 }
+
+#[test]
+fn a_message_that_may_be_replaced_is_a_use() {
+    let mut queue = queue();
+    assert!(queue.is_unused());
+    send_latest(&mut queue, &[1]);
+    assert!(!queue.is_unused());
+}
