@@ -4,6 +4,7 @@
 mod beacons;
 #[path = "../common/mod.rs"]
 mod common;
+mod guesses;
 mod identity;
 mod proxy;
 

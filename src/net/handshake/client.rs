@@ -543,7 +543,7 @@ impl Machine for Client<'_> {
                 failure(Error::TimedOut { addr, after }, false)
             }
             // Not what the last step has asked for.
-            (_, Input::Bytes(_) | Input::Silence | Input::Written) => {
+            (_, Input::Bytes(_) | Input::Silence | Input::Written | Input::Passed(_)) => {
                 self.failed("the handshake has lost its place".to_owned())
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::client::{Client, Failure, Request};
 use super::play::{Play, padded};
 use super::server::{Outcome, Server, acceptance, denial};
-use super::{Ended, Input};
+use super::{Ended, Gate, Input};
 use crate::error::Error;
 use crate::format::{DataType, Dialect};
 use crate::options::Settings;
@@ -164,6 +164,48 @@ fn who_has_another_secret_or_none_is_denied() {
     let (client, server) = run(&none, &clear, 11, None, |_, _| ());
     assert!(client.is_some_and(|client| client.is_ok()));
     assert!(matches!(server, Some(Outcome::Offer(offered)) if offered.session.is_none()));
+}
+
+/// Whoever is turned away at a gate is told so, and nothing is computed for him.
+#[test]
+fn a_gate_that_is_shut_ends_it() {
+    let settings = with_secret(&random());
+    let hello = padded("HELLO|peer_name=127.0.0.1:1&data_type=json&v=1&secure=chacha");
+    for (shut, written, gates) in [
+        (Gate::Challenge, 0, &[Gate::Challenge][..]),
+        (
+            Gate::Proof,
+            HEADER_LEN + 48,
+            &[Gate::Challenge, Gate::Proof],
+        ),
+    ] {
+        let mut server = Play::new(Server::new(&settings, BOB, Ipv4Addr::LOCALHOST));
+        server.shut = Some(shut);
+        let bytes = [&hello[..], &[7; 48]].concat();
+        server.feed(&mut bytes.into(), HEADER_LEN);
+        assert_eq!((server.written.len(), &server.gates[..]), (written, gates));
+        assert!(matches!(
+            server.outcome,
+            Some(Outcome::Denied {
+                word: "busy",
+                session: None,
+                ..
+            })
+        ));
+    }
+    // A proof that is wrong does not come through the third, and one that is right does.
+    let mut server = Play::new(Server::new(&settings, BOB, Ipv4Addr::LOCALHOST));
+    server.feed(&mut [&hello[..], &[7; 48]].concat().into(), HEADER_LEN);
+    assert_eq!(server.gates, [Gate::Challenge, Gate::Proof]);
+    let client = Client::new(&settings, ALICE, Ipv4Addr::LOCALHOST, BOB, request());
+    let (client, hello) = client.expect("it fits");
+    let mut server = Play::new(Server::new(&settings, BOB, Ipv4Addr::LOCALHOST));
+    server.feed(&mut hello.into(), HEADER_LEN);
+    let mut client = Play::new(client);
+    client.feed(&mut std::mem::take(&mut server.written).into(), HEADER_LEN);
+    server.feed(&mut client.written.into(), HEADER_LEN);
+    assert_eq!(server.gates, [Gate::Challenge, Gate::Proof, Gate::Proved]);
+    assert!(matches!(server.outcome, Some(Outcome::Offer(_))));
 }
 
 /// Of what must be padded and of a lanpeer, nothing else will do.

@@ -17,7 +17,9 @@ use std::sync::Arc;
 
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::net::handshake::header::{Exactly, Header, HeaderReader, Several};
-use crate::net::handshake::{Ended, Input, KEY, Machine, NOT_ME, RECORD, Step, dialect, spoken};
+use crate::net::handshake::{
+    Ended, Gate, Input, KEY, Machine, NOT_ME, RECORD, Step, dialect, spoken,
+};
 use crate::net::link::Agreement;
 use crate::options::{Settings, StreamSize};
 use crate::proto::beacon::Card;
@@ -49,10 +51,16 @@ enum State {
     Who(Hello, Exactly<HEADER_LEN>),
     /// Reads WHO, as a record.
     SecureWho(Hello, Box<Session>, Exactly<RECORD>),
+    /// Asks whether another proof may come from this client.
+    Welcome(Hello, Suite, Vec<u8>),
     /// Writes ACCEPT and the first message of the encryption.
     Challenge(Hello, Keys, Prover),
     /// Reads the second message, which only who has the secret can make.
     Proof(Hello, Keys, Prover, Several),
+    /// Waits until it may look at it.
+    Look(Hello, Keys, Prover, Vec<u8>),
+    /// It was right; there may be something in it.
+    Proved(Hello, Keys, Box<Session>, Vec<u8>),
     /// The outcome is known.
     Over,
 }
@@ -130,7 +138,10 @@ impl Server<'_> {
             Some(_) if bytes.len() != HEADER_LEN || hello.version == Version::Peerpy => {
                 self.deny(&hello, None, "malformed")
             }
-            Some(suite) => self.challenge(hello, suite, &bytes),
+            Some(suite) => {
+                self.state = State::Welcome(hello, suite, bytes);
+                Step::Pass(Gate::Challenge)
+            }
         }
     }
 
@@ -159,11 +170,23 @@ impl Server<'_> {
         }
     }
 
-    /// Looks at the client's proof, and what else is in it.
+    /// Looks at the client's proof.
     fn check(&mut self, hello: Hello, keys: Keys, prover: Prover, message: &[u8]) -> Step<Outcome> {
         let Ok((session, payload)) = prover.finish(&self.trust, message) else {
             return self.deny(&hello, None, "secret");
         };
+        self.state = State::Proved(hello, keys, Box::new(session), payload);
+        Step::Pass(Gate::Proved)
+    }
+
+    /// The client has the secret.
+    fn go_on(
+        &mut self,
+        hello: Hello,
+        keys: Keys,
+        session: Session,
+        payload: &[u8],
+    ) -> Step<Outcome> {
         match (hello.version, keys.any()) {
             (Version::Frames, true) => match payload.first_chunk() {
                 Some(header) => self.meet(hello, header, Some(session)),
@@ -335,11 +358,26 @@ impl Machine for Server<'_> {
             }
             (State::Proof(hello, keys, prover, mut message), Input::Bytes(bytes)) => {
                 match message.take(bytes) {
-                    true => self.check(hello, keys, prover, message.bytes()),
+                    true => {
+                        self.state = State::Look(hello, keys, prover, message.into_bytes());
+                        Step::Pass(Gate::Proof)
+                    }
                     false => message.read_in(&mut self.state, |proof| {
                         State::Proof(hello, keys, prover, proof)
                     }),
                 }
+            }
+            (State::Welcome(hello, suite, bytes), Input::Passed(true)) => {
+                self.challenge(hello, suite, &bytes)
+            }
+            (State::Look(hello, keys, prover, message), Input::Passed(true)) => {
+                self.check(hello, keys, prover, &message)
+            }
+            (State::Welcome(hello, ..) | State::Look(hello, ..), Input::Passed(false)) => {
+                self.deny(&hello, None, "busy")
+            }
+            (State::Proved(hello, keys, session, payload), Input::Passed(_)) => {
+                self.go_on(hello, keys, *session, &payload)
             }
             (State::Proof(..), Input::Ended(Ended::Deadline)) => {
                 failed(format!("no proof of its secret within {timeout:?}"))
@@ -355,8 +393,11 @@ impl Machine for Server<'_> {
                 | State::Ask(_)
                 | State::Who(..)
                 | State::SecureWho(..)
+                | State::Welcome(..)
                 | State::Challenge(..)
                 | State::Proof(..)
+                | State::Look(..)
+                | State::Proved(..)
                 | State::Over,
                 _,
             ) => failed("the handshake has lost its place".to_owned()),
