@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use lanpeer::{Bytes, ConnectOptions, Error, Event};
+use lanpeer::{Bytes, ConnectOptions, Error};
 
+use crate::common::spawn;
 use crate::common::wire::header;
-use crate::common::{builder, spawn};
 use crate::{DEADLINE, bind, secured};
 
 /// What Bob has said to one guess.
@@ -119,7 +119,7 @@ fn a_member_at_the_address_of_an_attacker_gets_in() {
         let conns: Vec<_> = offers.map(|offer| offer.accept::<Bytes>()).collect();
         drop(conns);
     });
-    for (threads, tries) in [(8, 1), (14, 1000)] {
+    for (threads, tries) in [(8, 1), (12, usize::MAX)] {
         let attack = Attack::start(addr, threads);
         crate::common::until("no tokens", || attack.guessed() > 10);
         let begin = Instant::now();
@@ -154,33 +154,6 @@ fn a_member_at_the_address_of_an_attacker_gets_in() {
         assert!(alice.connect::<Bytes>(addr).is_ok());
     }
     println!("50 members in {:?}", begin.elapsed());
-}
-
-/// Who has said HELLO and then nothing, or has hung up, has guessed nothing.
-#[test]
-fn what_is_no_proof_is_not_counted() {
-    let bob = bind(secured());
-    for _ in 0..30 {
-        let mut socket = TcpStream::connect(bob.local_addr()).expect("he listens");
-        let hello = "HELLO|peer_name=127.0.0.1:9&data_type=bytes&strict=1&v=1&secure=chacha";
-        socket.write_all(&header(hello)).expect("HELLO");
-        socket.read_exact(&mut [0; 176]).expect("a challenge");
-    }
-    let stranger = builder().secret(lanpeer::Secret::random().expect("random numbers"));
-    let stranger = bind(stranger.timeout(DEADLINE));
-    let begin = Instant::now();
-    for _ in 0..10 {
-        let denied = stranger.connect::<Bytes>(bob.local_addr());
-        assert!(matches!(denied, Err(Error::Denied { .. })), "{denied:?}");
-    }
-    // None of the first ten has waited; on a machine that is this busy nothing can be said.
-    let all = begin.elapsed();
-    println!("ten guesses in {all:?}");
-    let events = bob.events();
-    let is_wrong =
-        |event: &Event| matches!(event, Event::Denied { reason, .. } if reason == "secret");
-    let denied = events.try_iter().filter(is_wrong);
-    assert_eq!(denied.count(), 10);
 }
 
 /// `stop` does not wait for those who wait.

@@ -8,6 +8,7 @@ mod guesses;
 mod identity;
 mod proxy;
 
+mod passphrases;
 mod redirection;
 mod rules;
 mod talk;
