@@ -18,14 +18,20 @@ fn main() {
     if !std::env::args().any(|arg| arg == "handshake") {
         throughput();
     }
-    let times = compare_kinds([Kind::Plain, Kind::Secure, Kind::Known], handshakes);
-    let [plain, secure, known] = times.map(|(time, _)| micros(time));
-    println!("a handshake: plain {plain:.0} µs, secure {secure:.0}, with identities {known:.0}");
-    let per = |seconds: f64| seconds * 1e6 / HANDSHAKES as f64;
-    let [plain, secure, known] = times.map(|(_, seconds)| per(seconds));
-    println!(
-        "processor time of both ends, the close included: {plain:.0}, {secure:.0}, {known:.0} µs"
-    );
+    let kinds = [
+        (Kind::Plain, "plain"),
+        (Kind::Secure, "a key"),
+        (Kind::Known, "a key, and identities"),
+        (Kind::Words(1), "a passphrase"),
+        (Kind::Words(2), "2 passphrases on the side that is asked"),
+        (Kind::Words(8), "8 passphrases on the side that is asked"),
+    ];
+    let times = compare_kinds(kinds.map(|(kind, _)| kind), handshakes);
+    println!("a handshake, and the processor time of both ends, the close included:");
+    for ((_, name), (time, seconds)) in kinds.into_iter().zip(times) {
+        let per = seconds * 1e6 / HANDSHAKES as f64;
+        println!("{name:<40} {:>6.0} µs {per:>6.0} µs", micros(time));
+    }
 }
 
 fn throughput() {
@@ -67,7 +73,21 @@ enum Kind {
     Secure,
     /// And with identities.
     Known,
+    /// With a passphrase instead, and so many on the side that is asked.
+    Words(usize),
 }
+
+/// Made of passphrases.
+const WORDS: [&str; 8] = [
+    "000G-40R4-0M30-E209-185G-R38E-1Y05",
+    "208H-44RM-2MB1-E60S-38DH-R78Y-3YFQ",
+    "40GJ-48S4-4MK2-EA19-58NJ-RB9E-5YT4",
+    "60RK-4CSM-6MV3-EE1S-78XK-RF9Y-7YNP",
+    "810M-4GT4-8N34-EJ29-995M-RKAE-9YV9",
+    "A18N-4MTM-ANB5-EP2S-B9DN-RQAY-BYMV",
+    "C1GP-4RV4-CNK6-ET39-D9NP-RVBE-DY18",
+    "E1RQ-4WVM-ENV7-EY3S-F9XQ-RZBY-FYET",
+];
 
 const HANDSHAKES: usize = 300;
 
@@ -88,9 +108,17 @@ fn compare_kinds<const N: usize>(
             let mut builder = Peer::builder()
                 .invisible(true)
                 .timeout(Duration::from_secs(10));
-            if !matches!(kind, Kind::Plain) {
-                builder = builder.secret(Secret::random().expect("random numbers"));
-            }
+            let words = |number: usize| WORDS[number].parse::<Secret>().expect("a secret");
+            builder = match kind {
+                Kind::Plain => builder,
+                Kind::Secure | Kind::Known => {
+                    builder.secret(Secret::random().expect("random numbers"))
+                }
+                Kind::Words(count) => (1..count)
+                    .fold(builder.secret(words(0)), |builder, number| {
+                        builder.accept_secret(words(number))
+                    }),
+            };
             if matches!(kind, Kind::Known) {
                 builder = builder.identity(Identity::generate().expect("random numbers"));
             }

@@ -6,8 +6,8 @@ use super::plan::Plan;
 use crate::proto::beacon::ID_MASK;
 use crate::proto::data_type::DataType;
 use crate::proto::header::{
-    Answer, Between, Fields, HEADER_LEN, HeaderError, HeaderWriter, Hello, Stream, Suite, Version,
-    data_header, is_reason,
+    Answer, Between, Fields, HEADER_LEN, HeaderError, HeaderWriter, Hello, Stream, Suite, Taken,
+    Version, Wanted, data_header, is_reason,
 };
 
 /// Any bytes as a header of each kind, and any header written and read again.
@@ -121,7 +121,12 @@ fn write(mut plan: Plan<'_>) {
         },
         version: plan.pick(&[Version::Peerpy, Version::Headers, Version::Frames]),
         who: plan.flag(),
-        secure: plan.pick(&[None, Some(Suite::Aes), Some(Suite::ChaCha)]),
+        secure: plan
+            .pick(&[None, Some(Suite::Aes), Some(Suite::ChaCha)])
+            .map(|suite| Wanted {
+                suite,
+                passphrase: false,
+            }),
         to: plan
             .flag()
             .then(|| u64::from_le_bytes(plan.array()) & ID_MASK),
@@ -130,6 +135,11 @@ fn write(mut plan: Plan<'_>) {
     // What is encrypted has no WHO behind its HELLO, and there is room for either.
     if hello.secure.is_some() && !hello.who {
         hello.key = plan.pick(&[None, Some(false), Some(true)]);
+        let passphrase = plan.flag();
+        hello.secure = hello.secure.map(|wanted| Wanted {
+            passphrase,
+            ..wanted
+        });
     }
     let written = Hello::parse(&hello.write().expect("every HELLO fits")).expect("a HELLO");
     // Who is meant is left out where there is no room for it.
@@ -226,13 +236,34 @@ impl<'a> Plain<'a> {
     }
 
     /// `None`: there is one, and it is none.
-    fn suite(&self) -> Option<Option<Suite>> {
-        match self.get("secure") {
-            None => Some(None),
-            Some("aes") => Some(Some(Suite::Aes)),
-            Some("chacha") => Some(Some(Suite::ChaCha)),
-            Some(_) => None,
-        }
+    fn wanted(&self) -> Option<Option<Wanted>> {
+        let (suite, passphrase) = match self.get("secure") {
+            None => return Some(None),
+            Some("aes") => (Suite::Aes, false),
+            Some("chacha") => (Suite::ChaCha, false),
+            Some("aes-p") => (Suite::Aes, true),
+            Some("chacha-p") => (Suite::ChaCha, true),
+            Some(_) => return None,
+        };
+        Some(Some(Wanted { suite, passphrase }))
+    }
+
+    /// `None`: there is one, and it is none.
+    fn taken(&self) -> Option<Option<Taken>> {
+        let Some(wanted) = self.wanted()?.filter(|wanted| !wanted.passphrase) else {
+            let is_there = self.get("secure").is_some();
+            return if is_there { None } else { Some(None) };
+        };
+        let shares = match self.get("shares") {
+            None => 0,
+            Some(digits) if digits.chars().all(|c| c.is_ascii_digit()) => {
+                let shares = digits.parse().ok()?;
+                (1..=8).contains(&shares).then_some(shares)?
+            }
+            Some(_) => return None,
+        };
+        let suite = wanted.suite;
+        Some(Some(Taken { suite, shares }))
     }
 
     fn hello(&self) -> Option<Hello> {
@@ -254,7 +285,7 @@ impl<'a> Plain<'a> {
             stream,
             version: self.version(),
             who: self.is_set("who"),
-            secure: self.suite()?,
+            secure: self.wanted()?,
             to: match self.get("to") {
                 None => None,
                 Some(to) if to.starts_with('+') => return None,
@@ -268,7 +299,7 @@ impl<'a> Plain<'a> {
         match self.word {
             "ACCEPT" => Some(Answer::Accept {
                 version: self.version(),
-                secure: self.suite()?,
+                secure: self.taken()?,
                 key: self.get("key").map(|_| self.is_set("key")),
             }),
             "DENY" => Some(Answer::Deny {

@@ -47,7 +47,7 @@ pub use headers::headers;
 pub use payloads::pickle;
 pub use payloads::{json, raw};
 #[cfg(feature = "secure")]
-pub use sealed::{handshake, records};
+pub use sealed::{handshake, passphrase, records};
 #[cfg(feature = "secure")]
 pub use secrets::secrets;
 pub use spoken::spoken;

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::plan::Plan;
 use crate::format::DataType;
 use crate::net::wire::record::{RecordReader, RecordWriter};
-use crate::proto::header::{Answer, HEADER_LEN, Hello, Suite, Version};
-use crate::secure::handshake::{Asked, Joined, Joining};
+use crate::proto::header::{Answer, HEADER_LEN, Hello, Suite, Taken, Version, Wanted};
+use crate::secure::handshake::{Beginning, Joined, Joining, second_len};
 use crate::secure::record::{MAX_PLAIN, Opener, PREFIX, Sealer, TAG};
 use crate::secure::{Identity, Keys, Secret, Session, Trust};
 
@@ -19,10 +19,20 @@ const BUFFER_MAX: usize = 2 * (PREFIX + MAX_PLAIN + TAG);
 /// ends, and else both sides understand each other, and know the keys that are shown, if Bob takes Alice's
 /// secret.
 pub fn handshake(data: &[u8]) {
+    meet(data, "008J-4CT4-ANK7-F24S-NAXW-SQFE-ZWEA");
+}
+
+/// The same where Alice's secret is made of a passphrase, as some of Bob's are: the exchange has shares that
+/// may be none.
+pub fn passphrase(data: &[u8]) {
+    meet(data, PASSPHRASE);
+}
+
+const PASSPHRASE: &str = "000G-40R4-0M30-E209-185G-R38E-1Y05";
+
+fn meet(data: &[u8], alices: &str) {
     let mut plan = Plan::new(data);
-    let alices: Secret = "008J-4CT4-ANK7-F24S-NAXW-SQFE-ZWEA"
-        .parse()
-        .expect("a secret");
+    let alices: Secret = alices.parse().expect("a secret");
     let (mut bobs, known) = secrets(&alices, &mut plan);
     let identity = plan
         .flag()
@@ -38,7 +48,10 @@ pub fn handshake(data: &[u8]) {
         stream: None,
         version: Version::Headers,
         who: false,
-        secure: Some(offered),
+        secure: Some(Wanted {
+            suite: offered,
+            passphrase: alices.is_passphrase(),
+        }),
         to: None,
         key: Some(identity.is_some()),
     };
@@ -53,44 +66,65 @@ pub fn handshake(data: &[u8]) {
     else {
         return; // He denies.
     };
+    let shares = match wanted.passphrase {
+        true => bobs.count(true),
+        false => 0,
+    };
+    if bobs.count(wanted.passphrase) == 0 {
+        return; // So he does here.
+    }
     let taken = match plan.flag() {
         true => Suite::ChaCha,
-        false => wanted,
+        false => wanted.suite,
     };
     let accept = Answer::Accept {
         version: Version::Headers,
-        secure: Some(taken),
+        secure: Some(Taken {
+            suite: taken,
+            shares: shares as u8,
+        }),
         key: alices_key.map(|_| bobs.identity().is_some()),
     };
     let accept = accept.write().expect("fits");
     let bobs_keys = Keys::agreed(alices_key, alices_key.map(|_| bobs.identity().is_some()));
-    let begin = || Asked::begin(taken, bobs_keys, &heard, &accept).expect("a first message");
+    let beginning = Beginning {
+        suite: taken,
+        keys: bobs_keys,
+        passphrase: wanted.passphrase,
+        hello: &heard,
+        accept: &accept,
+    };
+    let begin = || beginning.begin(&bobs).expect("a first message");
     let (asked, first) = begin();
 
     // Alice's side.
     let answer = header_on_the_way(accept, &mut plan);
     let seen = match plan.byte() % 4 {
         1 => begin().1,
-        _ => on_the_way(first, &mut plan),
+        _ => altered(first.clone(), &mut plan),
     };
-    let (suite, key) = match Answer::parse(&answer) {
+    let (taken, key) = match Answer::parse(&answer) {
         Ok(Answer::Accept { secure, key, .. }) => (secure, key),
         _ => (None, None),
     };
-    let suite = suite.filter(|suite| [offered, Suite::ChaCha].contains(suite));
+    let taken = taken.filter(|taken| {
+        let is_offered = [offered, Suite::ChaCha].contains(&taken.suite);
+        is_offered && alices.is_passphrase() == (taken.shares > 0)
+    });
     let payload = plan.bytes(20).to_vec();
-    let joined = suite.and_then(|suite| {
+    let joined = taken.and_then(|taken| {
         let joining = Joining {
-            suite,
+            suite: taken.suite,
             keys: Keys::agreed(Some(identity.is_some()), key),
             secret: &alices,
             identity: identity.as_ref(),
             hello: &hello,
             accept: &answer,
+            shares: taken.shares.into(),
         };
         joining.answer(&seen, &payload).ok()
     });
-    let untouched = (heard, answer, seen) == (hello, accept, first);
+    let untouched = (heard, answer, &seen) == (hello, accept, &first);
     if seen == first {
         assert_eq!(joined.is_some(), untouched);
     } // Else it may be an old one: only Bob can tell.
@@ -98,7 +132,11 @@ pub fn handshake(data: &[u8]) {
     // Bob's again.
     let second = match &joined {
         Some((second, _)) => second.clone(),
-        None => plan.array::<48>().to_vec(), // Someone else's.
+        // Someone else's.
+        None => {
+            let len = second_len(shares, Keys::default(), 0);
+            (0..len).map(|_| plan.byte()).collect()
+        }
     };
     let proof = any_on_the_way(second.clone(), &mut plan);
     let session = asked.finish(&bobs, &proof);
@@ -140,6 +178,10 @@ fn secrets(alices: &Secret, plan: &mut Plan<'_>) -> (Trust, bool) {
     for number in 0..=count {
         let secret = match number == place {
             true => alices.clone(),
+            // Where hers is a passphrase, his are of both kinds.
+            false if alices.is_passphrase() && number % 2 == 1 => {
+                OTHERS[usize::from(number) / 2].parse().expect("another")
+            }
             false => Secret::random().expect("random numbers"),
         };
         match number {
@@ -151,21 +193,36 @@ fn secrets(alices: &Secret, plan: &mut Plan<'_>) -> (Trust, bool) {
     (secrets, place <= count)
 }
 
+/// Made of passphrases, too.
+const OTHERS: [&str; 4] = [
+    "208H-44RM-2MB1-E60S-38DH-R78Y-3YFQ",
+    "40GJ-48S4-4MK2-EA19-58NJ-RB9E-5YT4",
+    "60RK-4CSM-6MV3-EE1S-78XK-RF9Y-7YNP",
+    "810M-4GT4-8N34-EJ29-995M-RKAE-9YV9",
+];
+
 /// The same length, since that is all that is read.
-fn on_the_way<const N: usize>(mut bytes: [u8; N], plan: &mut Plan<'_>) -> [u8; N] {
+fn altered(mut bytes: Vec<u8>, plan: &mut Plan<'_>) -> Vec<u8> {
+    let len = bytes.len();
     match plan.byte() % 8 {
-        1 => bytes[usize::from(plan.byte()) % N] ^= plan.byte(),
+        1 => bytes[usize::from(plan.byte()) % len] ^= plan.byte(),
         2 => {
-            let at = usize::from(plan.byte()) % N;
-            let len = plan.up_to(N - at);
-            let other = plan.bytes(len);
+            let at = usize::from(plan.byte()) % len;
+            let other = plan.up_to(len - at);
+            let other = plan.bytes(other);
             bytes[at..at + other.len()].copy_from_slice(other);
         }
-        3 => bytes = plan.array(),
-        4 => bytes.rotate_left(usize::from(plan.byte()) % N),
+        3 => bytes.fill_with(|| plan.byte()),
+        4 => bytes.rotate_left(usize::from(plan.byte()) % len),
         _ => {}
     }
     bytes
+}
+
+/// The same of an array.
+fn on_the_way<const N: usize>(bytes: [u8; N], plan: &mut Plan<'_>) -> [u8; N] {
+    let altered = altered(bytes.to_vec(), plan);
+    altered.try_into().expect("the same length")
 }
 
 /// The same of any length.

@@ -70,8 +70,8 @@ fn file(content: &[u8]) {
 fn written(mut plan: Plan<'_>) {
     let mut symbols = [0; 28];
     symbols[..26].copy_from_slice(&plan.array::<26>().map(|byte| byte % 32));
-    // 130 bits, of which a secret has 128.
-    let is_secret = symbols[25] % 4 == 0;
+    // 130 bits, of which a secret has 128, and one says how it was made.
+    let is_secret = symbols[25] % 2 == 0;
     let checks = (0..32_u8).filter_map(|first| {
         let mut whole = symbols;
         whole[26] = first;
@@ -133,7 +133,7 @@ fn plainly(text: &str) -> Result<[u8; 28], SecretError> {
     let characters = symbols.len();
     let length = |_| SecretError::Length { characters };
     let symbols: [u8; 28] = symbols.try_into().map_err(length)?;
-    match is_right(&symbols) && symbols[25] % 4 == 0 {
+    match is_right(&symbols) && symbols[25] % 2 == 0 {
         true => Ok(symbols),
         false => Err(SecretError::Check),
     }

@@ -185,6 +185,12 @@ fn handshake() {
 
 #[cfg(feature = "secure")]
 #[test]
+fn passphrase() {
+    run("passphrase", "wire", super::passphrase, 600);
+}
+
+#[cfg(feature = "secure")]
+#[test]
 fn records() {
     run("records", "wire", super::records, 3000);
 }

@@ -219,13 +219,34 @@ impl<'a> Fields<'a> {
         self.get("key").map(|_| self.flag("key", false))
     }
 
-    fn suite(&self) -> Result<Option<Suite>, HeaderError> {
-        match self.get("secure") {
-            None => Ok(None),
-            Some("aes") => Ok(Some(Suite::Aes)),
-            Some("chacha") => Ok(Some(Suite::ChaCha)),
-            Some(other) => Err(HeaderError::Suite(other.to_owned())),
-        }
+    fn wanted(&self) -> Result<Option<Wanted>, HeaderError> {
+        let Some(text) = self.get("secure") else {
+            return Ok(None);
+        };
+        let (name, passphrase) = match text.strip_suffix(Wanted::PASSPHRASE) {
+            Some(name) => (name, true),
+            None => (text, false),
+        };
+        let suite = Suite::parse(name).ok_or_else(|| HeaderError::Suite(text.to_owned()))?;
+        Ok(Some(Wanted { suite, passphrase }))
+    }
+
+    fn taken(&self) -> Result<Option<Taken>, HeaderError> {
+        let Some(name) = self.get("secure") else {
+            return Ok(None);
+        };
+        let suite = Suite::parse(name).ok_or_else(|| HeaderError::Suite(name.to_owned()))?;
+        let shares = match self.number("shares")? {
+            None => 0,
+            Some(shares) if (1..=MAX_SHARES).contains(&shares) => shares as u8,
+            Some(shares) => {
+                return Err(HeaderError::Number {
+                    key: "shares",
+                    value: shares.to_string(),
+                });
+            }
+        };
+        Ok(Some(Taken { suite, shares }))
     }
 }
 
@@ -308,7 +329,7 @@ pub(crate) struct Hello {
     /// WHO stands right behind it.
     pub who: bool,
     /// The connection is to be encrypted; if with AES, then ChaCha20 would do as well.
-    pub secure: Option<Suite>,
+    pub secure: Option<Wanted>,
     /// The id of the peer that is meant, where the asker knows one.
     pub to: Option<u64>,
     /// With encryption: the asker knows of keys, and shows one of its own or not.
@@ -329,6 +350,51 @@ impl fmt::Display for Suite {
             Suite::ChaCha => "chacha",
         })
     }
+}
+
+impl Suite {
+    fn parse(name: &str) -> Option<Suite> {
+        match name {
+            "aes" => Some(Suite::Aes),
+            "chacha" => Some(Suite::ChaCha),
+            _ => None,
+        }
+    }
+}
+
+/// The encryption that HELLO asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub suite: Suite,
+    /// The asker's secret is made of a passphrase.
+    pub passphrase: bool,
+}
+
+impl Wanted {
+    /// Behind the suite. Short, or the longest HELLO would not fit.
+    const PASSPHRASE: &str = "-p";
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let behind = if self.passphrase {
+            Self::PASSPHRASE
+        } else {
+            ""
+        };
+        write!(f, "{}{behind}", self.suite)
+    }
+}
+
+/// At most so many shares stand behind an ACCEPT: a peer has at most so many secrets.
+pub(crate) const MAX_SHARES: u32 = 8;
+
+/// The encryption that ACCEPT answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub suite: Suite,
+    /// Of the passphrase exchange, where that was asked for; else none.
+    pub shares: u8,
 }
 
 /// How a stream says its size.
@@ -379,7 +445,7 @@ impl Hello {
             stream,
             version: fields.version(),
             who: fields.flag("who", false),
-            secure: fields.suite()?,
+            secure: fields.wanted()?,
             to: fields.hex("to")?,
             key: fields.key(),
         })
@@ -413,8 +479,8 @@ impl Hello {
             if self.who {
                 writer = writer.pair("who", 1);
             }
-            if let Some(suite) = self.secure {
-                writer = writer.pair("secure", suite);
+            if let Some(wanted) = self.secure {
+                writer = writer.pair("secure", wanted);
             }
             if let Some(key) = self.key {
                 writer = writer.pair("key", u8::from(key));
@@ -437,7 +503,7 @@ pub(crate) enum Answer {
     Accept {
         /// What the two will speak.
         version: Version,
-        secure: Option<Suite>,
+        secure: Option<Taken>,
         /// With encryption: the side that is asked knows of keys, and shows one of its own or not.
         key: Option<bool>,
     },
@@ -452,7 +518,7 @@ impl Answer {
         match fields.word() {
             "ACCEPT" => Ok(Answer::Accept {
                 version: fields.version(),
-                secure: fields.suite()?,
+                secure: fields.taken()?,
                 key: fields.key(),
             }),
             "DENY" => Ok(Answer::Deny {
@@ -479,11 +545,18 @@ impl Answer {
                 key,
             } => {
                 let mut writer = version.write(HeaderWriter::new("ACCEPT"));
-                if let Some(suite) = secure {
-                    writer = writer.pair("secure", suite);
+                if let Some(taken) = secure {
+                    writer = writer.pair("secure", taken.suite);
                 }
                 if let Some(key) = key {
                     writer = writer.pair("key", u8::from(*key));
+                }
+                if let Some(Taken {
+                    shares: shares @ 1..,
+                    ..
+                }) = secure
+                {
+                    writer = writer.pair("shares", shares);
                 }
                 writer.finish()
             }

@@ -17,6 +17,14 @@ impl Trust {
         None
     }
 
+    pub fn asks_with_passphrase(&self) -> bool {
+        false
+    }
+
+    pub fn count(&self, _: bool) -> usize {
+        0
+    }
+
     pub fn identity(&self) -> Option<&Infallible> {
         None
     }
@@ -51,27 +59,37 @@ pub(crate) fn agreed(theirs: Suite) -> Suite {
 
 pub(crate) mod handshake {
     use super::{Forged, Infallible, Keys, Session, Suite, Trust};
+    use crate::secure::Broken;
 
-    pub(crate) const MESSAGE: usize = 48;
     pub(crate) const THIRD: usize = 66;
 
-    pub(crate) fn second_len(_: Keys, _: usize) -> usize {
+    pub(crate) fn first_len(_: usize) -> usize {
+        0
+    }
+
+    pub(crate) fn second_len(_: usize, _: Keys, _: usize) -> usize {
         0
     }
 
     pub(crate) enum Asked {}
 
-    impl Asked {
-        pub fn begin(
-            _: Suite,
-            _: Keys,
-            _: &[u8],
-            _: &[u8],
-        ) -> Result<(Asked, [u8; MESSAGE]), Forged> {
+    #[allow(dead_code)]
+    pub(crate) struct Beginning<'a> {
+        pub suite: Suite,
+        pub keys: Keys,
+        pub passphrase: bool,
+        pub hello: &'a [u8],
+        pub accept: &'a [u8],
+    }
+
+    impl Beginning<'_> {
+        pub fn begin(&self, _: &Trust) -> Result<(Asked, Vec<u8>), Forged> {
             Err(Forged)
         }
+    }
 
-        pub fn finish(self, _: &Trust, _: &[u8]) -> Result<(Session, Vec<u8>), Forged> {
+    impl Asked {
+        pub fn finish(self, _: &Trust, _: &[u8]) -> Result<(Session, Vec<u8>), Broken> {
             match self {}
         }
     }
@@ -98,10 +116,11 @@ pub(crate) mod handshake {
         pub identity: Option<&'a Infallible>,
         pub hello: &'a [u8],
         pub accept: &'a [u8],
+        pub shares: usize,
     }
 
     impl Joining<'_> {
-        pub fn answer(&self, _: &[u8; MESSAGE], _: &[u8]) -> Result<(Vec<u8>, Joined), Forged> {
+        pub fn answer(&self, _: &[u8], _: &[u8]) -> Result<(Vec<u8>, Joined), Broken> {
             match *self.secret {}
         }
     }

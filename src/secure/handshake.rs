@@ -21,6 +21,11 @@
 //!
 //! With several secrets, Bob tries each of them, always all, with one key agreement.
 //!
+//! Whoever has a secret made of a passphrase does not prove it so, since who answers in Bob's place could then try
+//! guesses at leisure. What is the pre-shared key there comes from an exchange: see `pake`. Its shares are the payload
+//! of message 1, and Alice's answer stands before message 2. The exchange's session is the hash behind Bob's `e`: of
+//! the pattern, both headers, and this key, which no other handshake has.
+//!
 //! Bob, who is asked, is the initiator: so he says nothing that depends on the secret before he
 //! knows that Alice has it. The secret comes behind the key agreement, so that who only listens has
 //! nothing to try guesses on.
@@ -29,21 +34,26 @@ use std::sync::Arc;
 
 use super::identity::Identity;
 use super::key::PublicKey;
-use super::noise::{Ephemeral, PUBLIC, Symmetric, agree, is_canonical, wipe_stack};
+use super::noise::{Ephemeral, Key, PUBLIC, Symmetric, agree, is_canonical, wipe_stack};
+use super::pake::{self, ELEMENT, Share};
 use super::record::{Opener, PREFIX, Sealer, TAG};
-use super::{Forged, Keys, Proof, Secret, Session, Suite, Trust};
+use super::{Broken, Forged, Keys, Proof, Secret, Session, Suite, Trust};
 
-/// Bob's first message: a public key and a tag.
-pub(crate) const MESSAGE: usize = PUBLIC + TAG;
+/// The length of Bob's first message: a public key, so many shares, and a tag.
+pub(crate) fn first_len(shares: usize) -> usize {
+    PUBLIC + ELEMENT * shares + TAG
+}
+
 /// A public key, encrypted.
 const SEALED: usize = PUBLIC + TAG;
 /// Bob's second message: his key and a tag, with their length before them as a record has it. So its
 /// first bytes are not those of a header.
 pub(crate) const THIRD: usize = PREFIX + SEALED + TAG;
 
-/// The length of Alice's message, with a payload of this length.
-pub(crate) fn second_len(keys: Keys, payload: usize) -> usize {
-    PUBLIC + if keys.alices { SEALED } else { 0 } + payload + TAG
+/// The length of Alice's message to so many shares, with a payload of this length.
+pub(crate) fn second_len(shares: usize, keys: Keys, payload: usize) -> usize {
+    let key = if keys.alices { SEALED } else { 0 };
+    pake::answer_len(shares) + PUBLIC + key + payload + TAG
 }
 
 fn pattern(keys: Keys) -> &'static str {
@@ -61,46 +71,75 @@ pub(crate) struct Asked {
     ephemeral: Ephemeral,
     suite: Suite,
     keys: Keys,
+    /// The passphrase exchange that this is: the hash behind the ephemeral key.
+    exchange: [u8; 32],
+    /// One for each of his passphrases, where Alice has one.
+    shares: Vec<Share>,
 }
 
-impl Asked {
-    /// Also returns the first message.
-    pub fn begin(
-        suite: Suite,
-        keys: Keys,
-        hello: &[u8],
-        accept: &[u8],
-    ) -> Result<(Asked, [u8; MESSAGE]), Forged> {
-        let begun = Asked::begin_with(suite, keys, hello, accept, None);
+/// What Bob begins with.
+pub(crate) struct Beginning<'a> {
+    pub suite: Suite,
+    pub keys: Keys,
+    /// Alice's secret is made of a passphrase, and so his is.
+    pub passphrase: bool,
+    pub hello: &'a [u8],
+    pub accept: &'a [u8],
+}
+
+/// What is random, where a test says what it is.
+#[derive(Default)]
+pub(super) struct Fixed {
+    pub ephemeral: [u8; 32],
+    pub scalars: Vec<[u8; 64]>,
+    pub word: [u8; 32],
+}
+
+impl Beginning<'_> {
+    /// Also returns the first message. `trust` is to be the same until the end.
+    pub fn begin(&self, trust: &Trust) -> Result<(Asked, Vec<u8>), Forged> {
+        let begun = self.begin_with(trust, None);
         wipe_stack();
         begun
     }
 
     #[inline(never)]
     pub(super) fn begin_with(
-        suite: Suite,
-        keys: Keys,
-        hello: &[u8],
-        accept: &[u8],
-        ephemeral: Option<&[u8; 32]>,
-    ) -> Result<(Asked, [u8; MESSAGE]), Forged> {
-        let ephemeral = Ephemeral::new(ephemeral)?;
-        let mut state = Symmetric::new(pattern(keys), suite, &[hello, accept]);
+        &self,
+        trust: &Trust,
+        fixed: Option<&Fixed>,
+    ) -> Result<(Asked, Vec<u8>), Forged> {
+        let (suite, keys) = (self.suite, self.keys);
+        let ephemeral = Ephemeral::new(fixed.map(|fixed| &fixed.ephemeral))?;
+        let mut state = Symmetric::new(pattern(keys), suite, &[self.hello, self.accept]);
         state.mix_public(&ephemeral.public);
+        let exchange = state.hash();
+        let mut shares = Vec::new();
+        if self.passphrase {
+            for (number, secret) in trust.of_kind(true).enumerate() {
+                let scalar = fixed.and_then(|fixed| fixed.scalars.get(number));
+                shares.push(Share::new(secret.password(), &exchange, scalar)?);
+            }
+        }
+        let said: Vec<u8> = shares.iter().flat_map(|share| share.public).collect();
         let mut first = ephemeral.public.to_vec();
-        state.encrypt(&[], &mut first)?;
+        state.encrypt(&said, &mut first)?;
         let asked = Asked {
             state,
             ephemeral,
             suite,
             keys,
+            exchange,
+            shares,
         };
-        Ok((asked, first.try_into().map_err(|_| Forged)?))
+        Ok((asked, first))
     }
+}
 
+impl Asked {
     /// Reads the second message, and returns its payload too. `Err`: it was made with none of the
     /// secrets, or altered.
-    pub fn finish(self, trust: &Trust, message: &[u8]) -> Result<(Session, Vec<u8>), Forged> {
+    pub fn finish(self, trust: &Trust, message: &[u8]) -> Result<(Session, Vec<u8>), Broken> {
         let finished = self.finish_and_leave(trust, message);
         wipe_stack();
         finished
@@ -111,7 +150,14 @@ impl Asked {
         mut self,
         trust: &Trust,
         message: &[u8],
-    ) -> Result<(Session, Vec<u8>), Forged> {
+    ) -> Result<(Session, Vec<u8>), Broken> {
+        let passphrase = !self.shares.is_empty();
+        let answer = pake::answer_len(self.shares.len());
+        let (answer, message) = message.split_at_checked(answer).ok_or(Forged)?;
+        let psks: Vec<Key> = match passphrase {
+            true => pake::unwrap(&self.shares, &self.exchange, answer)?,
+            false => trust.of_kind(false).map(Secret::psk).collect(),
+        };
         let (public, rest) = message.split_first_chunk().ok_or(Forged)?;
         self.state.mix_public(public);
         self.state.mix_key(&self.ephemeral.agree(public)?[..]);
@@ -121,9 +167,9 @@ impl Asked {
         };
         // All are tried, also behind the one that fits: the time does not tell which it was.
         let mut fitting = None;
-        for secret in trust.secrets() {
+        for (secret, psk) in trust.of_kind(passphrase).zip(&psks) {
             let mut state = self.state.clone();
-            state.mix_secret(&secret.psk());
+            state.mix_secret(psk);
             let opened = state.decrypt(first);
             if let (Ok(opened), None) = (opened, &fitting) {
                 fitting = Some((state, secret, opened));
@@ -200,15 +246,13 @@ pub(crate) struct Joining<'a> {
     pub identity: Option<&'a Identity>,
     pub hello: &'a [u8],
     pub accept: &'a [u8],
+    /// So many ACCEPT has announced. None, where her secret is no passphrase.
+    pub shares: usize,
 }
 
 impl Joining<'_> {
     /// Answers the first message with the second, which has this payload.
-    pub fn answer(
-        &self,
-        first: &[u8; MESSAGE],
-        payload: &[u8],
-    ) -> Result<(Vec<u8>, Joined), Forged> {
+    pub fn answer(&self, first: &[u8], payload: &[u8]) -> Result<(Vec<u8>, Joined), Broken> {
         let joined = self.answer_with(first, payload, None);
         wipe_stack();
         joined
@@ -217,19 +261,33 @@ impl Joining<'_> {
     #[inline(never)]
     pub(super) fn answer_with(
         &self,
-        first: &[u8; MESSAGE],
+        first: &[u8],
         payload: &[u8],
-        ephemeral: Option<&[u8; 32]>,
-    ) -> Result<(Vec<u8>, Joined), Forged> {
-        let (public, tag) = first.split_first_chunk().ok_or(Forged)?;
+        fixed: Option<&Fixed>,
+    ) -> Result<(Vec<u8>, Joined), Broken> {
+        let (public, shares) = first.split_first_chunk().ok_or(Forged)?;
         let mut state = Symmetric::new(pattern(self.keys), self.suite, &[self.hello, self.accept]);
         state.mix_public(public);
-        state.decrypt(tag)?;
-        let ephemeral = Ephemeral::new(ephemeral)?;
+        let exchange = state.hash();
+        let shares = state.decrypt(shares)?;
+        // A passphrase is proved by the exchange and in no other way, and a key never by it.
+        let is_agreed = self.secret.is_passphrase() == (self.shares > 0);
+        if !is_agreed || shares.len() != ELEMENT * self.shares {
+            return Err(Broken::Forged);
+        }
+        let (mut second, psk) = match self.secret.is_passphrase() {
+            true => {
+                let scalar = fixed.and_then(|fixed| fixed.scalars.first());
+                let random = scalar.zip(fixed.map(|fixed| &fixed.word));
+                pake::answer(self.secret.password(), &exchange, &shares, random)?
+            }
+            false => (Vec::new(), self.secret.psk()),
+        };
+        let ephemeral = Ephemeral::new(fixed.map(|fixed| &fixed.ephemeral))?;
         state.mix_public(&ephemeral.public);
         state.mix_key(&ephemeral.agree(public)?[..]);
-        state.mix_secret(&self.secret.psk());
-        let mut second = ephemeral.public.to_vec();
+        state.mix_secret(&psk);
+        second.extend_from_slice(&ephemeral.public);
         if self.keys.alices {
             let identity = self.identity.ok_or(Forged)?;
             state.encrypt(identity.public_key().bytes(), &mut second)?;

@@ -13,6 +13,8 @@ mod key;
 #[cfg(feature = "secure")]
 mod noise;
 #[cfg(feature = "secure")]
+mod pake;
+#[cfg(feature = "secure")]
 pub(crate) mod record;
 #[cfg(feature = "secure")]
 mod secret;
@@ -39,6 +41,38 @@ use crate::proto::header::Suite;
 /// Bytes that were altered, repeated, left out, or made without the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Forged;
+
+/// Why a handshake goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// It was made without the secret, or altered.
+    Forged,
+    /// A share of the passphrase exchange that is no element of its group.
+    #[cfg_attr(not(feature = "secure"), allow(dead_code))]
+    NoElement,
+    /// A share that is the neutral element.
+    #[cfg_attr(not(feature = "secure"), allow(dead_code))]
+    Neutral,
+}
+
+impl Broken {
+    /// What is wrong with a share, if that is it.
+    pub fn share(self) -> Option<&'static str> {
+        match self {
+            Broken::Forged => None,
+            Broken::NoElement => {
+                Some("its share of the passphrase exchange is no element of the group")
+            }
+            Broken::Neutral => Some("its share of the passphrase exchange is the neutral element"),
+        }
+    }
+}
+
+impl From<Forged> for Broken {
+    fn from(_: Forged) -> Broken {
+        Broken::Forged
+    }
+}
 
 /// What the other side has proved with its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +197,21 @@ impl Trust {
 
     fn secrets(&self) -> impl Iterator<Item = &Secret> {
         self.own.iter().chain(&self.accepted)
+    }
+
+    /// Those that were made of a passphrase, or the others: each kind is proved in its own way.
+    fn of_kind(&self, is_passphrase: bool) -> impl Iterator<Item = &Secret> {
+        let is_it = move |secret: &&Secret| secret.is_passphrase() == is_passphrase;
+        self.secrets().filter(is_it)
+    }
+
+    pub fn count(&self, is_passphrase: bool) -> usize {
+        self.of_kind(is_passphrase).count()
+    }
+
+    /// Is what this peer asks with made of a passphrase?
+    pub fn asks_with_passphrase(&self) -> bool {
+        self.own().is_some_and(Secret::is_passphrase)
     }
 
     pub fn identity(&self) -> Option<&Identity> {

@@ -51,14 +51,24 @@ const SURPRISES_MIN: usize = 8;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct Secret(
+pub struct Secret {
     // In one place, of which moves make no copies.
-    Box<[u8; SECRET_LEN]>,
+    bytes: Box<[u8; SECRET_LEN]>,
     // What the program calls it.
-    Option<Arc<str>>,
-);
+    label: Option<Arc<str>>,
+    // Somebody who can try guesses could find it. So it is proved in another way.
+    is_passphrase: bool,
+}
 
 impl Secret {
+    fn empty() -> Secret {
+        Secret {
+            bytes: Box::default(),
+            label: None,
+            is_passphrase: false,
+        }
+    }
+
     /// A new secret, from the system's random numbers.
     ///
     /// ```
@@ -73,8 +83,8 @@ impl Secret {
     /// # Errors
     /// [`SecretError::System`]: the system has no random numbers.
     pub fn random() -> Result<Secret, SecretError> {
-        let mut secret = Secret(Box::default(), None);
-        let filled = SystemRandom::new().fill(&mut secret.0[..]);
+        let mut secret = Secret::empty();
+        let filled = SystemRandom::new().fill(&mut secret.bytes[..]);
         filled.map_err(|_| SecretError::System("random numbers"))?;
         Ok(secret)
     }
@@ -94,7 +104,7 @@ impl Secret {
     /// # Ok::<(), SecretError>(())
     /// ```
     pub fn reveal(&self) -> String {
-        text::write(&self.0)
+        text::write(&self.bytes, self.is_passphrase)
     }
 
     /// The secret in a file: its text, alone but for empty lines and lines that begin with `#`.
@@ -206,11 +216,14 @@ impl Secret {
         Zeroizing::new(text).parse()
     }
 
-    /// A secret made of words that people remember, which is weaker than a
-    /// [`random`](Secret::random) one: who pretends to be a peer that another connects to can try
-    /// guesses at leisure. Argon2id makes each guess cost 64 MiB of memory and about a fifth of a
-    /// second; so does each call of this. Six words drawn by lot from a list of thousands are
+    /// A secret made of words that people remember. Peers prove it to each other by an exchange that gives
+    /// nothing away to try guesses on: who pretends to be a peer has at most 8 guesses at each connection that
+    /// is made to him, who connects has one, and who listens has none. So words will do that nobody
+    /// guesses in some thousands of tries. Six that are drawn by lot from a list of thousands are
     /// enough; a sentence from a book is not.
+    ///
+    /// Each call takes about a fifth of a second and 64 MiB, for Argon2id: whoever steals what is made
+    /// of the words is a member, but has to spend as much for each guess at the words themselves.
     ///
     /// `passphrase` has 12 to 1,024 bytes, and does not mainly repeat itself (`aaaaaaaaaaaa`,
     /// `lablablablab`) or count (`123456789012`). That it is no word, name or date, nobody looks at but
@@ -249,13 +262,14 @@ impl Secret {
             return Err(SecretError::Passphrase { reason });
         }
         // The second recommended option of RFC 9106, section 4.
-        let mut secret = Secret(Box::default(), None);
+        let mut secret = Secret::empty();
+        secret.is_passphrase = true;
         let params = Params::new(64 << 10, 3, 4, Some(SECRET_LEN));
         params
             .map(|params| Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
             .and_then(|argon2| {
                 let (words, salt) = (passphrase.as_bytes(), context.as_bytes());
-                argon2.hash_password_into(words, salt, &mut secret.0[..])
+                argon2.hash_password_into(words, salt, &mut secret.bytes[..])
             })
             .map_err(|_| SecretError::System("memory for Argon2id"))?;
         Ok(secret)
@@ -279,7 +293,7 @@ impl Secret {
     /// # Ok(()) }
     /// ```
     pub fn with_label(mut self, label: impl Into<String>) -> Secret {
-        self.1 = Some(Arc::from(label.into()));
+        self.label = Some(Arc::from(label.into()));
         self
     }
 
@@ -291,22 +305,42 @@ impl Secret {
     /// # Ok::<(), lanpeer::SecretError>(())
     /// ```
     pub fn label(&self) -> Option<&str> {
-        self.1.as_deref()
+        self.label.as_deref()
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_bytes(bytes: [u8; SECRET_LEN]) -> Secret {
+        let mut secret = Secret::empty();
+        *secret.bytes = bytes;
+        secret
     }
 
     pub(super) fn shared_label(&self) -> Option<Arc<str>> {
-        self.1.clone()
+        self.label.clone()
     }
 
     /// Tells it from others; nobody comes from this to the secret. Leaves copies of the secret on the stack.
     pub(super) fn id(&self) -> [u8; 32] {
-        sha256(&[b"which ", &self.psk()[..]])
+        let kind: &[u8] = match self.is_passphrase {
+            true => b"which passphrase ",
+            false => b"which ",
+        };
+        sha256(&[kind, &self.psk()[..]])
+    }
+
+    pub(crate) fn is_passphrase(&self) -> bool {
+        self.is_passphrase
+    }
+
+    /// What the passphrase was made into.
+    pub(super) fn password(&self) -> &[u8] {
+        &self.bytes[..]
     }
 
     /// What Noise takes: 32 bytes.
     pub(super) fn psk(&self) -> Zeroizing<[u8; 32]> {
         let mut psk = Zeroizing::new(*b"................lanpeer secret 1");
-        psk[..SECRET_LEN].copy_from_slice(&self.0[..]);
+        psk[..SECRET_LEN].copy_from_slice(&self.bytes[..]);
         psk
     }
 }
@@ -332,15 +366,15 @@ impl FromStr for Secret {
     type Err = SecretError;
 
     fn from_str(text: &str) -> Result<Secret, SecretError> {
-        let mut secret = Secret(Box::default(), None);
-        text::read(text, &mut secret.0)?;
+        let mut secret = Secret::empty();
+        secret.is_passphrase = text::read(text, &mut secret.bytes)?;
         Ok(secret)
     }
 }
 
 impl Drop for Secret {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.bytes.zeroize();
     }
 }
 
@@ -514,7 +548,7 @@ mod tests {
     #[test]
     fn a_passphrase_is_what_others_make_of_it() {
         let secret = Secret::from_passphrase("twelve bytes", "12345678").unwrap();
-        assert_eq!(secret.reveal(), "8AYJ-KPNN-MR7H-RHWY-YSYT-YC4N-BCFK");
+        assert_eq!(secret.reveal(), "8AYJ-KPNN-MR7H-RHWY-YSYT-YC4N-BECJ");
     }
 
     #[test]

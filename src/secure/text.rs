@@ -1,7 +1,8 @@
 //! How a secret is written: seven groups of four characters of Crockford's base32, the last two of
 //! them a check.
 //!
-//! 16 bytes are 26 symbols of 5 bits, the first bit first; the 2 bits left over are 0. Two symbols
+//! 16 bytes are 26 symbols of 5 bits, the first bit first; of the 2 bits left over the first says whether
+//! the secret was made of a passphrase, and the last is 0. Two symbols
 //! of a Reed-Solomon code follow: with α = 2 in GF(32) modulo x⁵ + x² + 1, the sum of all 28
 //! symbols is 1, and the sum of the i-th times αⁱ is 0. So no one or two wrong characters, and no
 //! two that were swapped, make another valid text. The 1 keeps a text of zeros from being valid.
@@ -17,7 +18,7 @@ const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const SYMBOLS: usize = 28;
 const DATA: usize = SYMBOLS - 2;
 
-pub(super) fn write(secret: &[u8; SECRET_LEN]) -> String {
+pub(super) fn write(secret: &[u8; SECRET_LEN], is_passphrase: bool) -> String {
     let mut symbols = Zeroizing::new([0; SYMBOLS]);
     for (index, symbol) in symbols[..DATA].iter_mut().enumerate() {
         for bit in index * 5..index * 5 + 5 {
@@ -25,6 +26,7 @@ pub(super) fn write(secret: &[u8; SECRET_LEN]) -> String {
             *symbol = *symbol << 1 | (byte >> (7 - bit % 8) & 1);
         }
     }
+    symbols[DATA - 1] |= u8::from(is_passphrase) << 1;
     let (sum, weighted) = sums(&symbols[..DATA]);
     let (sum, last) = (sum ^ 1, power(DATA + 1));
     symbols[DATA] = divided(weighted ^ times(sum, last), power(DATA) ^ last);
@@ -39,8 +41,9 @@ pub(super) fn write(secret: &[u8; SECRET_LEN]) -> String {
     text
 }
 
-/// Errors say where, never what: the text may be almost right.
-pub(super) fn read(text: &str, secret: &mut [u8; SECRET_LEN]) -> Result<(), SecretError> {
+/// Also says whether it was made of a passphrase. Errors say where, never what: the text may be almost
+/// right.
+pub(super) fn read(text: &str, secret: &mut [u8; SECRET_LEN]) -> Result<bool, SecretError> {
     let mut symbols = Zeroizing::new([0; SYMBOLS]);
     let mut len = 0;
     for (index, char) in text.chars().enumerate() {
@@ -56,7 +59,7 @@ pub(super) fn read(text: &str, secret: &mut [u8; SECRET_LEN]) -> Result<(), Secr
     if len != SYMBOLS {
         return Err(SecretError::Length { characters: len });
     }
-    if sums(&symbols[..]) != (1, 0) || symbols[DATA - 1] & 0b11 != 0 {
+    if sums(&symbols[..]) != (1, 0) || symbols[DATA - 1] & 0b01 != 0 {
         return Err(SecretError::Check);
     }
     secret.fill(0);
@@ -64,7 +67,7 @@ pub(super) fn read(text: &str, secret: &mut [u8; SECRET_LEN]) -> Result<(), Secr
         let set = symbols[bit / 5] >> (4 - bit % 5) & 1;
         secret[bit / 8] |= set << (7 - bit % 8);
     }
-    Ok(())
+    Ok(symbols[DATA - 1] & 0b10 != 0)
 }
 
 /// Crockford's reading: in either case, O is 0, I and L are 1.
@@ -115,9 +118,9 @@ fn divided(a: u8, b: u8) -> u8 {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<[u8; SECRET_LEN], SecretError> {
+    fn read(text: &str) -> Result<([u8; SECRET_LEN], bool), SecretError> {
         let mut secret = [0; SECRET_LEN];
-        super::read(text, &mut secret).map(|()| secret)
+        super::read(text, &mut secret).map(|is_passphrase| (secret, is_passphrase))
     }
 
     const SECRET: [u8; SECRET_LEN] =
@@ -136,7 +139,9 @@ mod tests {
         for seed in 0..=255_u8 {
             let secret =
                 std::array::from_fn(|i| seed.wrapping_mul(31).wrapping_add((i * 57) as u8));
-            let text = write(&secret);
+            let is_passphrase = seed % 3 == 0;
+            let text = write(&secret, is_passphrase);
+            let secret = (secret, is_passphrase);
             assert_eq!(text.len(), 34);
             assert_eq!(read(&text).unwrap(), secret);
             assert_eq!(read(&text.to_lowercase()).unwrap(), secret);
@@ -145,13 +150,14 @@ mod tests {
                 secret
             );
         }
-        assert_eq!(write(&SECRET), "008J-4CT4-ANK7-F24S-NAXW-SQFE-ZWEA");
-        assert_eq!(read("Oo8j 4ct4 ank7 f24s naxw sqfe zwea").unwrap(), SECRET);
+        assert_eq!(write(&SECRET, false), "008J-4CT4-ANK7-F24S-NAXW-SQFE-ZWEA");
+        let text = "Oo8j 4ct4 ank7 f24s naxw sqfe zwea";
+        assert_eq!(read(text).unwrap(), (SECRET, false));
     }
 
     #[test]
     fn one_or_two_wrong_characters_are_found() {
-        let right = digits(&write(&SECRET));
+        let right = digits(&write(&SECRET, false));
         for first in 0..SYMBOLS {
             for digit in DIGITS {
                 let mut wrong = right.clone();
@@ -168,7 +174,7 @@ mod tests {
 
     #[test]
     fn swapped_characters_are_found() {
-        let right = digits(&write(b"any other secret"));
+        let right = digits(&write(b"any other secret", true));
         for first in 0..SYMBOLS {
             for second in 0..first {
                 let mut wrong = right.clone();
@@ -180,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_is_no_secret() {
-        let text = write(&SECRET);
+        let text = write(&SECRET, false);
         assert!(matches!(
             read(""),
             Err(SecretError::Length { characters: 0 })

@@ -40,6 +40,9 @@ const CAN_NOT_ACCEPT: &str = "{}: can not accept: {}";
 /// With the feature `secure` alone, and where files have modes.
 const OPEN_SECRET: &str = "other users can read the secret in {}: chmod 600 {}";
 
+/// With the feature `secure` alone.
+const GUESSES: &str = "{}: wrong proofs of a secret from {}: {} a second are looked at";
+
 /// Part of everything here that is a payload, or that stands where a header should.
 const SECRET: &str = "hunter2";
 
@@ -214,6 +217,8 @@ fn lines_come_as_the_page_says_and_never_hold_a_payload() {
             discovery();
             #[cfg(all(feature = "secure", unix))]
             a_secret_that_others_can_read();
+            #[cfg(feature = "secure")]
+            guesses_at_a_secret();
 
             let rows = page();
             let mut seen = BTreeSet::new();
@@ -234,6 +239,7 @@ fn lines_come_as_the_page_says_and_never_hold_a_payload() {
                     assert!(
                         NOT_PROVOKED.contains(&text)
                             || text == CAN_NOT_ACCEPT
+                            || text == GUESSES && !cfg!(feature = "secure")
                             || text == OPEN_SECRET && !cfg!(all(feature = "secure", unix)),
                         "never logged: {text}"
                     );
@@ -463,6 +469,29 @@ fn a_secret_that_others_can_read() {
             .iter()
             .any(|line| line.text.contains(&secret.reveal()))
     );
+}
+
+#[cfg(feature = "secure")]
+fn guesses_at_a_secret() {
+    let secret = lanpeer::Secret::random().unwrap();
+    let bob = builder().secret(secret).bind("127.0.0.1:0").unwrap();
+    for _ in 0..12 {
+        let mut socket = TcpStream::connect(bob.local_addr()).unwrap();
+        let hello = "HELLO|peer_name=127.0.0.1:9&data_type=bytes&strict=1&v=1&secure=chacha";
+        socket
+            .write_all(format!("{hello:|<128}").as_bytes())
+            .unwrap();
+        socket.read_exact(&mut [0; 176]).unwrap();
+        socket.write_all(&[7; 48]).unwrap();
+        socket.read_exact(&mut [0; 128]).unwrap();
+    }
+    let local = bob.local_addr();
+    let line =
+        format!("{local}: wrong proofs of a secret from 127.0.0.1: 10 a second are looked at");
+    logged("warn", "lanpeer", &line);
+    let lines = LINES.lock().unwrap();
+    let told = lines.iter().filter(|told| told.text == line);
+    assert_eq!(told.count(), 1, "once a minute");
 }
 
 fn connects_that_fail() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::format::Bytes;
 use crate::peer::Peer;
-use crate::secure::handshake::noted::{MASK, noted};
+use crate::secure::handshake::noted::{MASK, noted, spent};
 use crate::secure::{Identity, Secret};
 
 /// Set in the environment of the process that looks at itself: others that run tests have keys of their
@@ -64,7 +64,12 @@ fn child() {
     if std::env::var_os(ROLE).is_none() {
         return;
     }
-    let secret = Secret::random().unwrap();
+    let secret: Secret = match std::env::var(ROLE).as_deref() {
+        // Made of a passphrase.
+        Ok("words") => "000G-40R4-0M30-E209-185G-R38E-1Y05".parse().unwrap(),
+        _ => Secret::random().unwrap(),
+    };
+    let is_passphrase = secret.is_passphrase();
     let builder = Peer::builder().invisible(true).timeout(SOON).secret(secret);
     let mut identities = Vec::new();
     let mut bind = || {
@@ -96,6 +101,13 @@ fn child() {
     );
     assert!(scan(&identities).iter().all(|count| *count >= 1));
     noted.extend(identities);
+    // Of each connection two scalars, and a word and a key on both sides.
+    let spent = spent();
+    assert_eq!(spent.len(), if is_passphrase { 12 } else { 0 });
+    let counts = scan(&spent);
+    println!("spent: {counts:?}");
+    assert!(counts.iter().all(|count| *count == 0), "{counts:?}");
+    noted.extend(spent);
     for (to_bob, from_alice) in open {
         to_bob.close().unwrap();
         drop(from_alice);
@@ -110,11 +122,20 @@ fn child() {
 
 #[test]
 fn keys_of_ended_connections_are_nowhere() {
+    look_at("random");
+}
+
+#[test]
+fn nor_is_what_a_passphrase_has_led_to() {
+    look_at("words");
+}
+
+fn look_at(secret: &str) {
     let program = std::env::current_exe().unwrap();
     let mut command = std::process::Command::new(program);
     let name = "net::wiped::child";
     let args = ["--exact", name, "--nocapture", "--test-threads=1"];
-    let output = command.args(args).env(ROLE, "1").output().unwrap();
+    let output = command.args(args).env(ROLE, secret).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     println!("{text}");

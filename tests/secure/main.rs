@@ -4,9 +4,11 @@
 mod beacons;
 #[path = "../common/mod.rs"]
 mod common;
+mod guesses;
 mod identity;
 mod proxy;
 
+mod passphrases;
 mod redirection;
 mod rules;
 mod talk;

@@ -70,8 +70,11 @@ fn pass_on(
         };
         record.lock().expect("no panic")[way as usize].extend_from_slice(&chunk[..n]);
         bytes.extend_from_slice(&chunk[..n]);
-        let proof = proof_len(&record.lock().expect("no panic"));
-        while let Some(len) = unit(way, number, proof, &bytes).filter(|len| *len <= bytes.len()) {
+        let seen = record.lock().expect("no panic").clone();
+        let (proof, shares) = (proof_len(&seen), shares(&seen));
+        while let Some(len) =
+            unit(way, number, proof, shares, &bytes).filter(|len| *len <= bytes.len())
+        {
             let rest = bytes.split_off(len);
             for unit in meddle(way, number, std::mem::replace(&mut bytes, rest)) {
                 if to.write_all(&unit).is_err() {
@@ -101,16 +104,30 @@ fn proof_len([there, back]: &[Vec<u8>; 2]) -> usize {
         true => (alices, says(back, b"v=2")),
         false => (false, false),
     };
-    48 + if key { 48 } else { 0 } + if who { 128 } else { 0 }
+    let exchange = match shares(&[there.clone(), back.clone()]) {
+        0 => 0,
+        shares => 32 + 32 * shares,
+    };
+    exchange + 48 + if key { 48 } else { 0 } + if who { 128 } else { 0 }
+}
+
+/// How many shares of the passphrase exchange ACCEPT announces.
+fn shares([_, back]: &[Vec<u8>; 2]) -> usize {
+    let header = String::from_utf8_lossy(&back[..back.len().min(128)]).into_owned();
+    let found = header.split_once("&shares=");
+    found.map_or(0, |(_, rest)| {
+        let digits = rest.split(['&', '|']).next();
+        digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    })
 }
 
 /// The length of the unit that `bytes` begin with.
-fn unit(way: Way, number: usize, proof: usize, bytes: &[u8]) -> Option<usize> {
+fn unit(way: Way, number: usize, proof: usize, shares: usize, bytes: &[u8]) -> Option<usize> {
     match number {
         0 => Some(128),
         _ if bytes.starts_with(b"DENY|") => Some(128),
         1 if way == Way::There => Some(proof),
-        1 => Some(48),
+        1 => Some(48 + 32 * shares),
         _ => {
             let prefix = bytes.first_chunk()?;
             Some(2 + usize::from(u16::from_be_bytes(*prefix)))

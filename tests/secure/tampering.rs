@@ -10,6 +10,7 @@ use lanpeer::{Bytes, CloseReason, Event, Peer};
 
 use crate::common::until;
 use crate::identity::known;
+use crate::passphrases::with_words;
 use crate::proxy::{Proxy, Way};
 use crate::{DEADLINE, bind, secured};
 
@@ -20,12 +21,22 @@ struct End {
     delivered: Vec<Vec<u8>>,
 }
 
+/// What two peers have in common, and what they show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A secret.
+    Secret,
+    /// They have identities too, and show their keys.
+    Known,
+    /// A passphrase, which is the second of three that Bob has.
+    Words,
+}
+
 /// Two peers for one session after another.
 struct Pair {
     alice: Peer,
     bob: Peer,
-    /// They have identities, and show their keys.
-    has_keys: bool,
+    kind: Kind,
     /// Of each connection that Bob had.
     ended: Receiver<End>,
 }
@@ -33,18 +44,18 @@ struct Pair {
 impl Pair {
     /// Bob greets, and takes what comes.
     fn new() -> Pair {
-        Pair::with(false)
+        Pair::with(Kind::Secret)
     }
 
-    fn with(has_keys: bool) -> Pair {
+    fn with(kind: Kind) -> Pair {
         // In text each side says its last without hearing the other's first: so the records of one
         // direction can be counted.
-        let builder = || match has_keys {
-            true => known().0,
-            false => secured(),
+        let builders = match kind {
+            Kind::Secret => [secured(), secured()],
+            Kind::Known => [known().0, known().0],
+            Kind::Words => [with_words(&[1]), with_words(&[0, 1, 2])],
         };
-        let peer = || bind(builder().text_headers(true));
-        let (alice, bob) = (peer(), peer());
+        let [alice, bob] = builders.map(|builder| bind(builder.text_headers(true)));
         let (end, ended) = channel();
         let offers = bob.incoming();
         thread::spawn(move || {
@@ -63,7 +74,7 @@ impl Pair {
         Pair {
             alice,
             bob,
-            has_keys,
+            kind,
             ended,
         }
     }
@@ -75,7 +86,7 @@ impl Pair {
             Err(error) => format!("{error:?}"),
             Ok(conn) => {
                 // Bob has said his before Alice ends it.
-                let units = back(self.has_keys);
+                let units = back(self.kind);
                 let greeted = units.iter().rev().skip(2).map(|(_, len)| len).sum();
                 until("the greeting", || proxy.seen()[1].len() >= greeted);
                 for number in 0..messages {
@@ -115,19 +126,25 @@ fn messages(count: usize) -> Vec<Vec<u8>> {
 /// The units of a session with one message: their names and lengths. A record's length is one.
 type Units = Vec<(&'static str, usize)>;
 
-fn there(has_keys: bool) -> Units {
+fn there(kind: Kind) -> Units {
     let mut units = THERE.to_vec();
-    if has_keys {
-        units[1] = ("Alice's proof, with her key", 96);
+    match kind {
+        Kind::Secret => {}
+        Kind::Known => units[1] = ("Alice's proof, with her key", 96),
+        Kind::Words => units[1] = ("her share, three words and her proof", 32 + 3 * 32 + 48),
     }
     units
 }
 
-fn back(has_keys: bool) -> Units {
+fn back(kind: Kind) -> Units {
     let mut units = BACK.to_vec();
-    if has_keys {
-        let shown = [("the length of his shown key", 2), ("his shown key", 64)];
-        units.splice(2..2, shown);
+    match kind {
+        Kind::Secret => {}
+        Kind::Known => {
+            let shown = [("the length of his shown key", 2), ("his shown key", 64)];
+            units.splice(2..2, shown);
+        }
+        Kind::Words => units[1] = ("Bob's key and three shares", 3 * 32 + 48),
     }
     units
 }
@@ -166,16 +183,21 @@ fn flipped(way: Way, at: usize) -> impl Fn(Way, usize, Vec<u8>) -> Vec<Vec<u8>> 
 
 #[test]
 fn each_byte_of_a_session() {
-    each_byte(false);
+    each_byte(Kind::Secret);
 }
 
 #[test]
 fn each_byte_of_a_session_with_keys() {
-    each_byte(true);
+    each_byte(Kind::Known);
 }
 
-fn each_byte(has_keys: bool) {
-    let pair = Pair::with(has_keys);
+#[test]
+fn each_byte_of_a_session_with_passphrases() {
+    each_byte(Kind::Words);
+}
+
+fn each_byte(kind: Kind) {
+    let pair = Pair::with(kind);
     let proxy = Proxy::start(pair.bob.local_addr(), |_, _, unit| vec![unit]);
     let (alice, bob) = pair.session(&proxy, 1);
     assert_eq!((&*alice.what, &*bob.what), ("Ok", "ClosedThere"));
@@ -184,7 +206,7 @@ fn each_byte(has_keys: bool) {
         (vec![GREETING.to_vec()], messages(1))
     );
     let lengths = proxy.seen().map(|bytes| bytes.len());
-    let units = [there(has_keys), back(has_keys)];
+    let units = [there(kind), back(kind)];
     let sums = units
         .each_ref()
         .map(|units| units.iter().map(|(_, len)| len).sum::<usize>());
@@ -200,7 +222,7 @@ fn each_byte(has_keys: bool) {
         .map(|_| {
             let next = Arc::clone(&next);
             thread::spawn(move || {
-                let (pair, mut rows) = (Pair::with(has_keys), Vec::new());
+                let (pair, mut rows) = (Pair::with(kind), Vec::new());
                 loop {
                     let at = next.fetch_add(1, Ordering::SeqCst);
                     let (way, at) = match at.checked_sub(lengths[0]) {

@@ -146,7 +146,7 @@ fn agree(
         Error::Io { context, source }
     })?;
     let first = client.take(Input::Bytes(&[]));
-    let accepted = handshake::run(&socket, &mut client, first, deadline, &|_| {});
+    let accepted = handshake::run(&socket, &mut client, first, deadline, &|_| {}, &|_| true);
     let accepted = accepted.map_err(|failure| {
         let Failure {
             error,

@@ -6,6 +6,7 @@
 //! | `offers` | connections that clients ask for, until the program has decided |
 //! | `handshakes` | how many of those there may be, and who has to go |
 //! | `connect` | connections that this peer asks for |
+//! | `proofs` | how many wrong proofs of a secret one address may bring |
 //! | `attempts` | offers that are one of several attempts of their client |
 //! | `events` | what the program is told |
 //! | `dead_remotes` | remotes that died while data was on its way to them |
@@ -22,6 +23,7 @@ mod events;
 mod handshakes;
 pub(crate) mod listener;
 pub(crate) mod offers;
+mod proofs;
 pub(crate) mod stats;
 
 use std::convert::Infallible;
@@ -39,6 +41,7 @@ use self::dead_remotes::DeadRemotes;
 use self::events::Events;
 use self::handshakes::{Handshakes, Room, Stage};
 use self::offers::Pending;
+use self::proofs::Proofs;
 use self::stats::{Counts, PeerStats};
 use super::context::Context;
 use super::handshake::io::deny;
@@ -90,6 +93,8 @@ pub(crate) struct Endpoint {
     /// Sockets whose handshake is under way or whose offer is undecided, so that `stop` can wake
     /// the threads that read them, and that there are not too many.
     sockets: Mutex<Handshakes<Arc<TcpStream>>>,
+    /// The wrong proofs of clients, and those that wait to be looked at.
+    proofs: Proofs,
     /// Which of their attempts clients have made lately, where they say so.
     recent: Mutex<Recent>,
     /// What keeps this peer connected to others.
@@ -148,6 +153,7 @@ impl Endpoint {
             all_ended: Condvar::new(),
             slots: AtomicUsize::new(0),
             sockets: Mutex::new(Handshakes::new(file_limit())),
+            proofs: Proofs::default(),
             recent: Mutex::default(),
             keepers: Mutex::default(),
             events: Events::default(),
@@ -511,6 +517,7 @@ impl Endpoint {
             wake_listener();
             drop(lock(&self.deliver).take());
             self.end_handshakes();
+            self.proofs.end();
             for link in self.links().iter() {
                 link.close_in_background(self.why_stopped());
             }

@@ -6,6 +6,7 @@
 
 mod undecided;
 
+use std::cell::Cell;
 use std::io;
 use std::net::{Shutdown, SocketAddrV4};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::net::endpoint::offers::undecided::{Decision, Shared, Undecided, Waite
 use crate::net::endpoint::{Endpoint, Slot, Watched};
 use crate::net::handshake::io::{Sign, deny, linger, run, write_answer};
 use crate::net::handshake::server::{Offered, Outcome, Server, acceptance};
-use crate::net::handshake::{Input, Machine, Step};
+use crate::net::handshake::{Gate, Input, Machine, Step};
 use crate::net::link::{Agreement, Link};
 use crate::net::os::lock;
 use crate::net::os::socket::{ends, has_arrived, prepare, reset};
@@ -121,7 +122,7 @@ fn examine_at_once(
                 let slot = endpoint.slot().ok().filter(|_| is_prepared);
                 return Ok(slot.map(|slot| (offered, slot)));
             }
-            Step::Write(_) | Step::Over(_) => return Ok(None),
+            Step::Write(_) | Step::Pass(_) | Step::Over(_) => return Ok(None),
         }
     }
     Ok(None)
@@ -212,7 +213,29 @@ fn handshake(
         Sign::Heard => watched.heard(),
         Sign::Quiet => watched.quiet(),
     };
-    run(socket, &mut server, first, deadline, &tell)
+    let (proofs, ip) = (&endpoint.proofs, *remote.ip());
+    // Of the proof that is being looked at.
+    let turn = Cell::new(None);
+    let pass = |gate| match gate {
+        Gate::Challenge => proofs.has_room(ip),
+        Gate::Proof => {
+            let taken = proofs.turn(ip, deadline);
+            let is_open = taken.is_some();
+            turn.set(taken);
+            is_open
+        }
+        Gate::Proved => {
+            if let Some(turn) = turn.take() {
+                turn.right();
+            }
+            true
+        }
+    };
+    let outcome = run(socket, &mut server, first, deadline, &tell, &pass);
+    if let Some(turn) = turn.take() {
+        turn.wrong(endpoint.local_addr);
+    }
+    outcome
 }
 
 /// Both sides of an offer.

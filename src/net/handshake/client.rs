@@ -20,14 +20,16 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::neighbour::PeerId;
-use crate::net::handshake::header::{Exactly, Header, HeaderReader};
+use crate::net::handshake::header::{Exactly, Header, HeaderReader, Several};
 use crate::net::handshake::{Ended, Input, Machine, NOT_ME, RECORD, Step, dialect, spoken};
 use crate::net::link::Agreement;
 use crate::options::{Settings, StreamSize};
 use crate::proto::beacon::Card;
-use crate::proto::header::{Answer, HEADER_LEN, Hello, Stream, Suite, Version, reachable};
+use crate::proto::header::{
+    Answer, HEADER_LEN, Hello, Stream, Suite, Taken, Version, Wanted, reachable,
+};
 use crate::proto::who::{self, Attempt};
-use crate::secure::handshake::{Joined, Joining, MESSAGE, THIRD, Waiting};
+use crate::secure::handshake::{Joined, Joining, THIRD, Waiting, first_len};
 use crate::secure::record::{Opener, PREFIX};
 use crate::secure::{self, Allowed, Forged, Keys, PublicKey, Session, Trust};
 
@@ -89,7 +91,7 @@ pub(crate) struct Client<'a> {
     addr: SocketAddrV4,
     request: Request,
     /// The encryption that HELLO has offered.
-    offered: Option<Suite>,
+    offered: Option<Wanted>,
     /// What was written. The proof covers it, so that nobody can alter it on the way.
     hello: [u8; HEADER_LEN],
     state: State,
@@ -103,7 +105,7 @@ enum State {
     /// Reads WHO, behind an answer in the clear.
     Who(Exactly<HEADER_LEN>),
     /// Reads the first message of the encryption, which stands behind this ACCEPT.
-    Challenge(Suite, Keys, Vec<u8>, Exactly<MESSAGE>),
+    Challenge(Taken, Keys, Vec<u8>, Several),
     /// Writes the second message, which proves that this side has the secret.
     Proof(Joined),
     /// Reads the third message, with the server's key; or the beginning of a DENY in the clear.
@@ -169,7 +171,10 @@ impl Client<'_> {
             }),
             version,
             who: has_who,
-            secure: encrypted.then(secure::preferred),
+            secure: encrypted.then(|| Wanted {
+                suite: secure::preferred(),
+                passphrase: trust.asks_with_passphrase(),
+            }),
             to: request.whom.as_ref().map(|whom| whom.id.number()),
             key: encrypted.then(|| trust.identity().is_some()),
         };
@@ -210,7 +215,7 @@ impl Client<'_> {
             let addr = self.addr.into();
             return failure(Error::NotSecure { addr }, true);
         }
-        let (version, suite, key) = match Answer::parse(&bytes) {
+        let (version, taken, key) = match Answer::parse(&bytes) {
             Ok(Answer::Accept {
                 version,
                 secure,
@@ -221,7 +226,7 @@ impl Client<'_> {
         };
         self.version = spoken(self.version, version, &bytes);
         let is_lanpeer = self.version != Version::Peerpy;
-        match (self.offered, suite) {
+        match (self.offered, taken) {
             (None, None) if self.version == Version::Frames => {
                 Exactly::new().read_in(&mut self.state, State::Who)
             }
@@ -233,9 +238,11 @@ impl Client<'_> {
             }
             // ChaCha20 is what every side can do. The proof covers an ACCEPT of 128 bytes, and so one
             // that came in another form could not be proved.
-            (Some(offered), Some(suite))
+            // A passphrase is never proved in another way than by the exchange.
+            (Some(offered), Some(taken))
                 if is_lanpeer
-                    && [offered, Suite::ChaCha].contains(&suite)
+                    && [offered.suite, Suite::ChaCha].contains(&taken.suite)
+                    && offered.passphrase == (taken.shares > 0)
                     && bytes.len() == HEADER_LEN
                     && early.is_empty() =>
             {
@@ -245,8 +252,9 @@ impl Client<'_> {
                 if !keys.bobs && self.demands_key() {
                     return self.wrong_key(None);
                 }
-                Exactly::new().read_in(&mut self.state, |message| {
-                    State::Challenge(suite, keys, bytes, message)
+                let message = Several::new(first_len(taken.shares.into()));
+                message.read_in(&mut self.state, |message| {
+                    State::Challenge(taken, keys, bytes, message)
                 })
             }
             _ => self.failed("it wants an encryption that was not offered".to_owned()),
@@ -254,23 +262,18 @@ impl Client<'_> {
     }
 
     /// Answers the first message of the encryption.
-    fn prove(
-        &mut self,
-        suite: Suite,
-        keys: Keys,
-        accept: &[u8],
-        message: &[u8; MESSAGE],
-    ) -> Step<Outcome> {
+    fn prove(&mut self, taken: Taken, keys: Keys, accept: &[u8], message: &[u8]) -> Step<Outcome> {
         let Some(secret) = self.trust.own() else {
             return self.forged();
         };
         let joining = Joining {
-            suite,
+            suite: taken.suite,
             keys,
             secret,
             identity: self.trust.identity(),
             hello: &self.hello,
             accept,
+            shares: taken.shares.into(),
         };
         let own = who::write_client(self.card, self.request.attempt);
         let has_who = self.version == Version::Frames;
@@ -279,8 +282,14 @@ impl Client<'_> {
             true => &own,
             false => &[],
         };
-        let Ok((mut written, mut joined)) = joining.answer(message, payload) else {
-            return self.forged();
+        let (mut written, mut joined) = match joining.answer(message, payload) {
+            Ok(answered) => answered,
+            Err(broken) => {
+                return match broken.share() {
+                    None => self.forged(),
+                    Some(reason) => self.failed(reason.to_owned()),
+                };
+            }
         };
         if let (Joined::Whole(session), true, false) = (&mut joined, has_who, keys.any()) {
             if session.sealer.seal(&own, &[], &mut written).is_err() {
@@ -496,11 +505,11 @@ impl Machine for Client<'_> {
                     }),
                 }
             }
-            (State::Challenge(suite, keys, accept, mut message), Input::Bytes(bytes)) => {
+            (State::Challenge(taken, keys, accept, mut message), Input::Bytes(bytes)) => {
                 match message.take(bytes) {
-                    Some(message) => self.prove(suite, keys, &accept, &message),
-                    None => message.read_in(&mut self.state, |message| {
-                        State::Challenge(suite, keys, accept, message)
+                    true => self.prove(taken, keys, &accept, &message.into_bytes()),
+                    false => message.read_in(&mut self.state, |message| {
+                        State::Challenge(taken, keys, accept, message)
                     }),
                 }
             }
@@ -543,7 +552,7 @@ impl Machine for Client<'_> {
                 failure(Error::TimedOut { addr, after }, false)
             }
             // Not what the last step has asked for.
-            (_, Input::Bytes(_) | Input::Silence | Input::Written) => {
+            (_, Input::Bytes(_) | Input::Silence | Input::Written | Input::Passed(_)) => {
                 self.failed("the handshake has lost its place".to_owned())
             }
         }

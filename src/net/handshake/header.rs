@@ -139,8 +139,8 @@ impl Several {
         self.bytes.len() >= self.len
     }
 
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use crate::net::handshake::server::denial;
-use crate::net::handshake::{Ended, Input, Machine, Step};
+use crate::net::handshake::{Ended, Gate, Input, Machine, Step};
 use crate::net::os::socket::{reader, write_all, write_now};
 use crate::net::os::sync::{Instant, TcpStream};
 use crate::net::wire::frames::SILENCE;
@@ -25,7 +25,7 @@ pub(crate) enum Sign {
 }
 
 /// Runs a machine from its `first` step to its outcome, which is there soon after the deadline at
-/// the latest. A function of its own, so that a connection's thread need not keep the memory of the
+/// the latest. `pass` says whether a gate is open, by the deadline too. A function of its own, so that a connection's thread need not keep the memory of the
 /// stack that it takes.
 #[inline(never)]
 pub(crate) fn run<M: Machine>(
@@ -34,6 +34,7 @@ pub(crate) fn run<M: Machine>(
     first: Step<M::Outcome>,
     deadline: Instant,
     tell: &dyn Fn(Sign),
+    pass: &dyn Fn(Gate) -> bool,
 ) -> M::Outcome {
     let mut bytes = [0; HEADER_LEN];
     let mut step = first;
@@ -47,6 +48,7 @@ pub(crate) fn run<M: Machine>(
                 Ok(()) => Input::Written,
                 Err(error) => Input::NotWritten(error.to_string()),
             }),
+            Step::Pass(gate) => machine.take(Input::Passed(pass(gate))),
             Step::Over(outcome) => {
                 let _ = socket.set_read_timeout(None);
                 return outcome;

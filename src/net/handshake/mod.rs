@@ -66,6 +66,8 @@ pub(crate) enum Input<'a> {
     Written,
     /// They were not written, for this reason.
     NotWritten(String),
+    /// The gate is open, or not.
+    Passed(bool),
     /// No more bytes will come.
     Ended(Ended),
 }
@@ -81,6 +83,17 @@ pub(crate) enum Ended {
     Lost(String),
 }
 
+/// Where a handshake is held up that may be a guess at the secret: of one address only so many are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// Before anything is computed. Nobody waits here.
+    Challenge,
+    /// Before a proof is looked at. Behind this one it counts as wrong, until it has passed the next.
+    Proof,
+    /// The proof was right. This is always open.
+    Proved,
+}
+
 /// What is to be done next.
 pub(crate) enum Step<T> {
     /// Read at most `most` bytes. Bytes behind them belong to somebody else. With `silence`, say so
@@ -88,6 +101,8 @@ pub(crate) enum Step<T> {
     Read { most: usize, silence: bool },
     /// Write these bytes, all of them.
     Write(Vec<u8>),
+    /// Say whether the handshake may go on here, if need be after a while.
+    Pass(Gate),
     /// Nothing: this is the outcome.
     Over(T),
 }

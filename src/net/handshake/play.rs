@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Input, Machine, Step};
+use super::{Gate, Input, Machine, Step};
 use crate::proto::header::HEADER_LEN;
 
 /// A machine and what it has asked for.
@@ -12,6 +12,10 @@ pub(super) struct Play<M: Machine> {
     /// What the machine has written.
     pub written: Vec<u8>,
     pub outcome: Option<M::Outcome>,
+    /// Where it has asked whether it may go on.
+    pub gates: Vec<Gate>,
+    /// Where it may not.
+    pub shut: Option<Gate>,
 }
 
 impl<M: Machine> Play<M> {
@@ -21,6 +25,8 @@ impl<M: Machine> Play<M> {
             step: None,
             written: Vec::new(),
             outcome: None,
+            gates: Vec::new(),
+            shut: None,
         };
         play.input(Input::Bytes(&[]));
         play
@@ -29,9 +35,18 @@ impl<M: Machine> Play<M> {
     /// Gives the machine this, and writes what it wants to write.
     pub fn input(&mut self, input: Input<'_>) {
         let mut step = self.machine.take(input);
-        while let Step::Write(bytes) = step {
-            self.written.extend(bytes);
-            step = self.machine.take(Input::Written);
+        loop {
+            step = match step {
+                Step::Write(bytes) => {
+                    self.written.extend(bytes);
+                    self.machine.take(Input::Written)
+                }
+                Step::Pass(gate) => {
+                    self.gates.push(gate);
+                    self.machine.take(Input::Passed(self.shut != Some(gate)))
+                }
+                _ => break,
+            };
         }
         match step {
             Step::Over(outcome) => (self.step, self.outcome) = (None, Some(outcome)),

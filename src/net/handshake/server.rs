@@ -11,21 +11,25 @@
 //!
 //! There the machine ends, with an offer or with a word why there is none. The answer comes from
 //! the program; [`acceptance`] and [`denial`] are its bytes.
+//!
+//! A long file, since it is one machine: what each state takes and where it leads is read together.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use crate::format::{DataType, Dialect, HAS_PICKLE};
 use crate::net::handshake::header::{Exactly, Header, HeaderReader, Several};
-use crate::net::handshake::{Ended, Input, KEY, Machine, NOT_ME, RECORD, Step, dialect, spoken};
+use crate::net::handshake::{
+    Ended, Gate, Input, KEY, Machine, NOT_ME, RECORD, Step, dialect, spoken,
+};
 use crate::net::link::Agreement;
 use crate::options::{Settings, StreamSize};
 use crate::proto::beacon::Card;
 use crate::proto::header::{
-    Answer, HEADER_LEN, HeaderError, Hello, Stream, Suite, Version, reachable,
+    Answer, HEADER_LEN, HeaderError, Hello, Stream, Taken, Version, Wanted, reachable,
 };
 use crate::proto::who::{self, Attempt};
-use crate::secure::handshake::{Asked as Prover, second_len};
+use crate::secure::handshake::{Asked as Prover, Beginning, second_len};
 use crate::secure::{self, Keys, Session, Trust};
 
 /// The machine of one client.
@@ -49,10 +53,16 @@ enum State {
     Who(Hello, Exactly<HEADER_LEN>),
     /// Reads WHO, as a record.
     SecureWho(Hello, Box<Session>, Exactly<RECORD>),
+    /// Asks whether another proof may come from this client.
+    Welcome(Hello, Wanted, Vec<u8>),
     /// Writes ACCEPT and the first message of the encryption.
-    Challenge(Hello, Keys, Prover),
+    Challenge(Hello, Keys, Prover, Taken),
     /// Reads the second message, which only who has the secret can make.
     Proof(Hello, Keys, Prover, Several),
+    /// Waits until it may look at it.
+    Look(Hello, Keys, Prover, Vec<u8>),
+    /// It was right; there may be something in it.
+    Proved(Hello, Keys, Box<Session>, Vec<u8>),
     /// The outcome is known.
     Over,
 }
@@ -130,40 +140,81 @@ impl Server<'_> {
             Some(_) if bytes.len() != HEADER_LEN || hello.version == Version::Peerpy => {
                 self.deny(&hello, None, "malformed")
             }
-            Some(suite) => self.challenge(hello, suite, &bytes),
+            // None of its kind: whatever the client proves, it is not this.
+            Some(wanted) if self.trust.count(wanted.passphrase) == 0 => {
+                self.deny(&hello, None, "secret")
+            }
+            Some(wanted) => {
+                self.state = State::Welcome(hello, wanted, bytes);
+                Step::Pass(Gate::Challenge)
+            }
         }
     }
 
     /// Says how the connection is to be encrypted, and has the client prove that it has the secret.
-    /// `theirs` is what the client is fast with, `header` the bytes of its HELLO.
-    fn challenge(&mut self, hello: Hello, theirs: Suite, header: &[u8]) -> Step<Outcome> {
-        let suite = secure::agreed(theirs);
+    /// `header` is the bytes of its HELLO.
+    fn challenge(&mut self, hello: Hello, wanted: Wanted, header: &[u8]) -> Step<Outcome> {
+        let Wanted { suite, passphrase } = wanted;
+        let suite = secure::agreed(suite);
+        let shares = match passphrase {
+            true => self.trust.count(true) as u8,
+            false => 0,
+        };
+        let taken = Taken { suite, shares };
         // A client that knows of no keys is not told of them.
         let key = hello.key.map(|_| self.trust.identity().is_some());
         let keys = Keys::agreed(hello.key, key);
         let accept = Answer::Accept {
             version: hello.version,
-            secure: Some(suite),
+            secure: Some(taken),
             key,
         };
         let accept = match accept.write() {
             Ok(accept) => accept,
             Err(error) => return failed(error.to_string()),
         };
-        match Prover::begin(suite, keys, header, &accept) {
+        let beginning = Beginning {
+            suite,
+            keys,
+            passphrase,
+            hello: header,
+            accept: &accept,
+        };
+        match beginning.begin(&self.trust) {
             Ok((prover, first)) => {
-                self.state = State::Challenge(hello, keys, prover);
+                self.state = State::Challenge(hello, keys, prover, taken);
                 Step::Write([&accept[..], &first].concat())
             }
             Err(_) => failed("the handshake can not be encrypted".to_owned()),
         }
     }
 
-    /// Looks at the client's proof, and what else is in it.
+    /// Looks at the client's proof.
     fn check(&mut self, hello: Hello, keys: Keys, prover: Prover, message: &[u8]) -> Step<Outcome> {
-        let Ok((session, payload)) = prover.finish(&self.trust, message) else {
-            return self.deny(&hello, None, "secret");
+        let (session, payload) = match prover.finish(&self.trust, message) {
+            Ok(proved) => proved,
+            Err(broken) => {
+                return match broken.share() {
+                    None => self.deny(&hello, None, "secret"),
+                    Some(reason) => Step::Over(Outcome::Failed {
+                        reason: reason.to_owned(),
+                        word: Some("malformed"),
+                    }),
+                };
+            }
         };
+        self.state = State::Proved(hello, keys, Box::new(session), payload);
+        Step::Pass(Gate::Proved)
+    }
+
+    /// The client has the secret.
+    fn go_on(
+        &mut self,
+        hello: Hello,
+        keys: Keys,
+        session: Session,
+        payload: &[u8],
+    ) -> Step<Outcome> {
         match (hello.version, keys.any()) {
             (Version::Frames, true) => match payload.first_chunk() {
                 Some(header) => self.meet(hello, header, Some(session)),
@@ -323,23 +374,38 @@ impl Machine for Server<'_> {
                 Ended::Lost(reason) => reason,
             }),
             (State::Ask(_), Input::NotWritten(_)) => failed("it hung up before WHO".to_owned()),
-            (State::Challenge(hello, keys, prover), Input::Written) => {
+            (State::Challenge(hello, keys, prover, taken), Input::Written) => {
                 let payload = match hello.version == Version::Frames && keys.any() {
                     true => HEADER_LEN,
                     false => 0,
                 };
-                let proof = Several::new(second_len(keys, payload));
+                let proof = Several::new(second_len(taken.shares.into(), keys, payload));
                 proof.read_in(&mut self.state, |proof| {
                     State::Proof(hello, keys, prover, proof)
                 })
             }
             (State::Proof(hello, keys, prover, mut message), Input::Bytes(bytes)) => {
                 match message.take(bytes) {
-                    true => self.check(hello, keys, prover, message.bytes()),
+                    true => {
+                        self.state = State::Look(hello, keys, prover, message.into_bytes());
+                        Step::Pass(Gate::Proof)
+                    }
                     false => message.read_in(&mut self.state, |proof| {
                         State::Proof(hello, keys, prover, proof)
                     }),
                 }
+            }
+            (State::Welcome(hello, wanted, bytes), Input::Passed(true)) => {
+                self.challenge(hello, wanted, &bytes)
+            }
+            (State::Look(hello, keys, prover, message), Input::Passed(true)) => {
+                self.check(hello, keys, prover, &message)
+            }
+            (State::Welcome(hello, ..) | State::Look(hello, ..), Input::Passed(false)) => {
+                self.deny(&hello, None, "busy")
+            }
+            (State::Proved(hello, keys, session, payload), Input::Passed(_)) => {
+                self.go_on(hello, keys, *session, &payload)
             }
             (State::Proof(..), Input::Ended(Ended::Deadline)) => {
                 failed(format!("no proof of its secret within {timeout:?}"))
@@ -355,8 +421,11 @@ impl Machine for Server<'_> {
                 | State::Ask(_)
                 | State::Who(..)
                 | State::SecureWho(..)
+                | State::Welcome(..)
                 | State::Challenge(..)
                 | State::Proof(..)
+                | State::Look(..)
+                | State::Proved(..)
                 | State::Over,
                 _,
             ) => failed("the handshake has lost its place".to_owned()),

@@ -108,6 +108,10 @@ fn what_is_malformed_is_named() {
 
 #[test]
 fn the_longest_hello_leaves_out_address_name() {
+    let longest_suite = Wanted {
+        suite: Suite::ChaCha,
+        passphrase: true,
+    };
     let longest = Hello {
         addr: "255.255.255.255:65535".parse().unwrap(),
         data_type: DataType::Bytes,
@@ -115,7 +119,7 @@ fn the_longest_hello_leaves_out_address_name() {
         stream: Some(Stream::Of(u64::MAX)),
         version: Version::Frames,
         who: true,
-        secure: Some(Suite::ChaCha),
+        secure: Some(longest_suite),
         to: None,
         key: None,
     };
@@ -127,10 +131,10 @@ fn the_longest_hello_leaves_out_address_name() {
     let to = Some(ID_MASK);
     for (size, who, secure, key, fits) in [
         (u32::MAX.into(), true, None, None, true),
-        (99_999_999, false, Some(Suite::ChaCha), Some(true), true),
-        (999_999_999, false, Some(Suite::ChaCha), Some(true), false),
-        (u64::MAX, false, Some(Suite::ChaCha), Some(false), false),
-        (u64::MAX, true, Some(Suite::ChaCha), None, false),
+        (999_999, false, Some(longest_suite), Some(true), true),
+        (9_999_999, false, Some(longest_suite), Some(true), false),
+        (u64::MAX, false, Some(longest_suite), Some(false), false),
+        (u64::MAX, true, Some(longest_suite), None, false),
     ] {
         let stream = Some(Stream::Of(size));
         let hello = Hello {
@@ -221,18 +225,44 @@ fn any_version() -> impl Strategy<Value = Version> {
     ]
 }
 
-fn any_suite() -> impl Strategy<Value = Option<Suite>> {
-    prop_oneof![
-        Just(None),
-        Just(Some(Suite::Aes)),
-        Just(Some(Suite::ChaCha))
-    ]
+fn any_wanted() -> impl Strategy<Value = Option<Wanted>> {
+    let suite = prop_oneof![Just(Suite::Aes), Just(Suite::ChaCha)];
+    let wanted = (suite, any::<bool>());
+    prop::option::of(wanted.prop_map(|(suite, passphrase)| Wanted { suite, passphrase }))
+}
+
+/// So many shares as there can be, and as there cannot.
+#[test]
+fn shares() {
+    for (text, expected) in [
+        ("ACCEPT|v=1&secure=aes", Some(0)),
+        ("ACCEPT|v=1&secure=aes&shares=1", Some(1)),
+        ("ACCEPT|v=1&secure=chacha&shares=8", Some(8)),
+        ("ACCEPT|v=1&secure=aes&shares=0", None),
+        ("ACCEPT|v=1&secure=aes&shares=9", None),
+        ("ACCEPT|v=1&secure=aes&shares=+1", None),
+        ("ACCEPT|v=1&secure=aes&shares=", None),
+        ("ACCEPT|v=1&secure=aes-p&shares=1", None),
+    ] {
+        let shares = match Answer::parse(text.as_bytes()) {
+            Ok(answer @ Answer::Accept { secure, .. }) => {
+                assert_eq!(
+                    Answer::parse(&answer.write().unwrap()),
+                    Ok(answer),
+                    "{text}"
+                );
+                Some(secure.unwrap().shares)
+            }
+            _ => None,
+        };
+        assert_eq!(shares, expected, "{text}");
+    }
 }
 
 proptest! {
     #[test]
     fn hello_round_trips(ip: u32, port: u16, data_type in any_type(), strict: bool,
-                         stream in any_stream(), version in any_version(), who: bool, secure in any_suite(),
+                         stream in any_stream(), version in any_version(), who: bool, secure in any_wanted(),
                          key: Option<bool>, to in prop::option::of(0..=ID_MASK)) {
         let addr = SocketAddrV4::new(ip.into(), port);
         // What is encrypted has no WHO behind its HELLO, and there is room for either.

@@ -1,6 +1,8 @@
 use super::*;
 
+mod dictionary;
 mod noise;
+mod vectors;
 
 const NOBODY: Keys = Keys {
     alices: false,
@@ -19,6 +21,11 @@ const fn keys(alices: bool, bobs: bool) -> Keys {
 
 const HELLO: &[u8; 128] = &[b'H'; 128];
 const ACCEPT: &[u8; 128] = &[b'A'; 128];
+
+/// Secrets that are made of passphrases, in the order of `P`.
+fn passphrases(numbers: &[usize]) -> Vec<&'static str> {
+    numbers.iter().map(|number| P[*number]).collect()
+}
 
 /// With an identity.
 fn trust(texts: &[&str]) -> Trust {
@@ -41,7 +48,8 @@ fn key_of(trust: &Trust) -> PublicKey {
     trust.identity().unwrap().public_key()
 }
 
-fn joining(suite: Suite, keys: Keys, trust: &Trust) -> Joining<'_> {
+fn joining<'a>(suite: Suite, keys: Keys, trust: &'a Trust, bob: &Trust) -> Joining<'a> {
+    let passphrase = trust.asks_with_passphrase();
     Joining {
         suite,
         keys,
@@ -49,10 +57,35 @@ fn joining(suite: Suite, keys: Keys, trust: &Trust) -> Joining<'_> {
         identity: trust.identity(),
         hello: HELLO,
         accept: ACCEPT,
+        shares: if passphrase { bob.count(true) } else { 0 },
     }
 }
 
+/// Bob's first message, to Alice.
+fn begin(suite: Suite, keys: Keys, alice: &Trust, bob: &Trust) -> (Asked, Vec<u8>) {
+    let beginning = Beginning {
+        suite,
+        keys,
+        passphrase: alice.asks_with_passphrase(),
+        hello: HELLO,
+        accept: ACCEPT,
+    };
+    beginning.begin(bob).unwrap_or_else(|_| panic!())
+}
+
 const A: &str = "008J-4CT4-ANK7-F24S-NAXW-SQFE-ZWEA";
+
+/// Made of passphrases.
+const P: [&str; 8] = [
+    "000G-40R4-0M30-E209-185G-R38E-1Y05",
+    "208H-44RM-2MB1-E60S-38DH-R78Y-3YFQ",
+    "40GJ-48S4-4MK2-EA19-58NJ-RB9E-5YT4",
+    "60RK-4CSM-6MV3-EE1S-78XK-RF9Y-7YNP",
+    "810M-4GT4-8N34-EJ29-995M-RKAE-9YV9",
+    "A18N-4MTM-ANB5-EP2S-B9DN-RQAY-BYMV",
+    "C1GP-4RV4-CNK6-ET39-D9NP-RVBE-DY18",
+    "E1RQ-4WVM-ENV7-EY3S-F9XQ-RZBY-FYET",
+];
 
 /// Both sides with these secrets and identities, and a payload in the second message; what each makes of
 /// the other. `alter` may change what goes by.
@@ -62,14 +95,16 @@ fn run(
     alice: &Trust,
     bob: &Trust,
     mut alter: impl FnMut(usize, &mut [u8]),
-) -> (Result<Session, Forged>, Result<Session, Forged>) {
-    let (asked, mut first) = Asked::begin(suite, keys, HELLO, ACCEPT).unwrap_or_else(|_| panic!());
+) -> (Result<Session, Broken>, Result<Session, Broken>) {
+    let (asked, mut first) = begin(suite, keys, alice, bob);
     alter(0, &mut first);
-    let (mut second, joined) = match joining(suite, keys, alice).answer(&first, b"who") {
-        Err(forged) => return (Err(forged), Err(forged)),
+    let joining = joining(suite, keys, alice, bob);
+    assert_eq!(first.len(), first_len(joining.shares));
+    let (mut second, joined) = match joining.answer(&first, b"who") {
+        Err(broken) => return (Err(broken), Err(broken)),
         Ok(answered) => answered,
     };
-    assert_eq!(second.len(), second_len(keys, 3));
+    assert_eq!(second.len(), second_len(joining.shares, keys, 3));
     alter(1, &mut second);
     let bob = asked.finish(bob, &second).map(|(session, payload)| {
         assert_eq!(payload, b"who");
@@ -80,9 +115,9 @@ fn run(
         (Joined::Waits(waiting), Ok(bob)) => {
             let mut third = <[u8; THIRD]>::try_from(&bob.first[..]).unwrap();
             alter(2, &mut third);
-            waiting.finish(&third)
+            waiting.finish(&third).map_err(Broken::from)
         }
-        (Joined::Waits(_), Err(forged)) => Err(*forged),
+        (Joined::Waits(_), Err(broken)) => Err(*broken),
     };
     (alice, bob)
 }
@@ -132,14 +167,26 @@ fn who_has_not_is_found_out() {
 fn a_changed_bit_ends_it() {
     let own = trust(&[A]);
     for keys in ALL {
+        changed_bits(keys, &own, &own);
+    }
+    // A passphrase, and three of which it is the second.
+    for keys in [NOBODY, keys(true, true)] {
+        let (alice, bob) = (trust(&[P[1]]), trust(&passphrases(&[0, 1, 2])));
+        changed_bits(keys, &alice, &bob);
+    }
+}
+
+fn changed_bits(keys: Keys, alice: &Trust, bob: &Trust) {
+    {
+        let shares = joining(Suite::ChaCha, keys, alice, bob).shares;
         let lens = [
-            MESSAGE,
-            second_len(keys, 3),
+            first_len(shares),
+            second_len(shares, keys, 3),
             if keys.bobs { THIRD } else { 0 },
         ];
         for (message, len) in lens.into_iter().enumerate() {
             for bit in 0..len * 8 {
-                let (alice, bob) = run(Suite::ChaCha, keys, &own, &own, |number, bytes| {
+                let (alice, bob) = run(Suite::ChaCha, keys, alice, bob, |number, bytes| {
                     if number == message {
                         bytes[bit / 8] ^= 1 << (bit % 8);
                     }
@@ -168,11 +215,11 @@ fn both_headers_the_suite_and_who_shows_a_key_are_bound() {
                 (Suite::Aes, *HELLO, *ACCEPT),
             ] {
                 let is_same = (suite, hello, accept, other) == (Suite::Aes, *HELLO, *ACCEPT, keys);
-                let (_, first) = Asked::begin(Suite::Aes, keys, HELLO, ACCEPT).ok().unwrap();
+                let (_, first) = begin(Suite::Aes, keys, &own, &own);
                 let joining = Joining {
                     hello: &hello,
                     accept: &accept,
-                    ..joining(suite, other, &own)
+                    ..joining(suite, other, &own, &own)
                 };
                 assert_eq!(joining.answer(&first, b"").is_ok(), is_same);
             }
@@ -242,20 +289,19 @@ fn keys_that_prove_nothing_are_refused() {
 
 /// Eight secrets, of which the first or the last fits: medians of the time that it takes to find out.
 /// Timed in turns, so that a change of the machine's pace meets both.
-fn medians(keys: Keys, count: usize) -> [std::time::Duration; 2] {
-    let bob = trust(&[A, "", "", "", "", "", "", ""]);
+fn medians(keys: Keys, bob: &Trust, count: usize) -> [std::time::Duration; 2] {
     let (first, last) = (bob.own().unwrap(), bob.secrets().last().unwrap());
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..count {
         for (secret, times) in [first, last].into_iter().zip(&mut times) {
-            let (asked, message) = Asked::begin(Suite::Aes, keys, HELLO, ACCEPT).ok().unwrap();
+            let (asked, message) = begin(Suite::Aes, keys, bob, bob);
             let joining = Joining {
                 secret,
-                ..joining(Suite::Aes, keys, &bob)
+                ..joining(Suite::Aes, keys, bob, bob)
             };
             let (second, _) = joining.answer(&message, &[0; 128]).ok().unwrap();
             let start = std::time::Instant::now();
-            let finished = asked.finish(&bob, &second);
+            let finished = asked.finish(bob, &second);
             times.push(start.elapsed());
             assert!(finished.is_ok());
         }
@@ -271,106 +317,24 @@ fn medians(keys: Keys, count: usize) -> [std::time::Duration; 2] {
 #[test]
 fn the_time_does_not_tell_which_secret_fits() {
     let allowed = std::time::Duration::from_micros(if cfg!(debug_assertions) { 10 } else { 2 });
-    for keys in [NOBODY, keys(true, true)] {
+    let keys_of_all = trust(&[A, "", "", "", "", "", "", ""]);
+    let passphrases_of_all = trust(&P);
+    for (keys, bob) in [
+        (NOBODY, &keys_of_all),
+        (keys(true, true), &keys_of_all),
+        (NOBODY, &passphrases_of_all),
+    ] {
         let mut seen = Vec::new();
         let is_even = (0..5).any(|_| {
-            let [first, last] = medians(keys, 500);
+            let [first, last] = medians(keys, bob, 500);
             seen.push((first, last));
             first.abs_diff(last) <= allowed
         });
         assert!(is_even, "{keys:?}: {seen:?}");
-        println!("{keys:?}: {:?}", seen.last());
+        println!(
+            "{keys:?}, {} passphrases: {:?}",
+            bob.count(true),
+            seen.last()
+        );
     }
-}
-
-/// The vectors were made by `tests/secure/vectors.py`, which has nothing in common with this code.
-#[test]
-fn the_test_vectors() {
-    let text = include_str!("../../../tests/secure/vectors.txt");
-    let mut count = 0;
-    for vector in text.split("\n\n").filter(|part| part.contains("secret")) {
-        let value = |key: &str| {
-            let mut lines = vector.lines().filter_map(|line| line.split_once(" = "));
-            let found = lines.find(|(name, _)| *name == key);
-            found.unwrap_or_else(|| panic!("{key}")).1.to_owned()
-        };
-        let bytes = |key: &str| hex(&value(key));
-        let secret: Secret = value("secret").parse().unwrap();
-        let suite = match value("suite").as_str() {
-            "aes" => Suite::Aes,
-            _ => Suite::ChaCha,
-        };
-        assert_eq!(secret.psk()[..], bytes("psk"));
-        let (hello, accept) = (value("hello"), value("accept"));
-        let (hello, accept) = (hello.as_bytes(), accept.as_bytes());
-        assert_eq!((hello.len(), accept.len()), (128, 128));
-        let key = |name| <[u8; 32]>::try_from(bytes(name)).unwrap();
-        let bobs_key = key("bob_ephemeral");
-        let identity = |name| {
-            let private = Box::new(crate::secure::noise::Key::new(key(name)));
-            Identity::of(private)
-        };
-        let has = |name: &str| vector.contains(&format!("\n{name} = "));
-        let keys = keys(has("alice_static"), has("bob_static"));
-        let begun = Asked::begin_with(suite, keys, hello, accept, Some(&bobs_key));
-        let (asked, first) = begun.unwrap_or_else(|_| panic!());
-        assert_eq!(first[..], bytes("message_1"));
-        let alices_key = Some(key("alice_ephemeral"));
-        let alices = keys.alices.then(|| identity("alice_static"));
-        let joining = Joining {
-            suite,
-            keys,
-            secret: &secret,
-            identity: alices.as_ref(),
-            hello,
-            accept,
-        };
-        let payload = bytes("payload_2");
-        let joined = joining.answer_with(&first, &payload, alices_key.as_ref());
-        let (second, joined) = joined.ok().unwrap();
-        assert_eq!(second[..], bytes("message_2"));
-        let mut own = Trust::default();
-        own.set(secret.clone());
-        if keys.bobs {
-            own.set_identity(identity("bob_static"));
-        }
-        let (mut bob, seen) = asked.finish(&own, &second).ok().unwrap();
-        assert_eq!(seen, payload);
-        assert_eq!(bob.first, bytes("message_3"));
-        let mut alice = match joined {
-            Joined::Whole(session) => session,
-            Joined::Waits(waiting) => {
-                let third = (&bob.first[..]).try_into().unwrap();
-                waiting.finish(third).ok().unwrap()
-            }
-        };
-        assert_eq!(alice.proof.binding[..], bytes("hash"));
-        assert_eq!(bob.proof.binding, alice.proof.binding);
-        let mut record = Vec::new();
-        bob.sealer
-            .seal(&bytes("bob_plain_0"), b"", &mut record)
-            .unwrap();
-        assert_eq!(record, bytes("bob_record_0"));
-        alice.opener.open(&mut record).unwrap();
-        for number in 0..65536 {
-            record.clear();
-            alice
-                .sealer
-                .seal(&bytes("alice_plain"), b"", &mut record)
-                .unwrap();
-            if number == 0 || number == 65535 {
-                assert_eq!(record, bytes(&format!("alice_record_{number}")));
-            }
-        }
-        record.clear();
-        alice.sealer.end(&mut record).unwrap();
-        assert_eq!(record, bytes("alice_end_65536"), "with the next key");
-        count += 1;
-    }
-    assert_eq!(count, 8);
-}
-
-fn hex(text: &str) -> Vec<u8> {
-    let digit = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
-    (0..text.len()).step_by(2).map(digit).collect()
 }

@@ -224,7 +224,7 @@ fn each_of_our_patterns_is_its_list_of_tokens() {
                 |is_initiator| Party::new(name, suite, is_initiator, psk, Key::new(*theirs));
             // Bob is ours.
             let mut alice = party(false);
-            let (bob, first) = Asked::begin(suite, keys, HELLO, ACCEPT).ok().unwrap();
+            let (bob, first) = begin(suite, keys, &own, &own);
             assert_eq!(alice.read(&tokens[0], &first), b"");
             let second = alice.write(&tokens[1], b"who");
             let (session, payload) = bob.finish(&own, &second).ok().unwrap();
@@ -237,8 +237,8 @@ fn each_of_our_patterns_is_its_list_of_tokens() {
             assert_eq!(session.proof.binding, alice.state.hash());
             // Alice is ours.
             let mut bob = party(true);
-            let first = bob.write(&tokens[0], b"").try_into().unwrap();
-            let (second, joined) = joining(suite, keys, &own)
+            let first = bob.write(&tokens[0], b"");
+            let (second, joined) = joining(suite, keys, &own, &own)
                 .answer(&first, b"who")
                 .ok()
                 .unwrap();
@@ -267,8 +267,8 @@ fn an_impostor_does_not_see_her_key() {
         let impostor = || Party::new("XXpskee", suite, true, [9; 32], random_key());
         for tries_without in [false, true] {
             let mut bob = impostor();
-            let first = bob.write(&[E], b"").try_into().unwrap();
-            let joining = joining(suite, keys(true, true), &own);
+            let first = bob.write(&[E], b"");
+            let joining = joining(suite, keys(true, true), &own, &own);
             let (second, _) = joining.answer(&first, b"who").ok().unwrap();
             let public = key_of(&own);
             assert!(!second.windows(32).any(|part| part == public.bytes()));
@@ -307,8 +307,8 @@ fn the_handshake_and_the_records_are_noise() {
             let public = PublicKey::new(public_of(&theirs));
             let [mut bob, mut alice] = snow(name, cipher, 2, &psk, &theirs);
             // Bob is snow.
-            let first = said(&mut bob, b"").try_into().unwrap();
-            let (second, joined) = joining(suite, keys, &own)
+            let first = said(&mut bob, b"");
+            let (second, joined) = joining(suite, keys, &own, &own)
                 .answer(&first, b"who")
                 .ok()
                 .unwrap();
@@ -323,7 +323,7 @@ fn the_handshake_and_the_records_are_noise() {
             assert_eq!(session.proof.key, keys.bobs.then_some(public));
             agree_with(bob, session);
             // Alice is snow.
-            let (bob, first) = Asked::begin(suite, keys, HELLO, ACCEPT).ok().unwrap();
+            let (bob, first) = begin(suite, keys, &own, &own);
             assert_eq!(heard(&mut alice, &first), b"");
             let (session, payload) = bob.finish(&own, &said(&mut alice, b"who")).ok().unwrap();
             assert_eq!(payload, b"who");
