@@ -313,36 +313,43 @@ pub fn select_one(all: &[&dyn Selected], time: Option<Duration>) -> Option<usize
     }
 }
 
-/// Sends, unless the other channel ends first: `Err`.
-pub fn send_or<T>(
-    sender: &Sender<T>,
-    mut item: T,
-    other: &Receiver<Infallible>,
-) -> Result<Result<(), SendError<T>>, RecvError> {
+/// Waits until there is room, or nobody to send to: `true`. Or until the other channel ends: `false`.
+pub fn has_room_or_end<T>(sender: &Sender<T>, other: &Receiver<Infallible>) -> bool {
     step();
     loop {
         let is_over = other.is_ready();
-        if is_over && world::one_in(2) {
-            return Err(RecvError);
-        }
-        item = match sender.put(item) {
-            Ok(()) => return Ok(Ok(())),
-            Err(TrySendError::Disconnected(item)) => return Ok(Err(SendError(item))),
-            Err(TrySendError::Full(item)) => item,
+        let has_room = {
+            let state = sender.0.state();
+            let most = sender.0.capacity;
+            state.receivers == 0 || most.is_none_or(|most| state.items.len() < most)
         };
-        if is_over {
-            return Err(RecvError);
-        }
-        world::wait(&[sender.0.key, other.0.key], None, "a select");
+        match (has_room, is_over) {
+            (true, true) => return world::one_in(2),
+            (true, false) => return true,
+            (false, true) => return false,
+            (false, false) => world::wait(&[sender.0.key, other.0.key], None, "a select"),
+        };
+    }
+}
+
+/// Sends what there is room for: nobody else runs between the two.
+pub fn send_at_once<T>(sender: &Sender<T>, item: T) -> Result<(), SendError<T>> {
+    match sender.put(item) {
+        Ok(()) => Ok(()),
+        Err(TrySendError::Disconnected(item)) => Err(SendError(item)),
+        Err(TrySendError::Full(_)) => unreachable!("there was room"),
     }
 }
 
 #[macro_export]
 macro_rules! simulated_select {
-    (send($sender:expr, $item:expr) -> $sent:pat => $then:expr, recv($other:expr) -> $got:pat => $else:expr $(,)?) => {
-        match $crate::channel::send_or(&$sender, $item, &$other) {
-            Ok($sent) => $then,
-            Err($got) => $else,
+    (send($sender:expr, $item:expr) -> $sent:pat => $then:block recv($other:expr) -> $got:pat => $else:block) => {
+        if $crate::channel::has_room_or_end(&$sender, &$other) {
+            let $sent = $crate::channel::send_at_once(&$sender, $item);
+            $then
+        } else {
+            let $got = $other.take_selected();
+            $else
         }
     };
     (@arms [$($done:tt)*] recv($from:expr) -> $got:pat => $then:block $(,)? $($rest:tt)*) => {
@@ -351,6 +358,13 @@ macro_rules! simulated_select {
     (@arms [$($done:tt)*] recv($from:expr) -> $got:pat => $then:expr, $($rest:tt)*) => {
         $crate::simulated_select!(@arms [$($done)* {($from) ($got) ($then)}] $($rest)*)
     };
+    (@arms [$($done:tt)*] recv($from:expr) -> $got:pat => $then:expr) => {
+        $crate::simulated_select!(@arms [$($done)* {($from) ($got) ($then)}])
+    };
+    (@arms [$({($from:expr) $got:tt $then:tt})+]) => {{
+        let chosen = $crate::channel::select_one(&[$($from.selected()),+], None);
+        $crate::simulated_select!(@chosen chosen, 0, unreachable!("it waits"), $({($from) $got $then})+)
+    }};
     (@arms [$({($from:expr) $got:tt $then:tt})+] default($time:expr) => $late:expr $(,)?) => {{
         let chosen = $crate::channel::select_one(&[$($from.selected()),+], Some($time));
         $crate::simulated_select!(@chosen chosen, 0, $late, $({($from) $got $then})+)
