@@ -1,16 +1,15 @@
 //! Who asks whom, and how offers are answered.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use lanpeer::crossbeam_channel::select;
 use lanpeer::{
     Bytes, ConnectOptions, Connection, DataType, Dynamic, Error, Json, Offer, Peer, Raw,
 };
 
 use super::ends;
 use super::history::{Diary, Fact};
+use super::os::{select, sleep};
 use super::plan::{Accepting, Answer, Kind, Stream};
 use super::run::Stage;
 use super::word::Carry;
@@ -75,7 +74,7 @@ fn ask_one<F: Carry>(stage: &Arc<Stage>, diary: &Arc<Diary>, link: usize) -> boo
             // There an accepted connection, not an offer, says which one it is.
             let stopped = || stage.is_stopping(asked) || stage.is_stopping(asker);
             while !stage.has(2 * link + 1) && !stopped() {
-                thread::sleep(Duration::from_micros(100));
+                sleep(Duration::from_micros(100));
             }
             if !stage.has(2 * link + 1) {
                 return false;
@@ -131,7 +130,7 @@ fn answer(stage: &Arc<Stage>, diary: &Arc<Diary>, offer: Offer) {
     let link = stage.link_from(offer.peer_addr(), diary.peer);
     let plan = &stage.program.links[link];
     if !plan.answer_after.is_zero() {
-        thread::sleep(plan.answer_after);
+        sleep(plan.answer_after);
     }
     let end = stage.diary(format!("link {link}"), diary.peer, Some(2 * link + 1));
     let told = |result: &Result<(), Error>| match result {

@@ -41,18 +41,19 @@ impl Link {
 
     /// Ends it, unless it is over: lets go of all that it holds, and tells its peer.
     pub(super) fn end(&self, cause: CloseReason, outcome: Outcome, part: fn(&TcpStream)) {
-        let tell = {
+        let (tell, ended) = {
             let mut on_end = lock(&self.on_end);
             let Some(OnEnd { slot, tell }) = on_end.take() else {
                 return;
             };
             // Under the lock: who finds it ended finds the place free as well, and no message is
-            // accepted any more, whoever has ended it.
+            // accepted any more, whoever has ended it. And who is not the first to end it goes on when
+            // there is a reason: what waits for messages is told of the end only then.
             drop(slot);
             self.sender.accept_no_more(&cause);
-            tell
+            (tell, self.life.end(cause, outcome))
         };
-        let Some(reason) = self.life.end(cause, outcome) else {
+        let Some(reason) = ended else {
             return;
         };
         let socket = self.sender.give_up(reason.clone());

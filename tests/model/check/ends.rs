@@ -1,9 +1,10 @@
 //! How connections ended.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lanpeer::{CloseError, CloseReason};
 
+use super::super::os::Instant;
 use super::{Act, Model};
 
 impl Model<'_> {
@@ -60,6 +61,8 @@ impl Model<'_> {
             CloseReason::ClosedThere => {
                 !there.exists || before(&there.closes) || before(&there.drops) || stopped(end ^ 1)
             }
+            // It gave up before it had the answer.
+            CloseReason::Vanished => !there.exists,
             CloseReason::Reset => {
                 !there.exists
                     || before(&there.aborts)

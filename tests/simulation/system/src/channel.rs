@@ -343,6 +343,11 @@ pub fn send_at_once<T>(sender: &Sender<T>, item: T) -> Result<(), SendError<T>> 
 
 #[macro_export]
 macro_rules! simulated_select {
+    // Of one alone: an expression that is evaluated once.
+    (recv($from:expr) -> $got:pat => $then:expr) => {{
+        let $got = $from.recv();
+        $then
+    }};
     (send($sender:expr, $item:expr) -> $sent:pat => $then:block recv($other:expr) -> $got:pat => $else:block) => {
         if $crate::channel::has_room_or_end(&$sender, &$other) {
             let $sent = $crate::channel::send_at_once(&$sender, $item);
@@ -358,13 +363,6 @@ macro_rules! simulated_select {
     (@arms [$($done:tt)*] recv($from:expr) -> $got:pat => $then:expr, $($rest:tt)*) => {
         $crate::simulated_select!(@arms [$($done)* {($from) ($got) ($then)}] $($rest)*)
     };
-    (@arms [$($done:tt)*] recv($from:expr) -> $got:pat => $then:expr) => {
-        $crate::simulated_select!(@arms [$($done)* {($from) ($got) ($then)}])
-    };
-    (@arms [$({($from:expr) $got:tt $then:tt})+]) => {{
-        let chosen = $crate::channel::select_one(&[$($from.selected()),+], None);
-        $crate::simulated_select!(@chosen chosen, 0, unreachable!("it waits"), $({($from) $got $then})+)
-    }};
     (@arms [$({($from:expr) $got:tt $then:tt})+] default($time:expr) => $late:expr $(,)?) => {{
         let chosen = $crate::channel::select_one(&[$($from.selected()),+], Some($time));
         $crate::simulated_select!(@chosen chosen, 0, $late, $({($from) $got $then})+)

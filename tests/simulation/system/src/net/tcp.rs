@@ -30,6 +30,8 @@ pub struct Tcp {
     unacked: usize,
     /// On the way, in their order.
     way: VecDeque<Segment>,
+    /// How many bytes of data those are.
+    way_bytes: usize,
     /// An event is due for the first of them.
     is_moving: bool,
     received: VecDeque<u8>,
@@ -95,6 +97,7 @@ impl Tcp {
             unsent: VecDeque::new(),
             unacked: 0,
             way: VecDeque::new(),
+            way_bytes: 0,
             is_moving: false,
             received: VecDeque::new(),
             is_finished: false,
@@ -150,7 +153,7 @@ impl Inner {
         let (State::Open, Some(peer)) = (tcp.state, tcp.peer) else {
             return;
         };
-        let on_the_way: usize = tcp.way.iter().map(Segment::len).sum();
+        let on_the_way = tcp.way_bytes;
         let waiting = match self.net.get_tcp(peer) {
             Some(other) => other.received.len(),
             None => 0,
@@ -180,6 +183,7 @@ impl Inner {
     /// Puts a segment on its way, behind those that are there.
     fn send(&mut self, id: usize, segment: Segment) {
         let tcp = self.net.tcp(id);
+        tcp.way_bytes += segment.len();
         tcp.way.push_back(segment);
         self.moves(id);
     }
@@ -218,6 +222,7 @@ impl Inner {
             // A system that has given the connection up sends nothing again.
             if tcp.state == State::Closed {
                 tcp.way.clear();
+                tcp.way_bytes = 0;
                 // A reset that is lost leaves the other side without an answer to what it has sent.
                 let peer = tcp.peer;
                 return peer.into_iter().for_each(|peer| self.repeats(peer));
@@ -227,8 +232,12 @@ impl Inner {
         tcp.retry = RETRY_MIN;
         tcp.retransmits = 0;
         // Several that came together are read together.
-        let mut count = 1 + self.dice.below(8);
+        let mut count = match self.dice.one_in(2) {
+            true => u64::MAX,
+            false => 1 + self.dice.below(8),
+        };
         while let Some(segment) = self.net.tcp(id).way.pop_front() {
+            self.net.tcp(id).way_bytes -= segment.len();
             self.take(id, segment);
             count -= 1;
             if count == 0 {
@@ -244,6 +253,7 @@ impl Inner {
         let tcp = self.net.tcp(id);
         if tcp.retransmits >= RETRIES {
             tcp.way.clear();
+            tcp.way_bytes = 0;
             return self.fails(id, ErrorKind::TimedOut);
         }
         tcp.retransmits += 1;
@@ -641,9 +651,10 @@ pub fn read(id: usize, out: &mut [u8], peeks: bool, dont_wait: bool) -> io::Resu
             }
             if !tcp.received.is_empty() {
                 let len = out.len().min(tcp.received.len());
-                for (to, from) in out.iter_mut().zip(&tcp.received) {
-                    *to = *from;
-                }
+                let (front, back) = tcp.received.as_slices();
+                let first = len.min(front.len());
+                out[..first].copy_from_slice(&front[..first]);
+                out[first..len].copy_from_slice(&back[..len - first]);
                 if !peeks {
                     tcp.received.drain(..len);
                     let peer = tcp.peer;

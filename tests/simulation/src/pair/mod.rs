@@ -1,6 +1,8 @@
 //! A program: two peers on two hosts, one connection, numbered messages both ways. And what must hold of
 //! what came of it.
 
+pub mod plan;
+
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +13,7 @@ use simulated_system::net;
 use simulated_system::sync::thread;
 use simulated_system::world::{self, MICRO, MILLI, SECOND, Time};
 
-use crate::plan::{End, How, Plan, Sender, Side, What};
+use plan::{End, How, Plan, Sender, Side, What};
 
 /// What a call may take beyond its bound: threads stall, and locks are waited for.
 const SLACK: Time = SECOND;
