@@ -63,6 +63,8 @@ struct End {
     panics: Vec<Act>,
     /// The last handle was dropped while the connection was open.
     drops: Vec<Act>,
+    /// The last handle was dropped, perhaps while the other side's end was being answered.
+    left: Vec<Act>,
     /// Reasons that were seen, and when.
     reasons: Vec<(CloseReason, u64, Instant)>,
     /// Reasons in the errors of `send`: also that of a close that has only begun.
@@ -223,8 +225,11 @@ impl<'a> Model<'a> {
             (Fact::Lost(_), Some(number)) => self.ends[number].lost = true,
             (Fact::Aborted, Some(number)) => self.ends[number].aborts.push(act),
             (Fact::Panics, Some(number)) => self.ends[number].panics.push(act),
-            (Fact::Dropped { open: true }, Some(number)) if !self.ends[number].handled => {
-                self.ends[number].drops.push(act);
+            (Fact::Dropped { open }, Some(number)) if !self.ends[number].handled => {
+                self.ends[number].left.push(act);
+                if *open {
+                    self.ends[number].drops.push(act);
+                }
             }
             _ => {}
         }

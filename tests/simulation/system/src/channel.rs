@@ -47,6 +47,8 @@ fn channel<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
 
 /// One without any room is there for its end alone: nothing can be sent.
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    // crossbeam's has the memory for all of it from the beginning.
+    assert!(capacity < 1 << 30, "capacity overflow");
     channel(Some(capacity))
 }
 
