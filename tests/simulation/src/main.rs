@@ -14,6 +14,7 @@
 //!
 //! A program that fails is made smaller before it is printed. `seeds.txt` has those that have failed once.
 
+mod lan;
 mod model;
 mod pair;
 mod scenario;

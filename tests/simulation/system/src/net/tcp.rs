@@ -50,6 +50,8 @@ pub struct Tcp {
     keepalive: Option<(Time, Time, u32)>,
     heard: Time,
     probes: u32,
+    /// A probe of the other side's full window is due.
+    is_probing: bool,
     key: usize,
 }
 
@@ -113,6 +115,7 @@ impl Tcp {
             keepalive: None,
             heard: now,
             probes: 0,
+            is_probing: false,
             key: world::fresh_key(),
         }
     }
@@ -121,6 +124,11 @@ impl Tcp {
     pub fn unacknowledged(&self) -> usize {
         let fin = usize::from(matches!(self.fin, Fin::Due | Fin::Sent));
         self.unsent.len() + self.unacked + fin
+    }
+
+    /// There is something to be sent, and nothing is on its way: the window is full.
+    fn is_stuck(&self) -> bool {
+        self.way.is_empty() && self.unacked == 0 && !self.unsent.is_empty()
     }
 
     pub fn retransmits(&self) -> u32 {
@@ -173,11 +181,42 @@ impl Inner {
             room -= len;
             self.send(id, Segment::Data(bytes));
         }
+        let now = self.now;
         let tcp = self.net.tcp(id);
         if tcp.unsent.is_empty() && tcp.fin == Fin::Due {
             tcp.fin = Fin::Sent;
             self.send(id, Segment::Fin);
+        } else if tcp.is_stuck() && !tcp.is_probing {
+            tcp.is_probing = true;
+            self.schedule(now + RETRY_MIN, Event::Window(id));
         }
+    }
+
+    /// The other side's window is full: is it there?
+    pub fn window(&mut self, id: usize) {
+        let Some(tcp) = self.net.get_tcp(id) else {
+            return;
+        };
+        tcp.is_probing = false;
+        if tcp.state != State::Open || !tcp.is_stuck() {
+            return;
+        }
+        tcp.is_probing = true;
+        let (one, other) = self.hosts_of(id);
+        if !self.net.reaches(one, other) {
+            return self.retry(id, Event::Window(id), false);
+        }
+        let now = self.now;
+        let tcp = self.net.tcp(id);
+        (tcp.heard, tcp.probes, tcp.retransmits) = (now, 0, 0);
+        // The pauses grow all the same.
+        let pause = tcp.retry;
+        tcp.retry = (2 * tcp.retry).min(RETRY_MAX);
+        let peer = tcp.peer;
+        if peer.is_some_and(|peer| self.net.tcp(peer).state == State::Closed) {
+            return self.arrival(id, Arrival::Reset);
+        }
+        self.schedule(now + pause, Event::Window(id));
     }
 
     /// Puts a segment on its way, behind those that are there.
