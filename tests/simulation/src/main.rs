@@ -14,6 +14,8 @@
 //!
 //! A program that fails is made smaller before it is printed. `seeds.txt` has those that have failed once.
 
+mod asks;
+mod hostile;
 mod lan;
 mod model;
 mod pair;

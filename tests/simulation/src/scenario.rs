@@ -4,24 +4,28 @@ use std::fmt;
 
 use simulated_system::dice::Dice;
 
-use crate::{lan, model, pair};
+use crate::{asks, hostile, lan, model, pair};
 
 #[derive(Clone)]
 pub enum Scenario {
     Pair(pair::plan::Plan),
     Model(Box<model::Program>),
     Lan(lan::Plan),
+    Asks(asks::Plan),
+    Hostile(hostile::Plan),
 }
 
 impl Scenario {
-    pub const FAMILIES: &[&str] = &["pair", "model", "lan"];
+    pub const FAMILIES: &[&str] = &["pair", "model", "lan", "asks", "hostile"];
 
     /// To which family a seed belongs.
     pub fn family(seed: u64) -> &'static str {
         // The list of seeds that failed once lives from this: what comes later takes its share of "pair".
         match Dice::new(seed ^ 0xfa31).below(64) {
             0..2 => "lan",
-            2..40 => "pair",
+            2..10 => "asks",
+            10..16 => "hostile",
+            16..40 => "pair",
             _ => "model",
         }
     }
@@ -29,6 +33,8 @@ impl Scenario {
     pub fn draw(seed: u64) -> Scenario {
         match Scenario::family(seed) {
             "lan" => Scenario::Lan(lan::Plan::draw(seed)),
+            "asks" => Scenario::Asks(asks::Plan::draw(seed)),
+            "hostile" => Scenario::Hostile(hostile::Plan::draw(seed)),
             "pair" => Scenario::Pair(pair::plan::Plan::draw(seed)),
             _ => Scenario::Model(Box::new(model::Program::from_seed(seed))),
         }
@@ -39,6 +45,8 @@ impl Scenario {
         match self {
             Scenario::Pair(plan) => plan.smaller().into_iter().map(Scenario::Pair).collect(),
             Scenario::Lan(plan) => plan.smaller().into_iter().map(Scenario::Lan).collect(),
+            Scenario::Asks(plan) => plan.smaller().into_iter().map(Scenario::Asks).collect(),
+            Scenario::Hostile(plan) => plan.smaller().into_iter().map(Scenario::Hostile).collect(),
             Scenario::Model(program) => {
                 let smaller = program.smaller().into_iter();
                 smaller.map(|one| Scenario::Model(Box::new(one))).collect()
@@ -52,6 +60,8 @@ impl Scenario {
             Scenario::Pair(plan) => pair::run(plan),
             Scenario::Model(program) => model::run(program),
             Scenario::Lan(plan) => lan::run(plan),
+            Scenario::Asks(plan) => asks::run(plan),
+            Scenario::Hostile(plan) => hostile::run(plan),
         }
     }
 }
@@ -62,6 +72,8 @@ impl fmt::Display for Scenario {
             Scenario::Pair(plan) => plan.fmt(f),
             Scenario::Model(program) => program.fmt(f),
             Scenario::Lan(plan) => plan.fmt(f),
+            Scenario::Asks(plan) => plan.fmt(f),
+            Scenario::Hostile(plan) => plan.fmt(f),
         }
     }
 }
