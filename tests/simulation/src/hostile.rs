@@ -74,15 +74,23 @@ impl Plan {
         let mut dice = Dice::new(seed ^ 0x4057);
         let dice = &mut dice;
         let count = dice.between(1, *dice.clone().pick(&[2, 5, 12]));
+        let accepts = *dice.pick(&[
+            Accepts::All,
+            Accepts::All,
+            Accepts::Nothing,
+            Accepts::Denies,
+        ]);
+        let mut clients: Vec<Client> = (0..count).map(|_| Client::draw(dice)).collect();
+        for client in &mut clients {
+            // Its system goes on sending for it, little by little, when it is gone itself.
+            if accepts == Accepts::Nothing && client.says == Says::HelloAndFlood {
+                client.says = Says::HelloAndByte;
+            }
+        }
         Plan {
             max_connections: *dice.pick(&[1, 2, 8, 1024]),
-            accepts: *dice.pick(&[
-                Accepts::All,
-                Accepts::All,
-                Accepts::Nothing,
-                Accepts::Denies,
-            ]),
-            clients: (0..count).map(|_| Client::draw(dice)).collect(),
+            accepts,
+            clients,
             fds: *dice.pick(&[1024, 1024, 1024, 8, 12]),
             threads: *dice.pick(&[usize::MAX, usize::MAX, usize::MAX, 10, 14]),
         }

@@ -391,7 +391,8 @@ fn live(index: usize, own: &Host, shared: &Arc<Shared>) {
     let mut start = |work: Box<dyn FnOnce() + Send>| threads.push(thread::spawn(work));
     {
         let (peer, shared) = (peer.clone(), Arc::clone(shared));
-        start(Box::new(move || echo(&peer, &shared)));
+        let most = if own.keeps { 2 } else { 1 };
+        start(Box::new(move || echo(&peer, most, &shared)));
     }
     // Dropped when all is to be quiet.
     let mut watch = own.watches.then(|| peer.watch());
@@ -445,13 +446,13 @@ fn live(index: usize, own: &Host, shared: &Arc<Shared>) {
 }
 
 /// Answers each message of whoever connects.
-fn echo(peer: &Peer, shared: &Arc<Shared>) {
+fn echo(peer: &Peer, most: usize, shared: &Arc<Shared>) {
     let mut threads = Vec::new();
     for offer in peer.incoming() {
         let Ok(conn) = offer.accept::<Bytes>() else {
             continue;
         };
-        check_one(peer, &conn, shared);
+        check_one(peer, &conn, most, shared);
         threads.push(thread::spawn(move || {
             while let Ok(item) = conn.recv() {
                 if conn.send(&item).is_err() {
@@ -465,16 +466,16 @@ fn echo(peer: &Peer, shared: &Arc<Shared>) {
     }
 }
 
-/// One connection for each peer, here of those that are open.
-fn check_one(peer: &Peer, conn: &Connection<Bytes>, shared: &Shared) {
+/// One connection for each peer, here of those that are open. Where both keep each other, one of two may
+/// end only now.
+fn check_one(peer: &Peer, conn: &Connection<Bytes>, most: usize, shared: &Shared) {
     let Some(id) = conn.peer_id() else { return };
     let open = peer.connections();
     let same = open
         .iter()
         .filter(|info| info.peer_id() == Some(id) && info.close_reason().is_none());
     let count = same.count();
-    // Each may keep the other, and one of the two connections end only now.
-    if count > 2 {
+    if count > most {
         shared.wrong(format!("{count} connections with {id}"));
     }
 }
@@ -491,7 +492,7 @@ fn keep(index: usize, peer: &Peer, shared: &Arc<Shared>) {
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => break,
         };
-        check_one(peer, &conn, shared);
+        check_one(peer, &conn, 2, shared);
         let shared = Arc::clone(shared);
         threads.push(thread::spawn(move || {
             let Some(id) = conn.peer_id() else { return };

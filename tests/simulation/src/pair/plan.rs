@@ -22,6 +22,8 @@ pub struct Side {
     pub receive_queue: usize,
     pub receive_queue_bytes: usize,
     pub takes: Takes,
+    /// It takes no more messages than this, and holds the connection all the same.
+    pub takes_only: Option<u32>,
     /// In milliseconds.
     pub close_timeout: u64,
     /// What each thread sends.
@@ -195,11 +197,13 @@ impl Side {
                 .for_each(|one| one.how = How::Latest);
         }
         let takes = Takes::draw(dice);
+        let takes_only = dice.one_in(8).then(|| dice.below(10) as u32);
         Side {
             send_queue: *dice.pick(&[1, 500, 1 << 17, 1 << 20]),
             receive_queue: *dice.pick(&[1, 3, 4096, usize::MAX]),
             receive_queue_bytes: *dice.pick(&[1, 500, 16 << 20]),
             takes,
+            takes_only,
             close_timeout: *dice.pick(&[50, 1000, 5000]),
             senders,
             slowness: *dice.pick(&[0, 0, 0, 1, 20]),
@@ -238,9 +242,12 @@ impl Takes {
 
 impl Sender {
     fn draw(dice: &mut Dice) -> Sender {
+        let size = *dice.pick(&[8, 8, 8, 8, 8, 8, 20, 20, 100, 100, 100, 3000, 3000, 70_000]);
+        let most = *dice.pick(&[3, 10, 40]);
         Sender {
-            messages: dice.between(1, *dice.clone().pick(&[3, 10, 40])) as u32,
-            size: *dice.pick(&[8, 8, 8, 20, 20, 100, 100, 3000, 3000, 70_000]),
+            // A network may cut large ones into very many segments.
+            messages: dice.between(1, if size > 10_000 { 2 } else { most }) as u32,
+            size,
             pause: *dice.pick(&[0, 0, 10, 1000]),
             how: *dice.pick(&[How::Send, How::Send, How::Timeout(5), How::Try]),
         }
