@@ -86,18 +86,20 @@ fn ask_one<F: Carry>(stage: &Arc<Stage>, diary: &Arc<Diary>, link: usize) -> boo
 
 pub fn accept(stage: &Arc<Stage>, diary: &Arc<Diary>) {
     let own = diary.peer;
-    if stage.is_over() {
+    let Some(peer) = stage.peer_if_any(own) else {
         return; // it is over before this thread began
-    }
+    };
     match stage.program.peers[own].accepting {
         Accepting::Incoming => {
-            let mut incoming = stage.peer(own).incoming();
+            let mut incoming = peer.incoming();
+            drop(peer);
             while let Some(offer) = diary.act("incoming", || incoming.next(), |_| None) {
                 answer(stage, diary, offer);
             }
         }
         Accepting::Offers => {
-            let offers = stage.peer(own).offers();
+            let offers = peer.offers();
+            drop(peer);
             let next = || select! { recv(offers) -> offer => offer.ok() };
             while let Some(offer) = diary.act("offers", next, |_| None) {
                 answer(stage, diary, offer);

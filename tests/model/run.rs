@@ -208,6 +208,11 @@ impl Stage {
             .expect("dropped only when all has ended")
     }
 
+    /// The same for those who may begin when the peers have been dropped.
+    pub fn peer_if_any(&self, number: usize) -> Option<Peer> {
+        os::lock(&self.peers).get(number)?.clone()
+    }
+
     pub fn diary(&self, label: String, peer: usize, end: Option<usize>) -> Arc<Diary> {
         let diary = Diary::new(&self.clock, label, peer, end);
         lock(&self.diaries).push(Arc::clone(&diary));
@@ -264,11 +269,6 @@ impl Stage {
         let diaries = lock(&self.diaries);
         let all: Vec<_> = diaries.iter().filter_map(|diary| diary.now()).collect();
         format!("hangs ({when}):\n{}", all.join("\n"))
-    }
-
-    /// Have the peers been dropped?
-    pub fn is_over(&self) -> bool {
-        os::lock(&self.peers).is_empty()
     }
 
     /// A link is asked for.

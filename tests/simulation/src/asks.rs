@@ -12,6 +12,8 @@ use simulated_system::net;
 use simulated_system::sync::thread;
 use simulated_system::world::{self, MICRO, MILLI, SECOND, Time};
 
+use crate::left;
+
 /// What a call may take beyond its bound.
 const SLACK: Time = SECOND;
 
@@ -309,14 +311,10 @@ fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
     }
     shared.bounded("stop", 4000, || peer.stop());
     drop(peer);
-    let process = world::who().1;
-    let left = world::with(|inner, _| inner.threads_of(process));
-    let sockets = net::open_sockets(process);
-    if left.len() > 1 || sockets > 0 {
+    let left = left::of_this_process(0);
+    if !left.is_empty() {
         let who = ["alice", "bob"][index];
-        shared.wrong(format!(
-            "{who}: left after stop: {left:?}, {sockets} sockets"
-        ));
+        shared.wrong(format!("{who}: {left}"));
     }
 }
 

@@ -14,6 +14,8 @@ use simulated_system::sync::thread;
 use simulated_system::system::{SockRef, TcpStream};
 use simulated_system::world::{self, MILLI, SECOND};
 
+use crate::left;
+
 /// The peer's `timeout`, in milliseconds.
 const TIMEOUT: u64 = 1000;
 
@@ -310,10 +312,9 @@ fn serve(plan: &Plan, shared: &Arc<Shared>) {
     for thread in threads {
         let _ = thread.join();
     }
-    let left = world::with(|inner, _| inner.threads_of(process));
-    let sockets = net::open_sockets(process);
-    if left.len() > 1 || sockets > 0 {
-        shared.wrong(format!("left after stop: {left:?}, {sockets} sockets"));
+    let left = left::of_this_process(0);
+    if !left.is_empty() {
+        shared.wrong(left);
     }
 }
 

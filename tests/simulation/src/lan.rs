@@ -14,6 +14,8 @@ use simulated_system::net;
 use simulated_system::sync::thread;
 use simulated_system::world::{self, MILLI, SECOND, Time};
 
+use crate::left;
+
 /// Once nothing goes wrong any more, all find each other, lose who is gone, and have their data flow again
 /// within this time: the longest pause of one who keeps a connection, three signs of life of few peers,
 /// and what a lossy network adds.
@@ -436,12 +438,9 @@ fn live(index: usize, own: &Host, shared: &Arc<Shared>) {
     for thread in threads {
         let _ = thread.join();
     }
-    let left = world::with(|inner, _| inner.threads_of(process));
-    let sockets = net::open_sockets(process);
-    if left.len() > 1 || sockets > 0 {
-        shared.wrong(format!(
-            "host {index}: left after stop: {left:?}, {sockets} sockets"
-        ));
+    let left = left::of_this_process(0);
+    if !left.is_empty() {
+        shared.wrong(format!("host {index}: {left}"));
     }
 }
 

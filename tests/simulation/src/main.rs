@@ -17,6 +17,7 @@
 mod asks;
 mod hostile;
 mod lan;
+mod left;
 mod model;
 mod pair;
 mod scenario;
@@ -268,19 +269,24 @@ fn work(wishes: &Wishes) -> ExitCode {
         if let Some(failure) = &report.failure {
             failed += 1;
             match wishes.first {
-                true => {
-                    let lines: Vec<&str> = failure.trim_end().lines().collect();
-                    println!(
-                        "seed {seed} failed: {}",
-                        lines[lines.len().saturating_sub(1)]
-                    );
-                }
+                true => println!("seed {seed} failed: {}", essence(failure)),
                 false => tell(report, scenario),
             }
         }
     }
     println!("{next} {failed} {ran}");
     ExitCode::SUCCESS
+}
+
+/// The line of a failure that says what was wrong, among those that say what happened.
+fn essence(failure: &str) -> &str {
+    let says = |line: &&str| {
+        let said = line
+            .split_once("panicked: ")
+            .map_or(*line, |(_, said)| said);
+        said.starts_with(|first: char| first.is_alphanumeric())
+    };
+    failure.lines().find(says).unwrap_or(failure.trim())
 }
 
 /// Makes a failing program smaller, and prints it with the end of its trace.

@@ -248,7 +248,7 @@ impl Sender {
             // A network may cut large ones into very many segments.
             messages: dice.between(1, if size > 10_000 { 2 } else { most }) as u32,
             size,
-            pause: *dice.pick(&[0, 0, 10, 1000]),
+            pause: *dice.pick(&[0, 0, 0, 10, 10, 1000, 1000, 20_000]),
             how: *dice.pick(&[How::Send, How::Send, How::Timeout(5), How::Try]),
         }
     }
