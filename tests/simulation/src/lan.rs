@@ -149,6 +149,8 @@ impl Fault {
             what: match dice.below(4) {
                 0 => What::Kill(host, again(dice)),
                 1 => What::Stop(host, again(dice)),
+                // About as long as the keepalive: one side may give up, and the other not.
+                2 => What::Cut(host, other, 3000 + dice.below(3000)),
                 _ => What::Cut(host, other, *dice.pick(&[100, 2000, 8000, 20_000])),
             },
         }

@@ -178,6 +178,7 @@ fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
         .send_queue(side.send_queue)
         .receive_queue(side.receive_queue)
         .receive_queue_bytes(side.receive_queue_bytes)
+        .spin(Duration::from_micros(side.spin))
         .timeout(Duration::from_millis(CONNECT_TIMEOUT))
         .close_timeout(Duration::from_millis(side.close_timeout))
         .bind("0.0.0.0:0")

@@ -24,6 +24,8 @@ pub struct Side {
     pub takes: Takes,
     /// It takes no more messages than this, and holds the connection all the same.
     pub takes_only: Option<u32>,
+    /// In microseconds.
+    pub spin: u64,
     /// In milliseconds.
     pub close_timeout: u64,
     /// What each thread sends.
@@ -176,6 +178,9 @@ impl Plan {
             if self.sides[side].takes != Takes::Recv {
                 add(&|plan| plan.sides[side].takes = Takes::Recv);
             }
+            if self.sides[side].spin > 0 {
+                add(&|plan| plan.sides[side].spin = 0);
+            }
             if self.sides[side].slowness > 0 {
                 add(&|plan| plan.sides[side].slowness = 0);
             }
@@ -204,6 +209,7 @@ impl Side {
             receive_queue_bytes: *dice.pick(&[1, 500, 16 << 20]),
             takes,
             takes_only,
+            spin: *dice.pick(&[0, 0, 0, 20, 200]),
             close_timeout: *dice.pick(&[50, 1000, 5000]),
             senders,
             slowness: *dice.pick(&[0, 0, 0, 1, 20]),
