@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use lanpeer::crossbeam_channel::{Receiver, bounded};
 use lanpeer::{CloseReason, Connection, SendError};
 
 use super::history::{Diary, Fact};
+use super::os::{Receiver, bounded, sleep, yield_now};
 use super::plan::{Finish, HandlerAct, Take};
 use super::run::Stage;
 use super::traffic::{ANSWERS, Answers, read, send, take, take_one, talk};
@@ -216,7 +215,7 @@ fn close(
 pub fn pause(time: Duration) {
     match time.as_micros() {
         0 => {}
-        1..20 => thread::yield_now(),
-        _ => thread::sleep(time),
+        1..20 => yield_now(),
+        _ => sleep(time),
     }
 }

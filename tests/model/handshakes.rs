@@ -1,16 +1,15 @@
 //! Who asks whom, and how offers are answered.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use lanpeer::crossbeam_channel::select;
 use lanpeer::{
     Bytes, ConnectOptions, Connection, DataType, Dynamic, Error, Json, Offer, Peer, Raw,
 };
 
 use super::ends;
 use super::history::{Diary, Fact};
+use super::os::{select, sleep};
 use super::plan::{Accepting, Answer, Kind, Stream};
 use super::run::Stage;
 use super::word::Carry;
@@ -75,7 +74,7 @@ fn ask_one<F: Carry>(stage: &Arc<Stage>, diary: &Arc<Diary>, link: usize) -> boo
             // There an accepted connection, not an offer, says which one it is.
             let stopped = || stage.is_stopping(asked) || stage.is_stopping(asker);
             while !stage.has(2 * link + 1) && !stopped() {
-                thread::sleep(Duration::from_micros(100));
+                sleep(Duration::from_micros(100));
             }
             if !stage.has(2 * link + 1) {
                 return false;
@@ -87,18 +86,20 @@ fn ask_one<F: Carry>(stage: &Arc<Stage>, diary: &Arc<Diary>, link: usize) -> boo
 
 pub fn accept(stage: &Arc<Stage>, diary: &Arc<Diary>) {
     let own = diary.peer;
-    if stage.is_over() {
+    let Some(peer) = stage.peer_if_any(own) else {
         return; // it is over before this thread began
-    }
+    };
     match stage.program.peers[own].accepting {
         Accepting::Incoming => {
-            let mut incoming = stage.peer(own).incoming();
+            let mut incoming = peer.incoming();
+            drop(peer);
             while let Some(offer) = diary.act("incoming", || incoming.next(), |_| None) {
                 answer(stage, diary, offer);
             }
         }
         Accepting::Offers => {
-            let offers = stage.peer(own).offers();
+            let offers = peer.offers();
+            drop(peer);
             let next = || select! { recv(offers) -> offer => offer.ok() };
             while let Some(offer) = diary.act("offers", next, |_| None) {
                 answer(stage, diary, offer);
@@ -131,7 +132,7 @@ fn answer(stage: &Arc<Stage>, diary: &Arc<Diary>, offer: Offer) {
     let link = stage.link_from(offer.peer_addr(), diary.peer);
     let plan = &stage.program.links[link];
     if !plan.answer_after.is_zero() {
-        thread::sleep(plan.answer_after);
+        sleep(plan.answer_after);
     }
     let end = stage.diary(format!("link {link}"), diary.peer, Some(2 * link + 1));
     let told = |result: &Result<(), Error>| match result {

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lanpeer::{Broadcast, CloseError, CloseReason, Event, SendError};
 
+use super::os::Instant;
 use super::word::Word;
 
 /// One order for all threads of a program.

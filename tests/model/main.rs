@@ -16,6 +16,7 @@ mod dice;
 mod ends;
 mod handshakes;
 mod history;
+mod os;
 mod plan;
 mod run;
 mod traffic;

@@ -1,17 +1,17 @@
 //! Runs a program: its peers and threads, until all of them have ended.
 
-use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use lanpeer::{Bytes, ConnectionInfo, Error, Peer};
 
 use super::handshakes;
 use super::history::{Clock, Diary, Fact, lock};
+use super::os::{self, Condvar, HashMap, Instant, Place, sleep};
 use super::plan::Program;
 use super::word::{Source, Word};
 
@@ -19,7 +19,8 @@ use super::word::{Source, Word};
 pub struct Stage {
     pub program: Program,
     pub clock: Arc<Clock>,
-    peers: Mutex<Vec<Option<Peer>>>,
+    pub place: Place,
+    peers: os::Mutex<Vec<Option<Peer>>>,
     pub addrs: Vec<SocketAddr>,
     pub diaries: Mutex<Vec<Arc<Diary>>>,
     pub ends: Mutex<HashMap<usize, EndInfo>>,
@@ -28,7 +29,7 @@ pub struct Stage {
     /// Peers whose stop has begun.
     stopping: Vec<AtomicBool>,
     /// Threads that still run, by what they are.
-    running: Mutex<Running>,
+    running: os::Mutex<Running>,
     ended: Condvar,
 }
 
@@ -50,28 +51,15 @@ struct Running {
 /// Beyond this a call hangs.
 pub const HANGS: Duration = Duration::from_secs(60);
 
-/// A port of a program's own address: that of a peer that was stopped may be the next one's at once,
-/// and who still asks for the first would be a stranger to the second.
-fn own_addr() -> (Ipv4Addr, u16) {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
-    let own = NEXT.fetch_add(1, Ordering::SeqCst) % 0xffff;
-    let [_, _, high, low] = own.to_be_bytes();
-    let ip = match cfg!(target_os = "linux") {
-        true => Ipv4Addr::new(127, 77, high, low),
-        // Has no other.
-        false => Ipv4Addr::LOCALHOST,
-    };
-    (ip, 0)
-}
-
 /// Runs it; `Err` tells who hangs where.
 pub fn run(program: Program) -> (Arc<Stage>, Result<(), String>) {
-    let addr = own_addr();
+    let place = Place::new(program.peers.len());
     let peers: Vec<Peer> = program
         .peers
         .iter()
-        .map(|plan| {
-            Peer::builder()
+        .enumerate()
+        .map(|(number, plan)| {
+            let builder = Peer::builder()
                 .invisible(true)
                 .timeout(Duration::from_secs(60))
                 .close_timeout(plan.close_timeout)
@@ -79,9 +67,8 @@ pub fn run(program: Program) -> (Arc<Stage>, Result<(), String>) {
                 .receive_queue(plan.receive_queue)
                 .receive_queue_bytes(plan.receive_queue_bytes)
                 .spin(plan.spin)
-                .max_connections(plan.max_connections)
-                .bind(addr)
-                .expect("a free port on loopback")
+                .max_connections(plan.max_connections);
+            place.bind(number, builder)
         })
         .collect();
     let none = || {
@@ -91,14 +78,15 @@ pub fn run(program: Program) -> (Arc<Stage>, Result<(), String>) {
     };
     let stage = Arc::new(Stage {
         program,
+        place,
         clock: Arc::default(),
         addrs: peers.iter().map(Peer::local_addr).collect(),
         current: peers.iter().map(|_| none()).collect(),
         stopping: peers.iter().map(|_| AtomicBool::new(false)).collect(),
-        peers: Mutex::new(peers.into_iter().map(Some).collect()),
+        peers: os::Mutex::new(peers.into_iter().map(Some).collect()),
         diaries: Mutex::default(),
         ends: Mutex::default(),
-        running: Mutex::default(),
+        running: os::Mutex::default(),
         ended: Condvar::new(),
     });
     let result = play(&stage);
@@ -158,7 +146,7 @@ fn play(stage: &Arc<Stage>) -> Result<(), String> {
                 None,
                 true,
                 move |stage, diary| {
-                    thread::sleep(after);
+                    sleep(after);
                     stage.stop(diary, asker);
                 },
             );
@@ -170,7 +158,7 @@ fn play(stage: &Arc<Stage>) -> Result<(), String> {
         return Err(stage.who_hangs("nothing may go wrong, and yet it does not end by itself"));
     }
     if stage.program.drop_peers {
-        let peers: Vec<_> = lock(&stage.peers).drain(..).collect();
+        let peers: Vec<_> = os::lock(&stage.peers).drain(..).collect();
         for (number, peer) in peers.into_iter().enumerate() {
             let work = move |_: &Arc<Stage>, diary: &Arc<Diary>| {
                 diary.act(
@@ -197,7 +185,7 @@ fn play(stage: &Arc<Stage>) -> Result<(), String> {
         return Err(stage.who_hangs("all peers were stopped"));
     }
     let diary = stage.diary("after the end".to_owned(), 0, None);
-    for (number, peer) in lock(&stage.peers).drain(..).enumerate() {
+    for (number, peer) in os::lock(&stage.peers).drain(..).enumerate() {
         let Some(peer) = peer else { continue };
         diary.check(
             peer.connections().is_empty(),
@@ -214,10 +202,15 @@ fn play(stage: &Arc<Stage>) -> Result<(), String> {
 
 impl Stage {
     pub fn peer(&self, number: usize) -> Peer {
-        let peers = lock(&self.peers);
+        let peers = os::lock(&self.peers);
         peers[number]
             .clone()
             .expect("dropped only when all has ended")
+    }
+
+    /// The same for those who may begin when the peers have been dropped.
+    pub fn peer_if_any(&self, number: usize) -> Option<Peer> {
+        os::lock(&self.peers).get(number)?.clone()
     }
 
     pub fn diary(&self, label: String, peer: usize, end: Option<usize>) -> Arc<Diary> {
@@ -245,14 +238,11 @@ impl Stage {
             }
             stage.count(worker, -1);
         };
-        thread::Builder::new()
-            .name("model".to_owned())
-            .spawn(body)
-            .expect("a thread");
+        self.place.start(peer, body);
     }
 
     fn count(&self, worker: bool, by: isize) {
-        let mut running = lock(&self.running);
+        let mut running = os::lock(&self.running);
         let Running { workers, servants } = &mut *running;
         let count = if worker { workers } else { servants };
         *count = count.checked_add_signed(by).expect("not below zero");
@@ -261,7 +251,7 @@ impl Stage {
 
     fn wait(&self, limit: Duration, done: impl Fn(&Running) -> bool) -> bool {
         let end = Instant::now() + limit;
-        let mut running = lock(&self.running);
+        let mut running = os::lock(&self.running);
         while !done(&running) {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -279,11 +269,6 @@ impl Stage {
         let diaries = lock(&self.diaries);
         let all: Vec<_> = diaries.iter().filter_map(|diary| diary.now()).collect();
         format!("hangs ({when}):\n{}", all.join("\n"))
-    }
-
-    /// Have the peers been dropped?
-    pub fn is_over(&self) -> bool {
-        lock(&self.peers).is_empty()
     }
 
     /// A link is asked for.
@@ -344,6 +329,6 @@ fn broadcast(stage: &Arc<Stage>, diary: &Arc<Diary>) {
                 report: report.clone(),
             })
         });
-        thread::sleep(Duration::from_micros(u64::from(number % 4) * 200));
+        sleep(Duration::from_micros(u64::from(number % 4) * 200));
     }
 }

@@ -1,13 +1,12 @@
 //! How an end's threads send, take and answer.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use lanpeer::crossbeam_channel::{Sender, select};
 use lanpeer::{Connection, RecvTimeoutError, SendError, TryRecvError};
 
 use super::ends::{Held, pause};
 use super::history::{Diary, Fact};
+use super::os::{Instant, Sender, select, sleep};
 use super::plan::{Op, Stream, Take, Taker};
 use super::run::Stage;
 use super::word::{Carry, HEAD, Source, Word};
@@ -222,7 +221,7 @@ pub fn take_one<F: Carry>(conn: &Connection<F>, diary: &Diary, how: Take) -> Opt
                 diary.check(ended, "a message after the end");
                 return None;
             }
-            None => thread::sleep(Duration::from_micros(200)),
+            None => sleep(Duration::from_micros(200)),
         }
     }
 }

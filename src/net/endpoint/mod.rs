@@ -371,6 +371,9 @@ impl Endpoint {
         for other in replaced {
             other.kill(CloseReason::Replaced);
         }
+        // The last word of the handshake may be on its way for ever: while it is not acknowledged, the
+        // system's keepalive notices no remote that has died.
+        self.context.note_write();
         debug!(
             target: LOG,
             "connection {} with {} opened: {}",

@@ -88,7 +88,8 @@ fn read<'a>(
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                     tell(Sign::Quiet);
-                    if silence {
+                    // One that the deadline cuts short ends no header.
+                    if silence && wait == SILENCE {
                         return Input::Silence;
                     }
                     is_slow = true;
@@ -132,5 +133,31 @@ pub(crate) fn linger(socket: &TcpStream) {
             Ok(n) if n > 0 => {}
             _ => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// It would be taken for the short form of one that is whole.
+    #[test]
+    fn a_header_that_the_deadline_cuts_is_not_ended_by_silence() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        client.write_all(b"DENY|not-toda").unwrap();
+        let mut bytes = [0; HEADER_LEN];
+        let enough = Instant::now() + Duration::from_secs(20);
+        let input = read(&server, &mut bytes, true, enough, &|_| {});
+        assert!(matches!(input, Input::Bytes(b"DENY|not-toda")));
+        let soon = Instant::now() + SILENCE / 2;
+        let input = read(&server, &mut bytes, true, soon, &|_| {});
+        assert!(matches!(input, Input::Ended(Ended::Deadline)));
+        let input = read(&server, &mut bytes, true, enough, &|_| {});
+        assert!(matches!(input, Input::Silence));
     }
 }

@@ -47,10 +47,10 @@ impl Link {
                 return;
             };
             // Under the lock: who finds it ended finds the place free as well, and no message is
-            // accepted any more, whoever has ended it.
+            // accepted any more, whoever has ended it. And who is not the first to end it goes on when
+            // there is a reason: what waits for messages is told of the end only then.
             drop(slot);
             self.sender.accept_no_more(&cause);
-            // Whoever comes second finds it over, and the reason.
             (tell, self.life.end(cause, outcome))
         };
         let Some(reason) = ended else {

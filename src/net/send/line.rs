@@ -109,6 +109,8 @@ impl Sender {
             // What the socket met while it was read ends the writing as well, and may be known before any
             // write fails.
             if let Some(fault) = self.life.fault() {
+                // Whoever hears of the end here is not told Ok by a send that follows.
+                queue.close(fault.clone());
                 return Err(SendError::Closed(fault));
             }
             if queue.is_gone() {

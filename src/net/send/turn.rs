@@ -177,12 +177,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::error::CloseReason;
-    use crate::format::{DataType, Dialect};
+    use crate::error::{CloseReason, SendError};
+    use crate::format::{DataType, Dialect, Encoded};
     use crate::net::context::Context;
     use crate::net::life::{Life, Outcome};
     use crate::net::os::socket::prepare;
-    use crate::net::send::Terms;
+    use crate::net::send::{Terms, Wait};
     use crate::net::wire::stream::Stream;
     use crate::options::Settings;
 
@@ -219,6 +219,17 @@ mod tests {
             assert!(turn.write_batch(patience).is_none());
             assert_eq!(turn.written, 0, "{patience:?}");
         }
+    }
+
+    /// The end may be met while the socket is read, before any write fails of it.
+    #[test]
+    fn nothing_is_accepted_behind_a_flush_that_tells_of_the_end() {
+        let (sender, _remote) = queued(0);
+        sender.life.note_fault(CloseReason::Reset);
+        let closed = Err(SendError::Closed(CloseReason::Reset));
+        assert_eq!(sender.drain(None), closed);
+        let message = Encoded::new(DataType::Bytes, b"late");
+        assert_eq!(sender.send(message, Wait::No, None), closed);
     }
 
     /// Whoever has others to serve writes what the socket takes, and waits for nothing.

@@ -1,9 +1,10 @@
 //! How connections ended.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lanpeer::{CloseError, CloseReason};
 
+use super::super::os::Instant;
 use super::{Act, Model};
 
 impl Model<'_> {
@@ -56,15 +57,20 @@ impl Model<'_> {
             CloseReason::Aborted => before(&here.aborts),
             CloseReason::Stopped | CloseReason::PeerDropped => stopped(end),
             CloseReason::HandlerPanicked(what) => before(&here.panics) && what == "as planned",
-            CloseReason::TimedOut => is_overdue(end, timeout(end)),
+            // Its own end, or its answer to the other one's.
+            CloseReason::TimedOut => {
+                is_overdue(end, timeout(end)) || is_overdue(end ^ 1, timeout(end))
+            }
             CloseReason::ClosedThere => {
                 !there.exists || before(&there.closes) || before(&there.drops) || stopped(end ^ 1)
             }
+            // It gave up before it had the answer.
+            CloseReason::Vanished => !there.exists,
             CloseReason::Reset => {
                 !there.exists
                     || before(&there.aborts)
                     || before(&there.panics)
-                    || (before(&there.drops) && self.untaken(end ^ 1))
+                    || (before(&there.left) && self.untaken(end ^ 1))
                     || self.is_stopped_early(end ^ 1)
                     // It gave up, or its answer to this one's close took too long.
                     || is_overdue(end ^ 1, timeout(end ^ 1))
@@ -75,9 +81,12 @@ impl Model<'_> {
     }
 
     /// Was something sent to this end that its program did not take? Of a broadcast this is not
-    /// known.
+    /// known. A message that was refused may have been half written.
     fn untaken(&self, end: usize) -> bool {
-        self.missing(end) > 0 || self.program.peers[self.peer_of(end ^ 1)].broadcasts > 0
+        let is_refused = !self.ends[end ^ 1].refused.is_empty();
+        is_refused
+            || self.missing(end) > 0
+            || self.program.peers[self.peer_of(end ^ 1)].broadcasts > 0
     }
 
     pub(super) fn check_closes(&mut self, number: usize) {

@@ -6,13 +6,13 @@ mod ends;
 mod messages;
 mod peers;
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lanpeer::{CloseError, CloseReason, Event, SendError, Stats};
 
 use super::history::{Diary, Entry, Fact, lock};
+use super::os::{HashMap, Instant};
 use super::plan::Program;
 use super::run::Stage;
 use super::traffic::SEND_LATEST;
@@ -63,6 +63,8 @@ struct End {
     panics: Vec<Act>,
     /// The last handle was dropped while the connection was open.
     drops: Vec<Act>,
+    /// The last handle was dropped, perhaps while the other side's end was being answered.
+    left: Vec<Act>,
     /// Reasons that were seen, and when.
     reasons: Vec<(CloseReason, u64, Instant)>,
     /// Reasons in the errors of `send`: also that of a close that has only begun.
@@ -123,15 +125,16 @@ impl<'a> Model<'a> {
                 }
             }
         }
-        let ids: HashMap<u64, usize> = lock(&stage.ends)
+        // Each process counts its own.
+        let ids: HashMap<(usize, u64), usize> = lock(&stage.ends)
             .iter()
-            .map(|(end, info)| (info.id, *end))
+            .map(|(end, info)| ((model.peer_of(*end), info.id), *end))
             .collect();
         for diary in diaries {
             for entry in diary.entries().iter() {
                 model.note(diary, entry);
                 if let Fact::Happened(Event::Closed { id, reason, .. }) = &entry.fact {
-                    if let Some(end) = ids.get(id) {
+                    if let Some(end) = ids.get(&(diary.peer, *id)) {
                         let seen = (reason.clone(), entry.end, entry.at + entry.took);
                         model.ends[*end].reasons.push(seen);
                     }
@@ -222,8 +225,11 @@ impl<'a> Model<'a> {
             (Fact::Lost(_), Some(number)) => self.ends[number].lost = true,
             (Fact::Aborted, Some(number)) => self.ends[number].aborts.push(act),
             (Fact::Panics, Some(number)) => self.ends[number].panics.push(act),
-            (Fact::Dropped { open: true }, Some(number)) if !self.ends[number].handled => {
-                self.ends[number].drops.push(act);
+            (Fact::Dropped { open }, Some(number)) if !self.ends[number].handled => {
+                self.ends[number].left.push(act);
+                if *open {
+                    self.ends[number].drops.push(act);
+                }
             }
             _ => {}
         }

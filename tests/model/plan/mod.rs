@@ -5,7 +5,7 @@ mod roll;
 use std::fmt;
 use std::time::Duration;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Program {
     pub seed: u64,
     pub hazards: Hazards,
@@ -72,7 +72,7 @@ pub enum Kind {
     Dynamic,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LinkPlan {
     /// Who asks whom.
     pub peers: [usize; 2],
@@ -101,7 +101,7 @@ pub enum Answer {
     WrongType,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct EndPlan {
     /// `Some`: no takers, but a handler. It may do something at its message of this number.
     pub handler: Option<Option<(usize, HandlerAct)>>,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::dice::Dice;
+use super::super::os::SMALLER;
 use super::super::word::HEAD;
 use super::{
     Accepting, Answer, EndPlan, Finish, HandlerAct, Hazards, Kind, LONG, LinkPlan, Op, PeerPlan,
@@ -225,7 +226,9 @@ impl EndPlan {
             let own = dice.below(2);
             let mut pictures = Vec::new();
             for _ in 0..dice.between(5, 40) {
-                pictures.push(Op::SendLatest(dice.between(20_000, 300_000)));
+                pictures.push(Op::SendLatest(
+                    dice.between(20_000 / SMALLER, 300_000 / SMALLER),
+                ));
                 pictures.push(Op::Pause(some_time(dice)));
             }
             ends[own].senders.push(pictures);
@@ -330,7 +333,7 @@ impl EndPlan {
                 Op::SendTimeout(size, millis(1)),
                 Op::SendLatest(size),
             ]);
-            self.senders.push(vec![op; 12_000_000 / size]);
+            self.senders.push(vec![op; 12_000_000 / SMALLER / size]);
         }
         if hazards.abort && dice.chance(40) {
             self.finish = dice.pick(&[Finish::Abort, Finish::AbortListed]);

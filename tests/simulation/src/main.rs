@@ -6,24 +6,36 @@
 //! cargo run --release                      # ten seconds of programs
 //! cargo run --release -- --time 600        # as many as there is time for
 //! cargo run --release -- --seeds 0..1000   # these
+//! cargo run --release -- --only model      # those of one family: src/scenario.rs has them
+//! cargo run --release -- --first           # until one fails, which is not made smaller
+//! cargo run --release -- --jobs 1          # on one processor; else on all
 //! LANPEER_SEED=7 cargo run --release       # one of them, twice, with all that happens
 //! ```
 //!
 //! A program that fails is made smaller before it is printed. `seeds.txt` has those that have failed once.
 
-mod plan;
-mod program;
+mod asks;
+mod hostile;
+mod lan;
+mod left;
+mod model;
+mod pair;
+mod scenario;
 
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use plan::Plan;
+use scenario::Scenario;
 use simulated_system::world::{self, Report};
 
 /// So many threads of the system may be lost, by runs that ended with threads in them, before a new process
 /// goes on.
 const LOST_MAX: usize = 1500;
+
+/// So many seeds are given to a process.
+const PORTION: u64 = 500;
 
 /// A failing program is made smaller in at most so many runs.
 const SHRINK_MAX: usize = 300;
@@ -45,13 +57,25 @@ impl log::Log for Log {
     fn flush(&self) {}
 }
 
-fn run(seed: u64, plan: &Plan, has_text: bool) -> Report {
+/// What is asked for.
+struct Wishes {
+    seeds: std::ops::Range<u64>,
+    time: Duration,
+    /// Programs of this family alone.
+    only: Option<&'static str>,
+    /// Until one has failed, which is not made smaller.
+    first: bool,
+    /// So many processes at one time.
+    jobs: usize,
+}
+
+fn run(seed: u64, plan: &Scenario, has_text: bool) -> Report {
     log::set_max_level(match has_text {
         true => log::LevelFilter::Trace,
         false => log::LevelFilter::Off,
     });
     let plan = Arc::new(plan.clone());
-    world::run(seed, has_text, move || program::run(&plan))
+    world::run(seed, has_text, move || plan.run())
 }
 
 fn main() -> ExitCode {
@@ -64,8 +88,13 @@ fn main() -> ExitCode {
         }
     }));
     let mut arguments = std::env::args().skip(1);
-    let mut seeds = 0..u64::MAX;
-    let mut time = Duration::from_secs(10);
+    let mut wishes = Wishes {
+        seeds: 0..u64::MAX,
+        time: Duration::from_secs(10),
+        only: None,
+        first: false,
+        jobs: std::thread::available_parallelism().map_or(1, |count| count.get()),
+    };
     let mut is_worker = false;
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().expect("a value");
@@ -73,10 +102,19 @@ fn main() -> ExitCode {
             "--seeds" => {
                 let text = value();
                 let (from, to) = text.split_once("..").expect("A..B");
-                seeds = from.parse().expect("a number")..to.parse().expect("a number");
-                time = Duration::from_secs(1 << 30);
+                wishes.seeds = from.parse().expect("a number")..to.parse().expect("a number");
+                wishes.time = Duration::from_secs(1 << 30);
             }
-            "--time" => time = Duration::from_secs_f64(value().parse().expect("seconds")),
+            "--time" => {
+                wishes.time = Duration::from_secs_f64(value().parse().expect("seconds"));
+            }
+            "--only" => {
+                let family = value();
+                let known = Scenario::FAMILIES.iter().find(|own| **own == family);
+                wishes.only = Some(*known.expect("a family of programs: see src/scenario.rs"));
+            }
+            "--first" => wishes.first = true,
+            "--jobs" => wishes.jobs = value().parse().expect("a number"),
             "--worker" => is_worker = true,
             other => panic!("{other}: see the head of src/main.rs"),
         }
@@ -85,14 +123,14 @@ fn main() -> ExitCode {
         return replay(seed.parse().expect("LANPEER_SEED is a number"));
     }
     match is_worker {
-        true => work(seeds, time),
-        false => direct(seeds, time),
+        true => work(&wishes),
+        false => direct(&wishes),
     }
 }
 
 /// Runs one seed twice, and compares.
 fn replay(seed: u64) -> ExitCode {
-    let plan = Plan::draw(seed);
+    let plan = Scenario::draw(seed);
     let [one, other] = [(); 2].map(|()| run(seed, &plan, true));
     print!("{}", one.text.as_deref().unwrap_or_default());
     println!("seed {seed}\n{plan}");
@@ -112,81 +150,147 @@ fn replay(seed: u64) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Has other processes run the seeds, one after the other: threads that are lost end with their process.
-fn direct(mut seeds: std::ops::Range<u64>, time: Duration) -> ExitCode {
+/// Runs the seeds that failed once, and then has other processes run the others, one at a time for each
+/// processor: threads that are lost end with their process.
+fn direct(wishes: &Wishes) -> ExitCode {
     let begin = Instant::now();
-    let first = seeds.start;
     let known = SEEDS
         .lines()
-        .filter_map(|line| line.split_whitespace().next()?.parse().ok());
-    let mut failed = 0;
+        .filter_map(|line| line.split_whitespace().next()?.parse().ok())
+        .filter(|_| !wishes.first);
+    let (mut again, mut count) = (0, 0);
     for seed in known {
-        let report = run(seed, &Plan::draw(seed), false);
-        if let Some(failure) = report.failure {
+        count += 1;
+        if let Some(failure) = run(seed, &Scenario::draw(seed), false).failure {
             println!("seed {seed}, which failed once, fails again: {failure}");
-            failed += 1;
+            again += 1;
         }
     }
-    let own = std::env::current_exe().expect("this program");
-    while !seeds.is_empty() && begin.elapsed() < time && failed < 10 {
-        let left = time.saturating_sub(begin.elapsed());
-        let range = format!("{}..{}", seeds.start, seeds.end);
-        let left = left.as_secs_f64().to_string();
-        let worker = Command::new(&own)
-            .args(["--worker", "--seeds", &range, "--time", &left])
-            .output()
-            .expect("a worker");
-        let said = String::from_utf8_lossy(&worker.stdout);
-        let (before, last) = said
-            .trim_end()
-            .rsplit_once('\n')
-            .unwrap_or(("", said.trim_end()));
-        if !before.is_empty() {
-            println!("{before}");
+    let totals = Totals {
+        next: wishes.seeds.start.into(),
+        failed: again.into(),
+        count: count.into(),
+        is_broken: false.into(),
+    };
+    std::thread::scope(|scope| {
+        for core in 0..wishes.jobs {
+            let totals = &totals;
+            scope.spawn(move || have_run(wishes, begin, core, totals));
         }
-        let mut numbers = last.split_whitespace().map(str::parse::<u64>);
-        let (Some(Ok(next)), Some(Ok(failures))) = (numbers.next(), numbers.next()) else {
-            println!("a worker of {range} ended: {}\n{said}", worker.status);
-            println!("{}", String::from_utf8_lossy(&worker.stderr));
-            return ExitCode::FAILURE;
-        };
-        seeds.start = next;
-        failed += failures;
-    }
-    let count = seeds.start - first;
+    });
+    let (failed, count) = (totals.failed.into_inner(), totals.count.into_inner());
     let rate = count as f64 / begin.elapsed().as_secs_f64();
     println!("{count} programs, {rate:.0} a second, {failed} failed");
-    match failed {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+    match failed == 0 && !totals.is_broken.into_inner() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// What all of them have come to.
+struct Totals {
+    next: AtomicU64,
+    failed: AtomicU64,
+    count: AtomicU64,
+    is_broken: AtomicBool,
+}
+
+/// Has processes run seeds on one processor, until there are none, or no time, or enough has failed.
+fn have_run(wishes: &Wishes, begin: Instant, core: usize, totals: &Totals) {
+    let own = std::env::current_exe().expect("this program");
+    let most = if wishes.first { 1 } else { 10 };
+    let is_pinned = Command::new("taskset").arg("--version").output().is_ok();
+    loop {
+        let mut from = totals.next.fetch_add(PORTION, Ordering::SeqCst);
+        let to = wishes.seeds.end.min(from.saturating_add(PORTION));
+        while from < to {
+            let left = wishes.time.saturating_sub(begin.elapsed());
+            if left.is_zero() || totals.failed.load(Ordering::SeqCst) >= most {
+                return;
+            }
+            let mut command = match is_pinned {
+                true => Command::new("taskset"),
+                false => Command::new(&own),
+            };
+            if is_pinned {
+                command.args(["--cpu-list", &core.to_string()]).arg(&own);
+            }
+            let (range, left) = (format!("{from}..{to}"), left.as_secs_f64().to_string());
+            command.args(["--worker", "--seeds", &range, "--time", &left]);
+            command.args(wishes.first.then_some("--first"));
+            command.args(wishes.only.iter().flat_map(|only| ["--only", only]));
+            let worker = command.output().expect("a worker");
+            let said = String::from_utf8_lossy(&worker.stdout);
+            let said = said.trim_end();
+            let (before, last) = said.rsplit_once('\n').unwrap_or(("", said));
+            if !before.is_empty() {
+                println!("{before}");
+            }
+            let mut numbers = last.split_whitespace().map(str::parse::<u64>);
+            let mut number = || numbers.next().and_then(Result::ok);
+            let (Some(next), Some(failed), Some(count)) = (number(), number(), number()) else {
+                println!("a worker of {range} ended: {}\n{said}", worker.status);
+                println!("{}", String::from_utf8_lossy(&worker.stderr));
+                totals.is_broken.store(true, Ordering::SeqCst);
+                return;
+            };
+            from = next;
+            totals.failed.fetch_add(failed, Ordering::SeqCst);
+            totals.count.fetch_add(count, Ordering::SeqCst);
+        }
+        if to == wishes.seeds.end {
+            return;
+        }
     }
 }
 
 /// Runs seeds until there are no more, or no time, or too many threads are lost. The last line says where
-/// to go on, and how many have failed.
-fn work(seeds: std::ops::Range<u64>, time: Duration) -> ExitCode {
+/// to go on, how many have failed, and how many were run.
+fn work(wishes: &Wishes) -> ExitCode {
     let begin = Instant::now();
-    let (mut lost, mut failed) = (0, 0);
-    let mut next = seeds.start;
-    for seed in seeds {
-        if lost > LOST_MAX || failed > 2 || begin.elapsed() >= time {
+    let (mut lost, mut failed, mut ran) = (0, 0, 0);
+    let most = if wishes.first { 0 } else { 2 };
+    let mut next = wishes.seeds.start;
+    for seed in wishes.seeds.clone() {
+        if lost > LOST_MAX || failed > most || begin.elapsed() >= wishes.time {
             break;
         }
         next = seed + 1;
-        let plan = Plan::draw(seed);
-        let report = run(seed, &plan, false);
+        if wishes
+            .only
+            .is_some_and(|only| only != Scenario::family(seed))
+        {
+            continue;
+        }
+        ran += 1;
+        let scenario = Scenario::draw(seed);
+        let report = run(seed, &scenario, false);
         lost += report.lost;
-        if report.failure.is_some() {
+        if let Some(failure) = &report.failure {
             failed += 1;
-            tell(report, plan);
+            match wishes.first {
+                true => println!("seed {seed} failed: {}", essence(failure)),
+                false => tell(report, scenario),
+            }
         }
     }
-    println!("{next} {failed}");
+    println!("{next} {failed} {ran}");
     ExitCode::SUCCESS
 }
 
+/// The line of a failure that says what was wrong, among those that say what happened.
+fn essence(failure: &str) -> &str {
+    let says = |line: &&str| {
+        let said = line
+            .split_once("panicked: ")
+            .map_or(*line, |(_, said)| said);
+        said.starts_with(|first: char| first.is_alphanumeric())
+    };
+    failure.lines().find(says).unwrap_or(failure.trim())
+}
+
 /// Makes a failing program smaller, and prints it with the end of its trace.
-fn tell(mut report: Report, mut plan: Plan) {
+fn tell(mut report: Report, mut plan: Scenario) {
     let seed = report.seed;
     println!(
         "seed {seed} failed: {}",

@@ -47,6 +47,8 @@ fn channel<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
 
 /// One without any room is there for its end alone: nothing can be sent.
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    // crossbeam's has the memory for all of it from the beginning.
+    assert!(capacity < 1 << 30, "capacity overflow");
     channel(Some(capacity))
 }
 
@@ -343,6 +345,11 @@ pub fn send_at_once<T>(sender: &Sender<T>, item: T) -> Result<(), SendError<T>> 
 
 #[macro_export]
 macro_rules! simulated_select {
+    // Of one alone: an expression that is evaluated once.
+    (recv($from:expr) -> $got:pat => $then:expr) => {{
+        let $got = $from.recv();
+        $then
+    }};
     (send($sender:expr, $item:expr) -> $sent:pat => $then:block recv($other:expr) -> $got:pat => $else:block) => {
         if $crate::channel::has_room_or_end(&$sender, &$other) {
             let $sent = $crate::channel::send_at_once(&$sender, $item);

@@ -617,20 +617,27 @@ pub fn spawn(name: String, work: Box<dyn FnOnce() + Send>) -> Option<usize> {
     Some(id)
 }
 
+/// A process on a host, without threads.
+pub fn new_process(name: &str, host: usize) -> usize {
+    with(|inner, _| {
+        inner.processes.push(Process::new(name.to_owned(), host));
+        inner.processes.len() - 1
+    })
+}
+
+/// Starts a thread in a process: its number.
+pub fn spawn_in(process: usize, name: &str, work: Box<dyn FnOnce() + Send>) -> usize {
+    current().0.add_thread(name.to_owned(), process, work)
+}
+
 /// Starts a process on a host: its number, and that of its first thread.
 pub fn spawn_process(
     name: &str,
     host: usize,
     work: impl FnOnce() + Send + 'static,
 ) -> (usize, usize) {
-    let (world, _) = current();
-    let process = {
-        let mut inner = world.lock();
-        inner.processes.push(Process::new(name.to_owned(), host));
-        inner.processes.len() - 1
-    };
-    let main = world.add_thread(name.to_owned(), process, Box::new(work));
-    (process, main)
+    let process = new_process(name, host);
+    (process, spawn_in(process, name, Box::new(work)))
 }
 
 /// Waits until a thread has ended, or was killed.

@@ -22,6 +22,8 @@ pub enum Event {
     Repeats(usize),
     /// The other side has told this socket of room.
     Room(usize),
+    /// Time for a probe of the other side's full window.
+    Window(usize),
     /// A connection is asked for, for the n-th time.
     Asks(usize, u32),
     /// It is refused.
@@ -195,6 +197,7 @@ impl Inner {
             Event::Acknowledged(at, bytes, fin) => self.acknowledged(at, bytes, fin),
             Event::Repeats(at) => self.repeats(at),
             Event::Room(at) => self.room(at),
+            Event::Window(at) => self.window(at),
             Event::Asks(from, attempt) => self.asks(from, attempt),
             Event::Refused(at) => {
                 let refused = Arrival::Refused;
@@ -259,6 +262,15 @@ pub fn add_host(name: &str, ip: Ipv4Addr) -> usize {
         });
         inner.net.hosts.len() - 1
     })
+}
+
+/// One more interface of a host, in a network of 256.
+pub fn add_interface(host: usize, name: &str, ip: Ipv4Addr) {
+    world::with(|inner, _| {
+        let mask = Ipv4Addr::new(255, 255, 255, 0);
+        let own = &mut inner.net.hosts[host];
+        own.interfaces.push((name.to_owned(), ip, mask));
+    });
 }
 
 pub fn cut(one: usize, other: usize) {

@@ -30,6 +30,8 @@ pub struct Tcp {
     unacked: usize,
     /// On the way, in their order.
     way: VecDeque<Segment>,
+    /// How many bytes of data those are.
+    way_bytes: usize,
     /// An event is due for the first of them.
     is_moving: bool,
     received: VecDeque<u8>,
@@ -48,6 +50,8 @@ pub struct Tcp {
     keepalive: Option<(Time, Time, u32)>,
     heard: Time,
     probes: u32,
+    /// A probe of the other side's full window is due.
+    is_probing: bool,
     key: usize,
 }
 
@@ -95,6 +99,7 @@ impl Tcp {
             unsent: VecDeque::new(),
             unacked: 0,
             way: VecDeque::new(),
+            way_bytes: 0,
             is_moving: false,
             received: VecDeque::new(),
             is_finished: false,
@@ -110,6 +115,7 @@ impl Tcp {
             keepalive: None,
             heard: now,
             probes: 0,
+            is_probing: false,
             key: world::fresh_key(),
         }
     }
@@ -118,6 +124,11 @@ impl Tcp {
     pub fn unacknowledged(&self) -> usize {
         let fin = usize::from(matches!(self.fin, Fin::Due | Fin::Sent));
         self.unsent.len() + self.unacked + fin
+    }
+
+    /// There is something to be sent, and nothing is on its way: the window is full.
+    fn is_stuck(&self) -> bool {
+        self.way.is_empty() && self.unacked == 0 && !self.unsent.is_empty()
     }
 
     pub fn retransmits(&self) -> u32 {
@@ -150,7 +161,7 @@ impl Inner {
         let (State::Open, Some(peer)) = (tcp.state, tcp.peer) else {
             return;
         };
-        let on_the_way: usize = tcp.way.iter().map(Segment::len).sum();
+        let on_the_way = tcp.way_bytes;
         let waiting = match self.net.get_tcp(peer) {
             Some(other) => other.received.len(),
             None => 0,
@@ -170,16 +181,48 @@ impl Inner {
             room -= len;
             self.send(id, Segment::Data(bytes));
         }
+        let now = self.now;
         let tcp = self.net.tcp(id);
         if tcp.unsent.is_empty() && tcp.fin == Fin::Due {
             tcp.fin = Fin::Sent;
             self.send(id, Segment::Fin);
+        } else if tcp.is_stuck() && !tcp.is_probing {
+            tcp.is_probing = true;
+            self.schedule(now + RETRY_MIN, Event::Window(id));
         }
+    }
+
+    /// The other side's window is full: is it there?
+    pub fn window(&mut self, id: usize) {
+        let Some(tcp) = self.net.get_tcp(id) else {
+            return;
+        };
+        tcp.is_probing = false;
+        if tcp.state != State::Open || !tcp.is_stuck() {
+            return;
+        }
+        tcp.is_probing = true;
+        let (one, other) = self.hosts_of(id);
+        if !self.net.reaches(one, other) {
+            return self.retry(id, Event::Window(id), false);
+        }
+        let now = self.now;
+        let tcp = self.net.tcp(id);
+        (tcp.heard, tcp.probes, tcp.retransmits) = (now, 0, 0);
+        // The pauses grow all the same.
+        let pause = tcp.retry;
+        tcp.retry = (2 * tcp.retry).min(RETRY_MAX);
+        let peer = tcp.peer;
+        if peer.is_some_and(|peer| self.net.tcp(peer).state == State::Closed) {
+            return self.arrival(id, Arrival::Reset);
+        }
+        self.schedule(now + pause, Event::Window(id));
     }
 
     /// Puts a segment on its way, behind those that are there.
     fn send(&mut self, id: usize, segment: Segment) {
         let tcp = self.net.tcp(id);
+        tcp.way_bytes += segment.len();
         tcp.way.push_back(segment);
         self.moves(id);
     }
@@ -218,6 +261,7 @@ impl Inner {
             // A system that has given the connection up sends nothing again.
             if tcp.state == State::Closed {
                 tcp.way.clear();
+                tcp.way_bytes = 0;
                 // A reset that is lost leaves the other side without an answer to what it has sent.
                 let peer = tcp.peer;
                 return peer.into_iter().for_each(|peer| self.repeats(peer));
@@ -227,8 +271,12 @@ impl Inner {
         tcp.retry = RETRY_MIN;
         tcp.retransmits = 0;
         // Several that came together are read together.
-        let mut count = 1 + self.dice.below(8);
+        let mut count = match self.dice.one_in(2) {
+            true => u64::MAX,
+            false => 1 + self.dice.below(8),
+        };
         while let Some(segment) = self.net.tcp(id).way.pop_front() {
+            self.net.tcp(id).way_bytes -= segment.len();
             self.take(id, segment);
             count -= 1;
             if count == 0 {
@@ -244,6 +292,7 @@ impl Inner {
         let tcp = self.net.tcp(id);
         if tcp.retransmits >= RETRIES {
             tcp.way.clear();
+            tcp.way_bytes = 0;
             return self.fails(id, ErrorKind::TimedOut);
         }
         tcp.retransmits += 1;
@@ -641,9 +690,10 @@ pub fn read(id: usize, out: &mut [u8], peeks: bool, dont_wait: bool) -> io::Resu
             }
             if !tcp.received.is_empty() {
                 let len = out.len().min(tcp.received.len());
-                for (to, from) in out.iter_mut().zip(&tcp.received) {
-                    *to = *from;
-                }
+                let (front, back) = tcp.received.as_slices();
+                let first = len.min(front.len());
+                out[..first].copy_from_slice(&front[..first]);
+                out[first..len].copy_from_slice(&back[..len - first]);
                 if !peeks {
                     tcp.received.drain(..len);
                     let peer = tcp.peer;

@@ -8,6 +8,8 @@ use simulated_system::dice::Dice;
 pub struct Plan {
     /// The text protocol in place of frames.
     pub text: bool,
+    /// How the second answers.
+    pub answer: Answer,
     /// The first connects to the second.
     pub sides: [Side; 2],
     /// In their order in time.
@@ -18,6 +20,12 @@ pub struct Plan {
 pub struct Side {
     pub send_queue: usize,
     pub receive_queue: usize,
+    pub receive_queue_bytes: usize,
+    pub takes: Takes,
+    /// It takes no more messages than this, and holds the connection all the same.
+    pub takes_only: Option<u32>,
+    /// In microseconds.
+    pub spin: u64,
     /// In milliseconds.
     pub close_timeout: u64,
     /// What each thread sends.
@@ -37,8 +45,43 @@ pub struct Sender {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Accepts,
+    /// After so many milliseconds.
+    AcceptsAfter(u64),
+    Denies,
+    /// Drops the offer.
+    Drops,
+    Never,
+}
+
+/// By which way a side takes what comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    Recv,
+    Channel,
+    /// A handler, which may do something at its message of this number.
+    Handler(Option<(u32, Act)>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    Close,
+    Abort,
+    /// It receives, which its thread alone could bring about.
+    Receive,
+    ReceiveByChannel,
+    /// For so many milliseconds.
+    Sleep(u64),
+    /// It leaves something in its thread whose destructor takes so many milliseconds.
+    Dawdle(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     Send,
+    /// One a side: any other would replace its messages.
+    Latest,
     /// With this timeout in milliseconds; what is not taken is tried again.
     Timeout(u64),
     Try,
@@ -86,6 +129,13 @@ impl Plan {
         let mut sides = [Side::draw(dice), Side::draw(dice)];
         // Two that wait for each other would wait for ever.
         let waits = |side: &Side| matches!(side.end, End::Waits | End::Drops(_));
+        let answer = match dice.below(20) {
+            0 => Answer::Denies,
+            1 => Answer::Drops,
+            2 if dice.one_in(3) => Answer::Never,
+            3 | 4 => Answer::AcceptsAfter(dice.below(50)),
+            _ => Answer::Accepts,
+        };
         if sides.iter().all(waits) {
             sides[dice.below(2) as usize].end = End::Closes;
         }
@@ -94,6 +144,7 @@ impl Plan {
         faults.sort_by_key(|fault| fault.at);
         Plan {
             text,
+            answer,
             sides,
             faults,
         }
@@ -124,6 +175,12 @@ impl Plan {
                     add(&|plan| plan.sides[side].senders[index].size = 8);
                 }
             }
+            if self.sides[side].takes != Takes::Recv {
+                add(&|plan| plan.sides[side].takes = Takes::Recv);
+            }
+            if self.sides[side].spin > 0 {
+                add(&|plan| plan.sides[side].spin = 0);
+            }
             if self.sides[side].slowness > 0 {
                 add(&|plan| plan.sides[side].slowness = 0);
             }
@@ -135,11 +192,26 @@ impl Plan {
 impl Side {
     fn draw(dice: &mut Dice) -> Side {
         let count = *dice.pick(&[0, 1, 1, 1, 2, 3]);
+        let mut senders: Vec<Sender> = (0..count).map(|_| Sender::draw(dice)).collect();
+        if dice.one_in(5) {
+            let sender = dice.below(senders.len().max(1) as u64) as usize;
+            senders
+                .iter_mut()
+                .skip(sender)
+                .take(1)
+                .for_each(|one| one.how = How::Latest);
+        }
+        let takes = Takes::draw(dice);
+        let takes_only = dice.one_in(8).then(|| dice.below(10) as u32);
         Side {
-            send_queue: *dice.pick(&[1, 500, 1 << 20]),
-            receive_queue: *dice.pick(&[1, 3, 4096]),
+            send_queue: *dice.pick(&[1, 500, 1 << 17, 1 << 20]),
+            receive_queue: *dice.pick(&[1, 3, 4096, usize::MAX]),
+            receive_queue_bytes: *dice.pick(&[1, 500, 16 << 20]),
+            takes,
+            takes_only,
+            spin: *dice.pick(&[0, 0, 0, 20, 200]),
             close_timeout: *dice.pick(&[50, 1000, 5000]),
-            senders: (0..count).map(|_| Sender::draw(dice)).collect(),
+            senders,
             slowness: *dice.pick(&[0, 0, 0, 1, 20]),
             end: match dice.below(10) {
                 0..4 => End::Waits,
@@ -148,18 +220,41 @@ impl Side {
                 7 => End::AbortsAfter(dice.below(30)),
                 8 if dice.one_in(2) => End::StopsAfter(dice.below(30)),
                 8 => End::Stops,
+                _ if matches!(takes, Takes::Handler(_)) => End::Waits,
                 _ => End::Drops(dice.below(20) as u32),
             },
         }
     }
 }
 
+impl Takes {
+    fn draw(dice: &mut Dice) -> Takes {
+        let act = match dice.below(20) {
+            0..4 => Some(Act::Close),
+            4 => Some(Act::Abort),
+            5 => Some(Act::Receive),
+            6 => Some(Act::ReceiveByChannel),
+            7 => Some(Act::Sleep(*dice.pick(&[100, 4000, 20_000]))),
+            8 => Some(Act::Dawdle(*dice.pick(&[100, 12_000]))),
+            _ => None,
+        };
+        match dice.below(10) {
+            0..4 => Takes::Recv,
+            4 | 5 => Takes::Channel,
+            _ => Takes::Handler(act.map(|act| (dice.between(1, 6) as u32, act))),
+        }
+    }
+}
+
 impl Sender {
     fn draw(dice: &mut Dice) -> Sender {
+        let size = *dice.pick(&[8, 8, 8, 8, 8, 8, 20, 20, 100, 100, 100, 3000, 3000, 70_000]);
+        let most = *dice.pick(&[3, 10, 40]);
         Sender {
-            messages: dice.between(1, *dice.clone().pick(&[3, 10, 40])) as u32,
-            size: *dice.pick(&[8, 8, 20, 100, 3000]),
-            pause: *dice.pick(&[0, 0, 10, 1000]),
+            // A network may cut large ones into very many segments.
+            messages: dice.between(1, if size > 10_000 { 2 } else { most }) as u32,
+            size,
+            pause: *dice.pick(&[0, 0, 0, 10, 10, 1000, 1000, 20_000]),
             how: *dice.pick(&[How::Send, How::Send, How::Timeout(5), How::Try]),
         }
     }
@@ -183,7 +278,7 @@ impl Fault {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let protocol = if self.text { "text" } else { "frames" };
-        writeln!(f, "in {protocol}")?;
+        writeln!(f, "in {protocol}, bob {:?}", self.answer)?;
         for (name, side) in ["alice, who connects", "bob"].iter().zip(&self.sides) {
             writeln!(f, "{name}: {side:?}")?;
         }
