@@ -150,8 +150,13 @@ pub(crate) fn is_over(stream: &TcpStream) -> bool {
 }
 
 /// Waits until the other side's system has acknowledged everything, FIN included, after both sides
-/// have sent FIN. `false` means that it did not before the deadline, or has reset the connection.
-pub(crate) fn acknowledged(stream: &TcpStream, deadline: Instant) -> bool {
+/// have sent FIN. `false` means that it did not before the deadline, or has reset the connection, or that
+/// nobody wants to know any more.
+pub(crate) fn acknowledged(
+    stream: &TcpStream,
+    deadline: Instant,
+    is_over: impl Fn() -> bool,
+) -> bool {
     if !cfg!(any(target_os = "linux", target_os = "android")) {
         return true;
     }
@@ -165,7 +170,7 @@ pub(crate) fn acknowledged(stream: &TcpStream, deadline: Instant) -> bool {
         if stream.peer_addr().is_err() {
             return matches!(stream.take_error(), Ok(None));
         }
-        if Instant::now() >= deadline {
+        if is_over() || Instant::now() >= deadline {
             return false;
         }
         // Nothing on the socket would wake a thread that waits: no byte comes after FIN.

@@ -121,9 +121,11 @@ impl ReadHalf {
     }
 
     /// Both sides have sent FIN: waits until the other side's system has acknowledged all of ours.
-    /// `false`: it did not before the deadline, or reset the connection instead.
+    /// `false`: it did not before the deadline, or reset the connection instead. Or this side has ended it
+    /// meanwhile: a reset leaves when this thread lets go of the socket.
     pub fn is_acknowledged(&self, socket: &TcpStream, deadline: Instant) -> bool {
-        socket::acknowledged(socket, deadline) && self.life.fault().is_none()
+        let is_over = || self.life.is_over();
+        socket::acknowledged(socket, deadline, is_over) && self.life.fault().is_none()
     }
 
     // Looks at the socket, without reading
@@ -206,9 +208,23 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::net::life::Manner;
+    use crate::net::life::{Manner, Outcome};
 
     const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn who_waits_for_acknowledgements_lets_go_when_it_is_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let life = Arc::new(Life::default());
+        let half = ReadHalf::new(Arc::clone(&socket), None, Arc::clone(&life));
+        // The other side does not finish.
+        let (_remote, _) = listener.accept().unwrap();
+        life.end(CloseReason::Aborted, Outcome::Unknown);
+        let begin = Instant::now();
+        assert!(!half.is_acknowledged(&socket, begin + SOON));
+        assert!(begin.elapsed() < SOON / 2);
+    }
 
     #[test]
     fn a_reset_is_no_fin_also_where_a_look_meets_it_first() {

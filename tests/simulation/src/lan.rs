@@ -345,6 +345,12 @@ fn missing(
         if processes[index].is_none() {
             continue;
         }
+        // When data last came back to the others from this one.
+        let own_flows: Vec<Option<Time>> = shared
+            .views
+            .iter()
+            .map(|view| lock(view).flows.get(&ids[index]?).copied())
+            .collect();
         let view = lock(&shared.views[index]);
         for (other, id) in ids.iter().enumerate() {
             if other == index || processes[other].is_none() {
@@ -357,7 +363,10 @@ fn missing(
             if own.watches && !view.seen.contains_key(id) {
                 text += &format!("host {index} does not see host {other}; ");
             }
-            let flows = view.flows.get(id).is_some_and(|at| *at > calm);
+            // Where both keep each other, the first offer may have come to the echo before its host began.
+            let is_kept = plan.hosts[other].keeps && own.serves;
+            let to_own = own_flows[other].is_some_and(|at| at > calm);
+            let flows = view.flows.get(id).is_some_and(|at| *at > calm) || (is_kept && to_own);
             if own.keeps && plan.hosts[other].serves && !flows {
                 text += &format!("no data between host {index} and host {other}; ");
             }

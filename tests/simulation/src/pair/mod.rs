@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lanpeer::{Bytes, CloseError, CloseReason, Connection, Error, Peer, SendError};
+use lanpeer::{Bytes, CloseError, CloseReason, ConnectOptions, Connection, Error, Peer, SendError};
 use simulated_system::channel;
 use simulated_system::net;
 use simulated_system::sync::thread;
@@ -179,6 +179,10 @@ fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
         .receive_queue(side.receive_queue)
         .receive_queue_bytes(side.receive_queue_bytes)
         .spin(Duration::from_micros(side.spin))
+        .max_connections(match side.end {
+            End::AbortsAfter(_) => 1,
+            _ => 1024,
+        })
         .timeout(Duration::from_millis(CONNECT_TIMEOUT))
         .close_timeout(Duration::from_millis(side.close_timeout))
         .bind("0.0.0.0:0")
@@ -256,6 +260,19 @@ fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
     let left = left::of_this_process(own);
     if !left.is_empty() {
         wrong(shared, index, left);
+    }
+}
+
+/// Behind an abort the place of the connection is free: there is no other. Nobody accepts this one.
+fn check_place(index: usize, peer: &Peer, shared: &Shared) {
+    let addr = *lock(&shared.addr);
+    if let (0, Some(addr)) = (index, addr) {
+        let options = ConnectOptions::new().timeout(Duration::from_millis(5));
+        let again = options.connect::<Bytes>(peer, addr);
+        if matches!(again, Err(Error::TooManyConnections { .. })) {
+            let what = "its place is not free behind an abort";
+            wrong(shared, index, what.to_owned());
+        }
     }
 }
 
@@ -431,6 +448,7 @@ fn talk(index: usize, side: &Side, peer: &Peer, conn: Connection<Bytes>, shared:
             let (told, heard) = channel::bounded(1);
             conn.on_end(move |_| _ = told.send(()));
             bounded(shared, index, "abort", 0, || conn.abort());
+            check_place(index, peer, shared);
             // Its reader has let go, though this program holds it still.
             let is_busy = matches!(
                 side.takes,
