@@ -333,9 +333,9 @@ fn links_lead_somewhere() {
 }
 
 #[test]
-fn the_map_of_the_files_is_right() {
-    let readme = read("README.md");
-    let map = readme.split("## The files").nth(1).expect("a map");
+fn the_map_of_the_top_level_is_right() {
+    let page = read("docs/contributing.md");
+    let map = page.split("## The top level").nth(1).expect("a map");
     let map = map.split("\n## ").next().expect("its rows");
     let named: BTreeSet<&str> = map
         .lines()
@@ -344,12 +344,15 @@ fn the_map_of_the_files_is_right() {
     for name in &named {
         assert!(root().join(name).exists(), "{name}");
     }
-    for entry in fs::read_dir(root().join("src")).expect("src/") {
-        let entry = entry.expect("an entry of src/");
-        if entry.file_type().expect("its type").is_dir() {
-            let name = format!("src/{}/", entry.file_name().to_string_lossy());
-            assert!(named.contains(name.as_str()), "{name} is not in the map");
-        }
+    for name in [
+        "src/",
+        "tests/",
+        "examples/",
+        "benches/",
+        "docs/",
+        ".ci/run",
+    ] {
+        assert!(named.contains(name), "{name} is not in the map");
     }
 }
 
