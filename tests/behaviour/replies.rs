@@ -105,9 +105,8 @@ fn an_answered_request_has_no_place_any_more() {
         let (to_bob, to_alice) = link::<Json<u32>>(&alice, &bob);
         let requests = to_alice.requests();
         let serving = thread::spawn(move || {
-            let kept = requests.map(|request| {
+            let kept = requests.inspect(|request| {
                 request.reply(request.item()).expect("a reply");
-                request
             });
             kept.collect::<Vec<_>>().len()
         });
