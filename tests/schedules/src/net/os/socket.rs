@@ -140,6 +140,9 @@ pub fn write_slice(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usiz
     stream.0.write(parts)
 }
 
+/// As in the library.
+pub const WRITE_SLICE: std::time::Duration = std::time::Duration::from_millis(50);
+
 pub fn is_pause(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
