@@ -10,7 +10,11 @@ use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[path = "../tests/secure/words.rs"]
+mod words;
+
 use lanpeer::{Bytes, Connection, Identity, Peer, PeerBuilder, Secret, crossbeam_channel};
+use words::WORDS;
 
 const ROUNDS: usize = 7;
 
@@ -76,18 +80,6 @@ enum Kind {
     /// With a passphrase instead, and so many on the side that is asked.
     Words(usize),
 }
-
-/// Made of passphrases.
-const WORDS: [&str; 8] = [
-    "000G-40R4-0M30-E209-185G-R38E-1Y05",
-    "208H-44RM-2MB1-E60S-38DH-R78Y-3YFQ",
-    "40GJ-48S4-4MK2-EA19-58NJ-RB9E-5YT4",
-    "60RK-4CSM-6MV3-EE1S-78XK-RF9Y-7YNP",
-    "810M-4GT4-8N34-EJ29-995M-RKAE-9YV9",
-    "A18N-4MTM-ANB5-EP2S-B9DN-RQAY-BYMV",
-    "C1GP-4RV4-CNK6-ET39-D9NP-RVBE-DY18",
-    "E1RQ-4WVM-ENV7-EY3S-F9XQ-RZBY-FYET",
-];
 
 const HANDSHAKES: usize = 300;
 

@@ -27,33 +27,35 @@ fn found(actor: &mut Actor) -> Vec<String> {
     found
 }
 
-/// Searches until one search finds all of these. None finds anyone else. On a busy machine answers can come
-/// when a search is over.
+/// Searches until a search finds enough. On a busy machine answers can come when a search is over.
 #[track_caller]
-fn assert_finds(actor: &mut Actor, wanted: &[&str]) {
+fn search_until(actor: &mut Actor, what: &[&str], is_enough: impl Fn(&[String]) -> bool) {
     let end = Instant::now() + DEADLINE;
     loop {
         let found = found(actor);
-        let stranger = found.iter().find(|one| !wanted.contains(&one.as_str()));
-        assert_eq!(stranger, None, "{found:?}");
-        if found == wanted {
+        if is_enough(&found) {
             return;
         }
-        assert!(Instant::now() < end, "{found:?} instead of {wanted:?}");
+        assert!(Instant::now() < end, "{found:?}, and not {what:?}");
     }
+}
+
+/// Searches until one search finds all of these. None finds anyone else.
+#[track_caller]
+fn assert_finds(actor: &mut Actor, wanted: &[&str]) {
+    search_until(actor, wanted, |found| {
+        let stranger = found.iter().find(|one| !wanted.contains(&one.as_str()));
+        assert_eq!(stranger, None, "{found:?}");
+        found == wanted
+    });
 }
 
 /// Searches until this one is found, maybe among others.
 #[track_caller]
 fn assert_finds_also(actor: &mut Actor, wanted: &str) {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        let found = found(actor);
-        if found.iter().any(|one| one == wanted) {
-            return;
-        }
-        assert!(Instant::now() < end, "{found:?} without {wanted}");
-    }
+    search_until(actor, &[wanted], |found| {
+        found.iter().any(|one| one == wanted)
+    });
 }
 
 fn peer(lan: &Lan, host: usize, ip: &str, name: &str) -> Actor {

@@ -13,6 +13,7 @@ mod redirection;
 mod rules;
 mod talk;
 mod tampering;
+mod words;
 
 use common::{DEADLINE, builder, spawn};
 use lanpeer::{Bytes, Connection, Format, Peer, PeerBuilder, Secret};

@@ -1,6 +1,7 @@
 //! Requests of one connection, either way, as far as the type of its messages does not matter: which of
 //! this side's wait for a reply, and how many of the other side's are unanswered.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -83,15 +84,21 @@ struct UnderWay<'a> {
     /// No other is under way.
     alone: bool,
     slot: Arc<Slot>,
-    /// Whoever brought the answer has given the place back.
-    is_free: bool,
+    /// The place was given back, here or by whoever has brought the answer.
+    is_free: Cell<bool>,
+}
+
+impl UnderWay<'_> {
+    /// `false`: whoever brings the answer has given it back already.
+    fn give_back(&self) -> bool {
+        let was_free = self.is_free.replace(true);
+        !was_free && lock(&self.calls.asked).slots.remove(&self.id).is_some()
+    }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        if !self.is_free {
-            lock(&self.calls.asked).slots.remove(&self.id);
-        }
+        self.give_back();
     }
 }
 
@@ -129,7 +136,7 @@ impl Calls {
             id,
             alone,
             slot,
-            is_free: false,
+            is_free: Cell::new(false),
         })
     }
 
@@ -170,7 +177,7 @@ impl Link {
         if self.on_reader_thread() {
             return Err(RequestError::WaitsForItself);
         }
-        let mut under_way = self.calls.begin(self.context.settings.max_requests)?;
+        let under_way = self.calls.begin(self.context.settings.max_requests)?;
         let slot = &under_way.slot;
         let wait = deadline.map_or(Wait::Forever, Wait::Until);
         encoded(&|message| {
@@ -184,18 +191,13 @@ impl Link {
             Waited::Follow(_awaits) => slot.wait(deadline),
         }
         let mut answer = lock(&slot.answer).take();
-        if answer.is_none()
-            && lock(&self.calls.asked)
-                .slots
-                .remove(&under_way.id)
-                .is_none()
-        {
-            // Whoever brings the answer has taken the slot in this moment, and is about to put it there.
-            slot.leads.store(false, Ordering::SeqCst);
+        under_way.is_free.set(answer.is_some());
+        if answer.is_none() && !under_way.give_back() {
+            // The answer comes in this moment.
+            leads(false);
             slot.wait(None);
             answer = lock(&slot.answer).take();
         }
-        under_way.is_free = true;
         answer.unwrap_or(Err(RequestError::TimedOut))
     }
 
