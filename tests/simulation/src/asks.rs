@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lanpeer::{Bytes, ConnectOptions, Connection, Peer, Request, RequestError, SendError};
@@ -12,6 +12,7 @@ use simulated_system::net;
 use simulated_system::sync::thread;
 use simulated_system::world::{self, MICRO, MILLI, SECOND, Time};
 
+use crate::common::{Wrongs, awaited, lock};
 use crate::left;
 
 /// What a call may take beyond its bound.
@@ -197,28 +198,20 @@ impl fmt::Display for Plan {
 #[derive(Default)]
 struct Shared {
     addr: Mutex<Option<SocketAddr>>,
-    wrong: Mutex<Vec<String>>,
+    wrong: Wrongs,
     /// What each side has served: the other's asker, and its number.
     served: [Mutex<BTreeSet<(u32, u32)>>; 2],
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Shared {
-    fn wrong(&self, what: String) {
-        world::note(format_args!("wrong: {what}"));
-        lock(&self.wrong).push(what);
-    }
-
     fn bounded<T>(&self, what: &str, most: u64, call: impl FnOnce() -> T) -> T {
         let begin = world::now();
         let result = call();
         let took = world::now() - begin;
         if took > most * MILLI + SLACK {
             let took = took / MILLI;
-            self.wrong(format!("{what} took {took} ms, and may take {most}"));
+            self.wrong
+                .add(format!("{what} took {took} ms, and may take {most}"));
         }
         result
     }
@@ -263,8 +256,7 @@ pub fn run(plan: &Plan) {
     for (_, main) in processes {
         world::join(main);
     }
-    let wrong = lock(&shared.wrong);
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    shared.wrong.assert_none();
 }
 
 fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
@@ -281,14 +273,7 @@ fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
     let serve = move |request: Request<Bytes>| server.answer(request);
     let conn = match index {
         0 => {
-            let mut addr = *lock(&shared.addr);
-            for _ in 0..1000 {
-                if addr.is_some() {
-                    break;
-                }
-                thread::sleep(Duration::from_millis(1));
-                addr = *lock(&shared.addr);
-            }
+            let addr = awaited(&shared.addr);
             addr.and_then(|addr| match side.serves {
                 Serves::Server => ConnectOptions::new()
                     .connect_serving::<Bytes>(&peer, addr, serve)
@@ -314,7 +299,7 @@ fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
     let left = left::of_this_process(0);
     if !left.is_empty() {
         let who = ["alice", "bob"][index];
-        shared.wrong(format!("{who}: {left}"));
+        shared.wrong.add(format!("{who}: {left}"));
     }
 }
 
@@ -405,7 +390,7 @@ impl Servant {
         let number = |at: usize| u32::from_le_bytes(item[at..at + 4].try_into().expect("4 bytes"));
         let own = (number(0), number(4));
         if !lock(&self.shared.served[self.index]).insert(own) {
-            self.shared.wrong(format!("request {own:?} came twice"));
+            self.shared.wrong.add(format!("request {own:?} came twice"));
         }
         self.count += 1;
         if self.habit.slowness > 0 {
@@ -422,7 +407,7 @@ impl Servant {
         reply.reverse();
         let replied = request.reply(&reply);
         if !matches!(replied, Ok(()) | Err(SendError::Closed(_))) {
-            self.shared.wrong(format!("a reply is {replied:?}"));
+            self.shared.wrong.add(format!("a reply is {replied:?}"));
         }
     }
 }
@@ -467,7 +452,7 @@ fn ask(
         };
         if !is_right || (is_calm && asked.is_err()) {
             let told = asked.map(|reply| reply.len());
-            shared.wrong(format!(
+            shared.wrong.add(format!(
                 "request {number} of {own} is {told:?} after {} us; served: {is_served}",
                 took / MICRO
             ));
@@ -479,7 +464,9 @@ fn ask(
                 conn.request(&body, timeout)
             });
             if again.is_ok() {
-                shared.wrong("a request was answered behind the end".to_owned());
+                shared
+                    .wrong
+                    .add("a request was answered behind the end".to_owned());
             }
             return;
         }

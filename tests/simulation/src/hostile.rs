@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lanpeer::{Bytes, Peer};
@@ -14,6 +14,7 @@ use simulated_system::sync::thread;
 use simulated_system::system::{SockRef, TcpStream};
 use simulated_system::world::{self, MILLI, SECOND};
 
+use crate::common::{Wrongs, lock};
 use crate::left;
 
 /// The peer's `timeout`, in milliseconds.
@@ -164,18 +165,7 @@ struct Shared {
     good: Mutex<Option<SocketAddr>>,
     /// The peer takes the next one for a good one.
     is_ready: Mutex<bool>,
-    wrong: Mutex<Vec<String>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Shared {
-    fn wrong(&self, what: String) {
-        world::note(format_args!("wrong: {what}"));
-        lock(&self.wrong).push(what);
-    }
+    wrong: Wrongs,
 }
 
 /// Runs the plan; a panic says what was wrong.
@@ -231,8 +221,7 @@ pub fn run(plan: &Plan) {
     let (_, main) = world::spawn_process("good", good, move || ask_well(addr, &own));
     world::join(main);
     world::join(victim);
-    let wrong = lock(&shared.wrong);
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    shared.wrong.assert_none();
 }
 
 /// The peer.
@@ -281,7 +270,9 @@ fn serve(plan: &Plan, shared: &Arc<Shared>) {
     }
     let open = peer.connections().len();
     if open > 0 {
-        shared.wrong(format!("{open} connections of those who are gone"));
+        shared
+            .wrong
+            .add(format!("{open} connections of those who are gone"));
     }
     world::with(|inner, _| {
         let own = &mut inner.processes[process];
@@ -294,19 +285,23 @@ fn serve(plan: &Plan, shared: &Arc<Shared>) {
     match conn {
         Ok(conn) => {
             if Some(conn.peer_addr()) != *lock(&shared.good) {
-                shared.wrong(format!("accepted {}, who is gone", conn.peer_addr()));
+                shared
+                    .wrong
+                    .add(format!("accepted {}, who is gone", conn.peer_addr()));
             }
             while let Ok(item) = conn.recv() {
                 let _ = conn.send(&item);
             }
         }
-        Err(error) => shared.wrong(format!("no good client after {took} ms: {error}")),
+        Err(error) => shared
+            .wrong
+            .add(format!("no good client after {took} ms: {error}")),
     }
     let begin = world::now();
     peer.stop();
     let took = world::now() - begin;
     if took > 4 * SECOND {
-        shared.wrong(format!("stop took {} ms", took / MILLI));
+        shared.wrong.add(format!("stop took {} ms", took / MILLI));
     }
     drop((peer, offers));
     for thread in threads {
@@ -314,7 +309,7 @@ fn serve(plan: &Plan, shared: &Arc<Shared>) {
     }
     let left = left::of_this_process(0);
     if !left.is_empty() {
-        shared.wrong(left);
+        shared.wrong.add(left);
     }
 }
 
@@ -331,16 +326,18 @@ fn ask_well(addr: SocketAddr, shared: &Shared) {
             let echoed =
                 conn.send(&b"well"[..]).is_ok() && conn.recv().is_ok_and(|item| item == b"well");
             if !echoed {
-                shared.wrong("a good client had no answer".to_owned());
+                shared.wrong.add("a good client had no answer".to_owned());
             }
             let closed = conn.close();
             if closed.is_err() {
-                shared.wrong(format!("a good client's close is {closed:?}"));
+                shared
+                    .wrong
+                    .add(format!("a good client's close is {closed:?}"));
             }
         }
         Err(error) => {
             let took = (world::now() - begin) / MILLI;
-            shared.wrong(format!(
+            shared.wrong.add(format!(
                 "a good client was not served, after {took} ms: {error}"
             ));
         }
@@ -452,6 +449,8 @@ fn be_peerpy(socket: &mut TcpStream, messages: u32, shared: &Shared) {
         expected.push(text.find(&body));
     }
     if !expected.is_sorted() {
-        shared.wrong("a peerpy's messages came back in another order".to_owned());
+        shared
+            .wrong
+            .add("a peerpy's messages came back in another order".to_owned());
     }
 }

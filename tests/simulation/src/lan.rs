@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lanpeer::{Bytes, Connection, Peer, PeerId, Presence, RecvTimeoutError, SendError, Target};
@@ -14,6 +14,7 @@ use simulated_system::net;
 use simulated_system::sync::thread;
 use simulated_system::world::{self, MILLI, SECOND, Time};
 
+use crate::common::{Wrongs, lock};
 use crate::left;
 
 /// Once nothing goes wrong any more, all find each other, lose who is gone, and have their data flow again
@@ -183,23 +184,12 @@ struct View {
 
 struct Shared {
     views: Vec<Mutex<View>>,
-    wrong: Mutex<Vec<String>>,
+    wrong: Wrongs,
     /// Nobody is to watch any more; all are to stop.
     is_quiet: AtomicBool,
     is_over: AtomicBool,
     /// Those that are to stop now, with the process that is meant.
     stops: Mutex<Vec<usize>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Shared {
-    fn wrong(&self, what: String) {
-        world::note(format_args!("wrong: {what}"));
-        lock(&self.wrong).push(what);
-    }
 }
 
 fn ip_of(host: usize) -> Ipv4Addr {
@@ -210,7 +200,7 @@ fn ip_of(host: usize) -> Ipv4Addr {
 pub fn run(plan: &Plan) {
     let shared = Arc::new(Shared {
         views: plan.hosts.iter().map(|_| Mutex::default()).collect(),
-        wrong: Mutex::default(),
+        wrong: Wrongs::default(),
         is_quiet: AtomicBool::new(false),
         is_over: AtomicBool::new(false),
         stops: Mutex::default(),
@@ -288,7 +278,7 @@ pub fn run(plan: &Plan) {
             break;
         }
         if world::now() > calm + SETTLED {
-            shared.wrong(missing);
+            shared.wrong.add(missing);
             break;
         }
         world::sleep(Duration::from_millis(100));
@@ -298,7 +288,7 @@ pub fn run(plan: &Plan) {
     // A sign of life of each peer in a second or so, by each interface; and what a start brings with it.
     let hosts = plan.hosts.len() as u64;
     if sent > 40 * seconds + 100 * hosts * starts {
-        shared.wrong(format!("{sent} datagrams in {seconds} s"));
+        shared.wrong.add(format!("{sent} datagrams in {seconds} s"));
     }
     shared.is_quiet.store(true, Ordering::SeqCst);
     world::sleep(Duration::from_secs(15));
@@ -307,14 +297,15 @@ pub fn run(plan: &Plan) {
     let after = world::with(|inner, _| inner.net.datagrams);
     if after > before {
         let count = after - before;
-        shared.wrong(format!("{count} datagrams, and nobody watches"));
+        shared
+            .wrong
+            .add(format!("{count} datagrams, and nobody watches"));
     }
     shared.is_over.store(true, Ordering::SeqCst);
     for main in mains {
         world::join(main);
     }
-    let wrong = lock(&shared.wrong);
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    shared.wrong.assert_none();
 }
 
 enum Deed {
@@ -443,7 +434,9 @@ fn live(index: usize, own: &Host, shared: &Arc<Shared>) {
     peer.stop();
     let took = world::now() - begin;
     if took > 4 * SECOND {
-        shared.wrong(format!("host {index}: stop took {} ms", took / MILLI));
+        shared
+            .wrong
+            .add(format!("host {index}: stop took {} ms", took / MILLI));
     }
     drop(peer);
     for thread in threads {
@@ -451,7 +444,7 @@ fn live(index: usize, own: &Host, shared: &Arc<Shared>) {
     }
     let left = left::of_this_process(0);
     if !left.is_empty() {
-        shared.wrong(format!("host {index}: {left}"));
+        shared.wrong.add(format!("host {index}: {left}"));
     }
 }
 
@@ -486,7 +479,7 @@ fn check_one(peer: &Peer, conn: &Connection<Bytes>, most: usize, shared: &Shared
         .filter(|info| info.peer_id() == Some(id) && info.close_reason().is_none());
     let count = same.count();
     if count > most {
-        shared.wrong(format!("{count} connections with {id}"));
+        shared.wrong.add(format!("{count} connections with {id}"));
     }
 }
 

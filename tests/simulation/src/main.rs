@@ -15,6 +15,7 @@
 //! A program that fails is made smaller before it is printed. `seeds.txt` has those that have failed once.
 
 mod asks;
+mod common;
 mod hostile;
 mod lan;
 mod left;

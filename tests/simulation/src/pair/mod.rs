@@ -6,7 +6,7 @@ pub mod plan;
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lanpeer::{Bytes, CloseError, CloseReason, ConnectOptions, Connection, Error, Peer, SendError};
@@ -15,6 +15,7 @@ use simulated_system::net;
 use simulated_system::sync::thread;
 use simulated_system::world::{self, MICRO, MILLI, SECOND, Time};
 
+use crate::common::{awaited, lock};
 use crate::left;
 use plan::{Act, Answer, End, How, Plan, Sender, Side, Takes, What};
 
@@ -53,10 +54,6 @@ struct History {
 struct Shared {
     addr: Mutex<Option<SocketAddr>>,
     sides: [Mutex<History>; 2],
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs the plan; a panic says what was wrong.
@@ -189,14 +186,7 @@ fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
         .expect("a peer");
     let conn = match index {
         0 => {
-            let mut addr = *lock(&shared.addr);
-            for _ in 0..1000 {
-                if addr.is_some() {
-                    break;
-                }
-                thread::sleep(Duration::from_millis(1));
-                addr = *lock(&shared.addr);
-            }
+            let addr = awaited(&shared.addr);
             let most = CONNECT_TIMEOUT;
             addr.and_then(|addr| {
                 let asked = bounded(shared, index, "connect", most, || match side.takes {
