@@ -33,10 +33,8 @@ fn main() -> Outcome {
 
     title("json: any serde type, readable on the wire");
     let (to_bob, to_alice) = meet::<Json<Reading>>(&alice, &bob, &ConnectOptions::new())?;
-    let reading = Reading {
-        place: "kitchen".into(),
-        celsius: 21.5,
-    };
+    let (place, celsius) = ("kitchen".to_owned(), 21.5);
+    let reading = Reading { place, celsius };
     to_bob.send(&reading)?;
     say("alice", format!("sent     {reading:?}"));
     say("bob", format!("received {:?}", to_alice.recv()?));
@@ -47,8 +45,8 @@ fn main() -> Outcome {
     let (to_bob, to_alice) = meet::<Raw<Vec<Reading>>>(&alice, &bob, &ConnectOptions::new())?;
     to_bob.send(&[reading][..])?; // a Vec<T> is sent from any slice
     say("bob", format!("received {:?}", to_alice.recv()?));
-    let stats = to_bob.stats();
-    say("alice", format!("that took {} bytes", stats.bytes_sent));
+    let size = to_bob.stats().bytes_sent;
+    say("alice", format!("that took {size} bytes"));
     to_alice.close()?; // either side may close
     how_it_ended(&to_bob, &to_alice);
 
@@ -108,14 +106,15 @@ fn main() -> Outcome {
     let speaking = thread::spawn(move || -> Outcome {
         let conn = teacher.connect::<Json<String>>(addr)?;
         conn.send("hello")?;
-        conn.close()?; // waits until the other side has closed as well
-        Ok(())
+        Ok(conn.close()?) // waits until the other side has closed as well
     });
     let (mut socket, _) = listener.accept()?;
     let mut hello = [0; 128];
     socket.read_exact(&mut hello)?;
-    let hello = String::from_utf8_lossy(&hello);
-    say("wire", hello.trim_end_matches('|'));
+    say(
+        "wire",
+        String::from_utf8_lossy(&hello).trim_end_matches('|'),
+    );
     socket.write_all(format!("{:|<128}", "ACCEPT|v=1").as_bytes())?;
     let mut rest = String::new();
     socket.read_to_string(&mut rest)?; // the message, until the end
