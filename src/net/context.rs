@@ -34,6 +34,8 @@ pub(crate) struct Context {
     /// Writes what bursts have gathered.
     pub flusher: Arc<Timer>,
     table: Table,
+    /// The system has that table. Where it has none, remotes are asked for signs of life.
+    has_table: bool,
     /// The watchdog will give the memory of the last reading back.
     forgets: AtomicBool,
     writes: Writes,
@@ -108,6 +110,7 @@ struct Writes {
 impl Context {
     pub fn new(settings: Settings, local_addr: SocketAddrV4) -> Context {
         Context {
+            has_table: has_table() && !settings.without_table,
             settings,
             local_addr,
             threads: Threads::new(
@@ -157,11 +160,15 @@ impl Context {
         }
     }
 
+    /// Does the system not tell in time that a remote has died while data was on its way to it, and
+    /// does the program want to know?
+    pub fn listens_for_remotes(&self) -> bool {
+        !self.has_table && self.settings.keepalive.is_some()
+    }
+
     /// From now on, `look` is run `after` a write.
     pub fn look_after_writes(&self, look: Weak<dyn Task>, after: Duration) {
-        if has_table() {
-            let _ = self.writes.look.set((look, after));
-        }
+        let _ = self.writes.look.set((look, after));
     }
 
     /// Something was written: to be said afterwards, or the watchdog could look in between, see

@@ -61,6 +61,9 @@ mod kind {
     pub const REFUSED: u8 = 0xf6;
     /// From here on, kinds that are not known are skipped,
     pub const SKIPPED: u8 = 0xf8;
+    /// as are these two by who does not know them.
+    pub const HEAR_ME: u8 = 0xf8;
+    pub const BEAT: u8 = 0xf9;
     /// and from here on they end the connection.
     pub const NOT_SKIPPED: u8 = 0xfc;
 }
@@ -79,6 +82,16 @@ pub(crate) enum Word {
     /// The other side's answer to a request that has no reply. Behind `skip` bytes the frame may say
     /// more, in text.
     Failed { id: u32, why: Failure, skip: usize },
+}
+
+/// A heartbeat, or the wish for one. Neither is a message, and neither is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pulse {
+    /// The other side's system does not tell it in time that a remote has died. It wants a sign of life
+    /// within so many milliseconds, and then as often while anything of its own has not been read here.
+    Wanted(u64),
+    /// The sign of life.
+    Beat,
 }
 
 /// A message that is a request or the reply to one, with its id: a number that the side draws which
@@ -283,6 +296,23 @@ pub(crate) fn word(word: Word, words: &str, headless: bool) -> Vec<u8> {
     frame
 }
 
+/// A frame that is a heartbeat, or asks for one. `headless`: as for [`word`].
+pub(crate) fn pulse(pulse: Pulse, headless: bool) -> Vec<u8> {
+    let mut body = Head::NONE;
+    let kind = match pulse {
+        Pulse::Wanted(milliseconds) => {
+            body.push_length(milliseconds);
+            kind::HEAR_ME
+        }
+        Pulse::Beat => kind::BEAT,
+    };
+    let mut frame = Vec::from_iter(headless.then_some(MARK));
+    frame.push(kind);
+    frame.push(body.len as u8);
+    frame.extend_from_slice(body.bytes());
+    frame
+}
+
 /// How many bytes of a text make the longest that has room.
 fn fit(words: &str) -> usize {
     let most = words.len().min(WORDS_MAX);
@@ -355,6 +385,8 @@ pub(crate) struct FrameDecoder {
     rules: Rules,
     /// In a stream whose size is known to both sides: messages have no heads.
     headless: bool,
+    /// The last wish for a heartbeat, until it is taken.
+    wanted: Option<u64>,
 }
 
 impl FrameDecoder {
@@ -363,7 +395,14 @@ impl FrameDecoder {
         FrameDecoder {
             rules,
             headless: rules.streaming && named,
+            wanted: None,
         }
+    }
+
+    /// Within how many milliseconds the other side wants a heartbeat, if a frame that was skipped has
+    /// asked for one.
+    pub fn take_wanted(&mut self) -> Option<u64> {
+        self.wanted.take()
     }
 
     /// The head and the size of the message that the unread bytes begin with, where that can be told
@@ -474,6 +513,13 @@ impl FrameDecoder {
             }
             kind::REFUSED => Word::Refused { skip },
             kind::FAILED => failed(body, skip).map_err(FrameError::Frame)?,
+            kind::HEAR_ME => {
+                // A body that says more belongs to a later version.
+                if let Ok((len, milliseconds)) = length(body) {
+                    self.wanted = (len == body.len()).then_some(milliseconds).or(self.wanted);
+                }
+                return Ok(Step::Skip(end));
+            }
             _ => return Ok(Step::Skip(end)),
         };
         Ok(Step::Word { end, word })

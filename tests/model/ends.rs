@@ -149,8 +149,9 @@ fn finish<F: Carry>(stage: &Arc<Stage>, held: Held<F>, end: usize, sent: &Receiv
     pause(plan.when);
     let Held { conn, diary, .. } = &held;
     let listed = || {
-        let listed = stage.peer(link.peers[end % 2]).connections();
-        listed.into_iter().find(|info| info.id() == conn.id())
+        let peer = stage.peer_if_any(link.peers[end % 2])?;
+        let mut listed = peer.connections().into_iter();
+        listed.find(|info| info.id() == conn.id())
     };
     match plan.finish {
         Finish::Not => {}

@@ -122,9 +122,11 @@ fn send_one<F: Carry>(
 fn look<F: Carry>(stage: &Stage, held: &Held<F>, end: usize) {
     let Held { conn, diary, .. } = held;
     let before = conn.close_reason();
-    let listed = stage
-        .peer(stage.program.links[end / 2].peers[end % 2])
-        .connections();
+    // A thread that began late may find its peer dropped.
+    let Some(peer) = stage.peer_if_any(stage.program.links[end / 2].peers[end % 2]) else {
+        return;
+    };
+    let listed = peer.connections();
     let after = conn.close_reason();
     let found = listed.iter().find(|info| info.id() == conn.id());
     diary.check(

@@ -282,6 +282,38 @@ fn kinds_to_come_are_skipped() {
     assert_eq!(ended(&conn), CloseReason::ClosedThere);
 }
 
+const BEAT: &[u8] = b"\xf9\0";
+
+#[test]
+fn who_asks_for_a_heartbeat_gets_one() {
+    let bob = builder()
+        .receive_queue(1)
+        .bind("127.0.0.1:0")
+        .expect("bind");
+    let (mut wire, conn) = Wire::accepted_frames::<Bytes>(&bob, BYTES);
+    wire.write(&of_kind(0xf8, &length(500)));
+    assert_eq!(wire.read(BEAT.len()), BEAT);
+    wire.write(&of_kind(0xf8, &length(500)));
+    assert_eq!(wire.read(BEAT.len()), BEAT, "each time");
+    // A program that takes nothing is alive all the same, and a question would not be read.
+    wire.write_what_goes(&frame(&[7; 1000]).repeat(20_000));
+    for _ in 0..4 {
+        assert_eq!(wire.read(BEAT.len()), BEAT);
+    }
+    assert_eq!(conn.stats().messages_sent, 0, "it is no message");
+    assert!(conn.close_reason().is_none());
+}
+
+#[test]
+fn a_heartbeat_in_a_stream_is_marked() {
+    let bob = peer();
+    let (mut wire, conn) = Wire::accepted_frames::<Bytes>(&bob, STREAM_OF_3);
+    wire.write(&[&[0xff][..], &of_kind(0xf8, &length(500))].concat());
+    assert_eq!(wire.read(3), b"\xff\xf9\0");
+    conn.send(b"abc").expect("send");
+    assert_eq!(wire.read(3), b"abc");
+}
+
 // Streams
 
 #[test]

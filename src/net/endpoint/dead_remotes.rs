@@ -6,13 +6,18 @@
 //! but, measured on Linux 6.18, it also ends a connection whose remote is alive and merely slow: a
 //! full window counts as no progress even while each probe is answered. So the system's
 //! table of connections is asked instead, which tells the two apart.
+//!
+//! Only Linux has that table. Elsewhere the remote is asked for a sign of life whenever something was
+//! sent to it, and is dead when nothing of it was heard for too long. See `link/heartbeat`.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Endpoint;
 use crate::error::CloseReason;
+use crate::format::Dialect;
 use crate::net::context::Context;
+use crate::net::link::Link;
 use crate::net::os::lock;
 use crate::net::os::sync::{HashMap, Instant, Mutex};
 use crate::net::os::timer::Task;
@@ -26,6 +31,34 @@ pub(crate) struct DeadRemotes {
     keepalive: Option<Duration>,
     /// Connections whose remote owes an answer, and since when that is seen.
     suspects: Mutex<HashMap<u64, Instant>>,
+    /// What was heard of each remote by the last look, where the system has no table.
+    heard: Mutex<HashMap<u64, Heard>>,
+}
+
+/// What one look knows of a remote, for the next.
+#[derive(Clone, Copy, Default)]
+struct Heard {
+    /// Reads that brought something.
+    reads: u64,
+    /// Messages sent to it.
+    sent: u64,
+    /// Since when it owes a sign of life.
+    owes_since: Option<Instant>,
+}
+
+impl Heard {
+    /// What is known now. `sent`: and whether some wait to be written. Says whether the remote is to be
+    /// asked for a sign of life.
+    fn next(self, reads: u64, (sent, waits): (u64, bool), now: Instant) -> (Heard, bool) {
+        let owes_since = self.owes_since.filter(|_| reads == self.reads);
+        let is_asked = owes_since.is_none() && (sent != self.sent || waits);
+        let next = Heard {
+            reads,
+            sent,
+            owes_since: owes_since.or(is_asked.then_some(now)),
+        };
+        (next, is_asked)
+    }
 }
 
 impl DeadRemotes {
@@ -34,6 +67,7 @@ impl DeadRemotes {
             endpoint: endpoint.clone(),
             keepalive,
             suspects: Mutex::default(),
+            heard: Mutex::default(),
         })
     }
 
@@ -76,10 +110,46 @@ impl DeadRemotes {
         *suspects = still;
         // A kill tells the peer, which takes other locks.
         drop(suspects);
-        for link in dead {
-            link.kill(CloseReason::TimedOut);
-        }
+        end(dead);
         outstanding
+    }
+
+    /// The same where the system has no table: those are dead of which nothing was heard for so long
+    /// after they were asked for a sign of life.
+    fn listen(&self, endpoint: &Endpoint, keepalive: Duration) -> bool {
+        let now = Instant::now();
+        let mut heard = lock(&self.heard);
+        let mut outstanding = false;
+        let mut still = HashMap::default();
+        let (mut asked, mut dead) = (Vec::new(), Vec::new());
+        let links = endpoint.links();
+        // In the text protocol nobody can be asked: the system's own times hold there.
+        for link in links.iter().filter(|link| link.dialect == Dialect::Frames) {
+            let last = heard.get(&link.id).copied().unwrap_or_default();
+            let (next, is_asked) = last.next(link.heard(), link.sent(), now);
+            let silence = next.owes_since.map(|since| now.duration_since(since));
+            // What has come and was not read yet may be its sign of life.
+            if silence >= Some(keepalive * 7 / 8) && !link.has_unread() {
+                dead.push(Arc::clone(link));
+            }
+            if is_asked {
+                asked.push(Arc::clone(link));
+            }
+            outstanding |= next.owes_since.is_some();
+            still.insert(link.id, next);
+        }
+        *heard = still;
+        drop(heard);
+        // Both take other locks.
+        asked.iter().for_each(Link::want_heartbeat);
+        end(dead);
+        outstanding
+    }
+}
+
+fn end(dead: Vec<Arc<Link>>) {
+    for link in dead {
+        link.kill(CloseReason::TimedOut);
     }
 }
 
@@ -89,8 +159,56 @@ impl Task for DeadRemotes {
         // Before the table is read: a write from here on asks for the next look, because this one may
         // not see it.
         endpoint.begin_look();
-        let again = self.look(&endpoint, keepalive) && endpoint.look_again();
+        let is_outstanding = match endpoint.listens_for_remotes() {
+            true => self.listen(&endpoint, keepalive),
+            false => self.look(&endpoint, keepalive),
+        };
+        let again = is_outstanding && endpoint.look_again();
         again.then(|| now + keepalive / 8)
+    }
+}
+
+#[cfg(test)]
+mod heard_tests {
+    use super::*;
+
+    fn at(begin: Instant, seconds: u64) -> Instant {
+        begin + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn who_was_sent_something_is_asked_once_until_it_is_heard() {
+        let begin = Instant::now();
+        let (heard, asked) = Heard::default().next(0, (0, false), begin);
+        assert_eq!((heard.owes_since, asked), (None, false), "nothing was sent");
+        let (heard, asked) = heard.next(0, (1, false), at(begin, 1));
+        assert_eq!((heard.owes_since, asked), (Some(at(begin, 1)), true));
+        let (heard, asked) = heard.next(0, (2, false), at(begin, 2));
+        assert_eq!((heard.owes_since, asked), (Some(at(begin, 1)), false));
+        // It is heard, and nothing was sent since.
+        let (heard, asked) = heard.next(1, (2, false), at(begin, 3));
+        assert_eq!((heard.owes_since, asked), (None, false));
+        let (heard, asked) = heard.next(1, (2, false), at(begin, 4));
+        assert_eq!((heard.owes_since, asked), (None, false));
+    }
+
+    /// What was heard may be older than what was sent since the last look.
+    #[test]
+    fn who_is_heard_and_sent_something_between_two_looks_is_asked_again() {
+        let begin = Instant::now();
+        let (heard, _) = Heard::default().next(0, (1, false), begin);
+        let (heard, asked) = heard.next(1, (2, false), at(begin, 1));
+        assert_eq!((heard.owes_since, asked), (Some(at(begin, 1)), true));
+    }
+
+    #[test]
+    fn what_waits_to_be_written_counts_as_sent() {
+        let begin = Instant::now();
+        let (heard, _) = Heard::default().next(5, (1, true), begin);
+        let (heard, _) = heard.next(6, (1, true), at(begin, 1));
+        assert_eq!(heard.owes_since, Some(at(begin, 1)));
+        let (heard, _) = heard.next(6, (1, true), at(begin, 9));
+        assert_eq!(heard.owes_since, Some(at(begin, 1)), "nothing was heard");
     }
 }
 

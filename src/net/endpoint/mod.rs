@@ -374,6 +374,7 @@ impl Endpoint {
         // The last word of the handshake may be on its way for ever: while it is not acknowledged, the
         // system's keepalive notices no remote that has died.
         self.context.note_write();
+        link.begin_heartbeat();
         debug!(
             target: LOG,
             "connection {} with {} opened: {}",

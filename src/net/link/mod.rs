@@ -6,6 +6,7 @@
 //! | `calls` | requests either way, whatever their type: which wait, how many may |
 //! | `dispatch` | what was read and is no message, to those who wait for it |
 //! | `serving` | requests of the other side, on their way to the program |
+//! | `heartbeat` | signs of life, where the other side's system needs them |
 //! | `end` | how it ends, gracefully or at once |
 //! | `overdue` | what follows an end that has begun: the watchdog's task |
 //! | `pump` | from its socket to its program: the reader thread |
@@ -14,6 +15,7 @@ mod callbacks;
 mod calls;
 mod dispatch;
 mod end;
+mod heartbeat;
 mod overdue;
 pub(crate) mod pump;
 pub(crate) mod serving;

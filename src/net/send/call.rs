@@ -10,7 +10,7 @@ use crate::error::SendError;
 use crate::format::Encoded;
 use crate::net::os::lock;
 use crate::net::os::sync::{MutexGuard, Ordering};
-use crate::proto::frames::{Call, Failure, HEAD_ROOM, Word, word};
+use crate::proto::frames::{Call, Failure, HEAD_ROOM, Pulse, Word, pulse, word};
 
 /// After so many replies the reader thread writes what was asked meanwhile, and goes on.
 const REPLIES: usize = 16;
@@ -143,6 +143,21 @@ impl Sender {
     pub fn say_failed(self: &Arc<Sender>, id: u32, why: Failure, words: &str) {
         let failed = Word::Failed { id, why, skip: 0 };
         lock(&self.queue).push_word(&word(failed, words, false), FAILURES);
+        self.flush_now();
+    }
+
+    /// Says a heartbeat, or asks for one. Never waits. Not behind bytes that the socket has not taken
+    /// yet: those are a sign of life themselves, and the other side's system holds some that it has not
+    /// read.
+    pub fn say_pulse(self: &Arc<Sender>, what: Pulse) {
+        {
+            let mut queue = lock(&self.queue);
+            if !queue.is_drained() {
+                return;
+            }
+            let headless = self.is_headless(&queue);
+            queue.push_word(&pulse(what, headless), 0);
+        }
         self.flush_now();
     }
 }

@@ -66,6 +66,14 @@ impl Decoding {
         }
     }
 
+    /// Within how many milliseconds the other side wants a heartbeat, if it has just asked for one.
+    pub fn take_wanted(&mut self) -> Option<u64> {
+        match self {
+            Decoding::Frames(decoder) => decoder.take_wanted(),
+            Decoding::Text(_) => None,
+        }
+    }
+
     pub fn take_as_frame(&mut self) {
         if let Decoding::Text(decoder) = self {
             decoder.take_as_frame();

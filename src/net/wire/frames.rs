@@ -232,6 +232,9 @@ impl FrameReader {
                 Step::Skip(n) => {
                     self.start += n;
                     self.after_large = false;
+                    if let Some(milliseconds) = self.decoder.take_wanted() {
+                        self.half.hears.want(milliseconds);
+                    }
                     if self.received.numbers().0 > 0 && !self.decoder.is_frames() {
                         // In text, only peerpy's keepalive is skipped in a stream.
                         self.stream.set_headerless();

@@ -4,6 +4,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use super::hears::Hears;
 use super::record::{LAST_RECORD, RecordReader};
 use crate::error::CloseReason;
 use crate::net::life::Life;
@@ -30,6 +31,8 @@ pub(crate) struct ReadHalf {
     records: Option<Mutex<RecordReader>>,
     life: Arc<Life>,
     farewell: Mutex<(Farewell, Vec<u8>)>,
+    /// That something was heard, and whether the other side wants to hear.
+    pub hears: Hears,
 }
 
 impl ReadHalf {
@@ -43,6 +46,7 @@ impl ReadHalf {
             records: records.map(Mutex::new),
             life,
             farewell: Mutex::default(),
+            hears: Hears::default(),
         })
     }
 
@@ -63,10 +67,14 @@ impl ReadHalf {
 
     /// Reads what the other side has sent, once; 0: end of input.
     pub fn read(&self, socket: &TcpStream, out: &mut [u8]) -> io::Result<usize> {
-        match &self.records {
+        let read = match &self.records {
             None => socket::reader(socket).read(out),
             Some(records) => lock(records).read(socket::reader(socket), out),
+        };
+        if matches!(read, Ok(1..)) {
+            self.hears.note_read();
         }
+        read
     }
 
     /// Reads `want` bytes onto the end of `body`, or what comes before the end of input.
@@ -77,7 +85,14 @@ impl ReadHalf {
         want: usize,
     ) -> io::Result<usize> {
         let Some(records) = &self.records else {
-            return socket::reader(socket).take(want as u64).read_to_end(body);
+            let reader = socket::reader(socket);
+            // Of a large message that comes slowly each part is a sign of life.
+            return match self.hears.is_on() {
+                false => reader.take(want as u64).read_to_end(body),
+                true => Noting(reader, &self.hears)
+                    .take(want as u64)
+                    .read_to_end(body),
+            };
         };
         let (mut records, begin) = (lock(records), body.len());
         body.resize(begin + want, 0);
@@ -85,7 +100,10 @@ impl ReadHalf {
         while filled < body.len() {
             match records.read(socket::reader(socket), &mut body[filled..]) {
                 Ok(0) => body.truncate(filled),
-                Ok(n) => filled += n,
+                Ok(n) => {
+                    self.hears.note_read();
+                    filled += n;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -199,6 +217,19 @@ impl ReadHalf {
 
     pub fn life(&self) -> &Life {
         &self.life
+    }
+}
+
+/// Notes each read that brings something.
+struct Noting<'a, R>(R, &'a Hears);
+
+impl<R: Read> Read for Noting<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(out);
+        if matches!(read, Ok(1..)) {
+            self.1.note_read();
+        }
+        read
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `early` | what a handshake has read beyond itself |
 //! | `half` | the reading half of the socket, and what an end of input means |
 //! | `frames` | bytes to messages: the buffer, the decoder, and what it has to wait for. `ahead`: for a `close` in a handler |
+//! | `hears` | whether the other side is heard, and wants to hear |
 //! | `record` | the records of an encrypted connection, both ways |
 //! | `reasons` | why bytes end the connection |
 //! | `span` | where a small message lies among others |
@@ -18,6 +19,7 @@ mod decoding;
 pub(crate) mod early;
 pub(crate) mod frames;
 pub(crate) mod half;
+pub(crate) mod hears;
 pub(crate) mod reasons;
 pub(crate) mod record;
 pub(crate) mod span;

@@ -446,3 +446,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn heartbeats_are_skipped_and_the_wish_for_them_is_kept() {
+    let wish = pulse(Pulse::Wanted(2_500), false);
+    assert_eq!(wish, [0xf8, 2, 0x89, 0x44]);
+    assert_eq!(pulse(Pulse::Beat, false), [0xf9, 0]);
+    assert_eq!(pulse(Pulse::Beat, true), [0xff, 0xf9, 0]);
+
+    let mut decoder = FrameDecoder::new(RULES, false);
+    assert_eq!(decoder.next(&wish, None), Ok(Step::Skip(4)));
+    assert_eq!(decoder.take_wanted(), Some(2_500));
+    assert_eq!(decoder.take_wanted(), None, "it is taken once");
+    assert_eq!(decoder.next(&[0xf9, 0], None), Ok(Step::Skip(2)));
+    assert_eq!(decoder.take_wanted(), None);
+    for end in 0..wish.len() {
+        let step = decoder.next(&wish[..end], None);
+        assert!(matches!(step, Ok(Step::Need(need)) if need > end), "{end}");
+    }
+    // A body that is no number, or says more, is a later version's.
+    for other in [&[0xf8, 0][..], &[0xf8, 2, 7, 7], &[0xf8, 1, 0x80]] {
+        assert_eq!(decoder.next(other, None), Ok(Step::Skip(other.len())));
+        assert_eq!(decoder.take_wanted(), None, "{other:?}");
+    }
+}

@@ -8,6 +8,8 @@ use simulated_system::dice::Dice;
 pub struct Plan {
     /// The text protocol in place of frames.
     pub text: bool,
+    /// The systems of the two show no table of connections.
+    pub tableless: [bool; 2],
     /// How the second answers.
     pub answer: Answer,
     /// The first connects to the second.
@@ -142,8 +144,13 @@ impl Plan {
         let count = *dice.pick(&[0, 0, 0, 1, 1, 2]);
         let mut faults: Vec<Fault> = (0..count).map(|_| Fault::draw(dice)).collect();
         faults.sort_by_key(|fault| fault.at);
+        // By a die of its own: a program is the same as before there were such systems. In text nobody can
+        // be asked for a heartbeat, and the simulated system gives up as late as a real one.
+        let mut own_dice = Dice::new(seed ^ 0x7ab1e);
+        let tableless = [0, 1].map(|_| !text && own_dice.one_in(3));
         Plan {
             text,
+            tableless,
             answer,
             sides,
             faults,
@@ -160,6 +167,11 @@ impl Plan {
         };
         for index in 0..self.faults.len() {
             add(&|plan| _ = plan.faults.remove(index));
+        }
+        for side in 0..2 {
+            if self.tableless[side] {
+                add(&|plan| plan.tableless[side] = false);
+            }
         }
         for side in 0..2 {
             for index in 0..self.sides[side].senders.len() {
@@ -279,8 +291,17 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let protocol = if self.text { "text" } else { "frames" };
         writeln!(f, "in {protocol}, bob {:?}", self.answer)?;
-        for (name, side) in ["alice, who connects", "bob"].iter().zip(&self.sides) {
-            writeln!(f, "{name}: {side:?}")?;
+        for (index, (name, side)) in ["alice, who connects", "bob"]
+            .iter()
+            .zip(&self.sides)
+            .enumerate()
+        {
+            let table = if self.tableless[index] {
+                "no table, "
+            } else {
+                ""
+            };
+            writeln!(f, "{name}: {table}{side:?}")?;
         }
         for fault in &self.faults {
             writeln!(f, "{fault:?}")?;

@@ -508,7 +508,9 @@ pub mod fs {
             }
             match path.as_str() {
                 "/proc/self/limits" => Ok(format!("Max open files {} {0} files\n", own.fds_max)),
-                "/proc/thread-self/net/tcp" => Ok(table(inner, own.host)),
+                "/proc/thread-self/net/tcp" if inner.net.hosts[own.host].has_table => {
+                    Ok(table(inner, own.host))
+                }
                 _ => Err(io::ErrorKind::NotFound.into()),
             }
         })

@@ -60,6 +60,8 @@ pub struct Host {
     pub interfaces: Vec<(String, Ipv4Addr, Ipv4Addr)>,
     /// It has power.
     pub is_up: bool,
+    /// Its system shows its table of connections.
+    pub has_table: bool,
 }
 
 pub enum Socket {
@@ -259,6 +261,7 @@ pub fn add_host(name: &str, ip: Ipv4Addr) -> usize {
             name: name.to_owned(),
             interfaces: vec![("eth0".to_owned(), ip, mask)],
             is_up: true,
+            has_table: true,
         });
         inner.net.hosts.len() - 1
     })
@@ -289,6 +292,11 @@ pub fn heal(one: usize, other: usize) {
 }
 
 /// A host loses its power: nobody hears of it again.
+/// This host's system shows no table of connections, as all but Linux.
+pub fn hide_table(host: usize) {
+    world::with(|inner, _| inner.net.hosts[host].has_table = false);
+}
+
 pub fn power_off(host: usize) {
     world::with(|inner, me| {
         inner.note(me, format_args!("host {host} loses its power"));
