@@ -227,8 +227,9 @@ impl PeerBuilder {
     /// own defaults say, hours. Default: 10 seconds. At least 4 seconds, at most a day.
     ///
     /// Idle connections are probed (TCP keepalive) after half of that time. While data waits to be
-    /// acknowledged, Linux is asked whether the other side still answers; other systems then notice
-    /// a dead remote only when they give up retransmitting. A program that is merely slow to
+    /// acknowledged, Linux is asked whether the other side still answers. On other systems lanpeer asks
+    /// the other side itself, by heartbeats; where that speaks the text protocol, a dead remote is
+    /// noticed only when the system gives up retransmitting. A program that is merely slow to
     /// receive is never taken for dead. But Linux asks one that has taken nothing for a while ever
     /// more rarely: if its machine dies then, that is noticed after up to about three times as long
     /// as it has taken nothing, at most some minutes. A connection whose receive queue is full here

@@ -75,6 +75,9 @@ def vectors():
     for kind in range(0xF8, 0xFC):
         for size in [0, 1, 127, 128, 1024]:
             yield "skipped", size, frame(kind, bytes([kind]) * size)
+    for n in [0, 500, 2500, 16511, 2**64 - 1]:
+        yield "wanted", n, frame(0xF8, length(n))
+    yield "beat", "-", frame(0xF9, b"")
     for name, kind in [("request", 0xF1), ("reply", 0xF2)]:
         for n in [0, 7, 127, 128, 300, 16511, 16512, 2113663, 2113664, 2**24, 2**32 - 1]:
             for of, byte in [("-", 0), *TYPES.items()]:

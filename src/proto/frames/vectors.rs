@@ -153,6 +153,16 @@ fn the_vectors() {
                 );
             }
             "skipped" => assert_eq!(step(RULES, &wire), Ok(Step::Skip(end)), "{line}"),
+            "wanted" => {
+                assert_eq!(pulse(Pulse::Wanted(number()), false), wire, "{line}");
+                let mut decoder = FrameDecoder::new(RULES, false);
+                assert_eq!(decoder.next(&wire, None), Ok(Step::Skip(end)), "{line}");
+                assert_eq!(decoder.take_wanted(), Some(number()), "{line}");
+            }
+            "beat" => {
+                assert_eq!(pulse(Pulse::Beat, false), wire, "{line}");
+                assert_eq!(step(RULES, &wire), Ok(Step::Skip(end)), "{line}");
+            }
             "ends it" => {
                 let unknown = FrameError::Frame(Fault::Kind(wire[0]));
                 assert_eq!(
