@@ -14,11 +14,11 @@ use crate::proto::header::is_reason;
 use crate::secure::{IdentityError, SecretError};
 use crate::secure::{KeyError, PublicKey};
 
-/// Why a peer could not be bound, or a connection not be made.
+/// Why a peer could not be bound, or a connection could not be made.
 ///
-/// Every other error of this crate becomes one with `?`, so that a program can use
-/// [`lanpeer::Result`](Result) throughout: see the last variants. Only `?` makes them; what makes
-/// peers and connections returns the others.
+/// Every other error of this crate becomes an `Error` by `?`, so that a program can use
+/// [`lanpeer::Result`](Result) throughout. The last variants, from [`Send`](Error::Send) on, are for
+/// that; calls that make peers and connections return the others.
 ///
 /// ```
 /// use lanpeer::{Error, Json, Peer};
@@ -67,8 +67,8 @@ pub enum Error {
         /// What the resolver said.
         source: io::Error,
     },
-    /// The address could not be listened on: in use by another program, or not an address of this
-    /// host. Port 0 lets the system choose a free one.
+    /// The peer cannot listen on the address: another program uses it, or it is not an address of this host.
+    /// Port 0 lets the system choose a free one.
     Bind {
         /// The address that was given.
         addr: SocketAddr,
@@ -93,17 +93,17 @@ pub enum Error {
     Denied {
         /// Whom we asked.
         addr: SocketAddr,
-        /// Its reason, one word, if it gave one: `busy`, `type`, `dropped`, `malformed`,
-        /// `unsupported`, `size`, `self`, `twice`, `stopped`, `secret` (it takes only those who have its
-        /// secret), `no-secret` (it has none), `key` (it takes only certain keys) or a word of the program there. Where the connection was
-        /// to be encrypted and the answer came in the clear, only words of the library count.
+        /// Its reason, one word, if it gave one: `busy`, `type`, `dropped`, `malformed`, `unsupported`,
+        /// `size`, `self`, `twice`, `stopped`, `secret` (it accepts only those who have its secret),
+        /// `no-secret` (it has none), `key` (it accepts only certain keys) or a word of the program there.
+        /// If the connection was to be encrypted and the answer came in the clear, only words of the
+        /// library count.
         reason: Option<String>,
-        /// It has proved that it has the secret. `false`: whoever is on the way may have said it.
+        /// It has proved that it has the secret. `false`: anyone on the network may have said it.
         by_member: bool,
     },
-    /// Somebody else than the [`Neighbour`](crate::Neighbour) that was to be connected to: another
-    /// program has its address now, or somebody leads connections elsewhere. What it is instead, if it
-    /// said that.
+    /// Somebody other than the wanted [`Neighbour`](crate::Neighbour) answered: another program has its
+    /// address now, or somebody redirects connections. The fields tell who answered, if it said so.
     NotWhoItSaid {
         /// Whom we asked.
         addr: SocketAddr,
@@ -119,15 +119,15 @@ pub enum Error {
         /// The peer's own address.
         addr: SocketAddr,
     },
-    /// The other side answered with something that is no answer; perhaps it is not a peer.
+    /// The other side's answer breaks the protocol; perhaps it is not a peer.
     Handshake {
         /// The other side.
         addr: SocketAddr,
         /// What was wrong.
         reason: String,
     },
-    /// The connection would not be encrypted, and this peer has a secret: the other side answered,
-    /// or asked, in the clear. Nothing more was said.
+    /// The connection would not be encrypted, though this peer has a secret: the other side answered, or
+    /// asked, in the clear. Nothing more was sent.
     NotSecure {
         /// The other side.
         addr: SocketAddr,
@@ -137,20 +137,19 @@ pub enum Error {
         /// The other side.
         addr: SocketAddr,
     },
-    /// The other side has proved that it has a secret which this peer did not take any more when the
-    /// connection was to begin: [`Peer::set_secrets`](crate::Peer::set_secrets) has left it out meanwhile.
+    /// The other side has proved that it has a secret, but this peer no longer accepts that secret:
+    /// [`Peer::set_secrets`](crate::Peer::set_secrets) has left it out meanwhile.
     SecretWithdrawn {
         /// The other side.
         addr: SocketAddr,
     },
-    /// The other side has another key than the one that was
-    /// [expected](crate::ConnectOptions::expect), or one that this peer does not
-    /// [allow](crate::PeerBuilder::allow), or it shows none. It had proved that it has the secret where it
-    /// has shown a key.
+    /// The other side has not the key that was [expected](crate::ConnectOptions::expect), or one that this
+    /// peer does not [allow](crate::PeerBuilder::allow), or it shows none. If it has shown a key, it has
+    /// also proved that it has the secret.
     WrongKey {
         /// Whom we asked.
         addr: SocketAddr,
-        /// The key that it has; `None`: it shows none.
+        /// Its key; `None`: it shows none.
         key: Option<PublicKey>,
     },
     /// The offer is for another data type than the format it was accepted with; it was denied.
@@ -160,7 +159,7 @@ pub enum Error {
         /// What this side accepted it with.
         requested: DataType,
     },
-    /// The one who made the offer has hung up meanwhile: it waits only for its timeout.
+    /// The other side has hung up meanwhile: it waits for an answer only until its timeout.
     Withdrawn,
     /// This peer has as many connections as [`PeerBuilder::max_connections`](crate::PeerBuilder::max_connections) allows.
     TooManyConnections {
@@ -176,7 +175,7 @@ pub enum Error {
     },
     /// The peer was stopped.
     Stopped,
-    /// An option has a value that cannot work.
+    /// An option is out of range, or does not fit the others.
     InvalidOption {
         /// The option's name.
         option: &'static str,
@@ -190,32 +189,33 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// A message was not sent. Of a [`SendError`], or of an [`EncodeError`].
+    /// A message was not sent. From a [`SendError`] or an [`EncodeError`].
     Send(SendError),
-    /// `close` can not say that everything arrived. Of a [`CloseError`].
+    /// `close` cannot say that everything arrived. From a [`CloseError`].
     Close(CloseError),
-    /// A request has no reply. Of a [`RequestError`].
+    /// A request has no reply. From a [`RequestError`].
     Request(RequestError),
-    /// Nothing more is to be received: the connection has ended, and all its messages were taken;
-    /// or the peer was stopped, where its offers, events or neighbours were received. Of a
-    /// [`RecvError`](crate::RecvError), or of `Disconnected` in [`TryRecvError`](crate::TryRecvError) and [`RecvTimeoutError`](crate::RecvTimeoutError).
+    /// Nothing more can be received: the connection has ended and all its messages were taken; or, if
+    /// offers, events or neighbours were received, the peer was stopped. From a
+    /// [`RecvError`](crate::RecvError), or from `Disconnected` in [`TryRecvError`](crate::TryRecvError)
+    /// and [`RecvTimeoutError`](crate::RecvTimeoutError).
     Ended,
-    /// Nothing is there to be received, or nothing came in time: no offer
-    /// ([`accept_timeout`](crate::Peer::accept_timeout)), or no message, and then the connection goes
-    /// on. Also of [`TryRecvError::Empty`](crate::TryRecvError::Empty) and
+    /// Nothing is there, or nothing came in time: no offer
+    /// ([`accept_timeout`](crate::Peer::accept_timeout)), or no message; the connection goes on. Also from
+    /// [`TryRecvError::Empty`](crate::TryRecvError::Empty) and
     /// [`RecvTimeoutError::Timeout`](crate::RecvTimeoutError::Timeout).
     NothingReceived,
-    /// A [`Message`](crate::Message) holds no such value. Of a [`DecodeError`].
+    /// A [`Message`](crate::Message) does not hold such a value. From a [`DecodeError`].
     Decode(DecodeError),
-    /// A text names no data type. Of an [`UnknownDataType`].
+    /// A text names no data type. From an [`UnknownDataType`].
     DataType(UnknownDataType),
-    /// A text is no key. Of a [`KeyError`].
+    /// A text is no key. From a [`KeyError`].
     Key(KeyError),
-    /// There is no identity. Of an [`IdentityError`]; only with the feature `secure`.
+    /// There is no identity. From an [`IdentityError`]; only with the feature `secure`.
     #[cfg(feature = "secure")]
     #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
     Identity(IdentityError),
-    /// There is no secret. Of a [`SecretError`]; only with the feature `secure`.
+    /// There is no secret. From a [`SecretError`]; only with the feature `secure`.
     #[cfg(feature = "secure")]
     #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
     Secret(SecretError),
@@ -236,7 +236,7 @@ impl fmt::Display for Error {
         match self {
             Error::Ipv6 { addr } => write!(f, "{addr} is an IPv6 address: use an IPv4 address"),
             Error::Resolve { source } => {
-                write!(f, "can not resolve the address: {source}")?;
+                write!(f, "cannot resolve the address: {source}")?;
                 // What std says to a text that it cannot take apart does not name the port.
                 if source.kind() == io::ErrorKind::InvalidInput {
                     f.write_str(
@@ -246,8 +246,8 @@ impl fmt::Display for Error {
                 }
                 Ok(())
             }
-            Error::Bind { addr, source } => write!(f, "can not listen on {addr}: {source}"),
-            Error::Connect { addr, source } => write!(f, "can not connect to {addr}: {source}"),
+            Error::Bind { addr, source } => write!(f, "cannot listen on {addr}: {source}"),
+            Error::Connect { addr, source } => write!(f, "cannot connect to {addr}: {source}"),
             Error::TimedOut { addr, after } => write!(f, "{addr} did not answer within {after:?}"),
             Error::Denied {
                 addr,
@@ -265,7 +265,7 @@ impl fmt::Display for Error {
                 write!(f, "handshake with {addr} failed: {reason}")
             }
             Error::NotSecure { addr } => {
-                write!(f, "{addr} does not encrypt, and this peer has a secret")
+                write!(f, "{addr} does not encrypt, but this peer has a secret")
             }
             Error::Forged { addr } => {
                 write!(
@@ -274,22 +274,19 @@ impl fmt::Display for Error {
                 )
             }
             Error::SecretWithdrawn { addr } => {
-                write!(f, "the secret of {addr} is no longer taken here")
+                write!(f, "the secret of {addr} is no longer accepted here")
             }
             Error::WrongKey {
                 addr,
                 key: Some(key),
-            } => write!(
-                f,
-                "{addr} has the key {key}, which is not the one that is due"
-            ),
+            } => write!(f, "{addr} has the key {key}, which is not an expected one"),
             Error::WrongKey { addr, key: None } => {
-                write!(f, "{addr} shows no key, and one is due")
+                write!(f, "{addr} shows no key, though one is expected")
             }
             Error::TypeMismatch { offered, requested } => {
                 write!(
                     f,
-                    "the offer is for {offered}, it was accepted as {requested} and so denied"
+                    "the offer is for {offered}, but was accepted as {requested}, so it was denied"
                 )
             }
             Error::Withdrawn => f.write_str("the other side has withdrawn its offer"),
@@ -325,13 +322,13 @@ impl fmt::Display for Error {
 }
 
 impl Error {
-    /// A setting that cannot be, and why.
+    /// An error about an option, and why its value cannot work.
     pub(crate) fn invalid_option(option: &'static str, reason: impl Into<String>) -> Error {
         let reason = reason.into();
         Error::InvalidOption { option, reason }
     }
 
-    /// For the log: without what the other side wrote, but for the one word of a DENY.
+    /// For the log: without what the other side wrote, except the one word of a DENY.
     pub(crate) fn without_quotes(&self) -> String {
         match self {
             Error::Denied {
@@ -363,7 +360,7 @@ impl std::error::Error for Error {
             | Error::Bind { source, .. }
             | Error::Connect { source, .. }
             | Error::Io { source, .. } => Some(source),
-            // The others say themselves what the error in them says; it would be told twice.
+            // The text of the others already has that of the error in them: a report would have it twice.
             #[cfg(feature = "secure")]
             Error::Identity(error) => error.source(),
             #[cfg(feature = "secure")]
@@ -388,43 +385,44 @@ impl std::error::Error for Error {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// This side closed it: `close`, or its last handle was dropped.
+    /// This side closed it, by `close` or by dropping its last handle.
     ClosedHere,
-    /// The other side closed it, and all that it sent before has arrived. Between two lanpeers that
-    /// is its own word. From a peer without frames, such as peerpy, a process that ends between two
-    /// messages looks the same.
+    /// The other side closed it, and everything that it sent before has arrived. Two lanpeers tell each
+    /// other so. With a peer without frames, such as peerpy, a process that ends between two messages
+    /// looks the same.
     ClosedThere,
     /// This side called `abort`.
     Aborted,
     /// This side's peer was stopped, by [`stop`](crate::Peer::stop).
     Stopped,
-    /// The last handle of this side's [`Peer`](crate::Peer) was dropped, which stops the peer. Where that
-    /// was not meant, keep a handle as long as its connections are used.
+    /// The last handle of this side's [`Peer`](crate::Peer) was dropped, which stops the peer. Keep a
+    /// handle as long as its connections are used.
     PeerDropped,
     /// The other side reset it, dropped it with messages that it had not received, or its process
     /// died: what was on its way may be lost.
     Reset,
-    /// The other side has been silent for longer than the keepalive allows, or it did not finish a
-    /// close in time.
+    /// The other side was silent for longer than [`keepalive`](crate::PeerBuilder::keepalive) allows, or
+    /// did not finish a close in time.
     TimedOut,
-    /// The other side's process or machine ended without a goodbye: it was killed, it crashed, it
-    /// exited without a [`close`](crate::Connection::close), or a panic there dropped the last handle. What was on its way may be lost. Only
-    /// between two lanpeers that speak frames.
+    /// The other side's process or machine ended without a goodbye: it was killed, it crashed, it exited
+    /// without a [`close`](crate::Connection::close), or a panic there dropped the last handle. What was
+    /// on its way may be lost. Only between two lanpeers that speak frames.
     Vanished,
-    /// The other side keeps itself connected (`keep_connected`) and has come again: it has lost this connection, and its new offer takes the place. What was on its way
-    /// may be lost. Only between two lanpeers that speak frames.
+    /// The other side keeps itself connected (`keep_connected`), has lost this connection and has come
+    /// again with a new offer. What was on its way may be lost. Only between two lanpeers that speak
+    /// frames.
     Replaced,
-    /// This side no longer takes the other side's key, or the secret that both had:
+    /// This side no longer accepts the other side's key, or the secret that both had:
     /// [`Peer::allow`](crate::Peer::allow) or [`Peer::set_secrets`](crate::Peer::set_secrets) has left it
     /// out.
     Revoked,
     /// The other side closed it in the middle of a message.
     Truncated,
-    /// An encrypted connection ended without the other side's word: it was cut on the way, or the
+    /// An encrypted connection ended without the record that ends it: it was cut on the way, or the
     /// process there ended. What was on its way may be lost.
     Cut,
-    /// On an encrypted connection something came that the other side has not sent, or not so:
-    /// altered, repeated, left out or out of order. Nothing of it was delivered.
+    /// What came on an encrypted connection is not what the other side sent: something was altered,
+    /// repeated, left out or reordered. Nothing of it was delivered.
     Forged,
     /// A message of another data type than the agreed one, on a strict connection.
     DeniedType {
@@ -444,7 +442,7 @@ pub enum CloseReason {
         limit: usize,
     },
     /// The other side could not take in a message of this side, and says why, for example "missing
-    /// field `b`". The text is the other side's: at most 256 bytes, without control characters. Only
+    /// field `b`". The text comes from the other side: at most 256 bytes, without control characters. Only
     /// between two lanpeers that speak frames.
     RefusedThere(String),
     /// The program's handler panicked; the text is the panic's message.
@@ -461,7 +459,7 @@ pub enum CloseReason {
 impl CloseReason {
     /// Did one of the two sides simply close it? True for [`ClosedHere`](CloseReason::ClosedHere),
     /// [`ClosedThere`](CloseReason::ClosedThere), [`Stopped`](CloseReason::Stopped) and
-    /// [`PeerDropped`](CloseReason::PeerDropped), which is this side's own doing as well.
+    /// [`PeerDropped`](CloseReason::PeerDropped).
     ///
     /// ```
     /// use lanpeer::CloseReason;
@@ -479,8 +477,8 @@ impl CloseReason {
         )
     }
 
-    /// For the log: without the text that may quote a message. What stands before the first colon
-    /// is ours.
+    /// For the log: without the text that may quote a message. Only what stands before the first colon is
+    /// this library's.
     pub(crate) fn without_payload(&self) -> String {
         match self {
             CloseReason::Malformed(what) => what.split(": ").next().unwrap_or_default().to_owned(),
@@ -523,14 +521,14 @@ impl fmt::Display for CloseReason {
             CloseReason::Reset => f.write_str("reset by the other side"),
             CloseReason::TimedOut => f.write_str("the other side no longer answers"),
             CloseReason::Vanished => f.write_str("the other side ended without a goodbye"),
-            CloseReason::Replaced => f.write_str("replaced by a new one of the other side"),
-            CloseReason::Revoked => f.write_str("its key or its secret is no longer taken here"),
+            CloseReason::Replaced => f.write_str("replaced by a new connection of the other side"),
+            CloseReason::Revoked => f.write_str("its key or its secret is no longer accepted here"),
             CloseReason::Truncated => {
                 f.write_str("closed by the other side in the middle of a message")
             }
-            CloseReason::Cut => f.write_str("cut without the other side's word"),
+            CloseReason::Cut => f.write_str("cut before the other side had ended it"),
             CloseReason::Forged => {
-                f.write_str("tampered with: something that the other side has not sent so")
+                f.write_str("tampered with: what came is not what the other side sent")
             }
             CloseReason::DeniedType { expected, got } => {
                 write!(f, "a {got} message on a strict {expected} connection")
@@ -548,8 +546,8 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// Why a message was not sent. Nothing of it was, and except for
-/// [`Closed`](SendError::Closed) the connection goes on.
+/// Why a message was not sent. No part of it was sent, and the connection goes on, except after
+/// [`Closed`](SendError::Closed).
 ///
 /// ```
 /// use lanpeer::SendError;
@@ -617,7 +615,7 @@ impl fmt::Display for SendError {
                 write!(f, "a message of {size} bytes, the limit is {limit}")
             }
             SendError::WrongSize { size: 0, .. } => {
-                f.write_str("a message of a stream can not be empty")
+                f.write_str("a message of a stream cannot be empty")
             }
             SendError::WrongSize { size, stream } => {
                 write!(f, "a message of {size} bytes in a stream of {stream} bytes")
@@ -625,21 +623,21 @@ impl fmt::Display for SendError {
             SendError::WrongType { expected, got } => {
                 write!(
                     f,
-                    "a {got} message can not go over this {expected} connection"
+                    "a {got} message cannot go over this {expected} connection"
                 )
             }
             SendError::Encode(error) => error.fmt(f),
-            SendError::Answered => f.write_str("the request has been answered before"),
+            SendError::Answered => f.write_str("the request was answered before"),
         }
     }
 }
 
 impl std::error::Error for SendError {}
 
-/// Why a request has no reply; from [`Connection::request`](crate::Connection::request). Except for
-/// [`Closed`](RequestError::Closed) the connection goes on.
+/// Why a request has no reply; from [`Connection::request`](crate::Connection::request). The connection
+/// goes on, except after [`Closed`](RequestError::Closed).
 ///
-/// The other side may have worked on the request in each case but those that say otherwise.
+/// The other side may have worked on the request, unless the variant says otherwise.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -664,13 +662,13 @@ impl std::error::Error for SendError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// No reply came in time. One that comes later is counted and dropped.
+    /// No reply came in time. A later reply is counted and dropped.
     TimedOut,
     /// The connection has ended, or is being closed.
     Closed(CloseReason),
     /// The program there dropped the request unanswered.
     Unanswered,
-    /// The program there panicked over the request.
+    /// The program there panicked while it had the request.
     Panicked,
     /// The program there takes no requests: nothing was done.
     NotServed,
@@ -678,19 +676,20 @@ pub enum RequestError {
     /// [`PeerBuilder::max_requests`](crate::PeerBuilder::max_requests) allows are under way on this
     /// connection: nothing was sent. Try again later.
     Full,
-    /// Too many are unanswered at the other side, by its own limits: nothing was done. Try again later.
+    /// The other side has too many unanswered requests, by its own limits: nothing was done. Try again
+    /// later.
     Busy,
-    /// The request is no value of the type that the other side expects: nothing was done. The text is
-    /// the other side's: at most 256 bytes, without control characters.
+    /// The request is no value of the type that the other side expects: nothing was done. The text comes
+    /// from the other side: at most 256 bytes, without control characters.
     Refused(String),
     /// The connection carries no requests: it is a stream, or the other side speaks no frames.
     Unsupported,
-    /// Called on the connection's reader thread, by its handler for one, which would wait for itself:
+    /// Called on the connection's reader thread, for example by its handler, which would wait for itself:
     /// nothing was sent.
     WaitsForItself,
     /// The value cannot be encoded: nothing was sent.
     Encode(EncodeError),
-    /// The request cannot go over this connection, as a message: nothing was sent.
+    /// The request cannot go over this connection, nor could a message: nothing was sent.
     Send(SendError),
     /// The reply is no value of the type that this side expects.
     Decode(DecodeError),
@@ -702,7 +701,7 @@ impl fmt::Display for RequestError {
             RequestError::TimedOut => f.write_str("no reply came in time"),
             RequestError::Closed(reason) => write!(f, "the connection is closed: {reason}"),
             RequestError::Unanswered => f.write_str("the other side dropped the request unanswered"),
-            RequestError::Panicked => f.write_str("the other side panicked over the request"),
+            RequestError::Panicked => f.write_str("the other side panicked while it had the request"),
             RequestError::NotServed => f.write_str("the other side takes no requests"),
             RequestError::Full => f.write_str("too many requests are under way"),
             RequestError::Busy => f.write_str("too many requests are unanswered at the other side"),
@@ -767,7 +766,7 @@ pub enum CloseError {
     /// The other side did not take in everything within
     /// [`PeerBuilder::close_timeout`](crate::PeerBuilder::close_timeout).
     Timeout,
-    /// The connection ended otherwise first.
+    /// The connection ended first, for another reason.
     Incomplete(CloseReason),
 }
 

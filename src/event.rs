@@ -25,7 +25,7 @@ use crate::secure::PublicKey;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Some say who the other side is:
+/// Some events say who the other side is:
 ///
 /// ```
 /// # use lanpeer::*;
@@ -66,10 +66,9 @@ pub enum Event {
     Denied {
         /// Where the other peer listens.
         peer_addr: SocketAddr,
-        /// The word that it was told.
+        /// The word that the other peer was told.
         reason: String,
-        /// The id of the peer on the other side; None where it speaks no frames, or had
-        /// not said so yet.
+        /// The id of the peer on the other side; `None` if it speaks no frames, or had not sent it yet.
         peer_id: Option<PeerId>,
         /// Its name, if it has one and speaks frames.
         peer_name: Option<String>,
@@ -116,13 +115,13 @@ pub enum Event {
         /// What the system said.
         reason: String,
     },
-    /// Other peers cannot find this one, because the discovery port cannot be had; everything
-    /// else works. [`Peer::not_discoverable`](crate::Peer::not_discoverable) says the same.
+    /// Other peers cannot find this one, because it could not get the discovery port; everything else
+    /// works. [`Peer::not_discoverable`](crate::Peer::not_discoverable) says the same.
     NotDiscoverable {
         /// What the system said.
         reason: String,
     },
-    /// So many events found the queue full and were dropped; it holds 256.
+    /// Events found the queue full and were dropped; the queue holds 256.
     Dropped {
         /// How many.
         count: u64,
@@ -130,8 +129,8 @@ pub enum Event {
 }
 
 impl Event {
-    /// The id of the peer on the other side: of `Connected`, `Denied`, `KeepRefused` and `Closed`. None of the others,
-    /// and where that peer speaks no frames: it is no lanpeer, or one with
+    /// The id of the peer on the other side, of `Connected`, `Denied`, `KeepRefused` and `Closed`. `None` for
+    /// other events, and if that peer speaks no frames, since it is no lanpeer or has
     /// [`text_headers`](crate::PeerBuilder::text_headers).
     pub fn peer_id(&self) -> Option<PeerId> {
         match self {
@@ -143,8 +142,8 @@ impl Event {
         }
     }
 
-    /// Its key, proved, of `Connected`, `Denied` and `Closed`, where both have the same secret and it shows
-    /// one; see [`Connection::peer_key`](crate::Connection::peer_key).
+    /// The public key that the other side has proved to own, of `Connected`, `Denied` and `Closed`; see
+    /// [`Connection::peer_key`](crate::Connection::peer_key).
     pub fn peer_key(&self) -> Option<PublicKey> {
         match self {
             Event::Connected { peer_key, .. }
@@ -154,8 +153,8 @@ impl Event {
         }
     }
 
-    /// Its name, at most 24 bytes; as in [`Neighbour::name`](crate::Neighbour::name). A name is no proof
-    /// of anything.
+    /// The other side's name, at most 24 bytes, as in [`Neighbour::name`](crate::Neighbour::name). A name
+    /// proves nothing.
     pub fn peer_name(&self) -> Option<&str> {
         match self {
             Event::Connected { peer_name, .. }
@@ -165,7 +164,7 @@ impl Event {
         }
     }
 
-    /// What program it is, at most 16 bytes; as in
+    /// The other side's kind of program, at most 16 bytes, as in
     /// [`Neighbour::service`](crate::Neighbour::service).
     pub fn peer_service(&self) -> Option<&str> {
         match self {
@@ -205,7 +204,7 @@ impl fmt::Display for Event {
             Event::KeepRefused { peer_addr, .. } => {
                 write!(f, "{peer_addr} is not to be asked again")
             }
-            Event::ListenerTrouble { reason } => write!(f, "can not accept: {reason}"),
+            Event::ListenerTrouble { reason } => write!(f, "cannot accept: {reason}"),
             Event::NotDiscoverable { reason } => write!(f, "not discoverable: {reason}"),
             Event::Dropped { count } => write!(f, "{count} events were dropped"),
         }

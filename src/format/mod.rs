@@ -96,8 +96,8 @@ pub type Payload<'a> = Cow<'a, [u8]>;
 /// | [`Bytes`] | bytes | `Vec<u8>` | the bytes |
 /// | [`Dynamic`] | [`Message`] | [`Message`] | each message says what it is |
 ///
-/// Where the two directions carry different types, each side names first what it sends: one side
-/// is `Json<Command, Reading>`, and the other `Json<Reading, Command>`.
+/// If the two directions carry different types, each side names first what it sends: one side is
+/// `Json<Command, Reading>`, the other `Json<Reading, Command>`.
 ///
 /// The trait is sealed: the protocol knows no other data types.
 ///
@@ -131,16 +131,16 @@ pub trait Format: sealed::Sealed + Sized + 'static {
     /// is [`Encode<Self>`](Encode).
     type Item: Send + 'static;
 
-    /// The data type that HELLO announces; `None` where the program chooses at run time.
+    /// The data type that HELLO announces; `None` if the program chooses at run time.
     const DATA_TYPE: Option<DataType>;
 
-    /// Where payloads need no decoding: makes an item of one.
+    /// Makes an item of a payload, if payloads need no decoding.
     #[doc(hidden)]
     const PLAIN: Option<Plain<Self::Item>> = None;
 
-    /// Puts the item into its place, because to move it from hand to hand takes longer than to decode
-    /// some. Says how large it counts in the receive queue, in bytes: as its payload, or as what a
-    /// pickle that repeats values became.
+    /// Decodes a payload into `item`: moving an item can take longer than decoding it, so it is put where it
+    /// is needed. Returns its size for the receive queue, in bytes: that of its payload, or of what a pickle
+    /// that repeats values became.
     #[doc(hidden)]
     fn decode(
         data_type: DataType,
@@ -216,7 +216,7 @@ pub trait Encode<F: Format> {
 
 /// `Self` is what one side sends: can that be sent as a `&Q`?
 ///
-/// The same as `Borrow<Q>`. It is a trait of its own for the sake of what the compiler says where a
+/// The same as `Borrow<Q>`. It is a trait of its own so that the compiler's message is helpful if a
 /// program sends something else.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
@@ -268,7 +268,7 @@ mod sealed {
 ///
 /// let no_json = std::collections::HashMap::from([((1, 2), 3)]);
 /// let error = Message::json(&no_json).unwrap_err();
-/// assert_eq!(error.to_string(), "the value can not be encoded as json: key must be a string");
+/// assert_eq!(error.to_string(), "the value cannot be encoded as json: key must be a string");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodeError {
@@ -289,7 +289,7 @@ impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the value can not be encoded as {}: {}",
+            "the value cannot be encoded as {}: {}",
             self.data_type, self.what
         )
     }
@@ -297,7 +297,7 @@ impl fmt::Display for EncodeError {
 
 impl std::error::Error for EncodeError {}
 
-/// The bytes of a message are not what its data type says, or not of the type that was asked for.
+/// The bytes of a message do not fit its data type, or are no value of the wanted type.
 ///
 /// Its text may quote the message: at most 200 characters, none of them a control character.
 ///
@@ -340,8 +340,8 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// Decodes a payload of any data type into one serde type: what a message of another type than the
-/// connection's becomes where the connection is not strict.
+/// Decodes a payload of any data type into one serde type: for messages of another type than the
+/// connection's, on a connection that is not strict.
 #[inline]
 fn decode_any<T: serde::de::DeserializeOwned>(
     data_type: DataType,
@@ -363,8 +363,8 @@ fn decode_any<T: serde::de::DeserializeOwned>(
     Ok(payload.len())
 }
 
-/// Adds what this side expects, where it sends something else: the two types may be the wrong way
-/// round here or there.
+/// Adds what this side expects, if it sends something else: one side may have named the two types the
+/// wrong way round.
 #[cold]
 fn name_both<Out: 'static, In: 'static>(mut error: DecodeError) -> DecodeError {
     if TypeId::of::<Out>() != TypeId::of::<In>() {

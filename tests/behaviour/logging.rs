@@ -22,7 +22,7 @@ const NOT_PROVOKED: [&str; 14] = [
     "{}: UDP port {}: {}",
     "{}: the responder thread panicked",
     "{}: {} no longer has the address {}",
-    "{}: can not list the network interfaces: {}",
+    "{}: cannot list the network interfaces: {}",
     "{}: the responder thread is not woken: {}",
     "nothing sent to {} on {}: {}",
     "search: {}",
@@ -35,7 +35,7 @@ const NOT_PROVOKED: [&str; 14] = [
 ];
 
 /// In a process of its own, below: it takes all file descriptors.
-const CAN_NOT_ACCEPT: &str = "{}: can not accept: {}";
+const CANNOT_ACCEPT: &str = "{}: cannot accept: {}";
 
 /// With the feature `secure` alone, and where files have modes.
 const OPEN_SECRET: &str = "other users can read the secret in {}: chmod 600 {}";
@@ -238,7 +238,7 @@ fn lines_come_as_the_page_says_and_never_hold_a_payload() {
                 if !seen.contains(text) {
                     assert!(
                         NOT_PROVOKED.contains(&text)
-                            || text == CAN_NOT_ACCEPT
+                            || text == CANNOT_ACCEPT
                             || text == GUESSES && !cfg!(feature = "secure")
                             || text == OPEN_SECRET && !cfg!(all(feature = "secure", unix)),
                         "never logged: {text}"
@@ -284,11 +284,11 @@ fn a_peer_without_file_descriptors_says_so() {
         files.pop();
         let _client = client().unwrap();
         let local = bob.local_addr();
-        let error = between(&format!("{local}: can not accept: "), "");
+        let error = between(&format!("{local}: cannot accept: "), "");
         logged(
             "warn",
             "lanpeer",
-            &format!("{local}: can not accept: {error}"),
+            &format!("{local}: cannot accept: {error}"),
         );
         eventually("an event says so too", || {
             let event = events.try_recv();
@@ -299,7 +299,7 @@ fn a_peer_without_file_descriptors_says_so() {
         raw_offer(&bob);
         assert!(bob.offers().recv_timeout(SOON).is_ok());
         let lines = LINES.lock().unwrap();
-        let told = lines.iter().filter(|line| fits(CAN_NOT_ACCEPT, &line.text));
+        let told = lines.iter().filter(|line| fits(CANNOT_ACCEPT, &line.text));
         assert_eq!(told.count(), 1);
     });
 }

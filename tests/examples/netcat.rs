@@ -110,7 +110,7 @@ fn exit_codes_tell_what_went_wrong() {
     drop(nobody);
     let mut caller = connect(&[&addr]);
     assert_eq!(caller.fail(1), [""; 0]);
-    assert!(caller.errors().starts_with("netcat: can not connect to "));
+    assert!(caller.errors().starts_with("netcat: cannot connect to "));
 
     for args in [
         &[][..],

@@ -76,7 +76,7 @@ impl Writer<'_> {
         match self.keys {
             0 => Ok(()),
             _ => Err(Error::new(format_args!(
-                "{what} as a key, or in one: Python's dicts can not have it"
+                "{what} as a key, or in one: Python's dicts cannot have it"
             ))),
         }
     }

@@ -232,7 +232,7 @@ fn what_can_not_be_written_is_named() {
         ),
     ] {
         assert!(
-            error.starts_with("the value can not be encoded as raw: "),
+            error.starts_with("the value cannot be encoded as raw: "),
             "{error}"
         );
         assert!(error.contains(words), "{error}");

@@ -141,7 +141,7 @@ impl Discovery {
         let (socket, not_discoverable) = match shared_socket(settings.port) {
             Ok(socket) => (Some(socket), None),
             Err(error) => {
-                let reason = format!("UDP port {} can not be had: {error}", settings.port);
+                let reason = format!("UDP port {} cannot be had: {error}", settings.port);
                 log::warn!(target: LOG, "{listen}: not discoverable: {reason}");
                 (shared_socket(0).ok(), Some(reason))
             }

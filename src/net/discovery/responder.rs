@@ -149,7 +149,7 @@ impl Responder {
             Err(error) => {
                 // Those that were known are used on, until the next look.
                 let listen = self.shared.listen;
-                log::debug!(target: LOG, "{listen}: can not list the network interfaces: {error}");
+                log::debug!(target: LOG, "{listen}: cannot list the network interfaces: {error}");
                 return;
             }
         };

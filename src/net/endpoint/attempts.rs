@@ -21,7 +21,8 @@ use crate::proto::who::Attempt;
 /// The word for an offer that is another way to one that is there already, or older than one that is.
 pub(crate) const TWICE: &str = "twice";
 
-/// What keeps this peer connected to others. The room `keep` has it.
+/// What keeps this peer connected to others. The room `keep` implements it, so that this room need not know
+/// of that. Called by reader threads, without a lock.
 pub(crate) trait Keeper: Send + Sync {
     /// Is this, of a client that keeps itself connected to this peer, what it wants as well?
     fn wants(&self, agreed: &Agreement) -> bool;
@@ -30,13 +31,14 @@ pub(crate) trait Keeper: Send + Sync {
     fn take(&self, offer: Pending) -> Result<(), Pending>;
 }
 
-/// So many attempts are remembered…
+/// The most attempts that are remembered.
 const REMEMBERED: usize = 1024;
 
-/// …for so long. The other ways to one come within a second.
+/// How long an attempt is remembered. A client's other ways to this peer come within a second.
 const REMEMBER: Duration = Duration::from_secs(60);
 
-/// The attempts that have come lately: when, of whom, and which.
+/// The attempts that have come lately: when, of whom, and which. Under a lock of the endpoint, so that of
+/// two offers of one attempt, each on its own thread, one is the first.
 #[derive(Default)]
 pub(super) struct Recent(VecDeque<(Instant, u64, Attempt)>);
 
@@ -68,6 +70,7 @@ impl Endpoint {
         if !lock(&self.recent).is_first(who.id, attempt, Instant::now()) {
             return Err(Twice);
         }
+        // The list is a copy: ending a connection takes the lock of the list.
         let replaced = replaced(&Ask::of(agreed), self.links().iter())?;
         for link in replaced {
             link.kill(CloseReason::Replaced);
@@ -77,7 +80,7 @@ impl Endpoint {
 }
 
 impl Endpoint {
-    /// From now on offers go to this keeper first that it wants.
+    /// From now on this keeper gets the offers that it wants before the program does.
     pub fn add_keeper(&self, keeper: Arc<dyn Keeper>) {
         lock(&self.keepers).push(keeper);
     }
@@ -89,6 +92,7 @@ impl Endpoint {
     /// Hands an offer to whoever wants it, or to the program. One that nobody can take is denied.
     pub(super) fn hand_over(&self, mut offer: Pending) {
         if offer.agreed.theirs.is_some() && !offer.forbidden {
+            // A copy of the list: a keeper that takes an offer takes locks of its own.
             let keepers = lock(&self.keepers).clone();
             for keeper in keepers {
                 if keeper.wants(&offer.agreed) {
@@ -102,6 +106,7 @@ impl Endpoint {
         self.hand_to_program(offer);
     }
 
+    /// Hands an offer to the program, or denies it if nobody can take it.
     pub fn hand_to_program(&self, offer: Pending) {
         if let Err(offer) = self.deliver(offer) {
             offer.deny("busy");
@@ -152,7 +157,7 @@ impl Ask<'_> {
     }
 }
 
-/// Those of these connections that come to an end for what a client asks for. `Err`: that is itself one
+/// Those of these connections that end because of what a client asks for. `Err`: the offer itself is one
 /// too many.
 pub(super) fn replaced<'a>(
     asked: &Ask<'_>,
@@ -175,7 +180,7 @@ fn relation(link: &Link, asked: &Ask<'_>) -> Relation {
     let (Some(attempt), true) = (asked.attempt, link.who.as_ref().is_some_and(is_of)) else {
         return Relation::None;
     };
-    // What only those can say who have the secret is not ended by anyone else.
+    // An encrypted connection is of someone who has the secret. Only another such offer may end it.
     if (link.secure && !asked.secure) || link.life.is_over() {
         return Relation::None;
     }
@@ -186,6 +191,7 @@ fn relation(link: &Link, asked: &Ask<'_>) -> Relation {
                 false => Relation::SameOrNewer,
             };
         }
+        // Another address of the same call.
         (Some(old), new) if old.is_same(new) => return Relation::SameOrNewer,
         _ => {}
     }

@@ -45,6 +45,7 @@ pub(crate) fn connect<T>(
     connected
 }
 
+/// [`connect`], without what is told of a failure.
 fn try_connect<T>(
     endpoint: &Arc<Endpoint>,
     addrs: &[SocketAddrV4],
@@ -83,9 +84,10 @@ fn try_connect<T>(
         early,
     } = *accepted;
     let link = endpoint.link(&socket, ends, agreed, slot, session);
+    // Before the connection is entered: from there on others find it, and it must have its queue.
     let (connection, start) = start(&link);
-    // The socket is taken off the list of handshakes. From here on `stop` finds it among the
-    // connections, once it is entered, or `enter` finds the flag.
+    // Takes the socket off the list of handshakes. From here on `stop` finds it among the connections,
+    // once it is entered; or `enter` finds the flag.
     drop(watched);
     // A reset and no FIN where the peer was stopped meanwhile, for the same reason as above.
     endpoint
@@ -97,15 +99,18 @@ fn try_connect<T>(
         bytes: early,
         seen: Seen::Nothing,
     };
+    // Last: the reader may run a handler, which finds a connection that is listed.
     reader.run(Box::new(move || start(early)));
     Ok(connection)
 }
 
-/// The other side has accepted; nothing is made of that yet.
+/// The other side has accepted; there is no connection yet. Several threads may get this far in one call;
+/// what each holds is given back when this is dropped.
 struct Agreed {
     accepted: Box<Accepted>,
     socket: Arc<TcpStream>,
     ends: (SocketAddrV4, SocketAddrV4),
+    /// Keeps the socket where `stop` finds it.
     watched: Watched,
     /// The thread that will read the connection.
     reader: Waiting,
@@ -114,6 +119,7 @@ struct Agreed {
 }
 
 /// Asks at one address, and waits for the answer. `reached` is called when the TCP connection is there.
+/// Runs on the calling thread if there is one address, else on a thread for each.
 fn agree(
     endpoint: &Arc<Endpoint>,
     addr: SocketAddrV4,
@@ -129,8 +135,10 @@ fn agree(
         ends,
         watched,
     } = reach(endpoint, addr, request.timeout, deadline, withdrawal).map_err(unless_stopped)?;
+    // From here on the other side may learn of this attempt. Fails if it was withdrawn before.
     withdrawal.speak().inspect_err(|_| reset(&socket))?;
     reached();
+    // `stop` waits for this call as it does for a thread: it must not return while one is entered.
     let held = endpoint.hold().inspect_err(|_| reset(&socket))?;
     let settings = &endpoint.settings;
     let (mut client, hello) =
@@ -178,7 +186,7 @@ struct Reached {
     watched: Watched,
 }
 
-/// Opens a TCP connection.
+/// Opens a TCP connection. From before the system's connect on, `stop` and whoever withdraws can end it.
 fn reach(
     endpoint: &Arc<Endpoint>,
     addr: SocketAddrV4,

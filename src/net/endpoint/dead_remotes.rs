@@ -29,7 +29,8 @@ pub(crate) struct DeadRemotes {
     endpoint: Weak<Endpoint>,
     /// The silence after which a remote is dead. `None` where the program wants nobody to look.
     keepalive: Option<Duration>,
-    /// Connections whose remote owes an answer, and since when that is seen.
+    /// Connections whose remote owes an answer, by number, and since when that is seen. Only the watchdog's
+    /// thread changes it. The lock of the open connections is taken under it.
     suspects: Mutex<HashMap<u64, Instant>>,
     /// What was heard of each remote by the last look, where the system has no table.
     heard: Mutex<HashMap<u64, Heard>>,
@@ -71,7 +72,7 @@ impl DeadRemotes {
         })
     }
 
-    /// From now on the watchdog looks after each write.
+    /// From now on each write after a look asks the watchdog for the next one.
     pub fn begin(self: &Arc<DeadRemotes>, context: &Context) {
         if let Some(keepalive) = self.keepalive {
             let look: Arc<dyn Task> = self.clone();

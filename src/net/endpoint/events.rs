@@ -5,12 +5,15 @@ use crate::event::Event;
 use crate::net::os::lock;
 use crate::net::os::sync::{Mutex, Receiver, Sender, bounded};
 
-/// At most so many events wait for the program. Further ones are counted and dropped.
+/// The most events that wait for the program. Further ones are counted and dropped.
 const WAITING: usize = 256;
 
+/// The events of one peer. Any thread of it may tell one, also under other locks: this one comes last, and
+/// nothing waits under it.
 pub(crate) struct Events {
-    /// Who adds to the channel holds this lock, so that the order of events is the order of calls.
+    /// Held by whoever adds to the channel, so that events come in the order of the calls.
     state: Mutex<State>,
+    /// Cloned for the program. Kept here, so that the channel lives before anyone asks for it.
     receiver: Receiver<Event>,
 }
 
@@ -53,7 +56,8 @@ impl Events {
         lock(&self.state).dropped_in_all
     }
 
-    /// Ends the channel, behind the word of what was dropped last. `false`: it had ended.
+    /// Ends the channel, behind the word of what was dropped last. `false`: it had ended. Called when all
+    /// threads have ended that could tell anything.
     pub fn end(&self) -> bool {
         let mut state = lock(&self.state);
         let Some(sender) = state.sender.take() else {

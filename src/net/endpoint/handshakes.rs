@@ -2,26 +2,26 @@
 //! time is an argument.
 //!
 //! A stranger costs a file descriptor and a thread before he has said anything. So there is a bound
-//! on their number, and each address has a share of it. Who says nothing goes first.
+//! on their number, and each address has a share of it. A client that says nothing goes first.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::net::os::sync::{HashMap, Instant};
 
-/// So many there are at most, offers without an answer among them.
+/// The most handshakes under way, offers without an answer among them.
 const MOST: usize = 256;
-/// They take at most this part of the file descriptors that the process may have…
+/// Handshakes take at most this part of the file descriptors that the process may have.
 const PART_OF_FILES: usize = 4;
-/// …and those of one address that are silent at most this part of all.
+/// The silent ones of one address take at most this part of all handshakes.
 const PART_OF_ALL: usize = 8;
-/// Also where there are hardly any file descriptors.
+/// The bound is never lower than this, however few file descriptors there are.
 const FEWEST: usize = 8;
 
-/// Whoever has said nothing at all for so long is silent. A client says HELLO at once.
+/// A client that has said nothing at all for this time is silent. It should say HELLO at once.
 const MUTE: Duration = Duration::from_millis(10);
 
-/// How far one of them is.
+/// How far a handshake is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// This peer has asked. It is no stranger's, and does not count.
@@ -34,7 +34,7 @@ pub(crate) enum Stage {
     Leaving,
 }
 
-/// One of them.
+/// One handshake.
 #[derive(Debug)]
 struct Entry<T> {
     what: T,
@@ -42,8 +42,8 @@ struct Entry<T> {
     stage: Stage,
     /// It has said something.
     heard: bool,
-    /// Its thread has waited for [`SLOW`](crate::net::handshake::io::SLOW) for what it owes. The time alone does not tell: on a busy machine
-    /// its words may be here, and the thread that is to read them has not run.
+    /// Its thread has waited for [`SLOW`](crate::net::handshake::io::SLOW) for what it owes. The time
+    /// alone does not tell: on a busy machine its words may be here, and its thread has not run yet.
     is_quiet: bool,
     /// Since when it owes something.
     since: Instant,
@@ -74,7 +74,8 @@ pub(crate) enum Room<T> {
     None,
 }
 
-/// All of one peer, by number.
+/// All handshakes of one peer, by number. Under a lock of the endpoint: the listener admits, reader threads
+/// tell what they hear, `stop` empties it.
 #[derive(Debug)]
 pub(crate) struct Handshakes<T> {
     entries: HashMap<u64, Entry<T>>,
@@ -100,6 +101,7 @@ impl<T> Handshakes<T> {
         self.most / PART_OF_ALL
     }
 
+    /// Enters a handshake, for which [`room`](Handshakes::room) was made.
     pub fn insert(&mut self, id: u64, what: T, ip: Ipv4Addr, stage: Stage, now: Instant) {
         let entry = Entry {
             what,
@@ -121,6 +123,7 @@ impl<T> Handshakes<T> {
         self.entries.contains_key(&id)
     }
 
+    /// Takes all off, for `stop`.
     pub fn drain(&mut self) -> impl Iterator<Item = (T, Stage)> + '_ {
         self.entries
             .drain()
@@ -134,6 +137,7 @@ impl<T> Handshakes<T> {
         }
     }
 
+    /// It has come further. What it owes now, it owes from here on.
     pub fn set_stage(&mut self, id: u64, stage: Stage, now: Instant) {
         if let Some(entry) = self.entries.get_mut(&id) {
             (entry.stage, entry.is_quiet, entry.since) = (stage, false, now);
@@ -155,8 +159,8 @@ impl<T> Handshakes<T> {
         if let Some(largest) = self.largest(silent) {
             return self.take_oldest(|entry| entry.ip == largest && silent(entry));
         }
-        // Everybody makes progress, or waits for the program. Whoever has little gets some of what
-        // another address has more than its share of.
+        // Everybody makes progress, or waits for the program. An address with few handshakes gets the
+        // place of one that has more than its share.
         let under_way = |entry: &Entry<T>| entry.stage == Stage::UnderWay;
         if self.count(is_mine) < self.share() {
             if let Some(largest) = self.largest(|entry| entry.stage != Stage::Asking) {
@@ -172,7 +176,7 @@ impl<T> Handshakes<T> {
                 }
             }
         }
-        // Whoever comes may say something, where the oldest that has not may never.
+        // The new client may say something; the oldest that has said nothing may never.
         let mute = |entry: &Entry<T>| {
             entry.stage == Stage::UnderWay && !entry.heard && !has_said(&entry.what)
         };
@@ -182,7 +186,8 @@ impl<T> Handshakes<T> {
         }
     }
 
-    /// The thread of this one has waited for it for long. Those of its address that have to go because of that.
+    /// The thread of this handshake has waited for it for long. Returns those of its address that have to go
+    /// because of that.
     pub fn quiet(&mut self, id: u64, now: Instant, has_said: impl Fn(&T) -> bool) -> Vec<T> {
         let mut gone = Vec::new();
         if let Some(entry) = self.entries.get_mut(&id) {

@@ -15,8 +15,8 @@ use crate::net::os::LOG;
 use crate::net::os::sync::TcpStream;
 use crate::net::os::system::{SockRef, TcpListener};
 
-/// So many connections the system keeps for this peer until they are accepted; std asks for 128. The
-/// TCP of a client that finds no room tries again after a whole second.
+/// How many connections the system keeps for this peer until they are accepted; std asks for 128. The TCP
+/// of a client that finds no room tries again only after a second.
 const BACKLOG: i32 = 1024;
 
 /// Starts the thread that listens. The closure that it returns ends the thread's `accept`, for `stop`,
@@ -65,7 +65,8 @@ fn make_room(listener: &TcpListener) {
     let _ = SockRef::from(listener).listen(BACKLOG);
 }
 
-/// The listener thread. No error ends it.
+/// The listener thread: accepts until `stop` sets the flag and wakes it. No error ends it, since nobody
+/// could connect any more.
 fn accept_all(endpoint: &Arc<Endpoint>, listener: &TcpListener) {
     let mut trouble = 0;
     loop {
@@ -78,6 +79,7 @@ fn accept_all(endpoint: &Arc<Endpoint>, listener: &TcpListener) {
                 trouble = 0;
                 offers::receive(endpoint, socket, remote);
             }
+            // Cannot be: the listener is an IPv4 socket.
             Ok((_, SocketAddr::V6(_))) => {}
             // The client has gone before it was accepted.
             Err(error) if is_transient(&error) => {}
@@ -85,7 +87,7 @@ fn accept_all(endpoint: &Arc<Endpoint>, listener: &TcpListener) {
                 // There are no file descriptors, or no memory. The program is told once. Then this
                 // is tried again until it works, with pauses of 10 to 100 ms.
                 if trouble == 0 {
-                    warn!(target: LOG, "{}: can not accept: {error}", endpoint.local_addr);
+                    warn!(target: LOG, "{}: cannot accept: {error}", endpoint.local_addr);
                     endpoint.emit(Event::ListenerTrouble {
                         reason: error.to_string(),
                     });
@@ -97,6 +99,7 @@ fn accept_all(endpoint: &Arc<Endpoint>, listener: &TcpListener) {
     }
 }
 
+/// Does this error concern one client, or nothing at all? Then the next may be accepted at once.
 fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
     matches!(

@@ -15,6 +15,8 @@
 //! undecided, its socket is in `sockets`; from then on its link is in `links`. `stop` sets the flag
 //! first, and then goes through both. Whatever enters one of them looks at the flag under the lock of
 //! that place. So nothing escapes `stop`.
+//!
+//! A long file, since `stop`, and whatever it must find, are read together.
 
 pub(crate) mod attempts;
 pub(crate) mod connect;
@@ -69,26 +71,31 @@ use crate::target::Target;
 /// Hands an offer to the program, or gives it back where nobody can take it.
 pub(crate) type Deliver = Box<dyn Fn(Pending) -> std::result::Result<(), Pending> + Send + Sync>;
 
-/// One peer.
+/// One peer. Its threads, its handles and its connections share it. `links` is taken before `events`,
+/// `counts`, what this peer trusts, and what a connection locks for its numbers. No thread holds two of
+/// its other locks at once.
 pub(crate) struct Endpoint {
-    /// What its connections know of it.
+    /// What its connections know of it. They hold this and not the endpoint, except to tell it of their end.
     context: Arc<Context>,
 
     /// Set once, by `stop`; everything that would begin looks at it first.
     stopped: AtomicBool,
     /// Why, for its connections. Set before `stopped`.
     why_stopped: OnceLock<CloseReason>,
-    /// Dropped by `stop`, which ends the channel `stopping`. So a thread can wait for that among other
-    /// things; no message ever comes through it.
+    /// Dropped by `stop`, which ends the channel `stopping`.
     stop_signal: Mutex<Option<Sender<Infallible>>>,
+    /// Ends when the peer stops; no message ever comes through it. So a thread can wait for that among
+    /// other things.
     pub(crate) stopping: Receiver<Infallible>,
     /// How offers reach the program; taken by `stop`, which ends the channel behind it.
     deliver: Mutex<Option<Deliver>>,
-    /// Open connections by number.
+    /// Open connections by number. Held while a connection enters or leaves, with its event, so that
+    /// events and list agree; never while one is ended, which takes it.
     links: Mutex<Links>,
-    /// Signalled when the last connection has ended.
+    /// Signalled when the last connection has ended. Only `stop` waits for that.
     all_ended: Condvar,
-    /// Open connections and pending offers, for `max_connections`.
+    /// Open connections and pending offers, for `max_connections`. An atomic, since a place is given back
+    /// under whatever locks its connection ends with.
     slots: AtomicUsize,
     /// Sockets whose handshake is under way or whose offer is undecided, so that `stop` can wake
     /// the threads that read them, and that there are not too many.
@@ -97,7 +104,7 @@ pub(crate) struct Endpoint {
     proofs: Proofs,
     /// Which of their attempts clients have made lately, where they say so.
     recent: Mutex<Recent>,
-    /// What keeps this peer connected to others.
+    /// What keeps this peer connected to others. Copied to be asked, since a keeper takes its own locks.
     keepers: Mutex<Vec<Arc<dyn Keeper>>>,
     events: Events,
     counts: Counts,
@@ -267,7 +274,7 @@ impl Endpoint {
         let mut stats = self.counts.stats();
         let open = links.open.values().map(|link| link.untold());
         stats.add(open.fold(self.totals.numbers(), |sum, numbers| sum + numbers));
-        // Whoever has learnt of an end finds it counted, also where it is about to leave the list.
+        // A thread that has learnt of an end finds it counted, even before it leaves the list.
         let over = links.open.values().filter(|link| link.life.is_over());
         over.for_each(|link| stats.ended.count(&link.life.why()));
         stats.events_dropped = self.events.count_dropped();
@@ -276,7 +283,8 @@ impl Endpoint {
 
     // Offers
 
-    /// Hands an offer to the program; an offer that nobody can take comes back.
+    /// Hands an offer to the program; an offer that nobody can take comes back. Called by the listener and by
+    /// reader threads; under the lock, so that none comes after `stop` has taken the way.
     pub fn deliver(&self, offer: Pending) -> std::result::Result<(), Pending> {
         match lock(&self.deliver).as_ref() {
             Some(deliver) => deliver(offer),
@@ -286,7 +294,8 @@ impl Endpoint {
 
     // Connections
 
-    /// A place for one more connection, given back when the slot is dropped.
+    /// A place for one more connection, given back when the slot is dropped. Taken before anything is agreed
+    /// on, so that of two that come at once one gets the last place.
     pub fn slot(self: &Arc<Endpoint>) -> Result<Slot> {
         let limit = self.settings.max_connections;
         let taken = self
@@ -516,12 +525,18 @@ impl Endpoint {
         // The first call ends everything; all calls wait for it.
         if !self.stopped.swap(true, Ordering::SeqCst) {
             debug!(target: LOG, "{}: stopping", self.local_addr);
+            // Wakes every thread that waits at `stopping`.
             drop(lock(&self.stop_signal).take());
+            // From here on no further call is held, and idle threads end.
             self.threads.close();
+            // No client is accepted any more.
             wake_listener();
+            // The program gets no more offers: its `incoming` ends.
             drop(lock(&self.deliver).take());
+            // Wakes the threads that wait for a client, for the program's word, or for the turn of a proof.
             self.end_handshakes();
             self.proofs.end();
+            // All close at once, so that all together take as long as the slowest.
             for link in self.links().iter() {
                 link.close_in_background(self.why_stopped());
             }
@@ -570,7 +585,8 @@ impl Endpoint {
         }
     }
 
-    /// Waits until every connection has ended. `false`: not before the deadline.
+    /// Waits until every connection has ended. `false`: not before the deadline. None can be entered
+    /// meanwhile, since the flag is set.
     fn wait_for_links(&self, deadline: Instant) -> bool {
         let mut links = lock(&self.links);
         while !links.open.is_empty() {
@@ -635,11 +651,14 @@ impl Drop for Slot {
     }
 }
 
-/// A socket that `stop` finds and ends, until this is dropped.
+/// A socket of a handshake that `stop` finds and ends, until this is dropped. The thread of the handshake
+/// has it, and a call that decides about the offer shares it.
 pub(crate) struct Watched {
+    /// Whose list it is on.
     endpoint: Arc<Endpoint>,
+    /// Its number on that list.
     id: u64,
-    /// It was taken off by this side's will.
+    /// It was taken off by this side's will. Tells that from a client that had to go for another.
     released: AtomicBool,
 }
 

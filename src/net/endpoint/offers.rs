@@ -3,6 +3,8 @@
 //! An offer has two sides. The program's is [`Pending`]: with it the program decides. The other is
 //! the connection's reader thread, which waits for the decision and then reads the connection. It
 //! also notices when the client gives up, so that its place and its thread are free at once.
+//!
+//! A long file, since it is the whole way from a socket to a decision, with every place to turn back.
 
 mod undecided;
 
@@ -35,6 +37,7 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
     let failed = |reason| endpoint.handshake_failed(remote, reason);
     let watched = match endpoint.admit(&socket, *remote.ip()) {
         Ok(Some(watched)) => watched,
+        // Written by the listener: a new socket takes these few bytes at once.
         Ok(None) => {
             deny(&socket, None, "busy");
             let most = endpoint.most_handshakes();
@@ -72,7 +75,7 @@ pub(crate) fn receive(endpoint: &Arc<Endpoint>, socket: TcpStream, remote: Socke
         }
     };
     match (started, pending) {
-        // Delivered only when the thread is there: it carries out what the program decides.
+        // Delivered only when its thread was started, which carries out what the program decides.
         (Ok(()), Some(pending)) => endpoint.hand_over(pending),
         (Ok(()), None) => {}
         (Err(error), pending) => {
@@ -188,7 +191,8 @@ fn examine(
     }
 }
 
-/// Runs the server's machine until the deadline.
+/// Runs the server's machine until the deadline, on the reader thread: it may wait for its client, and for
+/// the turn of its proof.
 fn handshake(
     endpoint: &Endpoint,
     socket: &TcpStream,
@@ -238,7 +242,8 @@ fn handshake(
     outcome
 }
 
-/// Both sides of an offer.
+/// Makes both sides of an offer. From here on its handshake counts as one that waits for the program, and
+/// not as a silent one.
 fn offer(
     endpoint: &Arc<Endpoint>,
     socket: &Arc<TcpStream>,
@@ -278,8 +283,11 @@ fn offer(
     (pending, waiter)
 }
 
-/// An offer that waits for the program's word. Dropped without one, it is denied.
+/// The program's side of an offer, which waits for its word. Dropped without one, it is denied. `stop`, the
+/// client and the reader thread may end the offer at the same moment: the lock of the decision says who
+/// was first.
 pub(crate) struct Pending {
+    /// The decision, which the reader thread waits for.
     shared: Arc<Shared>,
     pub agreed: Agreement,
     /// It is not encrypted though this peer has a secret, so the program must allow it expressly.
@@ -313,7 +321,8 @@ impl Pending {
             // reader thread, that finds the decision.
             awaited: _,
         } = undecided;
-        // From here on `stop` does not deny it: its client gets this answer.
+        // From here on `stop` does not deny it: its client gets this answer. Of `stop` and this call, whoever
+        // takes the socket off the list first has the say.
         if !watched.release() {
             endpoint.check_running()?;
             return Err(Error::Withdrawn);
@@ -361,12 +370,15 @@ impl Pending {
         self.answer_no(word, true)
     }
 
-    /// The same where there is nothing that the program could learn from it.
+    /// As [`deny`](Pending::deny), without an event: the program has nothing to learn from it.
     pub fn deny_quietly(&self, word: &str) {
         self.answer_no(word, false);
     }
 
+    /// Takes the offer, if it is still undecided, and answers DENY without the lock. `false`: it was decided
+    /// before, or its client has gone.
     fn answer_no(&self, word: &str, is_news: bool) -> bool {
+        // Whoever changes the decision first decides: a second word is too late.
         let Some(undecided) = self.shared.take(Decision::Denied) else {
             return false;
         };
@@ -399,8 +411,8 @@ impl Drop for Pending {
     }
 }
 
-/// A call of `accept` at work. Its drop puts the decision in place and tells the reader thread,
-/// however the call ends.
+/// A call of `accept` at work, which holds no lock. Its drop puts the decision in place and wakes the reader
+/// thread, however the call ends, also by a panic of the program's code: that thread would wait for ever.
 struct Accepting<'a> {
     shared: &'a Shared,
     decision: Decision,

@@ -17,24 +17,26 @@ use crate::net::os::condvar::{is_late, wait};
 use crate::net::os::sync::{Condvar, HashMap, Instant, Mutex};
 use crate::net::os::{LOG, lock};
 
-/// So many wrong proofs of one address are looked at in one go… A fuzzer makes nothing else, and is not to
+/// How many wrong proofs of one address are looked at in one go. A fuzzer makes nothing else, and is not to
 /// wait.
 const MOST_WRONG: u32 = if cfg!(fuzzing) { 1_000_000 } else { 10 };
-/// …and then one in this time.
+/// After those, one more proof of the address is looked at in each such time.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// So many proofs of one address wait at most: the last of them for a second.
+/// The most proofs of one address that wait: the last of them for a second.
 const MOST_WAITING: usize = 10;
-/// Of so many addresses the wrong proofs are counted. Whoever has more addresses than this is known for
-/// less long.
+/// The most addresses whose wrong proofs are counted. Someone with more addresses than this is remembered
+/// for less long.
 const MOST_ADDRESSES: usize = 1024;
 /// A warning is given once in this time.
 const WARN_AGAIN: Duration = Duration::from_secs(60);
 
-/// The wrong proofs of one peer's clients.
+/// The wrong proofs of one peer's clients. The reader threads of their handshakes share it.
 #[derive(Default)]
 pub(super) struct Proofs {
+    /// Never held while a proof is looked at, which takes much longer than anything under this lock.
     buckets: Mutex<Buckets>,
-    /// Signalled when a proof has been looked at, or waits no more.
+    /// Signalled when a proof has been looked at, or waits no more. All are woken, since each waits behind
+    /// others of its own address.
     changed: Condvar,
 }
 
@@ -116,7 +118,8 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Whoever can speak from one address of loopback can from all of them.
+/// The address by which a client is counted. A program that can use one address of loopback can use all
+/// of them, so they count as one.
 fn source(ip: Ipv4Addr) -> Ipv4Addr {
     match ip.is_loopback() {
         true => Ipv4Addr::LOCALHOST,

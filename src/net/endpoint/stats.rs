@@ -23,18 +23,17 @@ pub struct PeerStats {
     /// Connections made, by either side.
     pub connected: u64,
     /// Offers that this side denied: by the program's word, or because there was no room for another
-    /// connection. Where they end with `stop`, or there were too many that had no answer, they are
+    /// connection. Offers that end with `stop`, or because too many had no answer, count in
     /// `handshakes_failed`.
     pub denied: u64,
-    /// How often someone connected, and no offer or connection came of it.
+    /// How often someone connected without making an offer or a connection.
     pub handshakes_failed: u64,
     /// Calls of `connect` and its siblings that made no connection: the other side denied it, did not
     /// answer, or could not be reached.
     pub connects_failed: u64,
-    /// Connections that have ended, by their reasons. Those that have not are
-    /// `connected - ended.total()`.
+    /// Connections that have ended, by their reasons; `connected - ended.total()` are open.
     pub ended: Ended,
-    /// Messages accepted by `send` and its siblings, on all connections, but for those that a newer one
+    /// Messages accepted by `send` and its siblings, on all connections, except those that a newer one
     /// has replaced before they left.
     pub messages_sent: u64,
     /// Their payloads, in bytes.
@@ -96,13 +95,13 @@ pub struct Ended {
     pub timed_out: u64,
     /// The other side ended without a goodbye.
     pub vanished: u64,
-    /// The other side has come again by a new connection.
+    /// The other side has come again with a new connection.
     pub replaced: u64,
-    /// The other side's key, or the secret, was no longer taken.
+    /// The other side's key, or the secret, was no longer accepted.
     pub revoked: u64,
     /// The other side ended in the middle of a message.
     pub truncated: u64,
-    /// An encrypted connection ended without the other side's word.
+    /// An encrypted connection ended without the record that ends it.
     pub cut: u64,
     /// An encrypted connection was tampered with.
     pub forged: u64,
@@ -149,7 +148,7 @@ impl Ended {
         }
     }
 
-    /// All of them.
+    /// The sum of all reasons.
     pub fn total(&self) -> u64 {
         let broken = [
             self.aborted,
@@ -171,14 +170,14 @@ impl Ended {
         self.normal() + broken.iter().sum::<u64>()
     }
 
-    /// Those that one of the two sides simply closed; see
+    /// The connections that one of the two sides simply closed; see
     /// [`CloseReason::is_normal`](crate::CloseReason::is_normal).
     pub fn normal(&self) -> u64 {
         self.closed_here + self.closed_there + self.stopped + self.peer_dropped
     }
 }
 
-/// What a peer counts by itself; its connections count their messages.
+/// What a peer counts by itself; its connections count their messages. The lock is held for one addition.
 #[derive(Default)]
 pub(super) struct Counts(Mutex<PeerStats>);
 

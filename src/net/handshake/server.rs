@@ -185,7 +185,7 @@ impl Server<'_> {
                 self.state = State::Challenge(hello, keys, prover, taken);
                 Step::Write([&accept[..], &first].concat())
             }
-            Err(_) => failed("the handshake can not be encrypted".to_owned()),
+            Err(_) => failed("the handshake cannot be encrypted".to_owned()),
         }
     }
 

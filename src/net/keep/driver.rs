@@ -1,5 +1,8 @@
-//! The thread of one `keep_connected`. It waits for nothing but news: each attempt to connect has a
-//! thread of its own, and so does each offer that comes in until it is handed over here.
+//! The thread of one `keep_connected`. It waits for news only: each attempt to connect has a thread of its
+//! own, and so has each offer that comes in, until it is handed over here. So the machine belongs to one
+//! thread and needs no lock, and no attempt that takes long holds up another.
+//!
+//! A long file, since the thread, what it hears and what it does about it are read together.
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -30,21 +33,24 @@ use crate::target::{Kind, Target};
 /// The word by which a program says that it is not to be asked again.
 const NEVER: &str = "never";
 
-/// What keeps the other side connected answers an offer at once. One that is not answered for so long
-/// waits for a program, which may never look at it.
+/// How long an offer of this side may go unanswered before the other side's offer is taken instead. A
+/// `keep_connected` there answers at once; an offer that waits longer waits for a program, which may never
+/// look at it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Discovery is asked for all addresses at most so often.
+/// The least time between two watches that are begun to learn all addresses anew.
 const RENEW: Duration = Duration::from_secs(1);
 
-/// What makes a connection of an agreement.
+/// Makes a connection for the program, of a link. Called on the thread of an attempt, and on the keeper's
+/// for an offer.
 type Make<C> = dyn Fn(&Arc<Link>) -> (C, Start) + Send + Sync;
 
-/// What discovery tells, where the target is found by it.
+/// What discovery tells, if the target is found by it.
 pub(crate) struct Sight {
+    /// The watch with which it begins.
     pub first: Option<Watch>,
-    /// Begins another watch. Each first tells everyone who is there, with all addresses; later only whose first
-    /// one changes.
+    /// Begins another watch. Each first tells of everyone who is there, with all addresses; later only of
+    /// those whose first address changes.
     pub begin: Box<dyn Fn() -> Watch + Send>,
     /// The addresses of this host.
     pub own: Box<dyn Fn() -> Vec<SocketAddrV4> + Send>,
@@ -52,8 +58,9 @@ pub(crate) struct Sight {
 
 /// A watch under way.
 pub(crate) struct Watch {
+    /// What it tells. The responder thread is at the other end.
     pub presences: Receiver<Presence>,
-    /// Dropped when nobody wants to be told any more.
+    /// Its drop ends the watch.
     pub life: Option<Box<dyn Send>>,
 }
 
@@ -69,20 +76,27 @@ impl Watch {
 /// What is to be kept, and how.
 pub(crate) struct Plan<C> {
     pub endpoint: Arc<Endpoint>,
+    /// Whom.
     pub target: Target,
+    /// With which options each attempt is made.
     pub request: Request,
+    /// `None`: the target is an address, and needs no discovery.
     pub sight: Option<Sight>,
     pub make: Arc<Make<C>>,
 }
 
 /// The program's side. Its drop ends the thread.
 pub(crate) struct Handle<C> {
+    /// Unbounded, but with at most one connection for each peer: a further one is made only when the
+    /// program has taken the one before.
     pub connections: Receiver<C>,
-    /// The addresses of those who have said "never".
+    /// The addresses of those who have said "never". Written by the thread, read by the program.
     refused: Arc<Mutex<Vec<SocketAddr>>>,
+    /// Weak: a `KeepConnected` that the program holds keeps no peer.
     endpoint: Weak<Endpoint>,
+    /// Taken off the peer's list by the drop, before the thread learns of it.
     keeper: Option<Arc<dyn Keeper>>,
-    /// The thread looks at its other end.
+    /// Its drop wakes the thread, which waits at the other end. No message ever goes through it.
     life: Option<Sender<Infallible>>,
 }
 
@@ -91,7 +105,7 @@ impl<C> Handle<C> {
         lock(&self.refused).clone()
     }
 
-    /// One that has ended before it began.
+    /// A handle that has ended before it began: its iterator yields nothing.
     pub fn ended() -> Handle<C> {
         Handle {
             connections: unbounded().1,
@@ -113,7 +127,8 @@ impl<C> Drop for Handle<C> {
     }
 }
 
-/// Starts the thread.
+/// Starts the thread. The keeper is entered before, so that an offer that comes at once finds it; the
+/// drop of the handle takes it off again if there is no thread.
 pub(crate) fn start<C: Send + 'static>(plan: Plan<C>) -> Result<Handle<C>> {
     let endpoint = Arc::clone(&plan.endpoint);
     endpoint.check_running()?;
@@ -170,21 +185,27 @@ pub(crate) fn start<C: Send + 'static>(plan: Plan<C>) -> Result<Handle<C>> {
     Ok(handle)
 }
 
+/// What other threads tell the keeper's thread, by one channel, so that it hears it in one order.
 enum News<C> {
-    /// An attempt is over.
+    /// An attempt is over. From its own thread.
     Asked(u32, Result<(C, Arc<Link>)>),
-    /// A connection has ended.
+    /// A connection has ended. From its reader thread.
     Ended(u64),
+    /// An offer of somebody who keeps this peer. From the reader thread that has brought it, and waits
+    /// for the decision.
     Offer(Pending),
 }
 
-/// What offers are compared with, on the threads that bring them.
+/// What offers are compared with, on the threads that bring them. All but `learnt` never changes.
 struct Shared<C> {
     target: Target,
     request: Request,
+    /// Are the connections to be encrypted?
     is_secure: bool,
-    /// Of an address that the program has given: where it leads, and to whom.
+    /// For a target that is an address: where it leads, and to whom. Written by the threads of attempts
+    /// and by the keeper's, read by those that bring offers. No other lock is taken under it.
     learnt: Mutex<(Vec<SocketAddrV4>, Option<PeerId>)>,
+    /// To the keeper's thread.
     tell: Sender<News<C>>,
 }
 
@@ -214,7 +235,9 @@ impl<C: Send + 'static> Keeper for Shared<C> {
         is_same && is_meant
     }
 
+    /// Hands the offer to the keeper's thread, and returns at once: the caller is a reader thread.
     fn take(&self, offer: Pending) -> std::result::Result<(), Pending> {
+        // The channel fails when the keeper's thread has ended. Then the offer is for the program.
         match self.tell.send(News::Offer(offer)) {
             Ok(()) => Ok(()),
             Err(crossbeam_channel::SendError(News::Offer(offer))) => Err(offer),
@@ -223,16 +246,20 @@ impl<C: Send + 'static> Keeper for Shared<C> {
     }
 }
 
-/// What is known of the connections that the program was given.
+/// What is known of the connections that the program was given. It tells which of them it has taken by
+/// counting: the channel keeps their order, and says how many still wait.
 #[derive(Default)]
 struct Known {
-    /// Each with its number in the order in which they were given.
+    /// Each with its number in the order in which they were given. Weak: the program alone decides how long
+    /// a connection lives.
     links: HashMap<u64, (Weak<Link>, u64)>,
+    /// How many the program was given.
     given: u64,
-    /// So many of them the program has taken.
+    /// How many of them the program has taken.
     taken: u64,
 }
 
+/// A connection that is not known any more has ended, and was taken.
 impl Links for Known {
     fn is_over(&self, link: u64) -> bool {
         let link = self.links.get(&link).and_then(|(link, _)| link.upgrade());
@@ -245,18 +272,23 @@ impl Links for Known {
     }
 }
 
+/// The state of the keeper's thread, which alone has it.
 struct Driver<C> {
+    /// Decides; this thread does what it says.
     machine: Machine,
-    /// By this number the other side knows all attempts as ours.
+    /// The number by which the other side knows all attempts as those of one `keep_connected`.
     keep: u64,
     dice: Dice,
     request: Request,
     make: Arc<Make<C>>,
+    /// What the threads of attempts and of offers look at.
     shared: Arc<Shared<C>>,
-    /// Attempts that are under way.
+    /// Attempts that are under way, each with what withdraws it.
     asking: HashMap<u32, Arc<Withdrawal>>,
+    /// Cloned for each attempt and each connection. Kept here too, so the channel never ends by itself.
     tell: Sender<News<C>>,
     told: Receiver<News<C>>,
+    /// To the program. Its drop, at the end of the thread, ends the program's iterator.
     yielded: Sender<C>,
     known: Known,
     /// Somebody was lost, or not reached: discovery may know other addresses by now.
@@ -267,6 +299,10 @@ struct Driver<C> {
 
 impl<C: Send + 'static> Driver<C> {
     /// Runs until the program has dropped its side, the peer is stopped, or nobody is left to ask.
+    ///
+    /// Each round asks whoever is due, and then waits for the first of: news, something that discovery
+    /// tells, the time at which somebody is due. A watch that has ended, since the peer is being stopped,
+    /// is replaced by one that never tells anything, so that the loop does not spin.
     fn run(
         mut self,
         mut sight: Option<Sight>,
@@ -276,6 +312,7 @@ impl<C: Send + 'static> Driver<C> {
         let first = sight.as_mut().and_then(|sight| sight.first.take());
         let (mut watch, mut older) = (first.unwrap_or_else(Watch::none), Watch::none());
         let mut renewed = Instant::now();
+        // A neighbour that the program has named counts as seen.
         if let Some(known) = self.shared.target.known.clone() {
             self.see(&Presence::Found(known), &sight);
         }
@@ -283,14 +320,15 @@ impl<C: Send + 'static> Driver<C> {
             self.ask_who_is_due();
             let next = self.machine.next();
             let left = next.map(|at| at.saturating_duration_since(Instant::now()));
-            // A timer that is far away costs nothing.
+            // Without anything due it waits for news; an hour is as good as for ever.
             let left = left.unwrap_or(Duration::from_secs(3600));
             let is_stale = self.is_stale && watch.life.is_some();
             let renew_in = RENEW.saturating_sub(renewed.elapsed());
             if is_stale && renew_in.is_zero() {
                 self.is_stale = false;
                 renewed = Instant::now();
-                // Both tell of the same for a while, so that nothing is missed between them.
+                // The older watch goes on for a while beside the newer one, so that nothing is missed
+                // between the two.
                 for presence in older.presences.try_iter() {
                     self.see(&presence, &sight);
                 }
@@ -303,7 +341,9 @@ impl<C: Send + 'static> Driver<C> {
                 false => left,
             };
             select! {
+                // The program has dropped its side.
                 recv(is_held) -> _ => break,
+                // The peer is stopped.
                 recv(self.endpoint.stopping) -> _ => break,
                 recv(self.told) -> news => {
                     if let Ok(news) = news {
@@ -321,11 +361,12 @@ impl<C: Send + 'static> Driver<C> {
                 default(left) => {}
             }
         }
+        // Attempts end at once. What they have agreed on meanwhile is told to nobody, and so is dropped.
         for withdrawal in self.asking.values() {
             withdrawal.withdraw();
         }
         self.endpoint.remove_keeper(keeper);
-        // Offers that wait are the program's.
+        // Taken off the list first, so that no further offer comes: those that wait go to the program.
         for news in self.told.try_iter() {
             if let News::Offer(offer) = news {
                 self.endpoint.hand_to_program(offer);
@@ -333,6 +374,7 @@ impl<C: Send + 'static> Driver<C> {
         }
     }
 
+    /// Discovery has told of a peer.
     fn see(&mut self, presence: &Presence, sight: &Option<Sight>) {
         let neighbour = presence.neighbour();
         let own = sight
@@ -345,6 +387,7 @@ impl<C: Send + 'static> Driver<C> {
         let now = Instant::now();
         match presence {
             Presence::Found(_) => {
+                // Another peer listens where these attempts ask.
                 for attempt in self.machine.found(neighbour, is_local, now) {
                     self.withdraw(attempt);
                 }
@@ -353,11 +396,13 @@ impl<C: Send + 'static> Driver<C> {
         }
     }
 
+    /// Begins the attempts that are due.
     fn ask_who_is_due(&mut self) {
         self.look_what_is_taken();
         for begin in self.machine.due(Instant::now(), &self.known) {
             let attempt = begin.attempt;
             let withdrawal = Withdrawal::new();
+            // Before its thread is started, which may be over at once.
             self.asking.insert(attempt, Arc::clone(&withdrawal));
             if let Err(source) = self.ask(begin, withdrawal) {
                 let context = "a thread to connect";
@@ -366,7 +411,7 @@ impl<C: Send + 'static> Driver<C> {
         }
     }
 
-    /// Asks on a thread of its own.
+    /// Asks on a thread of its own, which tells this one what came of it.
     fn ask(&mut self, begin: Begin, withdrawal: Arc<Withdrawal>) -> std::io::Result<()> {
         let Begin {
             attempt,
@@ -374,7 +419,7 @@ impl<C: Send + 'static> Driver<C> {
             addrs,
         } = begin;
         let mut request = self.request.clone();
-        // Whoever else listens there now says so, and its program is not bothered.
+        // If another peer listens there now, its library says so, and its program sees no offer.
         let id = self.shared.target.peer();
         request.whom = id.map(|id| Whom { id, card: None });
         request.attempt = Some(Attempt::Keep(Kept {
@@ -392,19 +437,22 @@ impl<C: Send + 'static> Driver<C> {
             let connected = shared
                 .addrs(addrs)
                 .and_then(|addrs| connect(&endpoint, &addrs, request, &withdrawal, made));
-            // Where nobody hears it any more, the connection closes.
+            // If the keeper's thread has ended, this drops the connection, which closes it.
             drop(tell.send(News::Asked(attempt, connected)));
         };
         let name = format!("lanpeer-k-{}", next_id());
         self.endpoint.threads.spawn(name, work)
     }
 
+    /// Ends an attempt that is not wanted any more. It does nothing if the attempt has just succeeded: the
+    /// machine then decides about its connection.
     fn withdraw(&mut self, attempt: u32) {
         if let Some(withdrawal) = self.asking.remove(&attempt) {
             withdrawal.withdraw();
         }
     }
 
+    /// Does what one piece of news asks for.
     fn hear(&mut self, news: News<C>) {
         self.look_what_is_taken();
         match news {
@@ -419,6 +467,9 @@ impl<C: Send + 'static> Driver<C> {
     }
 
     /// An attempt is over.
+    ///
+    /// The machine may have given it up since: then its connection is dropped here, and its failure
+    /// changes nothing.
     fn over(&mut self, attempt: u32, outcome: Result<(C, Arc<Link>)>) {
         self.asking.remove(&attempt);
         let now = Instant::now();
@@ -435,9 +486,11 @@ impl<C: Send + 'static> Driver<C> {
                 let answer =
                     self.machine
                         .connected(attempt, (id, is_meant), addr, number, now, &self.known);
+                // Another attempt was under way to the same peer.
                 if let Some(other) = answer.withdraw {
                     self.withdraw(other);
                 }
+                // Else the drop of the connection closes it.
                 if answer.keep {
                     if id.is_some() {
                         lock(&self.shared.learnt).1 = id;
@@ -449,6 +502,7 @@ impl<C: Send + 'static> Driver<C> {
             Err(error) => error,
         };
         self.is_stale = true;
+        // Another peer has answered there, so the address is no longer that of the one that is meant.
         if let Error::NotWhoItSaid {
             addr: SocketAddr::V4(addr),
             ..
@@ -459,6 +513,7 @@ impl<C: Send + 'static> Driver<C> {
         let why = failure(&error);
         match self.machine.failed(attempt, why, now, &mut self.dice) {
             Tell::Nothing => {}
+            // Once for each peer: it is asked again and again, and the log is not to be filled.
             Tell::Secret => {
                 let target = &self.shared.target;
                 warn!(target: LOG, "not connected to {target}, and trying on slowly: {}", error.without_quotes());
@@ -490,6 +545,7 @@ impl<C: Send + 'static> Driver<C> {
         let is_taken = match verdict {
             Verdict::Take => true,
             Verdict::Deny => false,
+            // Only if the other side has not answered: after that the connection may be up there.
             Verdict::DenyUnlessUnanswered(attempt) => self
                 .asking
                 .get(&attempt)
@@ -500,6 +556,7 @@ impl<C: Send + 'static> Driver<C> {
             return offer.deny_quietly(TWICE);
         }
         let make = Arc::clone(&self.make);
+        // Without the lock of the offer. The reader thread that has brought it waits for this.
         let accepted = offer.accept(|link| {
             let (connection, start) = make(link);
             ((connection, Arc::clone(link)), start)
@@ -515,7 +572,7 @@ impl<C: Send + 'static> Driver<C> {
         }
     }
 
-    /// Gives the program a connection.
+    /// Gives the program a connection. The callback is set before the program has it, so that no end is missed.
     fn give(&mut self, connection: C, link: &Arc<Link>) {
         let number = link.id;
         let known = (Arc::downgrade(link), self.known.given);
@@ -526,12 +583,13 @@ impl<C: Send + 'static> Driver<C> {
         drop(self.yielded.send(connection));
     }
 
-    /// Of the connections that the program was given, some still wait in the channel.
+    /// Counts what the program has taken: all that it was given, less what still waits in the channel. Called
+    /// before each decision, since the program tells nobody when it takes one.
     fn look_what_is_taken(&mut self) {
         self.known.taken = self.known.given - self.yielded.len() as u64;
     }
 
-    /// Those that have ended and were taken.
+    /// Forgets the connections that have ended and were taken: nothing depends on them any more.
     fn forget_links(&mut self) {
         let taken = self.known.taken;
         self.known.links.retain(|_, (link, number)| {
@@ -541,7 +599,8 @@ impl<C: Send + 'static> Driver<C> {
 }
 
 impl<C> Shared<C> {
-    /// Where to ask: where the peer was seen, or where the program's address leads now.
+    /// Where to ask: where the peer was seen, or where the program's address leads now. On the thread of the
+    /// attempt, since a look-up of a name may take long.
     fn addrs(&self, seen: Vec<SocketAddrV4>) -> Result<Vec<SocketAddrV4>> {
         let Kind::Addr(text) = &self.target.kind else {
             return Ok(seen);
@@ -560,6 +619,7 @@ fn v4(link: &Link) -> SocketAddrV4 {
     }
 }
 
+/// How the machine takes an error: whether it may be over soon, or stays until somebody changes something.
 fn failure(error: &Error) -> Failure {
     match error {
         Error::Denied { reason, .. } => match reason.as_deref() {

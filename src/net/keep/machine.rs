@@ -28,27 +28,32 @@ use crate::net::os::sync::Instant;
 use crate::proto::who::Kept;
 use crate::target::{Kind, Target};
 
-/// So many peers are asked at one time. Each costs a thread.
+/// The most peers that are asked at one time. Each costs a thread.
 const ASKING_MAX: usize = 64;
 
-/// A connection that has lasted so long was no failure: after it the pauses begin anew.
+/// A connection that has lasted this long was no failure: after it the pauses begin anew.
 const STEADY: Duration = Duration::from_secs(5);
 
-/// Whoever discovery has lost is tried for so long after the end of the connection.
+/// How long a peer that discovery has lost is tried after the end of its connection.
 const FORGET: Duration = Duration::from_secs(60);
 
-/// The pauses of a peer begin anew at most so often because it is seen.
+/// The least time between two resets of a peer's pauses because it is seen: a peer that is seen again and
+/// again must not be asked without a pause.
 const HURRY_EVERY: Duration = Duration::from_secs(1);
 
-/// What waits for the program, or for others that are asked, is looked at so often.
+/// The pause between two looks at a peer that waits for the program to take a connection, or for others
+/// that are being asked: nobody tells when that is over.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// So many peers that have said "never" are remembered.
+/// The most peers that have said "never" and are remembered.
 pub(super) const REFUSED_MAX: usize = 1024;
 
+/// All that one `keep_connected` knows. It belongs to the keeper's thread, and so needs no lock.
 pub(super) struct Machine {
+    /// This peer, which is compared with others: of two that keep each other, the lower one asks.
     me: PeerId,
     target: Target,
+    /// The peers that it knows. For a target that is an address, one entry that is never removed.
     entries: Vec<Entry>,
     /// The number of the last attempt.
     attempt: u32,
@@ -59,6 +64,7 @@ pub(super) struct Machine {
 /// One peer.
 #[derive(Debug)]
 struct Entry {
+    /// `None`: it is not known yet, or the peer is no lanpeer.
     id: Option<PeerId>,
     /// Where discovery has seen it, by what is said of it there.
     places: Vec<Place>,
@@ -68,13 +74,16 @@ struct Entry {
     last: Option<SocketAddrV4>,
     phase: Phase,
     pause: Pause,
+    /// When its pauses were last reset because it was seen.
     hurried: Option<Instant>,
-    /// The last attempt of the other side's that became a connection here.
+    /// The other side's last attempt that became a connection here. Sent with each attempt of this side:
+    /// it tells the other side what this one knew when it asked.
     seen: u32,
     /// A connection that has ended. If the program has not taken it yet, it gets no further one.
     untaken: Option<u64>,
     /// Since when discovery does not see it.
     lost: Instant,
+    /// The program was told that the secrets differ, which is said once.
     warned: bool,
 }
 
@@ -89,27 +98,32 @@ enum Phase {
     /// `until` is when it is asked; `None`: when it is seen.
     Waiting {
         until: Option<Instant>,
-        /// It has said no.
+        /// It has said no. Then it is not asked sooner because it is seen.
         is_slow: bool,
     },
+    /// An attempt is under way, on a thread of its own.
     Asking {
         attempt: u32,
+        /// Where, so that the attempt is withdrawn if another peer is seen there.
         addrs: Vec<SocketAddrV4>,
     },
+    /// There is a connection.
     Up {
+        /// Its number.
         link: u64,
         since: Instant,
         /// The number by which the other side keeps itself connected, if it has asked.
         theirs: Option<u64>,
     },
-    /// It has said "never".
+    /// It has said "never", and has no id by which it could be remembered, or is the only one meant.
     Refused,
 }
 
-/// Ask there.
+/// An attempt that the driver is to begin.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Begin {
     pub attempt: u32,
+    /// The other side's last attempt that became a connection here.
     pub seen: u32,
     /// Empty: at the address that the program has given.
     pub addrs: Vec<SocketAddrV4>,
@@ -137,14 +151,15 @@ pub(super) enum Tell {
     Never(Option<PeerId>),
 }
 
-/// What becomes of an offer of the other side.
+/// What becomes of an offer of the other side. Both sides decide by the same rule and come to the same
+/// connection, without a further word between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is the connection that is wanted.
     Take,
     /// There is one, or one is on its way.
     Deny,
-    /// The same, unless this attempt has reached nobody yet, or nobody who answers, and can be withdrawn.
+    /// As `Deny`, unless this attempt has reached nobody yet, or nobody who answers, and can be withdrawn.
     DenyUnlessUnanswered(u32),
     /// It is another one, for the program to decide.
     Pass,
@@ -159,7 +174,8 @@ pub(super) struct Connected {
     pub withdraw: Option<u32>,
 }
 
-/// What others know of connections.
+/// What the driver knows of connections. Asked at each decision, since a connection may have ended, or
+/// been taken, before the news of it has come.
 pub(super) trait Links {
     /// Has it ended?
     fn is_over(&self, link: u64) -> bool;
@@ -168,7 +184,8 @@ pub(super) trait Links {
 }
 
 impl Machine {
-    /// `first` is below the number of the first attempt.
+    /// A machine that knows nobody, or the one address that it was given. The first attempt gets the number
+    /// behind `first`.
     pub fn new(me: PeerId, target: Target, first: u32, now: Instant) -> Machine {
         let mut machine = Machine {
             me,
@@ -189,7 +206,7 @@ impl Machine {
         matches!(self.target.kind, Kind::Addr(_))
     }
 
-    /// Nobody is left who is meant and may be asked.
+    /// Is nobody left who is meant and may be asked?
     pub fn is_over(&self) -> bool {
         match self.target.kind {
             Kind::Addr(_) => self
@@ -211,6 +228,7 @@ impl Machine {
             return withdrawn;
         }
         let own = self.position(seen.id, &seen.addrs);
+        // Two peers cannot listen at one address: whoever was known there has gone.
         for (at, other) in self.entries.iter_mut().enumerate() {
             if Some(at) != own {
                 withdrawn.extend(other.lose_addrs(&seen.addrs, now));
@@ -236,6 +254,7 @@ impl Machine {
         self.forget(now);
     }
 
+    /// The entry of a peer: by its id, or by its addresses if it has none.
     fn position(&self, id: Option<PeerId>, addrs: &[SocketAddrV4]) -> Option<usize> {
         self.entries.iter().position(|entry| match id {
             Some(id) => entry.id == Some(id),
@@ -243,7 +262,7 @@ impl Machine {
         })
     }
 
-    /// Those who were not seen for long.
+    /// Forgets peers that were not seen for long, and that nothing waits for.
     fn forget(&mut self, now: Instant) {
         self.entries.retain(|entry| {
             // Of those that have said "never" only ids are remembered for good.
@@ -256,7 +275,7 @@ impl Machine {
 
     // Attempts
 
-    /// Whom to ask now.
+    /// Whom to ask now. Each counts as being asked from here on, so the driver must tell what came of it.
     pub fn due(&mut self, now: Instant, links: &impl Links) -> Vec<Begin> {
         self.forget(now);
         let mut asking = self.entries.iter().filter(|e| e.is_asking()).count();
@@ -269,17 +288,20 @@ impl Machine {
             if until.is_none_or(|at| at > now) {
                 continue;
             }
+            // The program takes the connection that has ended before it gets another.
             entry.untaken = entry.untaken.filter(|link| !links.is_taken(*link));
             if entry.untaken.is_some() || asking >= ASKING_MAX {
                 *until = Some(now + LOOK);
                 continue;
             }
+            // Without an address it waits until it is seen.
             let addrs = entry.addrs();
             if addrs.is_empty() && !entry.is_fixed {
                 entry.wait(None, is_slow);
                 continue;
             }
             asking += 1;
+            // 0 is no attempt: as `seen` it says that none was seen.
             self.attempt = self.attempt.wrapping_add(1).max(1);
             all.push(Begin {
                 attempt: self.attempt,
@@ -294,7 +316,7 @@ impl Machine {
         all
     }
 
-    /// When somebody is due next.
+    /// When [`due`](Machine::due) has something to do next; `None`: not before there is news.
     pub fn next(&self) -> Option<Instant> {
         let due = self.entries.iter().filter_map(|entry| match entry.phase {
             Phase::Waiting { until, .. } if entry.places.is_empty() && !entry.is_fixed => {
@@ -307,7 +329,9 @@ impl Machine {
         due.min()
     }
 
-    /// An attempt has become this connection, with `id` at `addr`, who `is_meant` or not.
+    /// An attempt has become this connection, with the peer `id` at `addr`. `is_meant`: by what it says of
+    /// itself, which may differ from what discovery said. The attempt may have been withdrawn meanwhile: then
+    /// it belongs to no entry any more.
     pub fn connected(
         &mut self,
         attempt: u32,
@@ -317,8 +341,10 @@ impl Machine {
         now: Instant,
         links: &impl Links,
     ) -> Connected {
+        // `None`: the attempt was withdrawn, and has succeeded in the same moment.
         let owner = self.entries.iter().position(|e| e.asks(attempt));
         if self.is_fixed() {
+            // The program's address leads to whoever has answered there.
             let waits = |e: &Entry| matches!(e.phase, Phase::Waiting { .. });
             let own = owner.or_else(|| self.entries.iter().position(waits));
             let Some(at) = own else {
@@ -330,9 +356,11 @@ impl Machine {
         let known = id.and_then(|id| self.entries.iter().position(|e| e.id == Some(id)));
         if let Some(at) = owner {
             let entry = &mut self.entries[at];
+            // It is the peer that was asked, or one that does not say who it is.
             if known == Some(at) || id.is_none() {
                 return self.up(at, addr, link, now);
             }
+            // Discovery did not say who it is. Now that is known.
             if entry.id.is_none() && known.is_none() {
                 entry.id = id;
                 return self.up(at, addr, link, now);
@@ -344,6 +372,7 @@ impl Machine {
         let is_wanted = is_meant && !is_refused;
         match known {
             _ if !is_wanted => Connected::default(),
+            // Another peer has answered than the one that was asked, and it is known too.
             Some(at) => {
                 let entry = &self.entries[at];
                 match entry.phase {
@@ -358,6 +387,7 @@ impl Machine {
                     _ => self.up(at, addr, link, now),
                 }
             }
+            // Another peer has answered than the one that was asked, and discovery has not told of it.
             None if owner.is_some() => {
                 self.entries.push(Entry::new(id, now));
                 self.up(self.entries.len() - 1, addr, link, now)
@@ -366,6 +396,7 @@ impl Machine {
         }
     }
 
+    /// The entry has this connection from now on.
     fn up(&mut self, at: usize, addr: SocketAddrV4, link: u64, now: Instant) -> Connected {
         let entry = &mut self.entries[at];
         entry.last = Some(addr);
@@ -388,7 +419,8 @@ impl Machine {
         }
     }
 
-    /// An attempt has come to nothing.
+    /// An attempt has failed. Says what the program is to be told. One that was withdrawn belongs to no entry,
+    /// and changes nothing.
     pub fn failed(&mut self, attempt: u32, why: Failure, now: Instant, dice: &mut Dice) -> Tell {
         let Some(at) = self.entries.iter().position(|e| e.asks(attempt)) else {
             return Tell::Nothing;
@@ -449,21 +481,27 @@ impl Machine {
         let Some(entry) = self.entry_of(id) else {
             return Verdict::Take;
         };
+        // The news of its end may still be on the way.
         if let Phase::Up { link, .. } = entry.phase {
             if links.is_over(link) {
                 entry.end(link, now, dice);
             }
         }
         match entry.phase {
+            // Another `keep_connected` of that peer asks: its connection is another one.
             Phase::Up {
                 theirs: Some(keep), ..
             } if keep != kept.keep => Verdict::Pass,
+            // The connection that both want is up.
             Phase::Up { .. } => Verdict::Deny,
             // It has had our offer, and asks all the same.
             Phase::Asking { attempt, .. } if kept.seen == attempt => Verdict::Take,
+            // Both have asked, and ours stays, unless it waits for a program there.
             Phase::Asking { attempt, .. } if is_lower => Verdict::DenyUnlessUnanswered(attempt),
+            // Both have asked, and theirs stays.
             Phase::Asking { .. } => Verdict::Take,
             Phase::Waiting { .. } => {
+                // The program takes the connection that has ended before it gets another.
                 entry.untaken = entry.untaken.filter(|link| !links.is_taken(*link));
                 match entry.untaken {
                     Some(_) => Verdict::Deny,
@@ -487,6 +525,7 @@ impl Machine {
             self.entries.push(Entry::new(Some(id), now));
         }
         let entry = self.entry_of(id)?;
+        // The attempt of this side is no longer wanted.
         let withdraw = match entry.phase {
             Phase::Asking { attempt, .. } => Some(attempt),
             _ => None,
@@ -502,6 +541,7 @@ impl Machine {
         withdraw
     }
 
+    /// The entry of this peer; for a target that is an address, the only one.
     fn entry_of(&mut self, id: PeerId) -> Option<&mut Entry> {
         let is_fixed = self.is_fixed();
         let mut entries = self.entries.iter_mut();
@@ -529,14 +569,17 @@ impl Entry {
         }
     }
 
+    /// Is an attempt under way?
     fn is_asking(&self) -> bool {
         matches!(self.phase, Phase::Asking { .. })
     }
 
+    /// Is this attempt under way?
     fn asks(&self, attempt: u32) -> bool {
         matches!(self.phase, Phase::Asking { attempt: own, .. } if own == attempt)
     }
 
+    /// Was it seen, or connected last, at one of these addresses?
     fn has_any(&self, addrs: &[SocketAddrV4]) -> bool {
         let own = self.places.iter().flat_map(|place| &place.addrs);
         own.chain(&self.last).any(|addr| addrs.contains(addr))
@@ -554,6 +597,7 @@ impl Entry {
         all
     }
 
+    /// From now on it waits; see [`Phase::Waiting`].
     fn wait(&mut self, until: Option<Instant>, is_slow: bool) {
         self.phase = Phase::Waiting { until, is_slow };
     }
@@ -602,12 +646,14 @@ impl Entry {
         }
     }
 
+    /// Notes the time, if discovery does not see it anywhere.
     fn note_loss(&mut self, now: Instant) {
         if self.places.is_empty() {
             self.lost = now;
         }
     }
 
+    /// Its connection has ended: it is asked again after a pause.
     fn end(&mut self, link: u64, now: Instant, dice: &mut Dice) {
         if let Phase::Up { since, .. } = self.phase {
             if now.saturating_duration_since(since) >= STEADY {

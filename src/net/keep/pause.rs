@@ -4,19 +4,22 @@ use std::time::Duration;
 
 use crate::net::os::dice::Dice;
 
-/// The pauses of one peer: each is twice the one before it, up to a bound, and by chance up to a quarter
-/// shorter, so that many who have lost the same peer do not all come at once.
+/// The pauses of one peer: each is twice the one before it, up to a bound, less a random part of up to a
+/// quarter. So many peers that have lost the same one do not all come back at once.
 #[derive(Debug, Default)]
 pub(super) struct Pause {
+    /// Failures since the last reset, which may be over soon.
     failures: u32,
+    /// Refusals since the last reset. Counted apart: a refusal is to be followed by a long pause, however
+    /// few failures there were before.
     refusals: u32,
 }
 
-/// After a failure that may be over soon: first and longest pause.
+/// The first and the longest pause after a failure that may be over soon.
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// After a word of the other side that stays true until somebody changes something there.
+/// The first and the longest pause after a refusal, which stays until somebody changes something there.
 const FIRST_SLOW: Duration = Duration::from_secs(1);
 const LONGEST_SLOW: Duration = Duration::from_secs(30);
 
@@ -31,7 +34,7 @@ impl Pause {
         doubled(FIRST_SLOW, LONGEST_SLOW, &mut self.refusals, dice)
     }
 
-    /// All is well, or looks different from before.
+    /// A connection has lasted, or something about the peer has changed: the pauses begin anew.
     pub fn reset(&mut self) {
         *self = Pause::default();
     }

@@ -1,7 +1,7 @@
-//! What the program wants to be called at the end of a connection.
+//! Callbacks for the end of a connection, given by `on_end`.
 //!
-//! The connection's reader thread calls it, as the last thing that it does: so behind the last call of
-//! a handler, and never beside one. Whoever asks later gets a thread for it.
+//! The connection's reader thread calls them, as the last thing that it does: after the last call of a
+//! handler, and never beside one. A callback that is given later gets a thread of its own.
 
 use std::sync::Arc;
 
@@ -14,12 +14,15 @@ use crate::net::panics::unless_it_panics;
 
 type Callback = Box<dyn FnOnce(CloseReason) + Send>;
 
+/// The callbacks of one connection. A callback is taken out under the lock and called without it, since
+/// it is the program's code. The lock decides for each callback who calls it: the reader thread or a
+/// thread of its own, never both and never none.
 pub(super) struct Callbacks(Mutex<State>);
 
 enum State {
     /// The reader thread will call these.
     Waiting(Vec<Callback>),
-    /// It has gone.
+    /// The reader thread has taken them, and takes no more.
     Called,
 }
 
@@ -30,7 +33,8 @@ impl Default for Callbacks {
 }
 
 impl Link {
-    /// Has `callback` called once, when the connection has ended, with the reason.
+    /// Has `callback` called once, when the connection has ended, with the reason. If it has ended already,
+    /// on a thread of its own, or on the caller's if the system has none.
     pub fn on_end(&self, callback: impl FnOnce(CloseReason) + Send + 'static) {
         let callback: Callback = Box::new(callback);
         let callback = match &mut *lock(&self.callbacks.0) {
@@ -38,7 +42,7 @@ impl Link {
             State::Called => callback,
         };
         let reason = self.life.why();
-        // Kept outside the thread's work, which is dropped where the system has no thread.
+        // Kept outside the thread's work, which is dropped if the system has no thread.
         let shared = Arc::new(Mutex::new(Some(callback)));
         let own = Arc::clone(&shared);
         let take = |shared: &Mutex<Option<Callback>>| lock(shared).take();

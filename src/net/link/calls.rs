@@ -18,11 +18,15 @@ use crate::proto::frames::Failure;
 /// What has become of a request of this side.
 pub(crate) type Answer = Result<(DataType, Vec<u8>), RequestError>;
 
+/// Requests of one connection, both ways. The threads that ask share it with whoever reads the socket, and
+/// with those who answer. No thread holds both of its locks at once.
 #[derive(Default)]
 pub(crate) struct Calls {
+    /// This side's requests that wait. Held to enter or take out a slot, never while its answer is told.
     asked: Mutex<Asked>,
+    /// How many of the other side's wait, for the limits.
     unanswered: Mutex<Unanswered>,
-    /// Requests and replies that this side has taken in.
+    /// Requests and replies that this side has taken in: part of the count that a goodbye tells.
     taken: AtomicU64,
     /// Replies, and words that there is none, for which nobody waited any more.
     late: AtomicU64,
@@ -33,8 +37,10 @@ pub(crate) struct Calls {
 struct Asked {
     /// By their ids. Mostly there are few, and to hash would take longer.
     slots: BTreeMap<u32, Arc<Slot>>,
+    /// The id that is tried next.
     next: u32,
-    /// Why there can be none any more.
+    /// Why there can be none any more. Set under the lock that empties `slots`, so no request is entered
+    /// behind that and waits for ever.
     over: Option<CloseReason>,
 }
 
@@ -45,11 +51,15 @@ struct Unanswered {
     bytes: usize,
 }
 
-/// Where one request of this side waits for its answer.
+/// Where one request of this side waits for its answer. Shared by the thread that asked and whoever brings
+/// the answer: a thread that reads the socket, or one that ends the connection.
 struct Slot {
+    /// Set once. It may be looked at under the receive queue's lock, so no other lock is taken under it.
     answer: Mutex<Option<Answer>>,
+    /// Signalled when the answer is there. Only the thread that asked waits here.
     told: Condvar,
-    /// Its thread does not wait here but at the receive queue, and may read the socket.
+    /// The thread that asked does not wait here but at the receive queue, where it may read the socket. It
+    /// says so before its last look at the answer; whoever brings the answer looks at this afterwards.
     leads: AtomicBool,
 }
 
@@ -77,7 +87,7 @@ impl Slot {
     }
 }
 
-/// A request that has its place. The drop gives that back.
+/// A request that has its place. Its drop gives the place back, so an early return leaves none behind.
 struct UnderWay<'a> {
     calls: &'a Calls,
     id: u32,
@@ -89,7 +99,8 @@ struct UnderWay<'a> {
 }
 
 impl UnderWay<'_> {
-    /// `false`: whoever brings the answer has given it back already.
+    /// Takes the slot off the list, so that no answer can come any more. `false`: whoever brings the answer
+    /// has taken it off already, and will tell it.
     fn give_back(&self) -> bool {
         let was_free = self.is_free.replace(true);
         !was_free && lock(&self.calls.asked).slots.remove(&self.id).is_some()
@@ -112,7 +123,7 @@ impl Calls {
         self.late.load(Ordering::Relaxed)
     }
 
-    /// A place for a request of this side.
+    /// A place for a request of this side, unless `limit` requests wait or the connection ends.
     fn begin(&self, limit: usize) -> Result<UnderWay<'_>, RequestError> {
         let mut asked = lock(&self.asked);
         if let Some(reason) = &asked.over {
@@ -153,6 +164,7 @@ impl Calls {
         has_room
     }
 
+    /// A request of the other side is answered, or will never be.
     fn answered(&self, size: usize) {
         let mut unanswered = lock(&self.unanswered);
         unanswered.count -= 1;
@@ -184,6 +196,7 @@ impl Link {
             let UnderWay { id, alone, .. } = under_way;
             Ok(self.sender.send_request(message, id, wait, alone)?)
         })?;
+        // Runs under the receive queue's lock; it takes the slot's, which comes after that.
         let is_done = || slot.is_done();
         let leads = |leads| slot.leads.store(leads, Ordering::SeqCst);
         match waiter.wait(deadline, under_way.alone, is_done, leads) {
@@ -193,7 +206,8 @@ impl Link {
         let mut answer = lock(&slot.answer).take();
         under_way.is_free.set(answer.is_some());
         if answer.is_none() && !under_way.give_back() {
-            // The answer comes in this moment.
+            // The thread that brings the answer has taken the slot off the list, and is about to tell it. It
+            // waits for nothing in between, so this wait needs no deadline.
             leads(false);
             slot.wait(None);
             answer = lock(&slot.answer).take();
@@ -212,6 +226,8 @@ impl Link {
         self.tell_of(id, || Err(reason(why, words)));
     }
 
+    /// Brings the answer to the request with this id. The slot is taken off under the lock, so one answer at
+    /// most is told; a second one is late.
     fn tell_of(&self, id: u32, answer: impl FnOnce() -> Answer) {
         let slot = lock(&self.calls.asked).slots.remove(&id);
         match slot {
@@ -220,6 +236,7 @@ impl Link {
         }
     }
 
+    /// Puts the answer into the slot and wakes the thread that asked, wherever it waits.
     fn tell(&self, slot: &Slot, answer: Answer) {
         lock(&slot.answer).get_or_insert(answer);
         // It looks at the answer again, with a lock, after it has said where it waits.
@@ -237,7 +254,8 @@ impl Link {
         }
     }
 
-    /// No reply can come any more.
+    /// No reply can come any more: all requests that wait fail, and new ones too. Called by whichever thread
+    /// ends the connection; the slots are told without the lock.
     pub(super) fn fail_requests(&self, reason: CloseReason) {
         let slots = {
             let mut asked = lock(&self.calls.asked);
@@ -274,11 +292,15 @@ impl Link {
     }
 }
 
-/// A request of the other side that has to be answered. Its drop says that there is no reply, unless it
-/// has been answered.
+/// A request of the other side that has to be answered. Its drop tells the other side that there is no
+/// reply, unless it was answered. The program may answer from any thread, and from several at once: the
+/// flags decide which answer counts.
 pub(super) struct Unreplied {
+    /// Keeps the connection's memory, but not the connection open.
     pub link: Arc<Link>,
+    /// The other side's number for it.
     pub id: u32,
+    /// What it counts against the limit in bytes.
     size: usize,
     /// There is a reply, or the word that there is none; or a thread is about to say one.
     said: AtomicBool,

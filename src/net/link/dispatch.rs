@@ -1,4 +1,5 @@
-//! From what was read and is no message, to those who wait for it.
+//! From what was read and is no message, to those who wait for it. Whoever reads the socket calls this: the
+//! reader thread, or a thread of the program with the lease. It never waits.
 
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use crate::format::{DataType, Format, Payload, Reading};
 use crate::net::panics::unless_it_panics;
 use crate::proto::frames::{Call, Failure};
 
-/// What is no message, and of which the order does not matter.
+/// What is no message, kept for a moment in which the program's code may run. Its order among messages does
+/// not matter.
 pub(super) enum Other {
     Call(Call, DataType, Vec<u8>),
     Failed(u32, Failure, String),
@@ -24,6 +26,7 @@ pub(super) struct Dispatcher<F: Format> {
 }
 
 impl<F: Format> Dispatcher<F> {
+    /// Takes a request or a reply that was read. Runs code of the program, to decode and to serve.
     pub fn take(&mut self, call: Call, data_type: DataType, payload: Payload<'_>) {
         let id = match call {
             Call::Reply(id) => return self.link.take_reply(id, data_type, payload),
@@ -57,6 +60,7 @@ impl<F: Format> Dispatcher<F> {
         }
     }
 
+    /// Takes what was kept.
     pub fn take_other(&mut self, other: Other) {
         match other {
             Other::Call(call, data_type, payload) => {

@@ -1,6 +1,8 @@
 //! How a connection ends: gracefully, in one of three [`Manner`]s, or at once, by
 //! [`kill`](Link::kill). Every way leads through [`Life`](crate::net::life::Life), which says who is
 //! the one to let go of what the connection holds.
+//!
+//! A long file, since each way to end may turn into another, and all are read together.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,7 +27,7 @@ use crate::net::wire::reasons::malformed;
 /// and at least for this time.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A side that has refused a message waits so long for the other side to read why.
+/// How long a side that has refused a message waits for the other side to read why.
 const REFUSAL: Duration = Duration::from_millis(250);
 
 /// A `close` inside a handler reads ahead at least so much, however small the receive queue is.
@@ -41,14 +43,15 @@ impl Link {
 
     /// Ends it, unless it is over: lets go of all that it holds, and tells its peer.
     pub(super) fn end(&self, cause: CloseReason, outcome: Outcome, part: fn(&TcpStream)) {
+        // Several threads may end it at once. Whoever takes what lies under this lock is the one.
         let (tell, ended) = {
             let mut on_end = lock(&self.on_end);
             let Some(OnEnd { slot, tell }) = on_end.take() else {
                 return;
             };
-            // Under the lock: who finds it ended finds the place free as well, and no message is
-            // accepted any more, whoever has ended it. And who is not the first to end it goes on when
-            // there is a reason: what waits for messages is told of the end only then.
+            // Under the lock, for two reasons. A thread that finds the connection ended finds its place
+            // free, and no message is accepted any more. And a thread that comes second goes on only
+            // when there is a reason, which it may then tell.
             drop(slot);
             self.sender.accept_no_more(&cause);
             (tell, self.life.end(cause, outcome))
@@ -56,6 +59,7 @@ impl Link {
         let Some(reason) = ended else {
             return;
         };
+        // From here on no lock is held: each of these wakes threads that take locks themselves.
         let socket = self.sender.give_up(reason.clone());
         drop(self.reading.take());
         if let Some(socket) = socket {
@@ -64,7 +68,7 @@ impl Link {
         if let Some(end) = self.end_of_requests.get() {
             end();
         }
-        // Behind that: it also wakes those who wait for requests.
+        // After the channel of requests has ended: this also wakes those who wait for requests.
         self.fail_requests(reason.clone());
         match self.queue.get() {
             Some(queue) if self.is_handled() => queue.end(),
@@ -76,9 +80,11 @@ impl Link {
 
     // Gracefully
 
-    /// Closes gracefully and waits for the other side, for at most `close_timeout`. What was sent can
-    /// still arrive for some time after that, unless the connection has a handler, which would be
-    /// called on and on.
+    /// Closes gracefully and waits for the other side, for at most `close_timeout`. After that what was sent
+    /// may still arrive for some time, unless the connection has a handler, which would be called on and on.
+    ///
+    /// The thread that calls this waits; the reader thread brings the end. A handler that closes its own
+    /// connection is on the reader thread, and so reads on itself.
     pub fn close(self: &Arc<Link>) -> Result<(), CloseError> {
         let timeout = self.context.settings.close_timeout;
         let deadline = Instant::now() + timeout;
@@ -88,7 +94,8 @@ impl Link {
         };
         self.begin(CloseReason::ClosedHere, self.polite(), over_at);
         if self.on_reader_thread() && !self.is_handled() && !self.life.is_over() {
-            // It serves requests, and only this thread could see the other side's end.
+            // A thread that serves requests is the reader thread. Only it could see the other side's end, and
+            // it has no handler for which it could read ahead.
             return Err(CloseError::Timeout);
         }
         if self.on_reader_thread() && self.dialect.is_lanpeer() {
@@ -140,7 +147,8 @@ impl Link {
         self.begin(reason, self.polite(), deadline);
     }
 
-    /// Where the current thread panics and frames are spoken: the beginning of such an end.
+    /// Begins the end of a program that crashes: if the current thread panics and the connection speaks
+    /// frames.
     fn crash(self: &Arc<Link>, reason: &CloseReason) -> bool {
         if !std::thread::panicking() || self.dialect != Dialect::Frames || self.life.is_ending() {
             return false;
@@ -175,14 +183,15 @@ impl Link {
         }
     }
 
-    /// Accepts no more messages, and has what was accepted written. The watchdog sees to the rest.
+    /// Accepts no more messages, and has what was accepted written. The watchdog does the rest, at the
+    /// deadline at the latest. Returns at once, so any thread may call it.
     fn begin(self: &Arc<Link>, reason: CloseReason, manner: Manner, deadline: Instant) {
         if !self.life.begin(reason, manner) {
             return;
         }
         // No reply is waited for any more, though some may come.
         self.fail_requests(self.life.why());
-        // That of an earlier call may be harder.
+        // An earlier call may have begun it in a harder manner, which stays.
         let manner = self.life.manner();
         let last = match manner {
             Some(Manner::Finish) => Last::Goodbye,
@@ -314,6 +323,7 @@ impl Link {
             // The program learns of the end at once, and not only when that is answered.
             let_go.take().into_iter().for_each(|let_go| let_go());
         }
+        // Counted after the program was told: a handle may be dropped meanwhile.
         let taken_in = self.taken();
         self.sender.close(self.life.why(), Last::Taken(taken_in));
         // Its handle was dropped meanwhile, and the other side, which learns that messages were left, resets.
@@ -344,7 +354,7 @@ impl Link {
                 None => CloseReason::Vanished,
             },
         };
-        // Unless it is over.
+        // Does nothing if it is over, as it is after a complete end.
         self.kill(cause);
         // Whoever has closed it learns first what became of that.
         let_go.into_iter().for_each(|let_go| let_go());

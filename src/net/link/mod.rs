@@ -124,25 +124,31 @@ pub(crate) struct Link {
     /// Counts what was read.
     received: Arc<Received>,
 
+    // What follows is set later, once, by whoever makes the typed handle or the reader: this type knows no
+    // type of messages.
     /// The receive queue, to be woken by the end.
     queue: OnceLock<Arc<dyn Wake>>,
     /// Asks the receive queue for its length.
     queue_len: OnceLock<QueueLen>,
-    /// The connection has a handler: no handle's drop will end it.
+    /// The connection has a handler: no handle's drop will end it. Set before its reader starts.
     handled: AtomicBool,
-    /// Everything sent has been acknowledged, and the reader is to close the socket as a whole; see
-    /// [`Manner::Leave`](super::life::Manner::Leave).
+    /// Everything sent was acknowledged, and the reader is to close the socket as a whole; see
+    /// [`Manner::Leave`](super::life::Manner::Leave). Set by the watchdog, before it wakes the reader.
     released: AtomicBool,
-    /// A panic of the program's has dropped it.
+    /// A panic of the program's code dropped it: the other side is to see a crash and no goodbye. Set before
+    /// that end begins, so the reader finds it.
     crashed: AtomicBool,
-    /// Taken by whoever ends the connection, so that its peer is told once.
+    /// Taken by whoever ends the connection, so that its peer is told once. The send queue's lock and the
+    /// life's are taken under this one.
     on_end: Mutex<Option<OnEnd>>,
     /// What the program wants to be called at the end.
     callbacks: Callbacks,
+    /// Requests that wait for an answer, both ways.
     calls: Calls,
     /// Ends the wait for requests.
     end_of_requests: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// What the peer's totals have of this connection.
+    /// What the peer's totals have of this connection. Held over the whole addition, so that nothing is
+    /// added twice; the send queue's lock is taken under it.
     told: Mutex<Numbers>,
 }
 
@@ -178,7 +184,7 @@ type QueueLen = Box<dyn Fn() -> usize + Send + Sync>;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Messages accepted by `send` and its siblings, but for those that a newer one has replaced.
+    /// Messages accepted by `send` and its siblings, except those that a newer one has replaced.
     pub messages_sent: u64,
     /// Their payloads, in bytes.
     pub bytes_sent: u64,
@@ -186,16 +192,16 @@ pub struct Stats {
     pub messages_received: u64,
     /// Their payloads, in bytes.
     pub bytes_received: u64,
-    /// Bytes, headers included, that are accepted and not yet handed to the system.
+    /// Bytes, including headers, that are accepted and not yet handed to the system.
     pub send_queue_bytes: usize,
     /// Messages that are decoded and not yet taken by the program; 0 with a handler.
     pub receive_queue_messages: usize,
-    /// Replies that came when the request had timed out, and were dropped.
+    /// Replies that came after the request had timed out, and were dropped.
     pub late_replies: u64,
     /// Messages of [`send_latest`](crate::Connection::send_latest) that a newer one has replaced before
-    /// anything of them left.
+    /// any part of them left.
     pub send_replaced: u64,
-    /// Messages that a newer one has replaced before the program took them: on connections of
+    /// Messages that a newer one has replaced before the program took them, on connections of
     /// [`accept_latest`](crate::Offer::accept_latest) and
     /// [`ConnectOptions::latest`](crate::ConnectOptions::latest). They count as received.
     pub receive_replaced: u64,

@@ -33,10 +33,15 @@ enum Acknowledged {
 }
 
 /// The watchdog's task for an end that has begun: what is to follow when everything is written and
-/// acknowledged, and the deadline at which it is over in any case.
+/// acknowledged, and the deadline at which it is over in any case. Each `close` begins one, and each ends
+/// when it finds the connection over.
 pub(super) struct Overdue {
+    /// Weak: a deadline that is far keeps no connection that has ended.
     link: Weak<Link>,
+    /// When the connection ends in any case.
     deadline: Instant,
+    /// Changed by the watchdog alone. Its lock is released before the connection is ended, which takes
+    /// locks that come before it.
     progress: Mutex<Progress>,
 }
 
@@ -60,7 +65,7 @@ impl Overdue {
 }
 
 impl Task for Overdue {
-    /// The deadline may be far, and the connection is gone.
+    /// The deadline may be far when the connection is gone.
     fn is_pointless(&self) -> bool {
         self.link.strong_count() == 0
     }
@@ -147,7 +152,8 @@ impl Link {
     }
 
     /// Waits until the other side's system has everything. `false`: it never will, or not before the
-    /// deadline.
+    /// deadline. For the reader thread, which has nothing else to do at that point. The system tells nobody
+    /// of an acknowledgement, so it looks again and again.
     pub(super) fn wait_until_acknowledged(&self, deadline: Instant) -> bool {
         let mut pause = LOOK_MIN;
         loop {

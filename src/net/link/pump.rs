@@ -1,5 +1,8 @@
 //! From a connection's socket to its program: a thread that feeds the receive queue, or one that calls
 //! the program's handler.
+//!
+//! A long file, since the reader thread, a handler's thread and a program with the lease read the same
+//! frames, and what each does with them is compared here.
 
 use std::cell::RefCell;
 use std::io;
@@ -26,19 +29,24 @@ use crate::proto::frames::Call;
 /// A read that is to end with a wait for a reply may end so much later.
 const TIMEOUT_SLACK: Duration = Duration::from_micros(200);
 
-/// The connection's socket.
+/// The connection's socket, as the source of its messages. It is moved between the reader thread and a
+/// thread of the program that has the lease, through the receive queue, and so needs no lock.
 struct Socket<F: Format> {
     link: Arc<Link>,
+    /// The bytes that were read, and the decoder.
     frames: FrameReader,
+    /// How payloads are decoded.
     reading: Reading,
+    /// Where requests and replies go that are met between messages.
     calls: Dispatcher<F>,
-    /// To be told when there is time for it.
+    /// Met under the queue's lock, where the connection cannot be ended. The next call tells it.
     failure: Option<CloseReason>,
-    /// Such a frame was met when there was no time for it.
+    /// A request or a reply that was met under the queue's lock, where the program's code must not run. The
+    /// next call takes it.
     stashed: Option<Other>,
-    /// Its end has come already: the program has nothing to read.
+    /// The end of input came already, during the handshake: the program has nothing to read.
     ended: bool,
-    /// How long a read of the socket waits; `None`: for ever.
+    /// The read timeout that the socket has, so that it is set only when it changes; `None`: for ever.
     timeout: Option<Duration>,
 }
 
@@ -176,7 +184,8 @@ impl<F: Format> Source<F::Item> for Socket<F> {
 }
 
 impl<F: Format> Socket<F> {
-    /// Before a read that may wait for so long at most, or for ever.
+    /// To be called before each read. `timeout`: how long that read may wait; `None`: for ever. Does what an
+    /// earlier call under a lock had to leave.
     #[inline]
     fn prepare(&mut self, timeout: Option<Duration>) -> Result<(), CloseReason> {
         if self.timeout != timeout {
@@ -186,7 +195,7 @@ impl<F: Format> Socket<F> {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Says whether there was something.
+    /// Takes what was stashed. `true`: there was something.
     #[inline]
     fn take_stashed(&mut self) -> bool {
         let stashed = self.stashed.take();
@@ -197,8 +206,8 @@ impl<F: Format> Socket<F> {
         was_there
     }
 
-    /// One that is a little longer than it need be saves a call of the system where the next is for
-    /// about the same time.
+    /// Sets the socket's read timeout a little longer than asked for: if the next is for about the same
+    /// time, that saves a system call.
     #[cold]
     fn set_timeout(&mut self, timeout: Option<Duration>) {
         if let (Some(set), Some(timeout)) = (self.timeout, timeout) {
@@ -213,6 +222,8 @@ impl<F: Format> Socket<F> {
         self.timeout = longer;
     }
 
+    /// The reader thread's loop: passes messages on until they end, or until it would wait for the socket
+    /// while one thread of the program waits for a message.
     fn feed_queue(&mut self, producer: &mut Producer<F::Item>) -> Result<Fed, CloseReason> {
         let link = &self.link;
         let calls = &mut self.calls;
@@ -318,10 +329,12 @@ pub(crate) fn run_queue<F: Format>(
 }
 
 thread_local! {
-    /// What a handler's thread reads from, where a `close` inside the handler finds it.
+    /// What a handler's thread reads from, so that a `close` inside the handler finds it: the handler gets
+    /// no reference to it. Empty on every other thread.
     static HANDLED: RefCell<Option<Rc<RefCell<Handled>>>> = const { RefCell::new(None) };
 }
 
+/// What a `close` inside a handler needs to read ahead.
 struct Handled {
     frames: FrameReader,
     reading: Reading,
@@ -331,8 +344,8 @@ struct Handled {
 
 type Probe = fn(DataType, Reading, &[u8]) -> Result<(), CloseReason>;
 
-/// The same; messages go to `handle`, with what it needs. That is dropped before the other side's
-/// end is answered.
+/// As [`run_queue`], but messages go to `handle`, with the handler. The handler is dropped before the other
+/// side's end is answered.
 pub(crate) fn run_handler<F: Format, H>(
     link: &Arc<Link>,
     early: Early,
@@ -383,7 +396,7 @@ pub(crate) fn run_handler<F: Format, H>(
     link.call_back();
 }
 
-/// Puts the next message into `item`, or takes what is no message, or says that there is none any more.
+/// Puts the next message into `item`, or takes what is no message. `true`: no more will come.
 fn next<F: Format>(
     frames: &mut FrameReader,
     calls: &mut Dispatcher<F>,
@@ -424,7 +437,8 @@ pub(super) fn read_ahead(
     said_goodbye: impl Fn(u64),
 ) -> Option<Ahead> {
     let handled = HANDLED.with_borrow(Option::clone)?;
-    // Not while a message is decoded, by code of the program's.
+    // Borrowed while a message is decoded. A `Deserialize` of the program that closes its connection cannot
+    // read ahead.
     let mut handled = handled.try_borrow_mut().ok()?;
     let (reading, probe) = (handled.reading, handled.probe);
     let check = |data_type, payload: &[u8]| match probe {
@@ -494,7 +508,7 @@ fn has_bytes(link: &Link) -> bool {
             .is_ok_and(|socket| reading.is_readable(&socket))
 }
 
-/// Into `item`; says how large it is.
+/// Decodes a payload into `item`, and returns its size.
 #[inline]
 fn decode<F: Format>(
     data_type: DataType,

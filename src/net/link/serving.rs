@@ -21,14 +21,14 @@ use crate::net::recv::waiter::{Waited, Waiter};
 use crate::net::send::Wait;
 use crate::proto::frames::Failure;
 
-/// The other side may ask before the program has come to [`requests`](crate::Connection::requests).
-/// What it asks so long after the connection was made waits for that.
+/// How long after the connection was made requests wait for a program that has not called
+/// [`requests`](crate::Connection::requests) yet: the other side may be quicker.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A request of the other side; see [`Connection::requests`](crate::Connection::requests).
 ///
-/// Answer it by [`reply`](Request::reply), from any thread, at any time, and in any order with others.
-/// Dropped without, it fails at once at the other side. It does not keep its connection open.
+/// Answer it with [`reply`](Request::reply), from any thread, at any time, and in any order. If it is
+/// dropped unanswered, it fails at once at the other side. It does not keep its connection open.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -70,10 +70,11 @@ impl<F: Format> Request<F> {
         &self.item
     }
 
-    /// Answers it; waits while the send queue is full, as [`send`](crate::Connection::send) does. Takes
-    /// what `send` takes.
+    /// Answers the request. Waits while the send queue is full, and takes what
+    /// [`send`](crate::Connection::send) takes.
     ///
-    /// `Ok` means accepted, as of `send`. Where it could not be sent, another answer may be.
+    /// `Ok` means accepted, as with `send`. After an error other than `Answered`, another answer may be
+    /// tried.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -97,7 +98,7 @@ impl<F: Format> Request<F> {
     /// ```
     ///
     /// # Errors
-    /// [`SendError::Answered`]: there was a reply before. Or as [`send`](crate::Connection::send).
+    /// [`SendError::Answered`]: it was answered before. Or as [`send`](crate::Connection::send).
     pub fn reply(&self, item: &(impl Encode<F> + ?Sized)) -> Result<(), SendError> {
         let Request { unreplied, .. } = self;
         if unreplied.is_said() {
@@ -141,8 +142,8 @@ where
 /// Requests of the other side: iterates over them, waits for each, and ends with the connection. See
 /// [`Connection::requests`](crate::Connection::requests).
 ///
-/// Derefs to the crossbeam channel behind it, for deadlines and for `select!`. The channel may also hold
-/// requests whose connection has ended, which nobody can answer any more.
+/// It dereferences to the crossbeam channel behind it, for deadlines and for `select!`. The channel may
+/// also hold requests whose connection has ended; nobody can answer those.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -238,10 +239,12 @@ impl<F: Format> fmt::Debug for Requests<F> {
 /// What a program does with each request, on the connection's reader thread.
 pub(crate) type Serve<F> = Box<dyn FnMut(Request<F>) + Send>;
 
-/// Between the reader thread, which meets requests, and the program, which may want them.
+/// Between whoever reads the socket, and so meets requests, and the program, which may want them.
 pub(crate) struct Server<F: Format> {
     /// Until when requests wait for a program that has not asked for them.
     grace: Instant,
+    /// By which way requests go. A request is never dropped under this lock: its item is the program's,
+    /// and its drop writes to the socket.
     state: Mutex<State<F>>,
 }
 
@@ -257,6 +260,7 @@ enum Way<F: Format> {
     Early(Sender<Request<F>>, Receiver<Request<F>>),
     /// Nobody has asked for them in time.
     Nobody,
+    /// The program takes requests from this channel.
     Channel(Sender<Request<F>>, Receiver<Request<F>>),
     /// The connection has ended.
     Over,

@@ -4,8 +4,9 @@ use std::sync::PoisonError;
 
 use super::sync::{Condvar, Instant, MutexGuard};
 
-/// Gives the lock away until someone tells of a change, or until the deadline; also for nothing now and
-/// then. As with [`lock`](super::lock), it does not matter what became of others who held it.
+/// Releases the lock until the condition variable is notified or the deadline comes, then takes it
+/// again. May wake for no reason, so every caller looks again in a loop. Ignores poison, as
+/// [`lock`](super::lock) does.
 pub(crate) fn wait<'a, T>(
     told: &Condvar,
     guard: MutexGuard<'a, T>,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::system::{Domain, Protocol, Socket, Type};
 use super::table::{Ends, Row, Rows};
 
+// Numbers of netlink and sock_diag, from linux/netlink.h and linux/sock_diag.h. No crate of ours has them.
 const AF_NETLINK: i32 = 16;
 const NETLINK_SOCK_DIAG: i32 = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -17,11 +18,13 @@ const NLM_F_REQUEST: u16 = 1;
 const NLM_F_DUMP: u16 = 0x300;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+/// The kernel's answer to a question about a connection that it does not know.
 const ENOENT: i32 = 2;
 
+// Of the question itself: IPv4 and TCP alone, since lanpeer has no other connections.
 const AF_INET: u8 = 2;
 const IPPROTO_TCP: u8 = 6;
-/// Numbers of TCP's states: a connection in one of these can still owe something.
+// Numbers of TCP's states, from linux/tcp_states.h. A connection in one of these can still owe something.
 const ESTABLISHED: u32 = 1;
 const FIN_WAIT_1: u32 = 4;
 const FIN_WAIT_2: u32 = 5;
@@ -34,30 +37,38 @@ const OPEN: u32 = 1 << ESTABLISHED
     | 1 << CLOSE_WAIT
     | 1 << LAST_ACK
     | 1 << CLOSING;
+/// A listener, which is in the table but is no connection.
 const LISTEN: u8 = 10;
 
-/// What the timer of a connection waits for: the answer to what was sent again,
+/// The connection's timer waits for the answer to what was sent again.
 const RETRANSMISSION: u8 = 1;
-/// or to a probe of a full window.
+/// The connection's timer waits for the answer to a probe of a full window.
 const PROBE: u8 = 4;
 
-/// The kernel answers at once. This only bounds what nobody has foreseen.
+/// How long a read of the answer may block. The kernel answers at once, so this only keeps an unforeseen
+/// silence from blocking the thread that asks for ever.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// The bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
+/// The bytes of a whole question: the header and `struct inet_diag_req_v2`.
 const QUESTION: usize = HEADER + 56;
+/// The bytes of `struct inet_diag_msg`, the part of an answer that is read here.
 const ANSWER: usize = 72;
 /// The kernel fills so much at a time.
 const BUFFER: usize = 32 << 10;
 
-/// A socket to the kernel.
+/// A socket to the kernel. It belongs to the [`Table`](super::table::Table), whose lock makes sure that one
+/// thread at a time asks: two questions at once would read each other's answers.
 pub(super) struct Diag {
     socket: Socket,
-    /// The number of the last question, which its answers have as well.
+    /// The number of the last question, which its answers repeat. An answer with another number is left
+    /// over from a question that was given up, and is skipped.
     asked: u32,
 }
 
 impl Diag {
+    /// Opens the socket. `Unsupported` where the system is not Linux.
     pub fn open() -> io::Result<Diag> {
         if !cfg!(target_os = "linux") {
             return Err(io::ErrorKind::Unsupported.into());
@@ -91,6 +102,8 @@ impl Diag {
         Ok(rows)
     }
 
+    /// Asks one question and passes each row of the answer to `seen`. Blocks for at most [`PATIENCE`] for
+    /// each datagram.
     fn ask(&mut self, about: Option<Ends>, mut seen: impl FnMut(Ends, Row)) -> io::Result<()> {
         self.asked = self.asked.wrapping_add(1);
         self.socket.send(&question(self.asked, about))?;
@@ -103,6 +116,7 @@ impl Diag {
             };
             for message in messages(&buffer[..length]) {
                 let Message { kind, number, body } = message;
+                // Left over from an earlier question, whose reader gave up.
                 if number != self.asked {
                     continue;
                 }
@@ -158,6 +172,7 @@ fn question(number: u32, about: Option<Ends>) -> [u8; QUESTION] {
     bytes
 }
 
+/// One netlink message of a datagram: `kind` says what `body` is, `number` to which question it belongs.
 struct Message<'a> {
     kind: u16,
     number: u32,

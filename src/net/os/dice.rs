@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::sync::{RandomState, process_id};
 use crate::proto::beacon::ID_MASK;
 
+/// A generator of random numbers. Each thread that needs one has its own, so it needs no lock.
 pub(crate) struct Dice(u64);
 
 impl Dice {

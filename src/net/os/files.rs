@@ -9,6 +9,7 @@ pub(crate) fn file_limit() -> Option<usize> {
     read(&limits)
 }
 
+/// The soft limit in the text of /proc/self/limits: the second column of its line.
 fn read(limits: &str) -> Option<usize> {
     let line = limits
         .lines()

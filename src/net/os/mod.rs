@@ -29,8 +29,8 @@ use sync::{Mutex, MutexGuard};
 /// lists every line.
 pub(crate) const LOG: &str = "lanpeer";
 
-/// Locks, whatever became of others who held the lock: no code of ours panics while it holds one,
-/// and the program's code does not run under one (only its handler may be dropped there).
+/// Locks, and ignores poison. None of our code panics while it holds a lock, and the program's code
+/// does not run under one (only its handler may be dropped there), so the data is whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()

@@ -86,12 +86,12 @@ pub(crate) fn prepare(stream: &TcpStream, keepalive: Option<Duration>) -> io::Re
     Ok(())
 }
 
-/// So many bytes may wait in the system where only the newest message counts: little enough that they are
-/// on their way in a millisecond or two on a link of 1 Gbit/s, and enough to keep that busy.
+/// The most bytes that wait in the system if only the newest message counts: few enough that they leave in
+/// a millisecond or two on a link of 1 Gbit/s, and enough to keep it busy.
 const SHORT: usize = 128 << 10;
 
-/// Where only the newest message counts, a write that waits returns this often, to see whether there is a
-/// newer one.
+/// How often a write that waits returns if only the newest message counts, to see whether there is a newer
+/// one.
 const SHORT_SLICE: Duration = Duration::from_millis(5);
 
 /// What is written is to leave soon: the system takes little that it cannot send yet.

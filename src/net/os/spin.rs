@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use crate::net::os::sync::{AtomicU32, Instant, Ordering, yield_now};
 
-/// After so many fruitless spins in a row, the next [`REST`] waits do not spin.
+/// After this many fruitless spins in a row, the next [`REST`] waits do not spin.
 const TRIES: u32 = 4;
 
-/// So many waits do not spin after [`TRIES`] fruitless spins. Then one more is tried.
+/// How many waits do not spin after [`TRIES`] fruitless spins. Then one more spin is tried.
 const REST: u32 = 64;
 
+/// The spinning of one connection in one direction. Every thread that waits there shares it.
 pub(crate) struct Spin {
+    /// The longest spin, as the builder's `spin` says; zero turns spinning off.
     time: Duration,
     /// Up to [`TRIES`] it counts fruitless spins in a row. Above that, it counts the waits that have
     /// not spun since. Several threads may spin at once; a lost update costs one spin more or less.
@@ -30,6 +32,7 @@ impl Spin {
         }
     }
 
+    /// Did the program ask for spinning?
     pub fn is_on(&self) -> bool {
         !self.time.is_zero()
     }
@@ -42,6 +45,7 @@ impl Spin {
         }
     }
 
+    /// The spin itself, apart from [`until`](Spin::until) so that only the test of `is_on` is inlined.
     fn look(&self, deadline: Option<Instant>, mut found: impl FnMut() -> bool) {
         let vain = self.vain.load(Ordering::Relaxed);
         if vain >= TRIES {

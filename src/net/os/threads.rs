@@ -1,4 +1,6 @@
 //! The threads of one peer: each is known from its start to its end, so that `stop` can wait for all.
+//!
+//! A long file, since a thread's states and the mailbox by which it gets work are one protocol.
 
 use std::cell::Cell;
 use std::io;
@@ -26,10 +28,11 @@ pub(crate) fn unless_it_panics<T>(run: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// How many threads that have done their work a group keeps for more.
+/// The most threads of a group that stay idle: enough for connections that come and go, and a bound for
+/// the stacks that idle threads keep.
 const IDLE_MAX: usize = 16;
 
-/// How long one waits for it.
+/// How long an idle thread waits for work before it ends.
 const IDLE_FOR: Duration = Duration::from_secs(1);
 
 /// A group of threads. A call of the program can count as a thread while it lasts.
@@ -58,6 +61,8 @@ struct State {
     threads: HashMap<u64, Option<JoinHandle<()>>>,
     /// Those of them that have no work, the one that has waited longest first.
     idle: Vec<(u64, Arc<Mailbox>)>,
+    /// Counts the threads ever started, which gives each its number. A number is never used twice, so
+    /// that the late end of one thread is not taken for that of a newer one.
     started: u64,
     /// Calls of [`Threads::wait`]: without one, nobody is told of an end.
     waiting: usize,
@@ -106,8 +111,8 @@ impl Threads {
         self.start(name, move |_| work())
     }
 
-    /// Has a thread that waits for its work: one that is idle, or a new one. So a thread is known to be
-    /// had before anything is promised that needs it.
+    /// Gets a thread that waits for its work: an idle one, or a new one. Callers do this before they promise
+    /// anything that needs a thread, such as an accepted connection.
     pub fn spawn_waiting(self: &Arc<Threads>, name: String) -> io::Result<Waiting> {
         #[cfg(test)]
         crate::net::faults::before_thread(self.peer, &name)?;
@@ -132,7 +137,7 @@ impl Threads {
         })
     }
 
-    /// Has such a thread do this now.
+    /// Runs `work` at once on an idle thread, or on a new one.
     pub fn run(
         self: &Arc<Threads>,
         name: String,
@@ -142,6 +147,7 @@ impl Threads {
             .map(|thread| thread.run(Box::new(work)))
     }
 
+    /// Starts a thread by this name that runs `work` and counts as one of the group until that returns.
     fn start(
         self: &Arc<Threads>,
         name: String,
@@ -173,7 +179,8 @@ impl Threads {
         Ok(())
     }
 
-    /// The current thread, of this number, waits for work and does it. `false`: it is to end.
+    /// Called by an idle or new thread, of this number: waits for work and does it. `false`: the thread is
+    /// to end.
     fn wait_for_work(&self, number: u64, mailbox: &Mailbox) -> bool {
         let mut deadline = Some(Instant::now() + IDLE_FOR);
         loop {
@@ -198,7 +205,11 @@ impl Threads {
         }
     }
 
-    /// The current thread, of this number, has done its work and may become idle. `false`: it is to end.
+    /// Called by a thread that has done its work: makes it idle. `false`: it is to end instead, because
+    /// the group is closed or has enough idle threads.
+    ///
+    /// The mailbox is opened before anyone can find it in the list. A mailbox that is still shut ignores
+    /// what it is given, and that work would be lost.
     fn rest(&self, number: u64, mailbox: &Arc<Mailbox>) -> bool {
         let mut state = lock(&self.state);
         if state.closed || state.idle.len() >= IDLE_MAX {
@@ -285,7 +296,7 @@ impl Threads {
     }
 }
 
-/// A thread that waits for its work. If this is dropped without any, the thread has nothing to do.
+/// A thread that waits for its work. If this is dropped without any, the thread becomes idle, or ends.
 pub(crate) struct Waiting {
     /// Taken with the work: the thread may be had by someone else before this is dropped.
     mailbox: Option<Arc<Mailbox>>,
@@ -307,10 +318,13 @@ impl Drop for Waiting {
     }
 }
 
-/// Between a thread that waits and whoever has its [`Waiting`].
+/// Between a thread that waits and whoever has its [`Waiting`]: where the one leaves work for the other.
 #[derive(Default)]
 struct Mailbox {
+    /// Taken on its own by whoever gives work; by [`Threads::rest`] under the lock of the group, never the
+    /// other way round.
     work: Mutex<Work>,
+    /// Signalled when `work` stops being [`Work::Awaited`]. Only the thread waits for that.
     changed: Condvar,
 }
 
@@ -337,7 +351,7 @@ enum Taken {
 }
 
 impl Mailbox {
-    /// Only where the thread still waits: work that was given is done.
+    /// Leaves `news` for the thread, if it still waits. Work that was given before stays, and is done.
     fn put(&self, news: Work) {
         let mut work = lock(&self.work);
         if matches!(*work, Work::Awaited) {
@@ -351,11 +365,12 @@ impl Mailbox {
         self.put(Work::None);
     }
 
-    /// The thread will wait once more.
+    /// Called by the thread itself before it is listed as idle: it will wait once more.
     fn open(&self) {
         *lock(&self.work) = Work::Awaited;
     }
 
+    /// Called by the thread: waits for work until the deadline.
     fn take(&self, deadline: Option<Instant>) -> Taken {
         let mut work = lock(&self.work);
         loop {
@@ -393,6 +408,7 @@ impl State {
 
 /// Marks the end of a thread's last work when it is dropped, also where the work panics.
 struct Ended {
+    /// Keeps the group alive while one of its threads runs.
     group: Arc<Threads>,
     number: u64,
 }

@@ -26,32 +26,40 @@ pub(crate) trait Task: Send + Sync {
     }
 }
 
-/// Tasks that have become pointless are dropped when there are so many, and twice as many as were
-/// left the last time.
+/// Tasks that have become pointless are dropped when there are more tasks than this, and more than twice
+/// as many as were left the last time.
 const CLEAN: usize = 64;
 
-/// A timer without a thread starts one when a task is scheduled.
+/// A heap of tasks and the thread that runs them. A timer without a thread starts one when a task is
+/// scheduled.
 pub(crate) struct Timer {
     name: &'static str,
-    /// Without a task for so long the thread ends; `None`: it stays until `stop`.
+    /// How long the thread stays without a task; `None`: until `stop`.
     retire: Option<Duration>,
-    /// A sleeping thread is not woken for a task that is due at most so long before it wakes.
+    /// How much later than asked for a task may run: a thread that sleeps is not woken for less.
     slack: Duration,
+    /// Not held while a task runs, nor while the thread is started. A task may hold what is the program's,
+    /// so it is dropped without the lock too, unless it has become pointless: then it holds nothing.
+    /// Other locks may be held when this one is taken; none is taken under it.
     state: Mutex<State>,
+    /// Signalled for the timer's thread alone: a task is due sooner than it sleeps, or it is to end.
     wake: Condvar,
-    /// Signalled when it is known whether the system has a thread.
+    /// Signalled when it is known whether the system has a thread, for those who wait to schedule.
     started: Condvar,
 }
 
 #[derive(Default)]
 struct State {
+    /// What is to be run, the earliest first.
     tasks: BinaryHeap<Entry>,
+    /// With more tasks than this, pointless ones are dropped: see [`CLEAN`].
     clean_at: usize,
     /// Counts the entries, so that those that are due at the same time run in their order.
     scheduled: u64,
     thread: Thread,
     /// Counts the attempts to start a thread.
     starts: u64,
+    /// The peer was stopped: tasks are refused, and the thread ends. Never unset.
     stopped: bool,
 }
 
@@ -103,8 +111,8 @@ impl Timer {
         Ok(())
     }
 
-    /// The same where the timer was started: starts no thread, so the caller may hold a lock. `Err`:
-    /// there is none.
+    /// As [`schedule`](Timer::schedule), but starts no thread, so the caller may hold a lock. `Err`: the
+    /// timer has no thread.
     pub fn schedule_started(&self, at: Instant, task: Arc<dyn Task>) -> io::Result<()> {
         let state = lock(&self.state);
         if state.stopped || matches!(state.thread, Thread::None | Thread::Starting(_)) {
@@ -114,6 +122,8 @@ impl Timer {
         Ok(())
     }
 
+    /// Adds a task and wakes the thread if it would sleep too long. It is woken without the lock, which
+    /// it takes at once.
     fn push(&self, mut state: MutexGuard<'_, State>, at: Instant, task: Arc<dyn Task>) {
         state.push(at, task);
         if state.thread.is_late_for(at + self.slack) {
@@ -133,6 +143,8 @@ impl Timer {
         let_go(tasks);
     }
 
+    /// The state, once the timer has a thread. Of several callers that come while it has none, one starts
+    /// it without the lock, and the others wait for the result.
     fn with_thread(self: &Arc<Timer>, threads: &Arc<Threads>) -> io::Result<MutexGuard<'_, State>> {
         let mut state = lock(&self.state);
         loop {
@@ -166,6 +178,7 @@ impl Timer {
         }
     }
 
+    /// The timer's thread: runs what is due, then sleeps until the next task.
     fn run(&self) {
         let mut state = lock(&self.state);
         let mut idle_since = None;
@@ -220,7 +233,8 @@ impl Timer {
     }
 }
 
-/// Drops tasks, each by itself: one may be the last to hold what is the program's.
+/// Drops tasks, each by itself: one may hold the last handle of something of the program's, whose drop may
+/// panic.
 fn let_go<T>(tasks: impl IntoIterator<Item = T>) {
     for task in tasks {
         unless_it_panics(|| drop(task));

@@ -11,7 +11,7 @@ use std::mem::{needs_drop, size_of, swap, take};
 use crate::net::panics::{let_go, let_go_of_all};
 use crate::net::wire::span::Span;
 
-/// So many messages, and the bytes of all of them.
+/// A number of messages, and the bytes of all of them. The receive queue is bounded in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Amount {
     pub messages: usize,
@@ -24,7 +24,8 @@ impl Amount {
         self.messages <= limit.messages && self.bytes <= limit.bytes
     }
 
-    /// Where so much waits, may one more message of `size` bytes wait too? The first always may.
+    /// While this much waits, may one more message of `size` bytes wait too? The first always may, so that
+    /// a message larger than the limit can pass.
     #[inline]
     pub fn has_room(self, size: usize, limit: Amount) -> bool {
         let bytes = self.bytes.saturating_add(size);
@@ -54,12 +55,13 @@ impl std::ops::Sub for Amount {
     }
 }
 
-/// Messages that wait, in their order.
+/// Messages that wait, in their order. One thread has a batch at a time: the reader thread while it fills
+/// it, the queue's lock while it waits. All but small ones change hands whole, without a copy.
 pub(crate) struct Batch<T> {
     parts: VecDeque<Part<T>>,
     /// All messages of all parts, and their sizes.
     amount: Amount,
-    /// The bytes of all runs, one behind the other. Those before `read` are taken.
+    /// The bytes of all runs, one behind the other, heads included. Those before `read` are taken.
     plain: Vec<u8>,
     read: usize,
     /// The messages in `plain`. Those before `taken` are taken.
@@ -70,11 +72,12 @@ pub(crate) struct Batch<T> {
 enum Part<T> {
     /// A decoded item, and its size.
     Item(T, usize),
-    /// The next so many messages of `spans`.
+    /// A run: this many of the next messages of `spans`.
     Run(usize),
 }
 
-/// Makes an item of plain bytes. `None` for formats whose items must be decoded.
+/// Makes an item of plain bytes. `None` for formats whose items must be decoded, by the program's code,
+/// which must not run under the queue's lock.
 pub(crate) type Make<T> = Option<fn(&[u8]) -> T>;
 
 impl<T> Default for Batch<T> {
@@ -91,7 +94,7 @@ impl<T> Default for Batch<T> {
 }
 
 impl<T> Batch<T> {
-    /// Another that has room for as much, without growing step by step.
+    /// An empty batch that has room for as much as this one, so that it need not grow step by step.
     pub fn empty_one(&self) -> Batch<T> {
         Batch {
             parts: VecDeque::with_capacity(self.parts.len()),
@@ -108,8 +111,9 @@ impl<T> Batch<T> {
         self.amount.bytes += size;
     }
 
-    /// Puts a run of plain messages behind the others, of which no items are made yet. `find` puts the
-    /// place of each behind those that it gets, and gives the bytes of all. Says how much they are.
+    /// Puts a run of plain messages behind the others. Their items are made when they are taken. `find`
+    /// appends the place of each message to the list that it gets, and returns the bytes of all. Returns how
+    /// much that is.
     pub fn push_run<'a>(&mut self, find: impl FnOnce(&mut Vec<Span>) -> &'a [u8]) -> Amount {
         let before = self.spans.len();
         let bytes = find(&mut self.spans);
@@ -128,6 +132,7 @@ impl<T> Batch<T> {
         run
     }
 
+    /// Counts a run behind the others. Two runs in a row become one, since their bytes lie in a row as well.
     fn put_run(&mut self, messages: usize) {
         match self.parts.back_mut() {
             Some(Part::Run(last)) => *last += messages,
@@ -173,13 +178,15 @@ impl<T> Batch<T> {
         Some(size)
     }
 
+    /// The runs are taken or dropped. The memory of the buffers stays.
     fn forget_runs(&mut self) {
         self.plain.clear();
         self.spans.clear();
         (self.read, self.taken) = (0, 0);
     }
 
-    /// Moves all messages of `other` behind its own. `other` is empty then.
+    /// Moves all messages of `other` behind its own, and leaves `other` empty. Copies bytes, so it is only
+    /// for small batches.
     pub fn append(&mut self, other: &mut Batch<T>) {
         if self.len() == 0 {
             return swap(self, other);

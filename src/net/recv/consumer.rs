@@ -15,14 +15,16 @@ use crate::net::os::lock;
 use crate::net::os::sync::{Instant, OnceLock, Ordering, Receiver};
 use crate::net::panics::{let_go_of_all, unless_it_panics};
 
-/// The program's end. Its handles share it; any of their threads may receive at any time.
+/// The program's end. Its handles share it, and any of their threads may receive at any time.
 pub(crate) struct Consumer<T> {
+    /// Shared with the reader thread's [`Producer`](super::producer::Producer).
     pub(super) meeting: Arc<Meeting<T>>,
-    /// From the program's first wish for it on, all messages are in this channel.
+    /// Made when the program first asks for it; from then on all messages go through it, also those of
+    /// `recv`. Set once: of several threads that ask at once, one makes it and the others wait for that.
     channel: OnceLock<Receiver<T>>,
 }
 
-/// How a thread of the program reads that has the lease.
+/// How a thread of the program reads the socket while it has the lease.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Read {
     /// It waits for a message, however long that takes: for `recv`.
@@ -42,7 +44,7 @@ impl<T: Send + 'static> Consumer<T> {
         }
     }
 
-    /// The next message, without waiting.
+    /// The next message, without waiting. Reads the socket if the reader thread has lent it.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         let mut item = None;
         let found = lock(&self.meeting.queue).find(&mut item);
@@ -63,15 +65,15 @@ impl<T: Send + 'static> Consumer<T> {
 
     /// Waits for the next message, until the deadline if there is one.
     ///
-    /// Before it sleeps it looks several times: first as it comes; then as one of those who are
-    /// counted as waiting, so that the reader thread may lend its source; then after a spin, if the
-    /// program asked for that.
+    /// Before it sleeps it looks up to three times: as it comes; once it is counted as waiting, so that the
+    /// reader thread may lend its source; and after a spin, if the program asked for that.
     pub fn recv(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
         let meeting = &*self.meeting;
         let mut item = None;
         let mut awaits = None;
         let mut spun = false;
         loop {
+            // Loaded before the look: what is handed over later ends the spin.
             let seen = meeting.handed_over.load(Ordering::Acquire);
             let mut queue = lock(&meeting.queue);
             match queue.find(&mut item) {
@@ -114,6 +116,7 @@ impl<T: Send + 'static> Consumer<T> {
             }
             meeting.wait(queue, deadline)?;
         }
+        // At the channel this thread needs no lease, so it is not counted as one that does.
         drop(awaits);
         match deadline {
             None => {
@@ -124,7 +127,8 @@ impl<T: Send + 'static> Consumer<T> {
         }
     }
 
-    /// A message was taken.
+    /// A message was taken: wakes a reader thread that waits for room. The lock is released before, since
+    /// that thread takes it at once.
     #[inline]
     fn note_room(&self, wake_reader: bool) {
         if wake_reader {
@@ -132,8 +136,9 @@ impl<T: Send + 'static> Consumer<T> {
         }
     }
 
-    /// This thread has the lease: it reads the next message, if there is one, and gives the source
-    /// back.
+    /// The calling thread has the lease: reads the next message, if there is one, and gives the source back.
+    /// The reader thread waits for the source or for the end, so every path leaves one of the two in the
+    /// queue, also a panic of the program's decoder.
     fn read(&self, mut source: Box<dyn Source<T>>, read: Read) -> Option<T> {
         let meeting = &self.meeting;
         let mut item = None;
@@ -164,7 +169,7 @@ impl<T: Send + 'static> Consumer<T> {
         item
     }
 
-    /// For those who wait for what is no message.
+    /// For threads that wait for a reply or a request instead of a message.
     pub fn waiter(&self) -> Waiter<T> {
         Waiter::new(&self.meeting)
     }
@@ -174,6 +179,7 @@ impl<T: Send + 'static> Consumer<T> {
         self.channel.get_or_init(|| self.select())
     }
 
+    /// Makes the channel, and turns the queue over to it.
     fn select(&self) -> Receiver<T> {
         let meeting = &self.meeting;
         let limit = meeting.limit;

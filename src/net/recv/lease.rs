@@ -20,8 +20,8 @@ use crate::net::recv::producer::Producer;
 /// program loses it that does not come back, or leaves something behind because it is slow.
 pub(crate) const TICK: Duration = Duration::from_millis(2);
 
-/// A program that takes so many messages in one tick, or so many bytes, is fast enough: nobody needs
-/// to read ahead for it.
+/// A program that takes this many messages or bytes in one tick is fast enough: nobody needs to read ahead
+/// for it.
 const FAST: Amount = Amount {
     messages: 64,
     bytes: 1 << 20,
@@ -33,9 +33,9 @@ pub(crate) trait Source<T>: Send {
     /// For the program: puts the next message into `item`. `wait`: however long that takes.
     fn take(&mut self, wait: bool, item: &mut Option<T>) -> Result<Taken, CloseReason>;
 
-    /// For a thread of the program that waits for what is no message: reads on until `done`, which it was
-    /// not when the thread took this, or puts the message that came first into `item`. `Nothing`: it is done, or late, or could only go on by a wait
-    /// that has no deadline.
+    /// For a thread of the program that waits for a reply or a request: reads on until `done` says yes, or
+    /// puts the message that came first into `item`. `done` said no when the thread took the source.
+    /// `Nothing`: it is done, or late, or could only go on by a wait that has no deadline.
     fn read_until(
         &mut self,
         deadline: Option<Instant>,
@@ -43,8 +43,8 @@ pub(crate) trait Source<T>: Send {
         done: &mut dyn FnMut() -> bool,
     ) -> Result<Taken, CloseReason>;
 
-    /// As `take`, for a message that has been read already and is plain bytes; says how large it was. It
-    /// runs no code of the program, so that it may be called under a lock.
+    /// As `take`, for a message of plain bytes that has been read already; returns its size. It runs no code
+    /// of the program and reads no socket, so it may be called under a lock.
     fn take_plain(&mut self, item: &mut Option<T>) -> Option<usize>;
 
     /// For the reader thread: passes messages on until they end, or until it would wait while the
@@ -83,7 +83,7 @@ pub(crate) enum Back<T> {
     End(Result<(), CloseReason>),
 }
 
-/// How the program comes along that reads for itself.
+/// How fast a program is that reads for itself. Lies in the queue's `Way`, under its lock.
 #[derive(Default)]
 pub(super) struct Pace {
     /// What it has taken since the watchdog's last look.
@@ -113,8 +113,9 @@ impl Pace {
     }
 }
 
-/// Threads of the program that wait for messages. Each is counted before it looks for the last time,
-/// so that a reader thread that sees no one can be sure that its messages are found.
+/// Threads of the program that wait for messages. Each is counted before it looks for the last time. So
+/// either the reader thread sees the count, and wakes it or lends its source; or the waiting thread's
+/// last look finds what the reader thread has handed over.
 #[derive(Default)]
 pub(crate) struct Awaiting {
     /// Those that wait however long it takes.

@@ -43,19 +43,28 @@ use super::os::sync::{
 };
 use super::os::timer::Task;
 
-/// Where the two ends of a receive queue meet.
+/// Where the two ends of a receive queue meet: the reader thread, as the producer, and the threads of the
+/// program, as the consumer.
+///
+/// The queue changes under its lock only. Each change that a thread may wait for notifies one of the three
+/// condition variables, so none is missed.
 struct Meeting<T> {
+    /// For the watchdog, which looks after a lease.
     context: Arc<Context>,
+    /// The most that may wait.
     limit: Amount,
     /// Only the newest message counts: the reader thread reads on, and replaces what waits.
     is_latest: bool,
     /// How many it has replaced.
     replaced: AtomicU64,
     make: Make<T>,
+    /// What waits, and by which way it comes. Held for a look at the queue or the socket, never while the
+    /// program's code runs.
     queue: Mutex<ReceiveQueue<T>>,
-    /// The reader thread's wait for room, or for what it has lent, is over.
+    /// The reader thread's wait for room, or for what it has lent, is over. Only that thread waits here.
     room: Condvar,
-    /// There is something to take, or there never will be.
+    /// There is something to take, or there never will be. Threads of the program wait here; the queue
+    /// counts them, so that nobody is notified in vain.
     news: Condvar,
     /// The reader thread no longer waits for room in the channel.
     settled: Condvar,
@@ -70,7 +79,7 @@ struct Meeting<T> {
     kill_switch: Mutex<Option<KillSwitch>>,
 }
 
-/// A queue of at most so many messages and bytes, or one larger message.
+/// A queue of at most this many messages and bytes, or one larger message.
 pub(crate) fn receive_queue<T: Send + 'static>(
     messages: usize,
     bytes: usize,
@@ -164,10 +173,10 @@ impl<T: Send> Wake for Meeting<T> {
     }
 
     fn news(&self) {
-        // Whoever waits is counted before it looks for the last time: where nobody is, nobody waits who
-        // has not found it.
+        // A thread that waits is counted before it looks for the last time. If none is counted, none can
+        // have missed the news.
         if self.awaiting.is_any() {
-            // With the lock: whoever waits looks with it.
+            // With the lock, so that no thread is between its look and its wait.
             self.tell(&lock(&self.queue));
         }
     }

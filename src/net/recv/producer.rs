@@ -19,10 +19,10 @@ use crate::net::os::sync::{Instant, Ordering};
 use crate::net::panics::let_go;
 use crate::net::wire::span::Span;
 
-/// In a long burst a batch is handed over when it has so many messages.
+/// In a long burst, a batch is handed over when it has this many messages.
 const BATCH: usize = 512;
 
-/// So many bytes count as one more message of a batch, because large messages take longer to decode.
+/// This many bytes count as one more message of a batch, because large messages take longer to decode.
 const BATCH_SHARE: usize = 128;
 
 /// A batch that is older than this is handed over too, since decoding can be slow. The clock is read
@@ -35,7 +35,10 @@ const LOOK: usize = 16;
 /// each other for every single one.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// The reader thread's end of the queue. Its drop ends the queue.
+/// The reader thread's end of the queue. Only that thread has it; its drop ends the queue.
+///
+/// It decodes without the lock and takes it once for each batch. What it has learned at the last look is
+/// kept in fields here, so that most messages cost no lock.
 pub(crate) struct Producer<T> {
     meeting: Arc<Meeting<T>>,
     /// Decoded, and not yet handed over.
@@ -349,8 +352,8 @@ impl<T: Send + 'static> Producer<T> {
 }
 
 impl<T> Producer<T> {
-    /// Puts what is decoded into the channel: room was made for it when it came. `false`: nobody can
-    /// receive any more.
+    /// Puts what is decoded into the channel: room was made for it when it came. `false`: nobody can receive
+    /// any more. The lock is held over all of them, so that one who drops the last handle counts all or none.
     fn pour_into(&mut self, channel: &mut SelectProducer<T>) -> bool {
         let mut item = None;
         let mut queue = lock(&self.meeting.queue);

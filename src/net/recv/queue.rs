@@ -11,8 +11,8 @@ use super::lease::{Back, Pace, Source};
 use super::select::SelectProducer;
 use crate::error::CloseReason;
 
-/// A batch of at most so many messages and bytes is put into the one before it. More are never
-/// copied, so that neither side holds the lock for long.
+/// A batch up to this size is appended to the one before it. A larger one is never copied, so that neither
+/// side holds the lock for long.
 const SMALL: Amount = Amount {
     messages: 128,
     bytes: 64 << 10,
@@ -239,8 +239,8 @@ impl<T> ReceiveQueue<T> {
         Ok(())
     }
 
-    /// A message was put into the channel. Whoever does that holds the lock from before until behind this, or
-    /// has set `is_pushing`, so that one who drops the last handle sees both or neither.
+    /// A message was put into the channel. The caller has held the lock since before that, or has set
+    /// `is_pushing`. So a thread that drops the last handle sees both the message and the count, or neither.
     pub fn count_one(&mut self) {
         self.brought += 1;
     }
@@ -308,8 +308,8 @@ impl<T> ReceiveQueue<T> {
         ended
     }
 
-    /// Nobody will receive any more. So many messages wait in the channel. Says whether something waits,
-    /// and gives back what waits here, to be dropped without the lock.
+    /// Nobody will receive any more; `in_channel` messages wait in the channel. Says whether something waits,
+    /// and returns what waits here, to be dropped without the lock.
     pub fn abandon(&mut self, in_channel: usize) -> (bool, impl Sized + use<T>) {
         let unread = match &self.way {
             Way::Lent(source, _) | Way::Recalled(Some(source), _) => source.has_unread(),

@@ -30,18 +30,19 @@ const RESERVED: usize = 1 << 16;
 const LOOK_MIN: Duration = Duration::from_millis(1);
 const LOOK_MAX: Duration = Duration::from_millis(20);
 
-/// The list of sizes may always become so long before it is compared with the channel.
+/// The length up to which the list of sizes may always grow before it is compared with the channel.
 const LIST: usize = 1024;
 
 /// The reader thread's end of the channel.
 pub(crate) struct SelectProducer<T> {
     sender: Sender<T>,
-    /// The sizes of the messages that were in the channel when it was last looked at, and since,
+    /// The sizes of the messages that were in the channel when it was last looked at, and since.
     sizes: VecDeque<usize>,
-    /// which may become so long until the next look.
+    /// The length of the list at which the channel is looked at again.
     look_at: usize,
-    /// Their sum, and the most that it may be.
+    /// The sum of the sizes.
     bytes: usize,
+    /// The most that the sum may be.
     limit: usize,
     /// The most messages, where the channel does not bound them by itself.
     messages: Option<usize>,
@@ -64,7 +65,7 @@ pub(crate) struct KillSwitch(
     #[expect(dead_code, reason = "only its drop matters")] Sender<Infallible>,
 );
 
-/// A channel for at most so many messages and bytes.
+/// A channel for at most this many messages and bytes.
 pub(crate) fn open<T>(
     messages: usize,
     bytes: usize,

@@ -12,16 +12,16 @@ use crate::net::os::lock;
 use crate::net::os::sync::{MutexGuard, Ordering};
 use crate::proto::frames::{Call, Failure, HEAD_ROOM, Pulse, Word, pulse, word};
 
-/// After so many replies the reader thread writes what was asked meanwhile, and goes on.
+/// After this many replies the reader thread writes what was asked meanwhile, and goes on reading.
 const REPLIES: usize = 16;
 
-/// So many bytes may wait beyond the limit of the queue for a side that reads nothing and asks on and
-/// on, before it is no longer told what fails.
+/// How many bytes of [`Word::Failed`] may wait beyond the limit of the queue. A side that reads nothing and
+/// asks on and on is no longer told what fails, so that it cannot make the queue grow without bound.
 const FAILURES: usize = 1 << 20;
 
 /// Replies that the reader thread passes on, one close behind the other, to threads that mostly ask again
-/// at once. It wakes them all, and then writes what they have asked meanwhile in one piece: a wake-up takes
-/// less time than a write. While this holds, they leave that to it.
+/// at once. It wakes them all, and then writes what they have asked meanwhile in one piece, since a
+/// wake-up takes less time than a write. Meanwhile they leave the writing to it.
 pub(crate) struct Replies<'a> {
     sender: &'a Arc<Sender>,
     count: usize,
@@ -32,7 +32,8 @@ impl Replies<'_> {
         Replies { sender, count: 0 }
     }
 
-    /// The reader thread is about to pass one on.
+    /// The reader thread is about to pass a reply on. From the first on, threads that ask leave the writing
+    /// to it. The flag is set before the thread that gets the reply is woken, so that thread sees it.
     pub fn one_more(&mut self) {
         if self.count == REPLIES {
             self.end();
@@ -43,7 +44,7 @@ impl Replies<'_> {
         self.count += 1;
     }
 
-    /// The reader thread is about to do something else, which may take long.
+    /// The reader thread is about to do something else, which may take long: it writes what it owes first.
     #[inline]
     pub fn end(&mut self) {
         if self.count > 0 {
@@ -53,7 +54,7 @@ impl Replies<'_> {
 
     fn write(&mut self) {
         self.count = 0;
-        // Before the look at the queue: whoever finds it set has queued its request before this look.
+        // Before the look at the queue: a thread that still finds it set has queued its request before.
         self.sender.reader_writes.store(false, Ordering::SeqCst);
         self.sender.write_for_all();
     }
@@ -77,9 +78,9 @@ impl Sender {
         self.send_admitted(queue, message, Some(Call::Reply(id)), wait, None)
     }
 
-    /// Sends a request, which counts as a message, and whose sender is about to wait: so it is not left
-    /// to the flusher. `alone`: no other thread is likely to send one at this moment. Where some do, one
-    /// of them writes for all.
+    /// Sends a request, which counts as a message. Its sender is about to wait, so it is not left to the
+    /// flusher. `alone`: no other thread is likely to send one at this moment. If others do, one thread
+    /// writes for all.
     pub fn send_request(
         self: &Arc<Sender>,
         message: Encoded<'_>,
@@ -104,7 +105,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Writes what waits, unless someone is at it.
+    /// Writes what waits, unless another thread has the turn, which looks at the queue afterwards.
     fn write_for_all(self: &Arc<Sender>) {
         let queue = lock(&self.queue);
         if queue.has_work() && !queue.is_held() {
@@ -112,6 +113,7 @@ impl Sender {
         }
     }
 
+    /// The lock of the queue, once it has room for this request or reply.
     fn admit_call(
         self: &Arc<Sender>,
         message: &Encoded<'_>,
@@ -120,6 +122,7 @@ impl Sender {
         self.check(message)?;
         let total = message.payload.len() + HEAD_ROOM;
         let queue = lock(&self.queue);
+        // A request without room waits in line like a message, and a deadline ends that too.
         match queue.admits_at_once(total) {
             true => Ok(queue),
             false => self.wait_in_line(queue, total, wait, &mut None),

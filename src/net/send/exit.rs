@@ -13,15 +13,17 @@ use super::Sender;
 use super::queue::SendQueue;
 use crate::net::os::sync::{Instant, thread_local};
 
-/// A thread that ends waits so long for sockets that are full.
+/// How long a thread that ends waits for sockets that are full.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// The list is cleaned when it has become so long, and when it has doubled since.
+/// The list is cleaned at this length, and when it has doubled since.
 const CLEAN: usize = 32;
 
 thread_local! {
-    /// Its address tells one living thread from the other.
+    /// Its address tells one living thread from another. A later thread may get the same address. That
+    /// does no harm: the list of a thread that ends is written out, which clears the mark in each queue.
     static MARK: u8 = const { 0 };
+    /// Written out by its destructor, when the thread ends.
     static GATHERED: RefCell<Gathered> = const { RefCell::new(Gathered {
         senders: Vec::new(),
         clean_at: CLEAN,
@@ -30,11 +32,14 @@ thread_local! {
 
 /// Where a thread has gathered something that may still wait.
 struct Gathered {
+    /// Weak: the list of a thread that lives long keeps no connection that has ended.
     senders: Vec<Weak<Sender>>,
+    /// At this length the list is cleaned of ended connections and of those that are in it twice.
     clean_at: usize,
 }
 
-/// The current thread puts a message into the queue, to be written later.
+/// The current thread puts a message into the queue, to be written later. Called under the queue's lock,
+/// for each such message, so it only compares unless another thread was the last to gather here.
 #[inline]
 pub(super) fn note(sender: &Arc<Sender>, queue: &mut SendQueue) {
     let own = own_mark();
@@ -51,6 +56,7 @@ pub(super) fn own_mark() -> usize {
 }
 
 #[cold]
+/// Adds the sender to the current thread's list.
 fn enter(sender: &Arc<Sender>) {
     // A thread that is on its way out, and sends in a destructor, is beyond help.
     let _ = GATHERED.try_with(|gathered| {
@@ -71,6 +77,7 @@ fn enter(sender: &Arc<Sender>) {
 impl Drop for Gathered {
     fn drop(&mut self) {
         let senders: Vec<_> = self.senders.drain(..).filter_map(|s| s.upgrade()).collect();
+        // All are written before any is waited for, so that one full socket does not hold up the others.
         for sender in &senders {
             sender.flush_now();
         }

@@ -12,12 +12,16 @@ use crate::net::os::lock;
 use crate::net::os::sync::{Instant, MutexGuard};
 use crate::net::os::timer::Task;
 
-/// The memory of a burst is given back so long after its end.
+/// How long after a burst its memory is given back. Sooner, a program that sends in bursts would allocate
+/// for each.
 const TRIM_AFTER: Duration = Duration::from_secs(1);
 
 impl Sender {
-    /// A burst has begun: the flusher is to write what it gathers. Where the system has no thread
-    /// for the flusher, the watchdog does.
+    /// A burst has begun: the flusher is to write what it gathers. If the system has no thread for the
+    /// flusher, the watchdog does it.
+    ///
+    /// The burst is noted under the lock, so no second sender tells the flusher. The lock is released before
+    /// the flusher is told, since that may start a thread.
     pub(super) fn tell_flusher(self: &Arc<Sender>, mut queue: MutexGuard<'_, SendQueue>) {
         queue.gathering.begin();
         drop(queue);
@@ -30,14 +34,15 @@ impl Sender {
         }
     }
 
-    /// Nothing is written before this time.
+    /// Has the watchdog release a sender that is held back, at this time.
     pub(super) fn release_later(self: &Arc<Sender>, at: Instant) {
         self.context
             .watch(at, Arc::new(Release(Arc::downgrade(self))));
     }
 }
 
-/// A look at a burst; see [`Gathering`](super::gathering::Gathering).
+/// The flusher's task for one connection: a look at its burst, again and again until that is over; see
+/// [`Gathering`](super::gathering::Gathering).
 struct Flush(Arc<Sender>);
 
 impl Task for Flush {
@@ -47,6 +52,7 @@ impl Task for Flush {
         let look = queue.look(now);
         // Asked under the same lock as the look: a burst that begins after it asks for a look of its own.
         let trim = !look.goes_on && queue.gathering.is_to_be_trimmed();
+        // Whoever has the turn looks at the queue afterwards, so there is nothing to do for this thread.
         if look.write && !queue.is_held() && queue.has_work() {
             Turn::take(sender, queue).write();
         } else {
@@ -62,7 +68,7 @@ impl Task for Flush {
     }
 }
 
-/// Gives the memory of past bursts back.
+/// The watchdog's task that gives the memory of past bursts back.
 struct Trim(Weak<Sender>);
 
 impl Task for Trim {
@@ -82,7 +88,7 @@ impl Task for Trim {
     }
 }
 
-/// Lets a sender write that was held back.
+/// The watchdog's task that releases a sender that was held back.
 struct Release(Weak<Sender>);
 
 impl Task for Release {

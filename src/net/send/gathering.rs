@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use crate::net::os::sync::Instant;
 
-/// Systems make about twice that of it.
+/// The flusher's pause between two looks at a burst. Systems sleep about twice as long.
 pub(super) const TICK: Duration = Duration::from_micros(50);
 
-/// In a burst that goes on, nothing waits much longer.
+/// In a burst that goes on, no message waits much longer than this.
 const OLD: Duration = Duration::from_micros(500);
 
+/// The state of one connection's burst. Lies in the send queue, under its lock: senders and the flusher
+/// change it.
 #[derive(Default)]
 pub(super) struct Gathering {
     burst: Burst,
@@ -65,10 +67,12 @@ impl Gathering {
         !std::mem::replace(&mut self.trim, true)
     }
 
+    /// The memory was given back.
     pub fn trimmed(&mut self) {
         self.trim = false;
     }
 
+    /// What had gathered was taken to be written, by whichever thread.
     pub fn note_write(&mut self) {
         self.writes += 1;
     }

@@ -4,24 +4,28 @@ use crate::format::{DataType, Dialect};
 use crate::proto::frames::{Call, HEAD_MAX, Head};
 use crate::proto::header::{HEADER_LEN, data_header};
 
-/// What stands before a payload.
+/// What stands before a payload, which depends on the dialect and on whether the connection is a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// Nothing: it is a stream's.
     Bare,
     /// A DATA header.
     Text,
-    /// The head of a frame,
+    /// The head of a frame of the agreed type.
     Frame,
-    /// of one that names its type,
+    /// The head of a frame that names another type.
     OtherType,
-    /// or of one in a stream, whose first byte would be taken for a mark.
+    /// The head of a message in a stream that would have none, if its first byte would be taken for a mark.
     Marked,
 }
 
-/// The head of the last message: equal ones are common.
+/// The head of the last message, made anew only if the next differs. Lies in the send queue: whoever makes
+/// a head uses it before the lock is released.
 pub(super) struct LastHead {
+    /// What the bytes were made for; `None` for a request's or a reply's, which has an id and is never
+    /// used again.
     of: Option<(usize, DataType, Shape)>,
+    /// The head, in the first `len` bytes. The rest is left over from longer ones.
     bytes: [u8; HEADER_LEN],
     len: usize,
 }
@@ -48,7 +52,7 @@ impl LastHead {
         self.len
     }
 
-    /// The same for a request or a reply. `data_type`: of another type than the agreed one.
+    /// Makes the head of a request or a reply. `data_type`: its type, if it is not the agreed one.
     pub fn make_call(&mut self, size: usize, data_type: Option<DataType>, call: Call) -> usize {
         self.of = None;
         let head = Head::of_call(size, data_type, call);
@@ -81,7 +85,7 @@ impl LastHead {
     }
 }
 
-/// So many bytes count as the head of a message that is to have room in the queue.
+/// How many bytes a head counts for when room in the queue is looked for: the largest that it may have.
 pub(super) fn room(dialect: Dialect) -> usize {
     match dialect {
         Dialect::Frames => HEAD_MAX,

@@ -13,14 +13,17 @@ use crate::net::os::socket::{WRITE_SLICE, is_pause};
 use crate::net::os::sync::{Instant, MutexGuard};
 use crate::net::wire::write_half::Patience;
 
-/// A large message waits so long for the socket before its rest is copied into the queue, where it
-/// fits there: a side that reads takes it sooner.
+/// How long a large message waits for the socket before its rest is copied into the queue, if it fits
+/// there. The other side takes it sooner if its program reads.
 const COPY_AFTER: Duration = Duration::from_millis(50);
 
 impl Sender {
-    /// A large message from where it lies, waiting for the socket. It is accepted in any case, once
-    /// it was admitted: what is not written when the deadline or a close comes, or when the socket
+    /// Writes a large message from where it lies, and waits for the socket. The message was admitted, so it
+    /// is accepted in any case: what is not written when the deadline or a close comes, or when the socket
     /// has taken too long, goes to the queue.
+    ///
+    /// The program's thread calls this, without the lock: a write may take long, and other threads that only
+    /// want to queue a message are not to wait for it.
     pub(super) fn write_large<'a>(
         self: &'a Arc<Sender>,
         queue: MutexGuard<'a, SendQueue>,
@@ -32,6 +35,7 @@ impl Sender {
         let header = *queue.head.bytes();
         let header = &header[..header_len];
         let total = header_len + payload.len();
+        // What is left after `written` bytes, of the head and of the payload.
         let rest = |written: usize| {
             [
                 &header[written.min(header_len)..],

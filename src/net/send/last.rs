@@ -9,15 +9,15 @@ use crate::format::Dialect;
 use crate::net::os::lock;
 use crate::proto::frames::{Word, word};
 
-/// What is to follow the messages that were accepted.
+/// What is to follow the messages that were accepted. A later call may say more, never less.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Last {
     /// Nothing yet.
     Nothing,
     /// In text, FIN. In frames, a goodbye; FIN comes with the answer to the other side's.
     Goodbye,
-    /// The same with FIN in both, and the word that so many of the other side's messages were taken
-    /// in, and no more are.
+    /// A goodbye and FIN, in both, and the word that this many of the other side's messages were taken in,
+    /// and that no more will be.
     Taken(u64),
     /// FIN, and no word before it, as of a process that has crashed.
     Fin,
@@ -26,7 +26,10 @@ pub(crate) enum Last {
 }
 
 impl Sender {
-    /// Accepts no more messages; what was accepted is still written, and then this.
+    /// Accepts no more messages. What was accepted is still written, and `last` behind it.
+    ///
+    /// Several threads may end a connection at once: the program, the reader thread, the watchdog. The lock
+    /// makes one of them the first, and the queue remembers what was said, so that nothing is said twice.
     pub fn close(self: &Arc<Sender>, reason: CloseReason, last: Last) {
         {
             let mut queue = lock(&self.queue);
@@ -42,6 +45,7 @@ impl Sender {
         self.flush_now();
     }
 
+    /// Queues the frames about the end, in frames.
     fn say(&self, queue: &mut SendQueue, last: &Last) {
         let headless = self.is_headless(queue);
         let frame = |said| word(said, "", headless);

@@ -19,6 +19,9 @@ use crate::net::os::sync::{MutexGuard, Ordering};
 
 impl Sender {
     /// Sends a message that a newer one may replace while nothing of it has left. Never waits.
+    ///
+    /// All is decided under one lock: the older message is taken out and the newer one put in before another
+    /// thread can write.
     pub fn send_latest(self: &Arc<Sender>, message: Encoded<'_>) -> Result<(), SendError> {
         self.check(&message)?;
         let payload = message.payload;
@@ -63,14 +66,14 @@ impl Sender {
         Ok(())
     }
 
-    /// Has what waits written now, if nobody is at it who looks at the queue afterwards.
+    /// Writes what waits, unless another thread has the turn and looks at the queue afterwards.
     fn write_unless_held(self: &Arc<Sender>, queue: MutexGuard<'_, SendQueue>) {
         if !queue.is_held() {
             Turn::take(self, queue).write_on();
         }
     }
 
-    /// From now on the system is to hold little.
+    /// From now on the system is to hold little. The flag only makes sure that it is asked once.
     fn keep_short(&self) {
         if !self.is_short.swap(true, Ordering::Relaxed) {
             if let Some(socket) = lock(&self.socket).as_ref() {

@@ -11,15 +11,17 @@ use crate::net::os::condvar::{is_late, wait};
 use crate::net::os::lock;
 use crate::net::os::sync::{Instant, MutexGuard};
 
-/// A place in the line of those who wait for room at one connection. Given up when it is dropped.
+/// A place in the line of those who wait for room at one connection. Its drop gives it up and wakes those
+/// behind it: one of them may be the first now.
 pub(crate) struct InLine {
     sender: Arc<Sender>,
-    /// None: it has been given up.
+    /// `None`: it was given up.
     place: Option<Place>,
 }
 
 impl InLine {
-    /// It is the turn of this place. From here on its drop takes no lock, which the caller has.
+    /// It is the turn of this place. The caller has the lock, which a drop would take a second time, so the
+    /// place is given up here.
     fn end(mut self, queue: &mut SendQueue) {
         if let Some(place) = self.place.take() {
             queue.leave_line(place);
@@ -40,7 +42,8 @@ impl Drop for InLine {
 }
 
 impl Sender {
-    /// Waits in line for room for `total` bytes.
+    /// Waits in line for room for `total` bytes. Returns the lock, under which the message then goes in, so
+    /// that no other takes the room. `in_line` keeps the place of a caller that tries again later.
     #[cold]
     pub(super) fn wait_in_line<'a>(
         self: &'a Arc<Sender>,
@@ -74,6 +77,7 @@ impl Sender {
                     place: Some(queue.queue_up()),
                 });
             }
+            // Tried once more at the deadline, above: room that came in time is used.
             let deadline = match wait {
                 Wait::No => return Err(SendError::Full),
                 Wait::Until(deadline) if Instant::now() >= deadline => {
@@ -100,8 +104,8 @@ impl Sender {
         queue
     }
 
-    /// Writes what has gathered and waits until everything accepted is handed to the system, also
-    /// what others send meanwhile. `Err`: it never will be, or not before the deadline.
+    /// Writes what has gathered, and waits until everything accepted is handed to the system, also what
+    /// others send meanwhile. `Err`: it never will be, or not before the deadline.
     pub fn drain(self: &Arc<Sender>, deadline: Option<Instant>) -> Result<(), SendError> {
         self.flush_now();
         let mut queue = lock(&self.queue);
@@ -109,7 +113,7 @@ impl Sender {
             // What the socket met while it was read ends the writing as well, and may be known before any
             // write fails.
             if let Some(fault) = self.life.fault() {
-                // Whoever hears of the end here is not told Ok by a send that follows.
+                // A thread that hears of the end here must get no Ok from a later send.
                 queue.close(fault.clone());
                 return Err(SendError::Closed(fault));
             }

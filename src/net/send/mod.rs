@@ -21,6 +21,8 @@
 //! writer. A large message is written by the caller from where it lies, without a copy, where nothing
 //! waits before it. Whoever writes without the lock owns the writing half meanwhile, so that the order
 //! of messages is the order in which they were accepted.
+//!
+//! A long file, since the ways to the socket and who takes which are decided in one place.
 
 mod call;
 pub(crate) mod exit;
@@ -58,9 +60,9 @@ use crate::error::{CloseReason, SendError};
 use crate::format::{DataType, Dialect, Encoded};
 use crate::proto::frames::{Call, is_marked};
 
-/// A peerpy starts to read before its program has set its handlers. Nothing is written so long after
-/// the connection is agreed on; what is sent meanwhile waits in the queue. Measured: after 5 ms no
-/// message was lost any more, on a quiet machine.
+/// How long nothing is written to a peerpy after the connection is agreed on. A peerpy starts to read
+/// before its program has set its handlers. What is sent meanwhile waits in the queue. Measured on a quiet
+/// machine: after 5 ms no message was lost any more.
 const HOLD_BACK: Duration = Duration::from_millis(50);
 
 /// How long a send may wait for room in the queue.
@@ -82,26 +84,38 @@ pub(crate) struct Terms {
     pub dialect: Dialect,
 }
 
-/// The sending side of one connection.
+/// The sending side of one connection. The program's threads share it with the connection's reader and
+/// writer threads, the flusher and the watchdog; any of them may write, one at a time.
+///
+/// Its locks in their order: the queue's; then, where both are held, the socket's, and those of the life.
+/// No thread waits for the system while it has one of them.
 pub(crate) struct Sender {
+    /// What the handshake has agreed on. Never changes.
     terms: Terms,
     /// What stands before a message of the agreed type.
     usual_shape: Shape,
     /// A smaller message of the agreed type needs no look at the limits, nor at a stream.
     append_below: usize,
+    /// The timers, which write in place of a thread that has left.
     context: Arc<Context>,
+    /// Whether the connection ends, and the first fault of its socket. Shared with the reading half.
     life: Arc<Life>,
+    /// The size of a stream's messages. Shared with the reading half.
     stream: Arc<Stream>,
+    /// What waits, who may write, who waits for room. Held for at most one write that does not wait.
     queue: Mutex<SendQueue>,
-    /// Signalled when bytes have left the queue, or it has ended.
+    /// Signalled when bytes have left the queue, or it has ended. Every thread that waits for room or for
+    /// an empty queue waits here. All are woken, and each asks the queue whether it may go on.
     room: Condvar,
-    /// Signalled when the writer thread has something to do.
+    /// Signalled when the writer thread has something to do. Only that thread waits here.
     work: Condvar,
-    /// The socket, also while the half is with the thread that writes; taken at the end.
+    /// The socket, also while the half is with the thread that writes: a failed write wakes the reader by
+    /// it, and the end resets it. Taken at the end.
     socket: Mutex<Option<Arc<TcpStream>>>,
-    /// The system's buffer is kept short.
+    /// The system's buffer is kept short. Guards nothing; see [`keep_short`](Sender::keep_short).
     is_short: AtomicBool,
-    /// The reader thread will soon write the requests that wait; see [`Replies`].
+    /// The reader thread will soon write the requests that wait; see [`Replies`]. Read under the queue's
+    /// lock by those who queue a request.
     reader_writes: AtomicBool,
 }
 
@@ -259,6 +273,8 @@ impl Sender {
     }
 
     #[inline]
+    /// May the connection carry this message? Needs no lock. What depends on other messages is decided
+    /// later, by [`shape`](Sender::shape).
     fn check(&self, message: &Encoded<'_>) -> Result<(), SendError> {
         let (size, limit) = (
             message.payload.len(),
@@ -288,7 +304,8 @@ impl Sender {
         Ok(())
     }
 
-    /// What is to stand before the payload.
+    /// What is to stand before the payload. Decided under the lock, in the order in which messages leave,
+    /// since in a stream it depends on those before.
     #[inline]
     fn shape(&self, queue: &SendQueue, message: &Encoded<'_>) -> Result<Shape, SendError> {
         if self.stream.is_on() {
@@ -301,6 +318,7 @@ impl Sender {
         })
     }
 
+    /// [`shape`](Sender::shape) in a stream, whose first message in either direction decides the size.
     fn shape_in_stream(
         &self,
         queue: &SendQueue,
@@ -332,7 +350,8 @@ impl Sender {
         self.stream.is_on() && (queue.numbers().0 > 0 || self.stream.is_named())
     }
 
-    /// One write of what the socket takes at once, under the lock: it never waits. Says how much.
+    /// One write of what the socket takes at once, under the lock: it never waits. Returns how much was
+    /// written. So a lone message costs one lock and one system call.
     #[inline(always)]
     fn write_directly(
         &self,
@@ -355,7 +374,8 @@ impl Sender {
 
     // Who writes what waits
 
-    /// Sees to it that what waits is written.
+    /// Has what waits written, by the thread that the queue names. The caller's write, or the call that wakes
+    /// another thread, comes after the lock was released.
     #[inline]
     fn see_to(self: &Arc<Sender>, queue: MutexGuard<'_, SendQueue>) {
         match queue.next() {
@@ -377,7 +397,8 @@ impl Sender {
         }
     }
 
-    /// After bytes have left the queue: tells those who wait, and sends the FIN that is due.
+    /// After bytes have left the queue: wakes those who wait, and sends the FIN that is due. Called by every
+    /// thread that has written, under the lock, so that the FIN follows the last byte whoever wrote that.
     #[inline]
     fn settle(&self, queue: &mut SendQueue) {
         self.tell_waiters(queue);
@@ -405,7 +426,7 @@ impl Sender {
         }
     }
 
-    /// Tells all who wait, for whatever it is. Where nobody does, no system call is made.
+    /// Wakes all who wait, for whatever it is. If nobody does, no system call is made.
     fn tell_all(&self, queue: &SendQueue) {
         self.tell_waiters(queue);
         if queue.writer == Writer::Parked {
@@ -413,14 +434,18 @@ impl Sender {
         }
     }
 
+    /// Wakes those who wait for room, or for an empty queue. Called under the lock that they wait with.
     fn tell_waiters(&self, queue: &SendQueue) {
         if queue.waiters > 0 {
             self.room.notify_all();
         }
     }
 
-    /// A write failed. The reader goes on: what arrived before is still to be delivered, and it
-    /// finds the end by itself.
+    /// A write failed. The reader goes on: what arrived before is still to be delivered, and it finds the end
+    /// by itself.
+    ///
+    /// The fault is noted before the reader is woken. The system tells an error once, so the reader's read
+    /// only finds "end of input", and asks the life what that means.
     fn fail(&self, queue: &mut SendQueue, error: &std::io::Error) -> CloseReason {
         let reason = CloseReason::from_io(error);
         self.life.note_fault(reason.clone());
@@ -432,7 +457,7 @@ impl Sender {
         reason
     }
 
-    /// Writes what has gathered, unless someone is at it, and never waits.
+    /// Writes what has gathered, unless another thread has the turn. Never waits for the socket.
     pub fn flush_now(self: &Arc<Sender>) {
         let queue = lock(&self.queue);
         if queue.next() != Next::Nothing || (queue.has_work() && !queue.is_held()) {
@@ -460,12 +485,14 @@ impl Sender {
         }
     }
 
-    /// The connection is about to be over.
+    /// The connection is about to be over: from here on `send` fails with this reason. What waits stays until
+    /// [`give_up`](Sender::give_up).
     pub fn accept_no_more(&self, reason: &CloseReason) {
         lock(&self.queue).close(reason.clone());
     }
 
-    /// The connection is over: drops what waits, and lets go of the socket, which it returns.
+    /// The connection is over: drops what waits, wakes every thread that waits here, and returns the socket.
+    /// A thread that has the turn finds it gone when it gives it back.
     pub fn give_up(&self, reason: CloseReason) -> Option<Arc<TcpStream>> {
         let mut queue = lock(&self.queue);
         queue.give_up(reason);

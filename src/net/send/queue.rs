@@ -20,7 +20,7 @@ use super::head::{LastHead, Shape};
 /// From this payload size on the caller writes the message itself, without a copy.
 pub(super) const LARGE: usize = 64 << 10;
 
-/// So many bytes of a burst make a write of their own.
+/// When a burst has gathered this many bytes, the sender that brings them writes them.
 pub(super) const GATHERED: usize = 128 << 10;
 
 /// Buffers above this size are given back after a burst.
@@ -35,7 +35,7 @@ pub(super) struct SendQueue<W = WriteHalf> {
     spare: Vec<u8>,
     half: Half<W>,
     pub writer: Writer,
-    /// Nothing is written before the other side can be expected to listen.
+    /// Nothing is written yet: the other side, a peerpy, may not listen. See `HOLD_BACK`.
     held_back: bool,
     pub gathering: Gathering,
     /// The thread that writes out what it has gathered here if it ends before anyone else does.
@@ -44,16 +44,26 @@ pub(super) struct SendQueue<W = WriteHalf> {
     /// that wait: someone will look at the queue, and there is room. 0 after every change of who
     /// writes, who waits, or whether messages are accepted.
     append_to: usize,
+    /// Those who wait for room, in the order in which they came. Only the first may go in.
     line: VecDeque<Place>,
+    /// The number of the next place.
     places: u64,
     /// Threads that wait for room, or for the queue to be empty.
     pub waiters: usize,
+    /// Why no more messages are accepted, once that is so. The first reason stays.
     closed: Option<CloseReason>,
+    /// What was said about the end, so that it is said once.
     said: Said,
+    /// Whether FIN follows what waits.
     fin: Fin,
+    /// The head of the message that is being accepted.
     pub head: LastHead,
+    /// A message that a newer one may replace, beside the others.
     latest: Latest,
+    /// Messages accepted, less those that were taken back or replaced: the other side's count of what it
+    /// took in is compared with this.
     messages: u64,
+    /// The bytes of their payloads.
     bytes: u64,
     /// A message was offered once: something of it may have been written, also where it was taken back.
     is_begun: bool,
@@ -61,12 +71,12 @@ pub(super) struct SendQueue<W = WriteHalf> {
 
 /// The writing half of the socket. There is one, and who owns it has the turn.
 ///
-/// With a tag of its own. Where the compiler hides the tag in the half, each look at it, of which every
-/// message has three, costs it a handful of instructions.
+/// `repr(u8)` gives it a tag of its own. A tag that the compiler hides in the half costs a handful of
+/// instructions at each look, and every message has three.
 #[repr(u8)]
 enum Half<W> {
     Here(W),
-    /// A thread writes, without the lock, and looks at the queue when it has written. So many bytes
+    /// A thread writes, without the lock, and looks at the queue when it has written. `in_flight` bytes
     /// are with it.
     Out {
         in_flight: usize,
@@ -330,7 +340,7 @@ impl<W: Unwritten> SendQueue<W> {
         self.pending = pending;
     }
 
-    /// Messages and bytes accepted so far, but for those that were replaced.
+    /// Messages and bytes accepted so far, except those that were replaced.
     #[inline]
     pub fn numbers(&self) -> (u64, u64) {
         (self.messages, self.bytes)

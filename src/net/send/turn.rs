@@ -16,13 +16,16 @@ use crate::net::os::socket::is_pause;
 use crate::net::os::sync::MutexGuard;
 use crate::net::wire::write_half::{Patience, Unwritten, WriteHalf};
 
-/// Owns the writing half, and what of the queue it is to write. Its drop gives both back, so that a
-/// turn cannot be lost.
+/// Owns the writing half, and what of the queue it is to write. Its drop gives both back, also in a panic,
+/// so that a turn cannot be lost. A lost turn would leave every other sender waiting for it.
 pub(super) struct Turn<'a> {
+    /// Where the half goes back to.
     sender: &'a Arc<Sender>,
     /// `None`: someone else has the turn, or the connection is over. Then there is nothing to do.
     half: Option<WriteHalf>,
+    /// What was taken out of the queue to be written.
     batch: Vec<u8>,
+    /// How much of the batch is written.
     written: usize,
     /// The batch is a message that a newer one may replace while nothing of it is written.
     is_replaceable: bool,
@@ -31,6 +34,7 @@ pub(super) struct Turn<'a> {
 impl<'a> Turn<'a> {
     /// A turn for everything that waits.
     pub fn take(sender: &'a Arc<Sender>, mut queue: MutexGuard<'_, SendQueue>) -> Turn<'a> {
+        // Half and batch are taken under one lock, so the batch is what comes next on the wire.
         let half = queue.take_half(0);
         let batch = match &half {
             Some(_) => queue.take_batch(),
@@ -93,8 +97,9 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// The same, and goes on with what others have queued meanwhile: they wait for what becomes of it.
-    /// Not for ever.
+    /// As [`write`](Turn::write), and goes on with what others have queued meanwhile, since they left it to
+    /// the thread that has the turn. After some rounds the flusher or the writer takes over, so that a thread
+    /// that sends a lone message does not write for the others for ever.
     pub fn write_on(self) {
         const ROUNDS: usize = 16;
         let sender = self.sender;
@@ -149,11 +154,13 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Gives the half back, and what is left of the batch.
+    /// Gives the half back, and what is left of the batch. Returns the lock, under which the caller sees to
+    /// what others have queued meanwhile: if it were released in between, that could be forgotten.
     pub fn give_back(mut self) -> MutexGuard<'a, SendQueue> {
         self.put_back()
     }
 
+    /// The half and the rest go back together, under one lock: nobody sees one without the other.
     fn put_back(&mut self) -> MutexGuard<'a, SendQueue> {
         let mut queue = lock(&self.sender.queue);
         if let Some(half) = self.half.take() {

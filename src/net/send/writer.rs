@@ -17,13 +17,13 @@ use crate::net::wire::write_half::Patience;
 /// A writer thread without work ends after this time.
 const RETIRE: Duration = Duration::from_secs(1);
 
-/// What a socket did not take is tried again by the watchdog after this time.
+/// How long the watchdog pauses before it tries again what a full socket did not take.
 const TRY_AGAIN: Duration = Duration::from_millis(5);
 
 impl Sender {
-    /// Has the writer write what waits, waiting for the socket.
+    /// Has the writer thread write what waits, and wait for the socket. Starts that thread if there is none.
     pub(super) fn wake_writer(self: &Arc<Sender>, mut queue: MutexGuard<'_, SendQueue>) {
-        // Whoever holds it back lets it go, and has it written then.
+        // Someone writes, or the sender is held back: in either case the queue is looked at afterwards.
         if queue.is_held() {
             return;
         }
@@ -51,9 +51,11 @@ impl Sender {
         }
     }
 
+    /// Starts the writer thread. `false`: the system has no thread.
     fn start_writer(self: &Arc<Sender>) -> bool {
         let (id, peer_addr) = (self.terms.id, self.terms.peer_addr);
         let own = Arc::clone(self);
+        // The thread holds the sender, and so writes what was accepted when all else is gone.
         let writer = self
             .context
             .threads
@@ -64,7 +66,8 @@ impl Sender {
         writer.is_ok()
     }
 
-    /// The writer thread.
+    /// The writer thread: writes, parks until it is woken, and ends after [`RETIRE`] without work. Its state
+    /// changes under the queue's lock only, so a wake-up is never lost between a look and the wait.
     fn write_loop(self: &Arc<Sender>) {
         loop {
             self.write_all();
@@ -92,7 +95,7 @@ impl Sender {
         }
     }
 
-    /// Writes until nothing waits, or another has the turn.
+    /// Writes until nothing waits, or another thread has the turn.
     fn write_all(self: &Arc<Sender>) {
         let mut queue = lock(&self.queue);
         while queue.has_work() && queue.half().is_some() {
@@ -117,7 +120,8 @@ impl Sender {
     }
 }
 
-/// The watchdog's task where the system has no thread for a writer.
+/// The watchdog's task if the system has no thread for a writer. It writes what the socket takes at once, so
+/// that the timer's thread never waits for one connection, and tries to start the thread each time.
 struct InPlaceOfWriter(Arc<Sender>);
 
 impl Task for InPlaceOfWriter {
@@ -127,15 +131,16 @@ impl Task for InPlaceOfWriter {
         if queue.has_work() && queue.half().is_some() {
             queue = sender.write_turn(queue, Patience::None);
         }
-        // Without the half there is nothing to look at: whoever has it will leave something, or nothing.
+        // While another thread has the half, what it leaves is not known: this looks again later.
         let is_left = !queue.is_gone() && (queue.half().is_none() || queue.has_work());
         if !is_left {
+            // The task ends here, so the next sender that needs a writer starts one.
             queue.writer = Writer::None;
             return None;
         }
         queue.writer = Writer::Awake;
         drop(queue);
-        // There may be a thread by now.
+        // There may be a thread by now. `Awake` is set first, so that no sender starts one beside it.
         if sender.start_writer() {
             return None;
         }

@@ -8,29 +8,34 @@ use crate::net::os::sync::Instant;
 use crate::proto::frame::{FrameError, Rules, Step};
 use crate::proto::frames::{FrameDecoder, Word};
 
-/// Reads what follows the other side's goodbye, until the deadline: its word how many messages it
-/// took in. `None`: FIN came, or the time is over, without that. `Err`: what came breaks the protocol,
-/// or says that a message was refused, or the connection has broken.
+/// Reads what follows the other side's goodbye, until the deadline: its count of the messages that it
+/// took in. `None`: FIN or the deadline came first. `Err`: what came breaks the protocol or refuses a
+/// message, or the connection broke.
+///
+/// The reader thread calls this, as its last read: no other thread reads the socket at this point.
 pub(crate) fn read_answer(
     half: &ReadHalf,
     rules: Rules,
     headless: bool,
     deadline: Instant,
 ) -> Result<Option<u64>, CloseReason> {
-    // What was read together with the goodbye.
+    // The read that brought the goodbye may have brought its beginning too.
     let mut bytes = half.take_rest();
-    // A stream has no message here any more, so that its size does not matter.
+    // A stream sends no message behind its goodbye, so any size will do for the decoder.
     let mut decoder = FrameDecoder::new(rules, headless);
+    // The answer is one short frame. A side that sends more breaks the protocol, so nothing is gained by a
+    // larger buffer.
     let mut chunk = [0; 512];
     loop {
         let step = match decoder.next(&bytes, rules.streaming.then_some(1)) {
             Ok(step) => step,
             Err(FrameError::Frame(fault)) => return Err(why(FrameError::Frame(fault))),
-            // What else is wrong with a message does not matter.
+            // Any message here is one too many, whatever else is wrong with it.
             Err(_) => return Err(malformed(BEHIND)),
         };
         match step {
             Step::Need(_) => {}
+            // Passed over: it says nothing about messages.
             Step::Skip(n) => {
                 bytes.drain(..n);
                 continue;
@@ -64,11 +69,13 @@ pub(crate) fn read_answer(
         if left.is_zero() {
             return Ok(None);
         }
-        // Its end may never come: the other side's system answers for a process that does not.
+        // The end may never come: the other side's system keeps the connection up even while its process
+        // hangs. So each read ends at the deadline.
         let _ = socket.set_read_timeout(Some(left));
         match half.read(&socket, &mut chunk) {
             Ok(0) => {
                 half.end_of_input(&socket)?;
+                // FIN in the middle of a frame is no goodbye, but a connection that was cut.
                 return match bytes.is_empty() {
                     true => Ok(None),
                     false => Err(CloseReason::Truncated),

@@ -1,4 +1,5 @@
-//! Finds the messages in bytes, in text or in frames.
+//! Finds the messages in bytes, in text or in frames. One connection uses one of the two for its whole
+//! life, as its handshake agreed.
 
 use super::reasons::why;
 use crate::error::CloseReason;
@@ -7,9 +8,11 @@ use crate::proto::frame::{Decoder, Rules, Step};
 use crate::proto::frames::FrameDecoder;
 use crate::proto::header::HEADER_LEN;
 
-/// Finds the messages in bytes, as the two sides have agreed to write them.
+/// Finds the messages in bytes, as the two sides have agreed to write them. It belongs to whoever reads
+/// the socket, so it needs no lock. Its clone looks ahead, for a `close` inside a handler.
 #[derive(Clone)]
 pub(super) enum Decoding {
+    /// Boxed, since it is much larger than the other and the rarer one.
     Text(Box<Decoder>),
     Frames(FrameDecoder),
 }
@@ -24,6 +27,8 @@ impl Decoding {
         }
     }
 
+    /// What `input` begins with, and how much more it takes to know. `stream_size`: of the stream's
+    /// messages, if the connection is a stream and its size is known.
     pub fn next(&mut self, input: &[u8], stream_size: Option<usize>) -> Result<Step, CloseReason> {
         let step = match self {
             Decoding::Text(decoder) => decoder.next(input, stream_size),
@@ -32,8 +37,8 @@ impl Decoding {
         step.map_err(why)
     }
 
-    /// The head, the size and the type of the message that `input` begins with, where that can be
-    /// told in an instant.
+    /// The head's length, the payload's size and the type of the message that `input` begins with, if no
+    /// state has to be looked at or changed. `None`: call [`next`](Decoding::next), which knows every case.
     #[inline]
     pub fn at_once(&self, input: &[u8]) -> Option<(usize, usize, DataType)> {
         match self {
@@ -48,9 +53,9 @@ impl Decoding {
         }
     }
 
-    /// Goes through the messages that `input` begins with, as long as they are whole and can be told in an
-    /// instant, and `wanted` wants them: it gets the length of the head and the size of each. Says how
-    /// many bytes they are.
+    /// Goes through the messages that `input` begins with, as long as they are whole,
+    /// [`at_once`](Decoding::at_once) can tell them, and `wanted` says yes. `wanted` gets the head's length
+    /// and the payload's size of each. Returns how many bytes they take.
     #[inline]
     pub fn each_at_once(&self, input: &[u8], wanted: impl FnMut(usize, usize) -> bool) -> usize {
         // The kind of decoder is asked for once, and not for each message.
@@ -74,6 +79,8 @@ impl Decoding {
         }
     }
 
+    /// Silence has told that an ambiguous beginning was a short message and no keepalive. Only text has
+    /// that question.
     pub fn take_as_frame(&mut self) {
         if let Decoding::Text(decoder) = self {
             decoder.take_as_frame();

@@ -1,4 +1,6 @@
 //! Reads one connection: bytes from the socket, through the decoder, to messages.
+//!
+//! A long file, since one buffer and one decoder are behind every way to take a message from it.
 
 mod ahead;
 
@@ -23,8 +25,9 @@ use crate::net::os::spin::Spin;
 use crate::proto::frame::{FrameError, Rules, Step};
 use crate::proto::frames::{Call, Failure, Word};
 
-/// The buffer begins with this size and doubles while reads fill it.
+/// The buffer begins with this size, so that an idle connection costs little.
 const BUFFER_MIN: usize = 512;
+/// The buffer doubles while reads fill it, up to this size: it then holds what a burst brings in few reads.
 const BUFFER_MAX: usize = 256 << 10;
 
 /// From this payload size on a message is read straight into its own memory.
@@ -34,10 +37,11 @@ const LARGE: usize = 64 << 10;
 /// as the largest message before it had, so that equal ones cost no growing.
 const RESERVE: usize = 64 << 10;
 
-/// What counts as silence where bytes alone do not tell whether more belongs to them.
+/// What counts as silence if bytes alone do not tell whether more belongs to them.
 pub(crate) const SILENCE: Duration = Duration::from_millis(100);
 
-/// What a reader may have to wait for.
+/// What a reader may have to wait for. A thread of the program that has a deadline can take the first
+/// upon itself, and leaves the second to the reader thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     /// Any bytes.
@@ -46,6 +50,8 @@ pub(crate) enum Need {
     All,
 }
 
+/// What [`FrameReader::next`] has found. A payload borrows from the buffer, and so has to be used before
+/// the next call.
 pub(crate) enum Next<'a> {
     Message(DataType, Payload<'a>),
     /// A request or a reply.
@@ -59,7 +65,8 @@ pub(crate) enum Next<'a> {
     Wait,
 }
 
-/// Numbers of what was received, written by whoever reads.
+/// Numbers of what was received. Only the thread that reads the socket writes them, and there is one at a
+/// time, so a load and a store make an addition. Any thread may read them, for `stats`; they guard nothing.
 #[derive(Default)]
 pub(crate) struct Received {
     messages: AtomicU64,
@@ -91,29 +98,36 @@ impl Received {
     }
 }
 
-/// Finds the messages in what the socket has.
+/// Finds the messages in what the socket has. One thread has it at a time: the connection's reader thread,
+/// or a thread of the program with the lease. So nothing in it is locked but what others need: the half,
+/// the stream's size, the counters.
 pub(crate) struct FrameReader {
+    /// The socket. Shared with those who end the connection, and who look whether something is unread.
     half: Arc<ReadHalf>,
+    /// The size of a stream's messages, which the sending thread may be the first to decide.
     stream: Arc<Stream>,
+    /// Counted here, read by `stats` and by the exchange of goodbyes.
     received: Arc<Received>,
     decoder: Decoding,
     /// Bytes read and not yet used are `bytes[start..end]`.
     bytes: Vec<u8>,
     start: usize,
     end: usize,
-    /// What the decoder has said, and what could not be done yet.
+    /// What the decoder has said, and what could not be done yet: the caller did not want to wait. The
+    /// decoder has counted it, so it must not be asked about the same bytes again.
     step: Option<Step>,
     /// The size of the largest message so far.
     largest: usize,
-    /// The last one was large: so may be the next, and what the buffer took of it would be copied.
+    /// The last message was large. The next may be too, and what the buffer took of it would be copied.
     after_large: bool,
-    /// The goodbye was read.
+    /// The goodbye was read: the socket has no messages any more, only the answer to ours.
     ended: bool,
+    /// How long a read looks before it sleeps, if the program asked for that.
     spin: Spin,
 }
 
 impl FrameReader {
-    /// `early` was read from the socket already.
+    /// A reader that begins with `early`, which the handshake has read from the socket.
     pub fn new(
         half: Arc<ReadHalf>,
         stream: Arc<Stream>,
@@ -140,16 +154,17 @@ impl FrameReader {
         }
     }
 
-    /// The next message, where it is small and whole in the buffer: most are.
+    /// The next message, if it is small and whole in the buffer, as most are. Never reads the socket, so it
+    /// may be called under a lock.
     #[inline]
     pub fn at_once(&mut self) -> Option<(DataType, &[u8])> {
         let (body, data_type) = self.at_hand()?;
         Some((data_type, &self.bytes[body]))
     }
 
-    /// The small messages that are whole in the buffer, up to the first that is not, and up to so many
-    /// and so many bytes, of which each message costs `each` more than its payload has. Puts their
-    /// places behind `spans`, and gives the bytes of all.
+    /// The small messages that are whole in the buffer, up to the first that is not, and up to `messages` and
+    /// `bytes`. Each message counts `each` bytes beside its payload, for the memory of its item. Puts their
+    /// places behind `spans`, and returns the bytes of all.
     pub fn run(
         &mut self,
         messages: usize,
@@ -159,6 +174,7 @@ impl FrameReader {
     ) -> &[u8] {
         let begin = self.start;
         if self.step.is_none() {
+            // A message that was told and not taken yet is the first; `next` takes it.
             let (mut payload, before) = (0, spans.len());
             let unread = &self.bytes[begin..self.end];
             let used = self.decoder.each_at_once(unread, |head, size| {
@@ -177,8 +193,11 @@ impl FrameReader {
         &self.bytes[begin..self.start]
     }
 
-    /// The next message. `may_wait` is asked before each wait for the socket; after a no, it goes on
-    /// where it was when it is called again.
+    /// The next message. `may_wait` is asked before each wait for the socket. After a no this returns
+    /// [`Next::Wait`], and the next call goes on where this one stopped.
+    ///
+    /// The closure is where a reader does what must not be put off while it sleeps: it hands over what it
+    /// has decoded, or lends the socket to the program.
     #[inline]
     pub fn next(
         &mut self,
@@ -193,8 +212,8 @@ impl FrameReader {
         }
     }
 
-    /// A small message that is whole in the buffer, and whose head is a frame's or that of the one
-    /// before: most are.
+    /// The place and the type of a small message that is whole in the buffer, and whose head is a frame's or
+    /// that of the one before: most are.
     #[inline]
     fn at_hand(&mut self) -> Option<(Range<usize>, DataType)> {
         let unread = &self.bytes[self.start..self.end];
@@ -210,6 +229,7 @@ impl FrameReader {
         Some((body..self.start, data_type))
     }
 
+    /// [`next`](FrameReader::next) for every other case: apart from it, so that the usual case stays small.
     fn look_for_next(
         &mut self,
         mut may_wait: impl FnMut(Need) -> Result<bool, CloseReason>,
@@ -223,6 +243,7 @@ impl FrameReader {
             let step = match self.step.take() {
                 Some(step) => step,
                 None => {
+                    // Asked each time: the sending thread may have decided it since.
                     let stream_size = self.stream.known();
                     self.decoder.next(input, stream_size)?
                 }
@@ -321,7 +342,7 @@ impl FrameReader {
                             return Err(malformed(TOO_EARLY));
                         }
                     };
-                    // Whoever reads what follows has only the half.
+                    // The answer that follows is read from the half alone.
                     let rest = self.bytes[self.start..self.end].to_vec();
                     self.half.keep_farewell(farewell, rest);
                     self.start = self.end;
@@ -348,7 +369,7 @@ impl FrameReader {
             word: Word::Taken(taken),
         }) = next
         else {
-            // Whoever reads the answer says what is wrong with it.
+            // What is wrong with it is found when the answer is read.
             return Farewell::Goodbye;
         };
         self.start += end;
@@ -357,10 +378,13 @@ impl FrameReader {
 
     /// Are there bytes that have been read, and are no message yet?
     #[inline]
+    // Asked before the lease is given back: a thread that leaves a part of a message behind must not be the
+    // last to look.
     pub fn is_begun(&self) -> bool {
         self.start < self.end || self.step.is_some()
     }
 
+    /// Compares a message of a stream with the stream's size, or makes its size that of the stream.
     fn agree(&self, size: usize) -> Result<(), CloseReason> {
         match self.stream.agree(size) {
             Size::First | Size::Same => Ok(()),
@@ -401,10 +425,11 @@ impl FrameReader {
         Ok(read > 0)
     }
 
-    /// Up to this place in the buffer.
+    /// Reads once, waiting, into the buffer up to `end`. 0: end of input.
     fn read_once(&mut self, end: usize) -> Result<usize, CloseReason> {
-        // A thread that waits has stopped sending: what it has gathered is to leave.
+        // A thread that waits has stopped sending, so its next message is not part of a burst.
         burst::end();
+        // Taken anew for each read. A reader that kept it would keep the socket open after the end.
         let socket = self.half.socket()?;
         self.spin.until(None, || self.half.is_readable(&socket));
         loop {
@@ -417,7 +442,10 @@ impl FrameReader {
         }
     }
 
-    /// Memory follows what has arrived: never more than twice that, or what [`RESERVE`] says.
+    /// Memory follows what has arrived: never more than twice that, or what [`RESERVE`] says. So a header
+    /// that promises a gigabyte costs nothing until its bytes come.
+    /// Reads the payload of a large message into memory of its own, without a copy through the buffer.
+    ///
     fn read_large(&mut self, size: usize) -> Result<Vec<u8>, CloseReason> {
         burst::end();
         let reserve = self.largest.max(RESERVE);
@@ -444,7 +472,8 @@ impl FrameReader {
         Ok(body)
     }
 
-    /// A short frame from a peerpy that begins like a keepalive: only what follows can tell.
+    /// A short message from a peerpy begins like its keepalive. Only what follows, or silence, tells which it
+    /// was.
     fn wait_for_silence(&mut self) -> Result<(), CloseReason> {
         if self.fill_within(self.end - self.start + 1, SILENCE)? != Some(true) {
             self.decoder.take_as_frame();
@@ -452,7 +481,8 @@ impl FrameReader {
         Ok(())
     }
 
-    /// Reads once, and waits at most so long. `None`: nothing came.
+    /// Reads once, and waits at most `time`. `None`: nothing came. The socket's timeout is taken back
+    /// afterwards, since other reads of this thread wait for ever.
     fn fill_within(&mut self, need: usize, time: Duration) -> Result<Option<bool>, CloseReason> {
         let socket = self.half.socket()?;
         let _ = socket.set_read_timeout(Some(time));

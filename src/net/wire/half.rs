@@ -19,17 +19,24 @@ pub(crate) enum Farewell {
     None,
     /// That its messages have ended.
     Goodbye,
-    /// The same, and that it takes in no more than so many of ours.
+    /// That its messages have ended, and that it takes in no more of ours than this many.
     Leaving(u64),
 }
 
+/// The reading half of one connection's socket. One thread reads at a time; the others only look, or take
+/// the socket away. No thread holds two of its locks at once.
 pub(crate) struct ReadHalf {
     /// Taken away at the end, so that a handler that does not return keeps no socket open. Whoever
-    /// reads holds it only while it does.
+    /// reads holds a clone for the time of one read. The lock itself is held for a moment, never over a
+    /// read.
     socket: Mutex<Option<Arc<TcpStream>>>,
-    /// The way in of an encrypted connection.
+    /// The decrypting reader of an encrypted connection. The lock is held over a read, which may last
+    /// for ever, so everyone but the reading thread only tries it.
     records: Option<Mutex<RecordReader>>,
+    /// Where an end of input is compared with what others know of the end.
     life: Arc<Life>,
+    /// Left by the thread that has read the goodbye, for the reader thread, which answers it: they may be
+    /// two, where the program read for itself.
     farewell: Mutex<(Farewell, Vec<u8>)>,
     /// That something was heard, and whether the other side wants to hear.
     pub hears: Hears,
@@ -50,13 +57,13 @@ impl ReadHalf {
         })
     }
 
-    /// The socket, for one read; `Err`: the connection has ended.
+    /// The socket, for one read. `Err`: the connection has ended.
     pub fn socket(&self) -> Result<Arc<TcpStream>, CloseReason> {
         let socket = lock(&self.socket).clone();
         socket.ok_or_else(|| self.life.why())
     }
 
-    /// Nobody is to read any more.
+    /// Takes the socket away: nobody is to read any more. For the thread that ends the connection.
     pub fn take(&self) -> Option<Arc<TcpStream>> {
         lock(&self.socket).take()
     }
@@ -65,7 +72,8 @@ impl ReadHalf {
         self.records.is_some()
     }
 
-    /// Reads what the other side has sent, once; 0: end of input.
+    /// Reads what the other side has sent, once, and waits for as long as the socket's timeout says. 0: end
+    /// of input.
     pub fn read(&self, socket: &TcpStream, out: &mut [u8]) -> io::Result<usize> {
         let read = match &self.records {
             None => socket::reader(socket).read(out),
@@ -113,8 +121,9 @@ impl ReadHalf {
 
     // The end of input
 
-    /// The socket says "end of input": because the other side has sent FIN (`Ok`), or because of
-    /// this side or an error (`Err`).
+    /// The socket says "end of input": because the other side has sent FIN (`Ok`), or because of this side
+    /// or an error (`Err`). A read alone cannot tell: a shutdown by this side, and an error that another
+    /// thread was told first, look like FIN. So the life is asked before the FIN is believed.
     pub fn end_of_input(&self, socket: &TcpStream) -> Result<(), CloseReason> {
         if self.life.is_over() {
             return Err(self.life.why());
@@ -129,10 +138,11 @@ impl ReadHalf {
         Ok(())
     }
 
-    /// A read met this.
+    /// Why the connection ends whose read met `error`.
     pub fn why_unread(&self, socket: &TcpStream, error: &io::Error) -> CloseReason {
         match CloseReason::from_io(error) {
-            // Only what the socket says; its cause may be known already.
+            // An encrypted connection ended without its last record. If this side or an error ended it, that
+            // is the reason.
             CloseReason::Cut => self.end_of_input(socket).err().unwrap_or(CloseReason::Cut),
             reason => reason,
         }
@@ -165,14 +175,16 @@ impl ReadHalf {
         seen > 0 && Some(seen) != end
     }
 
-    /// Does an encrypted connection hold something of a message? Not while someone reads it.
+    /// Does an encrypted connection hold something of a message that was read from the socket? `false` while
+    /// someone reads it: that thread would have taken it, and waiting for it could take for ever.
     fn holds_records(&self) -> bool {
         let records = self.records.as_ref();
         let records = records.and_then(|records| records.try_lock().ok());
         records.is_some_and(|records| records.has_more())
     }
 
-    /// How much is there, up to N bytes; 0 is an end. `None`: nothing is.
+    /// How much is there, up to N bytes; 0 is an end. `None`: nothing is. The look may take an error from the
+    /// socket, which the life then keeps for the thread that reads.
     fn peek<const N: usize>(&self, socket: &TcpStream) -> Option<usize> {
         let seen = self.life.look(|| match socket::peek::<N>(socket) {
             Err(error) if !socket::is_pause(&error) => Err(CloseReason::from_io(&error)),

@@ -1,4 +1,5 @@
-//! One socket's bytes, plain or encrypted.
+//! One socket's bytes, plain or encrypted. Nothing here starts a thread: the reading half belongs to
+//! whoever reads, the writing half to whoever has the turn to write.
 //!
 //! | file | |
 //! | --- | --- |

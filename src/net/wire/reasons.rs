@@ -5,7 +5,8 @@ use std::fmt::Display;
 use crate::error::CloseReason;
 use crate::proto::frame::FrameError;
 
-/// What breaks the rules of a goodbye.
+// What breaks the rules of a goodbye, in the words of the close reason.
+
 pub(super) const BEHIND: &str = "a message behind the goodbye";
 pub(super) const TWICE: &str = "a second goodbye";
 pub(super) const TOO_EARLY: &str = "a count of messages before the goodbye";
@@ -15,7 +16,8 @@ pub(super) fn refusal(words: &[u8]) -> CloseReason {
     CloseReason::RefusedThere(clean(&String::from_utf8_lossy(words)))
 }
 
-/// Words of a stranger, for logs and terminals. They do not become longer by it.
+/// Words of a stranger, made safe for logs and terminals: control characters become `?`. The text does
+/// not become longer, so its limit still holds.
 pub(super) fn clean(words: &str) -> String {
     let plain = |c: char| match c.is_control() {
         true => '?',
@@ -29,6 +31,7 @@ pub(crate) fn malformed(what: impl Display) -> CloseReason {
     CloseReason::Malformed(format!("malformed: {what}"))
 }
 
+/// The close reason for what a decoder has refused.
 pub(super) fn why(error: FrameError) -> CloseReason {
     match error {
         FrameError::TooLarge { size, limit } => CloseReason::TooLarge { size, limit },

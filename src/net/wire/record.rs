@@ -1,4 +1,4 @@
-//! An encrypted connection's bytes on their way between the socket and the rest: one that is not
+//! An encrypted connection's bytes on their way between the socket and the rest. A connection that is not
 //! encrypted has neither of the two types here.
 
 use std::io::{self, IoSlice, Read};
@@ -8,17 +8,21 @@ use crate::net::os::socket::is_pause;
 use crate::secure::record::{MAX_PLAIN, Opener, PREFIX, Sealer, TAG};
 use crate::secure::{Forged, Session};
 
-/// So much is sealed for one write.
+/// How many bytes are sealed for one write: two records. More would only have to be kept if the socket is
+/// full.
 const CHUNK: usize = 2 * MAX_PLAIN;
 
 /// The buffer for records begins with this size, and doubles while reads fill it.
 const BUFFER_MIN: usize = 2 << 10;
+/// The largest buffer: two of the largest records, so that one read can bring the rest of one and the next.
 const BUFFER_MAX: usize = 2 * (PREFIX + TAG + MAX_PLAIN);
 
-/// The way out. Whoever may write to the socket has it.
+/// Encrypts what is written. It is part of the writing half, so whoever has the turn has it, and no lock
+/// of its own is needed. The order of its records is that of the turns.
 pub(crate) struct RecordWriter {
     sealer: Sealer,
-    /// Records; those before `written` are written.
+    /// Sealed records; the bytes before `written` are written. A record that was sealed has to follow those
+    /// before it: its number is part of its seal.
     records: Vec<u8>,
     written: usize,
 }
@@ -37,14 +41,16 @@ impl RecordWriter {
         self.records.len() - self.written
     }
 
+    /// Gives up what is sealed and not written. Only for a connection that is over: the other side cannot
+    /// open what would come after a gap.
     pub fn clear(&mut self) {
         self.records.clear();
         self.written = 0;
     }
 
-    /// Seals what `parts` begin with, unless sealed bytes are left, and writes once. How much of
-    /// `parts` was sealed, which is as good as written, since its record must follow. A full socket
-    /// is an error only where nothing was sealed.
+    /// Seals what `parts` begin with, unless sealed bytes are left, and writes once. Returns how much of
+    /// `parts` was sealed, which counts as written, since its record must follow. A full socket is an error
+    /// only if nothing was sealed.
     pub fn write(
         &mut self,
         parts: [&[u8]; 2],
@@ -57,7 +63,7 @@ impl RecordWriter {
             let first = &first[..first.len().min(CHUNK)];
             let second = &second[..second.len().min(CHUNK - first.len())];
             let sealed = self.sealer.seal(first, second, &mut self.records);
-            sealed.map_err(|Forged| io::Error::other("the message can not be encrypted"))?;
+            sealed.map_err(|Forged| io::Error::other("the message cannot be encrypted"))?;
             taken = first.len() + second.len();
         }
         match self.write_left(write) {
@@ -66,7 +72,8 @@ impl RecordWriter {
         }
     }
 
-    /// Writes the record that says that no other follows; `false`: more of it is left.
+    /// Writes the record that says that no other follows. `false`: a part of it is left, and this is to be
+    /// called again; the record is sealed once.
     pub fn end(
         &mut self,
         write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
@@ -74,7 +81,7 @@ impl RecordWriter {
         if !self.sealer.has_ended() {
             self.clear();
             let sealed = self.sealer.end(&mut self.records);
-            sealed.map_err(|Forged| io::Error::other("the end can not be encrypted"))?;
+            sealed.map_err(|Forged| io::Error::other("the end cannot be encrypted"))?;
         }
         match self.write_left(write) {
             Err(error) if !is_pause(&error) => Err(error),
@@ -93,18 +100,23 @@ impl RecordWriter {
     }
 }
 
-/// The size of the record that ends a direction. It is the only one without a payload.
+/// The size of the record that ends a direction. It is the only one without a payload, so its size tells an
+/// end from data without opening it.
 pub(crate) const LAST_RECORD: usize = PREFIX + TAG;
 
-/// The way in.
+/// Decrypts what is read. The [`ReadHalf`](super::half::ReadHalf) has it under a lock, which the thread that
+/// reads holds over the whole read.
 pub(crate) struct RecordReader {
     opener: Opener,
+    /// The buffer of which the two ranges below are parts. A record is opened in place, so `plain` lies
+    /// before `sealed`, and the buffer is moved only when `plain` is empty.
     bytes: Vec<u8>,
-    /// Opened and not yet taken.
+    /// Decrypted and not yet taken.
     plain: Range<usize>,
-    /// Read and not yet opened.
+    /// Read and not yet decrypted.
     sealed: Range<usize>,
-    /// Why no more will come: the last record, or one that was forged.
+    /// Why no more will come: the last record came, or one that was forged. Kept, so that each later read
+    /// says the same.
     end: Option<Result<(), Forged>>,
 }
 

@@ -1,6 +1,7 @@
 //! Where a small message lies among others.
 
-/// A small message among others: its head, and then its payload.
+/// The place of a small message among others: its head, and then its payload. Two small lengths and no
+/// range, since a batch keeps one for each message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     head: u8,

@@ -3,10 +3,14 @@
 use crate::net::os::sync::{AtomicBool, AtomicUsize, Ordering};
 use crate::options::StreamSize;
 
+/// What the reading and the sending side of one connection share of a stream. Two atomics and no lock:
+/// each is written once, and neither guards anything else.
 pub(crate) struct Stream {
     /// What the handshake agreed on; `None`: the connection is no stream.
     asked: Option<StreamSize>,
-    /// 0 until the first message in either direction says it.
+    /// The size in bytes; 0 until the first message in either direction decides it. The thread that reads and
+    /// a thread that sends may come at the same moment, so it is set by a compare-and-exchange, and the loser
+    /// compares its message with the winner's.
     size: AtomicUsize,
     /// A peerpy whose own message was the stream's first goes on waiting for a header until its
     /// timeout, and then for none: it tells by its keepalive. Set by the reader for the sender.
@@ -48,6 +52,7 @@ impl Stream {
     }
 
     #[inline]
+    /// The size in bytes, if it is decided.
     pub fn known(&self) -> Option<usize> {
         match self.size.load(Ordering::SeqCst) {
             0 => None,
@@ -55,7 +60,8 @@ impl Stream {
         }
     }
 
-    /// All messages of a stream have one size, whichever side says it first.
+    /// Compares a message with the stream's size, or makes its size that of the stream. All messages of a
+    /// stream have one size, whichever side says it first.
     pub fn agree(&self, size: usize) -> Size {
         let first = self
             .size

@@ -7,7 +7,11 @@ use super::record::RecordWriter;
 use crate::net::os::socket::{write_now, write_slice};
 use crate::net::os::sync::TcpStream;
 
+/// The socket and, of an encrypted connection, what encrypts. It is moved, never shared: it lies in the
+/// send queue, under its lock, or is with the one thread that writes without the lock. So bytes of two
+/// threads cannot mix.
 pub(crate) struct WriteHalf {
+    /// Shared with the reading half and with those who end the connection, who need no turn for that.
     socket: Arc<TcpStream>,
     /// The way out of an encrypted connection.
     records: Option<RecordWriter>,
@@ -18,7 +22,7 @@ pub(crate) trait Unwritten {
     /// Bytes that are sealed and not yet written: the socket is full.
     fn left(&self) -> usize;
 
-    /// Gives up what is sealed and not yet written.
+    /// Gives up what is sealed and not yet written: the connection is over.
     fn clear(&mut self);
 }
 
@@ -37,9 +41,10 @@ impl Unwritten for WriteHalf {
 /// How long a write may wait for the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// It takes what the socket takes at once.
+    /// It writes what the socket takes at once. For writes under the lock, and by threads that must not wait.
     None,
-    /// At most [`WRITE_SLICE`](crate::net::os::socket::WRITE_SLICE).
+    /// At most [`WRITE_SLICE`](crate::net::os::socket::WRITE_SLICE), so that the thread sees soon when its
+    /// connection was ended.
     Slice,
 }
 
@@ -52,8 +57,8 @@ impl WriteHalf {
         &self.socket
     }
 
-    /// Writes once. Says how much of `parts` is written, or sealed, which is as good, since the rest
-    /// of its record must follow.
+    /// Writes once. Returns how much of `parts` is written, or sealed, which counts as written, since the
+    /// rest of its record must follow.
     pub fn write(&mut self, parts: [&[u8]; 2], patience: Patience) -> io::Result<usize> {
         let write = match patience {
             Patience::None => write_now,
@@ -61,6 +66,7 @@ impl WriteHalf {
         };
         match &mut self.records {
             None => {
+                // An empty slice in front would cost the system call for nothing.
                 let skip = usize::from(parts[0].is_empty());
                 write(&self.socket, &parts.map(IoSlice::new)[skip..])
             }
@@ -68,8 +74,8 @@ impl WriteHalf {
         }
     }
 
-    /// Writes what ends this direction, before FIN. An encrypted connection has a record of its own
-    /// for that. `false`: more of it is left.
+    /// Writes what ends this direction, before FIN: a record of its own on an encrypted connection, else
+    /// nothing. `false`: a part of it is left.
     pub fn end(&mut self) -> io::Result<bool> {
         match &mut self.records {
             None => Ok(true),

@@ -18,19 +18,23 @@ use crate::net::endpoint::{Endpoint, next_id};
 use crate::net::handshake::client::Request;
 use crate::net::os::sync::{Instant, Sender, unbounded};
 
-/// While an address does not take the TCP connection for so long, the next is tried beside it.
+/// How long an address may take for the TCP connection before the next is tried beside it.
 const BESIDE: Duration = Duration::from_millis(50);
 
-/// One that takes the connection has so long to answer. Its program may still have to decide, and then
-/// another way to it is of no use.
+/// How long an address that took the connection may take for its answer before the next is tried. Its
+/// program may have to decide first, and then another way to it is of no use.
 const BESIDE_REACHED: Duration = Duration::from_millis(250);
 
+/// What a thread that asks at one address tells the calling thread.
 enum Told {
-    /// One has taken the TCP connection.
+    /// The address took the TCP connection.
     Reached,
+    /// The last that this thread tells.
     Answered(Result<Agreed>),
 }
 
+/// Asks at all addresses until one agrees. If none does, what still asks is withdrawn, so that no thread is
+/// left behind for longer than it takes to notice that.
 pub(super) fn agree_with_one(
     endpoint: &Arc<Endpoint>,
     addrs: &[SocketAddrV4],
@@ -45,6 +49,7 @@ pub(super) fn agree_with_one(
     agreed
 }
 
+/// The calling thread's part: decides when the next address is tried, and waits for what the threads tell.
 fn race(
     endpoint: &Arc<Endpoint>,
     addrs: &[SocketAddrV4],
@@ -59,6 +64,7 @@ fn race(
             waiting.push_back(*addr);
         }
     }
+    // How many threads have not answered yet, when the next address is due, and what failed last.
     let mut asked = 0;
     let mut next = Instant::now();
     let mut failure = None;
@@ -100,10 +106,11 @@ fn race(
     Err(failure.unwrap_or(Error::Stopped))
 }
 
-/// Is it the word of the peer that is meant, or nothing that another address could change?
+/// Does this failure end the race? It does if it is the word of the peer that is meant, or if no other
+/// address could change it.
 fn is_final(error: &Error, is_secure: bool) -> bool {
     match error {
-        // Who was to prove that it has the secret, and has not, does not speak for who is meant.
+        // A side that did not prove that it has the secret does not speak for the peer that is meant.
         Error::Denied {
             reason, by_member, ..
         } => (*by_member || !is_secure) && reason.as_deref() != Some(TWICE),

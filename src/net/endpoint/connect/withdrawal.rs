@@ -10,6 +10,9 @@ use crate::net::os::sync::{Instant, Mutex, TcpStream};
 
 /// What one call asks for, by one socket or by several, until one of them is agreed on or all are
 /// withdrawn.
+///
+/// The threads that ask share it with whoever may withdraw. The lock decides between the two: after it, a
+/// call has either a connection or none. Sockets are reset without the lock.
 pub(crate) struct Withdrawal(Mutex<State>);
 
 enum State {
@@ -66,7 +69,8 @@ impl Withdrawal {
         self.end(State::Withdrawn, None, None)
     }
 
-    /// The same, but only if nobody has learnt of it yet, or has not answered for so long.
+    /// As [`withdraw`](Withdrawal::withdraw), but only if the other side has heard nothing yet, or has
+    /// left it unanswered for `patience`.
     pub fn withdraw_unanswered(&self, patience: Duration) -> bool {
         self.end(State::Withdrawn, None, Some(patience))
     }

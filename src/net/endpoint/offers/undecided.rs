@@ -31,10 +31,11 @@ use crate::secure::Session;
 /// A client that sends more bytes than this before it has its answer is refused.
 const MAX_EARLY: usize = 64 << 10;
 
-/// How often a client is looked at that has sent before it has its answer.
+/// The pause between two looks at a client that has sent before it has its answer.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// What both sides of an offer share. No program's code runs and nothing is logged under the lock.
+/// What both sides of an offer share. Under the lock no code of the program runs, and nothing is logged:
+/// the logger is the program's too.
 pub(super) struct Shared {
     pub decision: Mutex<Decision>,
     /// Signalled when the reader thread has noticed that the client sends before it has its answer,
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     pub changed: Condvar,
 }
 
+/// What becomes of an offer. It leaves `Undecided` once, by whoever comes first.
 pub(super) enum Decision {
     /// The client waits for the program's word.
     Undecided(Undecided),
@@ -62,9 +64,13 @@ pub(super) enum Decision {
 /// What an undecided offer holds.
 pub(super) struct Undecided {
     pub endpoint: Arc<Endpoint>,
+    /// Shared with the reader thread, which waits for its client in a look at it.
     pub socket: Arc<TcpStream>,
+    /// What an encrypted answer is sealed with.
     pub session: Option<Session>,
+    /// Its place among the connections. Free as soon as the offer is over.
     pub slot: Slot,
+    /// Its place among the handshakes, where `stop` finds its socket.
     pub watched: Arc<Watched>,
     /// What the client has sent before its answer. `None` until the reader thread has noticed that
     /// it does: till then that thread may be in a look at the socket, and only it may read.

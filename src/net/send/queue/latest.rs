@@ -9,15 +9,17 @@ use super::SendQueue;
 use crate::error::CloseReason;
 use crate::net::wire::write_half::Unwritten;
 
+/// The part of the queue that knows of replaceable messages. Like the rest it changes under the queue's lock.
 #[derive(Default)]
 pub(super) struct Latest {
-    /// The one that has not begun to leave.
+    /// The message that has not begun to leave.
     waiting: Option<Replaceable>,
-    /// The size of the payload of the one that a thread tries to write. Until the socket has taken some of
-    /// it, it may be replaced as well.
+    /// The size of the payload of the message that a thread tries to write, without the lock. Until the
+    /// socket has taken some of it, it may be replaced as well: it counts as replaced when it comes back.
     out: Option<usize>,
-    /// So many of the bytes that leave next are the rest of one. They take no room from other messages.
+    /// How many of the bytes that leave next are the rest of such a message. They take no room from others.
     leaving: usize,
+    /// How many were replaced.
     replaced: u64,
 }
 
@@ -27,23 +29,25 @@ pub(in crate::net::send) struct Replaceable {
     bytes: Vec<u8>,
     /// The size of its payload.
     size: usize,
-    /// So many bytes of the queue were accepted before it.
+    /// How many bytes of the queue were accepted before it.
     behind: usize,
 }
 
 impl Latest {
     #[inline]
+    /// Does a message wait that has not begun to leave?
     pub fn waits(&self) -> bool {
         self.waiting.is_some()
     }
 
-    /// So many bytes have come before those of the queue.
+    /// This many bytes were put before those of the queue.
     pub fn more_before(&mut self, bytes: usize) {
         if let Some(waiting) = &mut self.waiting {
             waiting.behind += bytes;
         }
     }
 
+    /// The connection is over: nothing is written any more.
     pub fn clear(&mut self) {
         self.waiting = None;
         self.leaving = 0;
@@ -51,7 +55,8 @@ impl Latest {
 }
 
 impl<W: Unwritten> SendQueue<W> {
-    /// Why a message would not be accepted.
+    /// Why a message would not be accepted: the queue is closed. A full queue is no reason here, since the
+    /// message replaces one or waits beside the others.
     pub fn refusal(&self) -> Option<&CloseReason> {
         self.closed.as_ref()
     }
@@ -63,7 +68,7 @@ impl<W: Unwritten> SendQueue<W> {
         Some(waiting)
     }
 
-    /// It is not replaced after all.
+    /// The withdrawn message waits again: the newer one was not accepted.
     pub fn restore(&mut self, withdrawn: Option<Replaceable>) {
         if let Some(waiting) = withdrawn {
             self.messages += 1;

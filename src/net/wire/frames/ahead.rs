@@ -1,5 +1,5 @@
-//! What a `close` inside a handler does on the thread that would read: it looks for the other side's end
-//! itself, and leaves what comes before it where the handler will find it.
+//! A `close` inside a handler runs on the connection's reader thread, and so nobody else would read the
+//! other side's end. It looks for that end itself, and leaves what comes before it for the handler.
 
 use super::FrameReader;
 use crate::error::CloseReason;
@@ -9,15 +9,15 @@ use crate::net::wire::reasons::{BEHIND, TOO_EARLY, TWICE, malformed, refusal};
 use crate::proto::frame::Step;
 use crate::proto::frames::Word;
 
-/// It reads so much at once.
+/// How much one read asks for.
 const READ_AHEAD: usize = 64 << 10;
 
-/// What a `close` inside a handler has found behind what it keeps for the handler.
+/// What a `close` inside a handler has found behind the messages that it keeps for the handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ahead {
     /// FIN.
     Fin,
-    /// The other side's word that it took in so many messages.
+    /// The other side's word that it took in this many messages.
     Taken(u64),
     /// Something that ends the connection, in frames: nothing behind it will be read.
     Broken(CloseReason),
@@ -35,11 +35,14 @@ impl FrameReader {
         check: impl Fn(DataType, &[u8]) -> Result<(), CloseReason>,
         said_goodbye: impl Fn(u64),
     ) -> Option<Ahead> {
+        // A clone looks ahead. The decoder itself stays at the message that the handler gets next.
         let mut decoder = self.decoder.clone();
         let mut step = self.step;
         let mut stream_size = self.stream.known();
         let (mut messages, _) = self.received.numbers();
+        // The other side's goodbye was seen; its count of our messages may still follow.
         let mut ended = false;
+        // How far the look has come in the buffer. What lies before it stays unread.
         let mut at = self.start;
         self.after_large = false;
         loop {
@@ -113,6 +116,8 @@ impl FrameReader {
                         }
                         continue;
                     }
+                    // The beginning of something. A message's head is kept, since the decoder has counted
+                    // it. A word is found anew when more of it is here.
                     waits => {
                         let is_message = matches!(waits, Step::Message { .. } | Step::Call { .. });
                         step = is_message.then_some(waits);
@@ -120,9 +125,11 @@ impl FrameReader {
                     }
                 }
             };
+            // The handler is not called meanwhile, so what it will get has to fit into memory.
             if self.end - self.start >= limit {
                 return None;
             }
+            // A read may move the buffer's content, so the place is kept relative to `start`.
             let unread = at - self.start;
             let filled = self.fill_until(unread + need, deadline);
             at = self.start + unread;
