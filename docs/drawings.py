@@ -90,7 +90,7 @@ class Drawing:
 
 
 def handshake():
-    d = Drawing(860, 690, "A connection from the handshake to the close")
+    d = Drawing(860, 720, "A connection from the handshake to the close")
     left, right = 265, 595
     for x, name in ((left, "Alice"), (right, "Bob")):
         d.box(x - 60, 16, 120, 30, BLUE, [name], radius=6)
@@ -112,31 +112,33 @@ def handshake():
     d.band(left, 72, 250, SAND)
     says(left, 88, "peer.connect(addr)", "waits for the answer:", "at most the timeout, 2 s")
     message(86, "TCP connect", note="Bob's listener accepts and starts a reader")
-    message(140, "HELLO…", note="128 bytes: data type, strict, stream, address")
+    message(140, "HELLO, WHO", note="256 bytes: data type, strict; id, name, service")
     says(right, 158, "peer.accept()", "or an Offer of incoming():", "the program's word,",
          "or none and the offer is denied")
     d.band(right, 156, 232, SAND)
-    message(232, "ACCEPT…", to_right=False, note="or DENY|reason=… , and the connection is over")
+    message(232, "ACCEPT, WHO", to_right=False, note="or DENY|reason=… , and the connection is over")
 
     d.line(30, 284, 830, 284, tip=False, soft=True)
     says(left, 316, "conn.send(&item)", "Ok: written, or queued", "behind what is not yet written")
-    message(318, "DATA… payload", note="128 bytes of header, then the payload")
+    message(318, "length, payload", note="the length takes 1 to 9 bytes")
     says(right, 336, "conn.recv()", "in the order it was sent")
-    message(376, "DATA… payload", to_right=False, note="either side, whenever it likes")
+    message(376, "length, payload", to_right=False, note="either side, whenever it likes")
 
     d.line(30, 426, 830, 426, tip=False, soft=True)
     d.band(left, 448, 630, SAND)
-    says(left, 462, "conn.close()", "no more sends; the queue", "is written out, then FIN.",
+    says(left, 462, "conn.close()", "no more sends; the queue is", "written out, then goodbye.",
          "Waits at most close_timeout, 5 s")
-    message(466, "what was queued, then FIN")
+    message(466, "what was queued, goodbye")
     d.band(right, 482, 600, GREEN)
     says(right, 502, "conn.recv()", "what has arrived is still there,", "then the end:",
          "CloseReason::ClosedThere")
     d.text((left + right) / 2, 528, "Bob takes in everything, writes out", "middle", soft=True, size=11)
     d.text((left + right) / 2, 544, "what he still has queued, and only then:", "middle", soft=True,
            size=11)
-    message(600, "FIN", to_right=False)
+    message(600, "goodbye, taken, FIN", to_right=False)
     says(left, 622, "Ok(())", "CloseReason::ClosedHere:", "nothing was lost")
+    d.text(430, 706, "Between two lanpeers. Others get a header of 128 bytes before each payload, and FIN for a goodbye.",
+           "middle", soft=True, size=11)
     return d.done()
 
 
@@ -149,7 +151,7 @@ def message():
     # Down Alice's side.
     d.box(40, 50, 410, 52, BLUE, ["conn.send(&item)", "on your thread"])
     d.line(245, 102, 245, 126)
-    d.box(40, 128, 410, 52, GREEN, ["encode, and put 128 bytes of header before it",
+    d.box(40, 128, 410, 52, GREEN, ["encode, and put the length before it: 1 to 9 bytes",
                                     "too large, or the wrong size for a stream: refused"])
     d.line(150, 180, 150, 326)
     d.text(142, 222, "nothing waits,", "end", soft=True, size=11)
@@ -174,7 +176,7 @@ def message():
     # Up Bob's side.
     d.box(530, 328, 410, 52, GREY, ["the system's receive buffer", "full: TCP tells Alice's system to wait"])
     d.line(735, 328, 735, 308)
-    d.box(530, 222, 410, 84, GREEN, ["reader, or a recv that waits: header, size, decode",
+    d.box(530, 222, 410, 84, GREEN, ["reader, or a recv that waits: length, decode",
                                      "the size is checked before memory is reserved;",
                                      "not well formed, or no such value:", "the connection ends with the reason"])
     d.line(640, 222, 640, 182)
