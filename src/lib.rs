@@ -359,6 +359,10 @@ mod manual {
     struct Security;
     #[doc = include_str!("../docs/porting.md")]
     struct Porting;
+    #[doc = include_str!("../docs/from-zeromq.md")]
+    struct FromZeroMq;
+    #[doc = include_str!("../docs/from-message-io.md")]
+    struct FromMessageIo;
     #[doc = include_str!("../docs/threads.md")]
     struct Threads;
     #[doc = include_str!("../docs/protocol.md")]

@@ -5,8 +5,10 @@
 //! | --- | --- |
 //! | `complete` | what the documentation of each public item must have |
 //! | `layering` | imports go one way |
+//! | `pictures` | what the drawings are, and who shows them |
 //! | `readme` | what the README and the manual claim |
 
 mod complete;
 mod layering;
+mod pictures;
 mod readme;

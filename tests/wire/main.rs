@@ -10,6 +10,7 @@ mod peers;
 
 mod asked;
 mod asking;
+mod dialects;
 mod ends;
 mod frames;
 mod hostile;
