@@ -90,11 +90,11 @@ class Drawing:
 
 
 def handshake():
-    d = Drawing(860, 690, "A connection from the handshake to the close")
+    d = Drawing(860, 744, "A connection of two lanpeers, from the handshake to the close")
     left, right = 265, 595
-    for x, name in ((left, "Alice"), (right, "Bob")):
-        d.box(x - 60, 16, 120, 30, BLUE, [name], radius=6)
-        d.line(x, 46, x, 676, tip=False, dashed=True, soft=True)
+    for x, name in ((left, "Alice connects"), (right, "Bob accepts")):
+        d.box(x - 75, 16, 150, 30, BLUE, [name], radius=6)
+        d.line(x, 46, x, 700, tip=False, dashed=True, soft=True)
 
     def message(y, text, to_right=True, note=None):
         a, b = (left + 6, right - 6) if to_right else (right - 6, left + 6)
@@ -109,39 +109,57 @@ def handshake():
             d.text(at, y + 16 * i, line, "end" if x == left else "start", mono=i == 0,
                    soft=i > 0, size=12 if i == 0 else 11)
 
+    def part(y, text):
+        d.line(30, y, 830, y, tip=False, soft=True)
+        d.text(30, y + 18, text, bold=True, size=12)
+
+    d.text(30, 66, "1  Handshake", bold=True, size=12)
     d.band(left, 72, 250, SAND)
-    says(left, 88, "peer.connect(addr)", "waits for the answer:", "at most the timeout, 2 s")
-    message(86, "TCP connect", note="Bob's listener accepts and starts a reader")
-    message(140, "HELLO…", note="128 bytes: data type, strict, stream, address")
-    says(right, 158, "peer.accept()", "or an Offer of incoming():", "the program's word,",
-         "or none and the offer is denied")
+    says(left, 98, "peer.connect(addr)", "waits for the answer,", "at most timeout, 2 s")
+    message(86, "TCP connect", note="Bob's listener starts a reader")
+    message(140, "HELLO, WHO", note="128 bytes each: data type, address; name")
+    says(right, 158, "peer.accept()", "or an Offer of incoming(),", "which the program accepts,",
+         "denies, or drops: then it is denied")
     d.band(right, 156, 232, SAND)
-    message(232, "ACCEPT…", to_right=False, note="or DENY|reason=… , and the connection is over")
+    message(232, "ACCEPT, WHO", to_right=False, note="or DENY|reason=… , and the connection is over")
 
-    d.line(30, 284, 830, 284, tip=False, soft=True)
-    says(left, 316, "conn.send(&item)", "Ok: written, or queued", "behind what is not yet written")
-    message(318, "DATA… payload", note="128 bytes of header, then the payload")
-    says(right, 336, "conn.recv()", "in the order it was sent")
-    message(376, "DATA… payload", to_right=False, note="either side, whenever it likes")
+    part(284, "2  Messages")
+    says(left, 326, "conn.send(&item)", "Ok: written, or queued", "behind what is not yet written")
+    message(322, "length, payload", note="in text: 128 bytes DATA…, then the payload")
+    says(right, 340, "conn.recv()", "in the order it was sent")
+    message(382, "length, payload", to_right=False, note="either side, whenever it likes")
 
-    d.line(30, 426, 830, 426, tip=False, soft=True)
-    d.band(left, 448, 630, SAND)
-    says(left, 462, "conn.close()", "no more sends; the queue", "is written out, then FIN.",
+    part(432, "3  Close")
+    d.band(left, 462, 672, SAND)
+    says(left, 476, "conn.close()", "no more sends; the queue is", "written out, then a goodbye.",
          "Waits at most close_timeout, 5 s")
-    message(466, "what was queued, then FIN")
-    d.band(right, 482, 600, GREEN)
-    says(right, 502, "conn.recv()", "what has arrived is still there,", "then the end:",
+    message(476, "what was queued, goodbye", note="in text: FIN for goodbye")
+    d.band(right, 492, 610, GREEN)
+    says(right, 512, "conn.recv()", "what has arrived is still there,", "then the end:",
          "CloseReason::ClosedThere")
-    d.text((left + right) / 2, 528, "Bob takes in everything, writes out", "middle", soft=True, size=11)
-    d.text((left + right) / 2, 544, "what he still has queued, and only then:", "middle", soft=True,
+    d.text((left + right) / 2, 546, "Bob takes in everything, writes out", "middle", soft=True, size=11)
+    d.text((left + right) / 2, 562, "what he still has queued, and only then:", "middle", soft=True,
            size=11)
-    message(600, "FIN", to_right=False)
-    says(left, 622, "Ok(())", "CloseReason::ClosedHere:", "nothing was lost")
+    message(606, "goodbye, so many taken in; FIN", to_right=False,
+            note="in text: FIN, and that is all")
+    message(666, "taken, FIN")
+    says(left, 640, "Ok(())", "CloseReason::ClosedHere:", "nothing was lost")
+    d.text(30, 726, "A bar: sand, a call that waits for the other side; green, Bob's reader at work. Time runs down.",
+           soft=True, size=11)
     return d.done()
 
 
+def legend(d, x, y):
+    """What the colours stand for, in one line."""
+    for fill, what, width in ((BLUE, "your program", 130), (SAND, "a bounded queue", 150),
+                              (GREEN, "lanpeer", 100), (GREY, "the system", 120)):
+        d.box(x, y - 11, 14, 14, fill, [])
+        d.text(x + 20, y, what, soft=True, size=11)
+        x += width
+
+
 def message():
-    d = Drawing(980, 572, "What happens to a message, from send to recv")
+    d = Drawing(980, 604, "What happens to a message, from send to recv")
     d.text(245, 30, "Alice, who sends", "middle", bold=True, size=14)
     d.text(735, 30, "Bob, who receives", "middle", bold=True, size=14)
     d.line(490, 16, 490, 400, tip=False, dashed=True, soft=True)
@@ -149,7 +167,7 @@ def message():
     # Down Alice's side.
     d.box(40, 50, 410, 52, BLUE, ["conn.send(&item)", "on your thread"])
     d.line(245, 102, 245, 126)
-    d.box(40, 128, 410, 52, GREEN, ["encode, and put 128 bytes of header before it",
+    d.box(40, 128, 410, 52, GREEN, ["encode, and put the length before it",
                                     "too large, or the wrong size for a stream: refused"])
     d.line(150, 180, 150, 326)
     d.text(142, 222, "nothing waits,", "end", soft=True, size=11)
@@ -174,7 +192,7 @@ def message():
     # Up Bob's side.
     d.box(530, 328, 410, 52, GREY, ["the system's receive buffer", "full: TCP tells Alice's system to wait"])
     d.line(735, 328, 735, 308)
-    d.box(530, 222, 410, 84, GREEN, ["reader, or a recv that waits: header, size, decode",
+    d.box(530, 222, 410, 84, GREEN, ["reader, or a recv that waits: size, decode",
                                      "the size is checked before memory is reserved;",
                                      "not well formed, or no such value:", "the connection ends with the reason"])
     d.line(640, 222, 640, 182)
@@ -198,20 +216,21 @@ def message():
         d.text(196, 482 + 24 * i, means, size=12)
     d.text(30, 558, "Back-pressure runs against the arrows: a slow recv fills box after box, until send waits.",
            soft=True, size=11)
+    legend(d, 30, 580)
     return d.done()
 
 
 def threads():
-    d = Drawing(980, 720, "Which thread does what")
+    d = Drawing(980, 740, "Which thread does what")
     for x, w, name in ((20, 200, "your program"), (250, 220, "bounded queues"),
                        (500, 240, "threads of lanpeer"), (770, 190, "the system")):
         d.text(x + w / 2, 30, name, "middle", bold=True, size=14)
 
     d.text(20, 62, "once per peer", soft=True, size=12)
     d.box(20, 80, 200, 56, BLUE, ["watch", "discover needs no thread"])
-    d.box(250, 80, 220, 56, SAND, ["found, lost", "1024; full: the final state"])
+    d.box(250, 80, 220, 56, SAND, ["found, lost", "1,024; full: the final state"])
     d.box(500, 80, 240, 56, GREEN, ["responder", "answers, and keeps the watches"])
-    d.box(770, 80, 190, 56, GREY, ["UDP port 1024"])
+    d.box(770, 80, 190, 56, GREY, ["UDP port 1024", "or discovery_port"])
     d.line(250, 108, 222, 108)
     d.line(500, 108, 472, 108)
     d.line(770, 108, 742, 108, double=True)
@@ -225,7 +244,7 @@ def threads():
 
     d.box(20, 240, 200, 56, BLUE, ["accept, incoming, offers", "an Offer: accept or deny"])
     d.box(250, 240, 220, 56, SAND, ["offers", "waiting for the program's word"])
-    d.box(500, 240, 240, 56, GREEN, ["listener", "accepts, starts a reader,", "waits for no client"])
+    d.box(500, 240, 240, 56, GREEN, ["listener", "accepts, starts a reader"])
     d.box(770, 240, 190, 56, GREY, ["listening socket"])
     d.line(770, 268, 742, 268)
     d.line(250, 268, 222, 268)
@@ -241,10 +260,10 @@ def threads():
     d.line(548, 370, 462, 298)
     d.text(528, 344, "an offer", soft=True, size=11)
     d.line(640, 298, 640, 368, dashed=True)
-    d.text(650, 344, "starts, one a connection", soft=True, size=11)
+    d.text(650, 344, "starts one for each connection", soft=True, size=11)
     d.box(250, 370, 220, 90, SAND, ["receive queue", "4,096 messages, 16 MiB", "full: the reader stops reading,",
                                     "so TCP holds the sender back"])
-    d.box(20, 370, 200, 56, BLUE, ["recv, iter, receiver()", "your threads wait here"])
+    d.box(20, 370, 200, 76, BLUE, ["recv, iter, receiver()", "your threads wait here;", "a lone recv reads the socket"])
     d.line(500, 398, 472, 398)
     d.line(250, 398, 222, 398)
     d.box(20, 472, 200, 44, BLUE, ["your handler", "runs on the reader's thread"], dashed=True)
@@ -262,16 +281,17 @@ def threads():
     d.line(222, 647, 248, 647)
     d.line(472, 647, 498, 647)
     d.line(742, 647, 768, 647)
-    d.text(20, 706, "Dashed: only where it is used. Each arrow is the way that data goes.", soft=True,
-           size=11)
+    d.text(20, 706, "Arrows show which way data goes; the dashed one starts a thread. Dashed boxes: only if they are used.",
+           soft=True, size=11)
+    d.text(20, 726, "keep_connected has threads of its own: see the table.", soft=True, size=11)
     return d.done()
 
 
 def rooms():
     d = Drawing(980, 690, "The rooms of net, and who uses whom")
-    d.text(20, 30, "Each room uses only those below it.", soft=True, size=12)
-    d.box(388, 14, 22, 22, SAND, [])
-    d.text(418, 30, "a machine: a type without a lock, a thread or a clock, and its states", soft=True,
+    d.text(20, 30, "A room uses only rooms below it; an arrow leads to one.", soft=True, size=12)
+    d.box(420, 14, 22, 22, SAND, [])
+    d.text(450, 30, "a machine: a type without a lock, a thread or a clock, and its states", soft=True,
            size=12)
 
     def room(x, y, w, name, what, machines=(), fill=GREEN):
@@ -304,10 +324,14 @@ def rooms():
     for y, what in ((286, "searches, watches,"), (304, "the responder;"), (322, "uses os alone")):
         d.text(784, y, what, soft=True, size=12)
 
-    d.box(770, 50, 190, 98, GREEN, [])
+    d.box(770, 50, 190, 140, GREEN, [])
     d.text(784, 74, "keep", bold=True, size=14)
-    for y, what in ((94, "connections that come"), (112, "back; above endpoint")):
+    for y, what in ((94, "connections that come"), (112, "back; the topmost room")):
         d.text(784, y, what, soft=True, size=12)
+    d.box(780, 124, 170, 56, SAND, [])
+    d.text(790, 140, "Machine", size=12)
+    for y, what in ((156, "of each peer: waiting,"), (170, "asking, up, refused")):
+        d.text(790, y, what, soft=True, size=10.5)
     d.line(768, 81, 742, 81)
     for x in (190, 560):
         d.line(x, 112, x, 126)
