@@ -584,4 +584,65 @@ impl PeerBuilder {
         self.discovery.port = port;
         self
     }
+
+    /// Shall this peer prove in discovery that it has the secret, and look whether others do? Each datagram
+    /// then ends with a tag that only members can make and tell from a wrong one, and
+    /// [`Neighbour::is_member`](crate::Neighbour::is_member) says who has. What others say changes nothing
+    /// about members: they cannot make one look lost, or be found elsewhere. Peers without tags are found as
+    /// before, and find this one. Default: no. Needs the feature `secure`.
+    ///
+    /// Of several secrets the tag is made with [`secret`](PeerBuilder::secret), and one of any of them will do.
+    /// All must be random: on a tag made of a passphrase whoever hears it could try guesses at leisure, so
+    /// [`bind`](PeerBuilder::bind) refuses it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// let members = builder.clone().secret(Secret::random()?).discovery_tags(true);
+    /// let bob = members.clone().name("bob").bind("127.0.0.1:0")?;
+    /// let stranger = builder.name("stranger").bind("127.0.0.1:0")?;
+    /// let alice = members.bind("127.0.0.1:0")?;
+    /// for found in alice.discover(Duration::from_secs(5))?.take(2) {
+    ///     assert_eq!(found.is_member(), found.name() == Some("bob"));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn discovery_tags(mut self, tags: bool) -> PeerBuilder {
+        self.discovery.tags = tags;
+        self
+    }
+
+    /// The same as [`discovery_tags`](PeerBuilder::discovery_tags), and whoever has not proved to have the
+    /// secret is not listed: not by searches, not by watches, and not for
+    /// [`keep_connected`](crate::Peer::keep_connected). Others can still find this peer; it is
+    /// [`invisible`](PeerBuilder::invisible) that hides it. Default: no. Needs the feature `secure`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lanpeer::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let builder = Peer::builder().discovery_port(port);
+    /// let members = builder.clone().secret(Secret::random()?).discovery_members_only(true);
+    /// let bob = members.clone().bind("127.0.0.1:0")?;
+    /// let stranger = builder.bind("127.0.0.1:0")?;
+    /// let alice = members.bind("127.0.0.1:0")?;
+    /// let found: Vec<_> = alice.discover(Duration::from_millis(300))?.collect();
+    /// assert!(found.iter().all(|found| found.id() == Some(bob.id())));
+    /// // Nothing to prove:
+    /// let plain = Peer::builder().discovery_members_only(true).bind("127.0.0.1:0");
+    /// assert!(matches!(plain, Err(Error::InvalidOption { option: "discovery_members_only", .. })));
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "secure")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
+    pub fn discovery_members_only(mut self, only: bool) -> PeerBuilder {
+        self.discovery.members_only = only;
+        self
+    }
 }

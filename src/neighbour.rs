@@ -11,7 +11,8 @@ use crate::proto::beacon::Card;
 /// Its `Display` is the address to connect to, and then its name if it has one:
 /// `192.168.0.3:62626 bob`.
 ///
-/// Names and services are what the other side says of itself: nothing on the network proves them.
+/// Names and services are what the other side says of itself: nothing on the network proves them, unless
+/// it [is a member](Neighbour::is_member).
 /// Characters in them that control a terminal, have no width or turn the direction of writing are
 /// written out, as `\u{202e}`: here, in [`name`](Neighbour::name) and in
 /// [`service`](Neighbour::service).
@@ -39,6 +40,7 @@ pub struct Neighbour {
     pub(crate) id: Option<PeerId>,
     pub(crate) name: String,
     pub(crate) service: String,
+    pub(crate) is_member: bool,
 }
 
 impl Neighbour {
@@ -50,6 +52,7 @@ impl Neighbour {
             id: card.map(PeerId::of),
             name: label(|card| &card.name),
             service: label(|card| &card.service),
+            is_member: false,
         }
     }
 
@@ -80,6 +83,14 @@ impl Neighbour {
     /// is not a lanpeer, or that has none.
     pub fn service(&self) -> Option<&str> {
         (!self.service.is_empty()).then_some(&*self.service)
+    }
+
+    /// Has it proved, with what it said of itself, that it has a secret of the peer that found it?
+    ///
+    /// That is so only where both use [tags](crate::PeerBuilder::discovery_tags); without the feature
+    /// `secure` it never is. What the proof is worth, and what it is not, is in `docs/security.md`.
+    pub fn is_member(&self) -> bool {
+        self.is_member
     }
 
     /// What it says of itself, if it is a lanpeer.

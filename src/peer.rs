@@ -31,8 +31,9 @@ use crate::net::{listen, resolve};
 use crate::offer::{Incoming, Offer};
 use crate::options::{ConnectOptions, StreamSize, check_timeout};
 use crate::proto::who::Attempt;
+use crate::secure::TagKeys;
 #[cfg(feature = "secure")]
-use crate::secure::{Allowed, MAX_ACCEPTED, PublicKey, Secret};
+use crate::secure::{Allowed, MAX_ACCEPTED, PublicKey, Secret, Trust};
 
 /// Offers that wait for the program; further ones are denied with the reason `busy`.
 const OFFERS: usize = 256;
@@ -481,7 +482,8 @@ impl Peer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidOption`]: more than 7 accepted ones, or this peer was bound without a secret.
+    /// [`Error::InvalidOption`]: more than 7 accepted ones, this peer was bound without a secret, or it has
+    /// [tags](PeerBuilder::discovery_tags) and one of the secrets is made of a passphrase.
     #[cfg(feature = "secure")]
     #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
     pub fn set_secrets(
@@ -497,6 +499,14 @@ impl Peer {
         }
         if accepted.len() > MAX_ACCEPTED {
             return invalid("at most 7 can be accepted");
+        }
+        let mut trust = Trust::default();
+        trust.replace(secret.clone(), accepted.clone());
+        if self.inner.discovery.has_tags() {
+            match trust.tag_keys() {
+                Ok(keys) => self.inner.discovery.set_tag_keys(keys),
+                Err(reason) => return invalid(reason),
+            }
         }
         endpoint.change_trust(|trust| trust.replace(secret, accepted));
         Ok(())
@@ -593,6 +603,7 @@ impl PeerBuilder {
     pub fn bind(&self, addr: impl ToSocketAddrs) -> Result<Peer> {
         self.settings.check()?;
         self.discovery.check()?;
+        self.tag_keys()?;
         let mut failure = None;
         for addr in resolve(addr)? {
             match TcpListener::bind(addr) {
@@ -610,7 +621,20 @@ impl PeerBuilder {
         }))
     }
 
+    /// Those of the secrets, where there are tags.
+    fn tag_keys(&self) -> Result<Option<TagKeys>> {
+        let (tags, members_only) = (self.discovery.tags, self.discovery.members_only);
+        let option = match members_only {
+            true => "discovery_members_only",
+            false => "discovery_tags",
+        };
+        let keys = (tags || members_only).then(|| self.settings.trusts.now().tag_keys());
+        keys.transpose()
+            .map_err(|reason| Error::invalid_option(option, reason))
+    }
+
     fn start(&self, listener: TcpListener, asked: SocketAddrV4) -> Result<Peer> {
+        let keys = self.tag_keys()?;
         let bound = listener.local_addr();
         let bound = bound.map_err(|source| Error::Bind {
             addr: asked.into(),
@@ -629,7 +653,7 @@ impl PeerBuilder {
         let card = settings.card.clone();
         let endpoint = Endpoint::new(settings, local_addr, deliver);
         let wake_listener = Box::new(listen(&endpoint, listener)?);
-        let discovery = Discovery::start(self.discovery.clone(), local_addr, card)
+        let discovery = Discovery::start(self.discovery.clone(), local_addr, card, keys)
             .inspect_err(|_| endpoint.stop(CloseReason::Stopped, &*wake_listener))?;
         if let Some(reason) = discovery.not_discoverable() {
             let reason = reason.to_owned();

@@ -5,6 +5,7 @@ use crate::proto::beacon::{
     label_from_host,
 };
 use crate::proto::header::{HEADER_LEN, HeaderError};
+use crate::proto::tag::{self, COUNT_MAX, Number, Tag, Tagged};
 
 /// Any bytes as a datagram of discovery, and any datagram written and read again.
 pub fn datagrams(data: &[u8]) {
@@ -24,12 +25,56 @@ pub fn datagrams(data: &[u8]) {
         }
         Err(error) => is_clean(&error),
     }
+    if let Some(tagged) = Tagged::parse(data) {
+        assert!(tagged.covered(None).len() < data.len());
+    }
     let beacon = made(&mut Plan::new(data));
     is_fit(&beacon);
-    assert_eq!(Beacon::parse(&again(&beacon).expect("fits")), Ok(beacon));
+    assert_eq!(
+        Beacon::parse(&again(&beacon).expect("fits")).as_ref(),
+        Ok(&beacon)
+    );
+    tagged(beacon, data);
 
     let host = String::from_utf8_lossy(data);
     assert_eq!(check_label(&label_from_host(&host), NAME_MAX), Ok(()));
+}
+
+/// With a tag it fits as well, says the same to those who do not know of tags, and has that tag.
+fn tagged(beacon: Beacon, data: &[u8]) {
+    let expected = match &beacon {
+        Beacon::Ping(Ping { card: None, .. }) | Beacon::Pong(Pong { card: None, .. }) => return,
+        Beacon::Ping(
+            ping @ Ping {
+                card: Some(card), ..
+            },
+        ) => Beacon::Ping(Ping {
+            card: Some(Card {
+                id: card.id,
+                ..Card::default()
+            }),
+            ..ping.clone()
+        }),
+        other => other.clone(),
+    };
+    let byte = |at: usize| data.get(at).copied().unwrap_or_default();
+    let bytes: [u8; 8] = std::array::from_fn(byte);
+    let number = match &beacon {
+        Beacon::Ping(_) => Number::Nonce(bytes),
+        _ => Number::Count(u64::from_be_bytes(bytes) & COUNT_MAX),
+    };
+    let question = matches!(beacon, Beacon::Pong(_)).then_some(bytes);
+    // Depends on every byte and on their order.
+    let mac = |covered: &[u8]| -> Tag {
+        let step = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let sum = covered.iter().fold(0xcbf2_9ce4_8422_2325, step);
+        std::array::from_fn(|at| sum.to_be_bytes()[at + 1])
+    };
+    let written = tag::write(&beacon, number, question.as_ref(), mac).expect("fits");
+    assert_eq!(Beacon::parse(&written), Ok(expected));
+    let tagged = Tagged::parse(&written).expect("a tag");
+    assert_eq!(tagged.number, number);
+    assert_eq!(mac(&tagged.covered(question.as_ref())), tagged.tag);
 }
 
 /// Written, if it fits, it reads the same.

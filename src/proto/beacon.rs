@@ -14,6 +14,7 @@
 use std::net::SocketAddrV4;
 
 use super::header::{Fields, HEADER_LEN, HeaderError, HeaderWriter};
+use super::tag::Nonce;
 
 /// The longest name of a peer, in bytes of UTF-8.
 pub(crate) const NAME_MAX: usize = 24;
@@ -61,6 +62,8 @@ pub(crate) struct Question {
     has_pinger: bool,
     /// `PING IP:PORT`, as the manual has it.
     has_addr: bool,
+    /// That of a question with a tag, which gets an answer with one.
+    pub nonce: Option<Nonce>,
 }
 
 /// A sign of life.
@@ -193,6 +196,7 @@ impl Question {
         len: HEADER_LEN,
         has_pinger: true,
         has_addr: true,
+        nonce: None,
     };
 
     /// None if it names no address: such a PING is not answered.
@@ -202,8 +206,15 @@ impl Question {
             len,
             has_pinger,
             has_addr,
+            nonce: None,
         };
         (has_addr || has_pinger).then_some(form)
+    }
+
+    /// With this nonce in its tag. An answer with a tag has 128 bytes, and is to be no longer than the question.
+    pub fn with_nonce(mut self, nonce: Nonce) -> Question {
+        self.nonce = (self.len >= HEADER_LEN).then_some(nonce);
+        self
     }
 }
 
@@ -276,7 +287,7 @@ impl Card {
         }))
     }
 
-    fn write(&self, writer: HeaderWriter) -> HeaderWriter {
+    pub fn write(&self, writer: HeaderWriter) -> HeaderWriter {
         self.write_labels(writer.pair("v", 1))
     }
 

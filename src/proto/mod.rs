@@ -16,11 +16,12 @@
 //! the end; see [`frames`].
 //!
 //! [`header`] reads and writes the 128 bytes, [`frame`] turns what comes after the handshake into
-//! messages, [`beacon`] is the datagrams. Nothing here reserves memory for what a header claims.
+//! messages, [`beacon`] is the datagrams, [`tag`] what members know each other's by. Nothing here reserves memory for what a header claims.
 
 pub(crate) mod beacon;
 pub(crate) mod data_type;
 pub(crate) mod frame;
 pub(crate) mod frames;
 pub(crate) mod header;
+pub(crate) mod tag;
 pub(crate) mod who;

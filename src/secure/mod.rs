@@ -1,7 +1,7 @@
 //! The feature `secure`: what only those can say and read who hold the same secret, and who they are.
 //!
 //! Functions of bytes, like `proto`, and [`Secret`] and [`Identity`], which also come from files.
-//! [`handshake`] makes the keys of a connection, [`record`] uses them. Without the
+//! [`handshake`] makes the keys of a connection, [`record`] uses them; `tag` is for discovery. Without the
 //! feature, `absent` stands in for both: types without a value, so that the code which would use
 //! them is there, and is never compiled into anything. [`PublicKey`] is there in any case.
 
@@ -19,6 +19,8 @@ pub(crate) mod record;
 #[cfg(feature = "secure")]
 mod secret;
 #[cfg(feature = "secure")]
+mod tag;
+#[cfg(feature = "secure")]
 mod text;
 
 #[cfg(not(feature = "secure"))]
@@ -32,6 +34,8 @@ pub(crate) use key::Allowed;
 pub use key::{KeyError, PublicKey};
 #[cfg(feature = "secure")]
 pub use secret::{Secret, SecretError};
+#[cfg(feature = "secure")]
+pub(crate) use tag::{TagKeys, first_count, nonce};
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -220,6 +224,18 @@ impl Trust {
 
     pub fn allowed(&self) -> &Allowed {
         &self.allowed
+    }
+
+    /// What makes and checks the tags of discovery. `Err`: why there can be none.
+    pub fn tag_keys(&self) -> Result<TagKeys, &'static str> {
+        let own = self.own.as_ref().ok_or("needs `secret` too")?;
+        if self.count(true) > 0 {
+            return Err(
+                "needs random secrets: on a tag made of a passphrase, whoever hears it could \
+                        try guesses at leisure",
+            );
+        }
+        Ok(TagKeys::new(own, &self.accepted))
     }
 
     /// What cannot work, if anything: the option, and why.

@@ -205,7 +205,7 @@ pub(super) fn sha256(data: &[&[u8]]) -> [u8; 32] {
     hash
 }
 
-fn hmac_sha256(key: &[u8], data: &[&[u8]]) -> Key {
+pub(super) fn hmac_sha256(key: &[u8], data: &[&[u8]]) -> Key {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
     let mut context = hmac::Context::with_key(&key);
     data.iter().for_each(|part| context.update(part));

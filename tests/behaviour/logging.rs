@@ -16,8 +16,8 @@ use log::{LevelFilter, Log, Metadata, Record};
 use crate::peers::*;
 
 /// Rows that need what a test cannot have: a system out of threads or sockets, an interface that
-/// vanishes or does not send, a datagram from another network, a thousand neighbours, a defect.
-const NOT_PROVOKED: [&str; 14] = [
+/// vanishes or does not send, a datagram from another network, a thousand neighbours, tags, a defect.
+const NOT_PROVOKED: [&str; 16] = [
     "connection {} with {}: no writer thread: {}",
     "{}: UDP port {}: {}",
     "{}: the responder thread panicked",
@@ -27,6 +27,8 @@ const NOT_PROVOKED: [&str; 14] = [
     "nothing sent to {} on {}: {}",
     "search: {}",
     "datagram from {} ignored: not of this network",
+    "datagram from {} ignored: not of a member",
+    "datagram from {} ignored: said before",
     "no answer to {}: it could not reach this peer",
     "no answer to {}: {}",
     "{} not listed: enough neighbours are known",

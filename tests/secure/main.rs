@@ -4,8 +4,10 @@
 mod beacons;
 #[path = "../common/mod.rs"]
 mod common;
+mod discovery;
 mod guesses;
 mod identity;
+mod kept;
 mod proxy;
 
 mod passphrases;

@@ -63,6 +63,7 @@ fn a_relay_to_another_member_is_refused() {
             ),
         }
     }
+    println!("4 of 4 relays to another member are refused: NotWhoItSaid");
     // Whoever asks for her by name gets her.
     let relay = Proxy::start(carol.local_addr(), |_, _, unit| vec![unit]);
     let card = format!("id={carols_id}&name=carol&service=print");

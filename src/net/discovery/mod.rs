@@ -13,10 +13,12 @@
 //! | `pace` | when it gives signs of life: the traffic is bounded, however many peers there are |
 //! | `roster` | who is there, from what was heard and when |
 //! | `crowd` | how many there are, from the same |
+//! | `tags` | by which members know each other's datagrams |
+//! | `counts` | which of those datagrams are not new |
 //! | `quota` | who may be kept where there is no room for all |
 //! | `watch` | watches: what programs hold, and what tells them |
 //!
-//! `answers`, `pace`, `roster`, `crowd` and `quota` are given the time and own no socket: their tests
+//! `answers`, `pace`, `roster`, `crowd`, `counts` and `quota` are given the time and own no socket: their tests
 //! need neither.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -29,6 +31,7 @@ use self::reach::Reach;
 use self::responder::Responder;
 use self::search::Ask;
 use self::shared::{Ear, Shared};
+use self::tags::Tags;
 use self::watch::Begun;
 use super::os::{datagram, dice, lock};
 use crate::error::{Error, Result};
@@ -36,9 +39,11 @@ use crate::neighbour::PeerId;
 use crate::net::os::sync::{JoinHandle, Mutex, thread};
 use crate::net::os::system::host_name;
 use crate::proto::beacon::{Beacon, Card, NAME_MAX, SERVICE_MAX, check_label, label_from_host};
+use crate::secure::TagKeys;
 use dice::Dice;
 
 mod answers;
+mod counts;
 mod crowd;
 mod networks;
 mod pace;
@@ -49,6 +54,7 @@ mod roster;
 mod search;
 mod shared;
 mod stranger;
+mod tags;
 mod watch;
 
 pub use reach::Interface;
@@ -75,6 +81,10 @@ pub(crate) struct Settings {
     pub reach: Reach,
     /// Far hosts, as the program gave them.
     pub seeds: Vec<String>,
+    /// Members show that they are.
+    pub tags: bool,
+    /// And others are not listed.
+    pub members_only: bool,
 }
 
 impl Default for Settings {
@@ -86,6 +96,8 @@ impl Default for Settings {
             invisible: false,
             reach: Reach::new(Ipv4Addr::UNSPECIFIED),
             seeds: Vec::new(),
+            tags: false,
+            members_only: false,
         }
     }
 }
@@ -137,7 +149,14 @@ impl Discovery {
     /// Starts the responder; when this returns, PINGs are answered. Where the port cannot be had,
     /// the peer can still search and watch, [`Discovery::not_discoverable`] says why, and the
     /// responder tries to get it from then on.
-    pub fn start(settings: Settings, listen: SocketAddrV4, card: Card) -> Result<Discovery> {
+    pub fn start(
+        settings: Settings,
+        listen: SocketAddrV4,
+        card: Card,
+        keys: Option<TagKeys>,
+    ) -> Result<Discovery> {
+        let tags = keys.map(|keys| Tags::new(keys, settings.members_only).map(Arc::new));
+        let tags = tags.transpose()?;
         let (socket, not_discoverable) = match shared_socket(settings.port) {
             Ok(socket) => (Some(socket), None),
             Err(error) => {
@@ -155,6 +174,7 @@ impl Discovery {
             voice: voice(*listen.ip()),
             port: settings.port,
             card,
+            tags,
             visible: Mutex::new(!settings.invisible),
             ear: Mutex::new(socket.map(|socket| Ear {
                 socket: Arc::new(socket),
@@ -195,6 +215,20 @@ impl Discovery {
         self.not_discoverable.as_deref().filter(|_| !hears_port)
     }
 
+    /// Has this peer tags, so that its secrets have to be such as tags are made of?
+    #[cfg(feature = "secure")]
+    pub fn has_tags(&self) -> bool {
+        self.shared.tags.is_some()
+    }
+
+    /// From now on its tags are made and checked with other keys.
+    #[cfg(feature = "secure")]
+    pub fn set_tag_keys(&self, keys: TagKeys) {
+        if let Some(tags) = &self.shared.tags {
+            tags.set_keys(keys);
+        }
+    }
+
     /// Where others reach this peer.
     pub fn addrs(&self) -> Vec<SocketAddrV4> {
         addrs(self.shared.listen)
@@ -233,6 +267,7 @@ impl Discovery {
                 false => self.shared.anonymous(),
             }),
             service,
+            tags: self.shared.tags.clone(),
             stopped: self.shared.stopped.clone(),
         };
         search::start(ask, time)

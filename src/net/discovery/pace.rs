@@ -133,6 +133,11 @@ impl Pace {
             let every = Duration::from_secs(every(others.staying).into());
             self.next_ping = Some(next.max(now + every + dice.up_to(every / 2)));
         }
+        self.asked(watch, others, now, dice);
+    }
+
+    /// The same, of somebody on whom this peer does not rely: it goes on asking itself.
+    pub fn asked(&mut self, watch: Watch, others: Others, now: Instant, dice: &mut Dice) {
         self.watched(watch, others, now, &mut Some(dice));
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::LOG;
 use super::answers::Answers;
+use super::counts::Counts;
 use super::crowd::Crowd;
 use super::dice::Dice;
 use super::networks::{Network, address_for, networks_and_others, shared_socket};
@@ -55,6 +56,8 @@ pub(super) struct Responder {
     answers: Answers,
     /// How many peers there are; it decides how often each of them speaks.
     crowd: Crowd,
+    /// Which counts of members were heard; empty without tags.
+    counts: Counts,
     /// Kept only while somebody watches.
     roster: Roster,
     /// The program's watches. While there is one, this peer asks, and keeps the roster.
@@ -78,6 +81,7 @@ impl Responder {
             seeds_due: now,
             answers: Answers::new(now),
             crowd: Crowd::default(),
+            counts: Counts::default(),
             roster: Roster::default(),
             subscribers: Vec::new(),
             dice: Dice::new(),
@@ -141,6 +145,9 @@ impl Responder {
     /// Looks which interfaces there are. A network that stays keeps its plans; a new one announces this peer.
     fn look_up_networks(&mut self, now: Instant) {
         self.networks_due = now + NETWORKS_EVERY;
+        if let Some(tags) = &self.shared.tags {
+            tags.renew();
+        }
         let found = match networks_and_others(&self.shared.reach) {
             Ok((found, others)) => {
                 self.other_networks = others;
@@ -272,7 +279,14 @@ impl Responder {
                 continue;
             };
             let card = Some(self.shared.card.clone());
-            let sent = match (Pong { addr, card }).answer(question) {
+            let pong = Pong { addr, card };
+            let answer = match (&self.shared.tags, question.nonce) {
+                (Some(tags), Some(nonce)) => {
+                    tags.answer(pong, &nonce).map(|all| Some(all.to_vec()))
+                }
+                _ => pong.answer(question),
+            };
+            let sent = match answer {
                 Ok(Some(datagram)) => self
                     .shared
                     .voice(&self.ear.socket, *asker.ip())

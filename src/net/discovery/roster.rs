@@ -25,14 +25,34 @@ pub(crate) const ADDRS_MAX: usize = 8;
 /// it says changes nothing about the first. Any other peer is known by its address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
-    Card { card: Card, is_local: bool },
+    Card {
+        card: Card,
+        is_local: bool,
+        /// What it says has the tag of somebody with the secret. Whoever claims the same without one
+        /// is another neighbour.
+        is_member: bool,
+    },
     Addr(SocketAddrV4),
 }
 
 impl Key {
-    pub fn new(addr: SocketAddrV4, card: Option<Card>, origin: Origin) -> Key {
+    pub fn new(addr: SocketAddrV4, card: Option<Card>, origin: Origin, is_member: bool) -> Key {
         let is_local = origin.is_local;
-        card.map_or(Key::Addr(addr), |card| Key::Card { card, is_local })
+        card.map_or(Key::Addr(addr), |card| Key::Card {
+            card,
+            is_local,
+            is_member,
+        })
+    }
+
+    pub fn is_member(&self) -> bool {
+        matches!(
+            self,
+            Key::Card {
+                is_member: true,
+                ..
+            }
+        )
     }
 
     fn has_id(&self, wanted: u64) -> bool {
@@ -50,7 +70,12 @@ impl Key {
 
     pub fn neighbour(&self, addrs: Vec<SocketAddrV4>) -> Neighbour {
         match self {
-            Key::Card { card, .. } => Neighbour::new(addrs, Some(card)),
+            Key::Card {
+                card, is_member, ..
+            } => Neighbour {
+                is_member: *is_member,
+                ..Neighbour::new(addrs, Some(card))
+            },
             Key::Addr(_) => Neighbour::new(addrs, None),
         }
     }
@@ -64,6 +89,8 @@ pub(crate) struct Sighting {
     pub distance: u8,
     pub origin: Origin,
     pub card: Option<Card>,
+    /// The count of a member's sign of life; `None`: it has proved nothing.
+    pub count: Option<u64>,
     /// It is gone if it is silent for longer.
     pub patience: Duration,
     /// The patience is what the peer promised itself, and not only our guess.
@@ -89,6 +116,8 @@ struct Entry {
 struct Place {
     addr: SocketAddrV4,
     distance: u8,
+    /// The count with which a member has said so last.
+    count: Option<u64>,
     /// Who said so, since when, and when last.
     standing: Standing,
     /// How much silence is allowed,
@@ -107,14 +136,16 @@ impl Roster {
             distance,
             origin,
             card,
+            count,
             patience,
             promised,
         } = sighting;
-        let key = Key::new(addr, card, origin);
+        let key = Key::new(addr, card, origin, count.is_some());
         let is_there = |entry: &Entry| entry.places.iter().any(|place| place.addr == addr);
         let until = now + patience;
         if let Some(place) = self.place(&key, addr) {
             place.standing.heard = now;
+            place.count = count;
             // A guess does not shorten a promise.
             place.until = match promised {
                 true => until,
@@ -122,6 +153,12 @@ impl Roster {
             };
             place.patience = patience;
             place.doubt = now + patience / 2;
+            return;
+        }
+        // Where a member is, only members are believed; and of those that have been there one after another,
+        // what an earlier one has said was recorded and is said again.
+        let mut places = self.entries.values().flat_map(|entry| &entry.places);
+        if places.any(|place| place.addr == addr && place.count > count) {
             return;
         }
         // What was known at this address until now, if it may be the same program.
@@ -160,6 +197,7 @@ impl Roster {
             Place {
                 addr,
                 distance,
+                count,
                 standing: Standing::new(origin, now),
                 patience,
                 until,
@@ -173,12 +211,19 @@ impl Roster {
         }
     }
 
-    /// A goodbye. It counts for what is at the address that it came from, and nothing else.
-    pub fn gone(&mut self, id: u64, origin: Origin, out: &mut Vec<(Key, Presence)>) {
+    /// A goodbye. It counts for what is at the address that it came from, and nothing else, and for a member
+    /// only if a member said it.
+    pub fn gone(
+        &mut self,
+        id: u64,
+        origin: Origin,
+        by_member: bool,
+        out: &mut Vec<(Key, Presence)>,
+    ) {
         let meant: Vec<Key> = self
             .entries
             .keys()
-            .filter(|key| key.has_id(id))
+            .filter(|key| key.has_id(id) && (by_member || !key.is_member()))
             .cloned()
             .collect();
         for key in meant {
@@ -243,7 +288,8 @@ impl Roster {
         places.iter_mut().find(|place| place.addr == addr)
     }
 
-    /// Makes room for one more place from there, if it is due any; each address has its share.
+    /// Makes room for one more place from there, if it is due any; each address has its share. Those who are no
+    /// members have what members leave.
     fn make_room(
         &mut self,
         key: &Key,
@@ -251,7 +297,10 @@ impl Roster {
         now: Instant,
         out: &mut Vec<(Key, Presence)>,
     ) -> bool {
-        let places = self.entries.iter().flat_map(|(key, entry)| {
+        let is_member = key.is_member();
+        let of_kind = |entry: &(&Key, &Entry)| entry.0.is_member() == is_member;
+        let places = self.entries.iter().filter(of_kind);
+        let places = places.flat_map(|(key, entry)| {
             let places = entry.places.iter();
             places.map(move |place| ((key, place.addr), place.standing))
         });
@@ -268,10 +317,24 @@ impl Roster {
             return true;
         }
         // Then the entries, of which there are only so many. The first place stands for its entry.
-        let entries = self.entries.iter();
+        let of_others = self.entries.iter().filter(|entry| !of_kind(entry));
+        let of_others = of_others.map(|(key, entry)| (key, entry.places[0].standing));
+        let entries = self.entries.iter().filter(of_kind);
         let entries = entries.map(|(key, entry)| (key, entry.places[0].standing));
-        match admit(entries, NEIGHBOURS_MAX, origin, now) {
-            Verdict::Welcome => {}
+        let max = match is_member {
+            true => NEIGHBOURS_MAX,
+            false => NEIGHBOURS_MAX - of_others.clone().count().min(NEIGHBOURS_MAX),
+        };
+        match admit(entries, max, origin, now) {
+            Verdict::Welcome if self.entries.len() < NEIGHBOURS_MAX => {}
+            Verdict::Welcome => {
+                let other = of_others.min_by_key(|(_, standing)| standing.heard);
+                let Some((other, _)) = other else {
+                    return false;
+                };
+                let other = other.clone();
+                self.retain(&other, out, |_| false);
+            }
             Verdict::Refused => return false,
             Verdict::Instead(key) => {
                 let key = key.clone();

@@ -12,12 +12,14 @@ use super::networks::{Network, distance, is_local, networks, plausible, source_t
 use super::quota::{Origin, PER_ADDRESS, PER_ADDRESS_FROM_OTHER_PORTS};
 use super::reach::Reach;
 use super::roster::{ADDRS_MAX, Key, NEIGHBOURS_MAX};
+use super::tags::{Tags, draw};
 use crate::error::{Error, Result, without_quotes};
 use crate::neighbour::Neighbour;
 use crate::net::os::datagram;
 use crate::net::os::sync::{HashMap, HashSet, Instant, thread};
 use crate::net::os::system::{SockRef, UdpSocket};
 use crate::proto::beacon::{Beacon, Card, Ping, Pong};
+use crate::proto::tag::Nonce;
 
 /// A search looks this often whether its peer was stopped.
 const STOP_CHECK: Duration = Duration::from_millis(50);
@@ -52,6 +54,8 @@ pub(super) fn start(ask: Ask, time: Duration) -> Result<Neighbours> {
 /// ```
 pub struct Neighbours {
     ask: Ask,
+    /// What the answers of members must cover.
+    nonce: Nonce,
     /// Answers come here; an ephemeral port of our own, so that no other socket can take them.
     socket: UdpSocket,
     deadline: Instant,
@@ -61,9 +65,9 @@ pub struct Neighbours {
     networks: Vec<Network>,
     /// Who was yielded or is about to be.
     known: HashSet<Key>,
-    /// How many of them each address has told of, and how many of those from other ports than that
-    /// of discovery.
-    shares: HashMap<Ipv4Addr, (usize, usize)>,
+    /// How many members each address has told of, or others, and how many of those from other ports than
+    /// that of discovery.
+    shares: HashMap<(Ipv4Addr, bool), (usize, usize)>,
     ready: VecDeque<(Key, Neighbour)>,
     over: bool,
 }
@@ -77,6 +81,8 @@ pub(super) struct Ask {
     pub listen_port: u16,
     pub card: Option<Card>,
     pub service: Option<String>,
+    /// By which members are known.
+    pub tags: Option<Arc<Tags>>,
     /// Set when the asker is stopped.
     pub stopped: Arc<AtomicBool>,
 }
@@ -88,11 +94,16 @@ impl Neighbours {
         socket.set_broadcast(true)?;
         // Room for the answers of a few hundred peers at once; the system may give less.
         let _ = SockRef::from(&socket).set_recv_buffer_size(1 << 20);
+        let nonce = match &ask.tags {
+            Some(_) => draw().map_err(io::Error::other)?,
+            None => Nonce::default(),
+        };
         let now = Instant::now();
         // At least three PINGs in any time, and the last of them early enough to be answered.
         let pause = (time / 5).clamp(Duration::from_millis(5), Duration::from_millis(100));
         let mut search = Neighbours {
             ask,
+            nonce,
             socket,
             // A time that no clock can hold is as good as for ever.
             deadline: now
@@ -134,7 +145,11 @@ impl Neighbours {
                 card: self.ask.card.clone(),
                 watch: None,
             });
-            let datagram = ping.write().map_err(io::Error::other)?;
+            let written = match &self.ask.tags {
+                Some(tags) => tags.ask(&ping, self.nonce),
+                None => ping.write(),
+            };
+            let datagram = written.map_err(io::Error::other)?;
             match datagram::send(&self.socket, &datagram, to) {
                 Ok(()) => sent += 1,
                 Err(error) => {
@@ -224,7 +239,14 @@ impl Neighbours {
             is_local: is_local(*source.ip(), &self.networks),
             from_port: source.port() == self.ask.port,
         };
-        let key = Key::new(addr, card, origin);
+        let tags = self.ask.tags.as_ref();
+        let is_member =
+            tags.is_some_and(|tags| tags.check(datagram, &[self.nonce]).count().is_some());
+        if !is_member && tags.is_some_and(|tags| tags.members_only) {
+            log::trace!(target: LOG, "datagram from {source} ignored: not of a member");
+            return;
+        }
+        let key = Key::new(addr, card, origin, is_member);
         if self.known.contains(&key) {
             // Not yielded yet: another address of the same peer, which may be nearer.
             if let Some((_, neighbour)) = self.ready.iter_mut().find(|(ready, _)| *ready == key) {
@@ -237,22 +259,25 @@ impl Neighbours {
             return;
         }
         let neighbour = key.neighbour(vec![addr]);
-        if neighbour.offers(&self.ask.service) && self.has_room(origin) {
+        if neighbour.offers(&self.ask.service) && self.has_room(origin, is_member) {
             self.known.insert(key.clone());
             self.ready.push_back((key, neighbour));
         }
     }
 
     /// Is there room for one more, told of from there?
-    fn has_room(&mut self, origin: Origin) -> bool {
-        let (all, from_others) = self.shares.get(&origin.ip).copied().unwrap_or_default();
+    fn has_room(&mut self, origin: Origin, is_member: bool) -> bool {
+        let whose = (origin.ip, is_member);
+        let (all, from_others) = self.shares.get(&whose).copied().unwrap_or_default();
         let has_share =
             all < PER_ADDRESS && (origin.from_port || from_others < PER_ADDRESS_FROM_OTHER_PORTS);
-        if !has_share || self.known.len() >= NEIGHBOURS_MAX {
+        // Those who are no members leave members their room.
+        let alike = self.known.iter().filter(|key| key.is_member() == is_member);
+        if !has_share || alike.count() >= NEIGHBOURS_MAX {
             return false;
         }
         let share = (all + 1, from_others + usize::from(!origin.from_port));
-        self.shares.insert(origin.ip, share);
+        self.shares.insert(whose, share);
         true
     }
 }

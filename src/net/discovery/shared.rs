@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use super::LOG;
 use super::networks::{Network, source_towards};
 use super::reach::Reach;
+use super::tags::Tags;
 use crate::net::os::sync::Mutex;
 use crate::net::os::system::UdpSocket;
 use crate::net::os::{datagram, lock};
@@ -22,6 +23,8 @@ pub(super) struct Shared {
     /// The discovery port.
     pub port: u16,
     pub card: Card,
+    /// None: there are no tags in what this peer says.
+    pub tags: Option<Arc<Tags>>,
     /// None only where the system gave no socket at all. The responder changes it, once it gets the
     /// discovery port that another program had.
     pub ear: Mutex<Option<Ear>>,
@@ -64,7 +67,7 @@ impl Shared {
             _ => self.voice(socket, broadcast),
         };
         let to = SocketAddrV4::new(broadcast, self.port);
-        if let Err(error) = send(speaks, to, beacon) {
+        if let Err(error) = self.send(speaks, to, beacon) {
             let name = &network.name;
             log::debug!(target: LOG, "nothing sent to {broadcast} on {name}: {error}");
         }
@@ -72,7 +75,7 @@ impl Shared {
 
     /// Says something about this peer to one far host.
     pub fn tell(&self, socket: &UdpSocket, to: SocketAddrV4, beacon: &Beacon) {
-        log_far(to, send(self.voice(socket, *to.ip()), to, beacon));
+        log_far(to, self.send(self.voice(socket, *to.ip()), to, beacon));
     }
 
     /// Asks one far host; the answer comes to this socket.
@@ -86,7 +89,15 @@ impl Shared {
             card: Some(self.anonymous()),
             watch: None,
         };
-        log_far(to, send(&ear.socket, to, &Beacon::Ping(ping)));
+        log_far(to, self.send(&ear.socket, to, &Beacon::Ping(ping)));
+    }
+
+    fn send(&self, socket: &UdpSocket, to: SocketAddrV4, beacon: &Beacon) -> io::Result<()> {
+        let written = match &self.tags {
+            Some(tags) => tags.write(beacon),
+            None => beacon.write(),
+        };
+        datagram::send(socket, &written.map_err(io::Error::other)?, to)
     }
 
     /// Where a PING says that this peer listens.
@@ -147,11 +158,6 @@ impl Shared {
             watch,
         }
     }
-}
-
-fn send(socket: &UdpSocket, to: SocketAddrV4, beacon: &Beacon) -> io::Result<()> {
-    let datagram = beacon.write().map_err(io::Error::other)?;
-    datagram::send(socket, &datagram, to)
 }
 
 fn log_far(to: SocketAddrV4, sent: io::Result<()>) {

@@ -167,6 +167,7 @@ impl DiscoverOptions {
                 listen_port: 0,
                 card: None,
                 service,
+                tags: None,
                 stopped,
             },
             time,

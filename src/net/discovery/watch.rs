@@ -302,6 +302,7 @@ mod tests {
             distance: 2,
             origin: ORIGIN,
             card: Some(card),
+            count: None,
             patience,
             promised: true,
         };
@@ -311,7 +312,7 @@ mod tests {
 
     fn lose(roster: &mut Roster, id: u64) -> Vec<(Key, Presence)> {
         let mut out = Vec::new();
-        roster.gone(id, ORIGIN, &mut out);
+        roster.gone(id, ORIGIN, false, &mut out);
         out
     }
 

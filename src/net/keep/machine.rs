@@ -89,7 +89,7 @@ struct Entry {
 
 #[derive(Debug)]
 struct Place {
-    label: (String, String, bool),
+    label: Label,
     addrs: Vec<SocketAddrV4>,
 }
 
@@ -603,7 +603,7 @@ impl Entry {
     }
 
     /// It was seen there.
-    fn see(&mut self, label: (String, String, bool), addrs: &[SocketAddrV4], now: Instant) {
+    fn see(&mut self, label: Label, addrs: &[SocketAddrV4], now: Instant) {
         let addrs = addrs.to_vec();
         match self.places.iter_mut().find(|place| place.label == label) {
             // It is told once more, and nothing has changed.
@@ -667,11 +667,14 @@ impl Entry {
     }
 }
 
+/// Name, service, whether it is on this host, and whether it is a member.
+type Label = (String, String, bool, bool);
+
 /// What tells two of one id apart: another name, or one on this host and one on the network. Anyone can
 /// claim an id.
-fn label(neighbour: &Neighbour, is_local: bool) -> (String, String, bool) {
+fn label(neighbour: &Neighbour, is_local: bool) -> Label {
     let Neighbour { name, service, .. } = neighbour;
-    (name.clone(), service.clone(), is_local)
+    (name.clone(), service.clone(), is_local, neighbour.is_member)
 }
 
 #[cfg(test)]

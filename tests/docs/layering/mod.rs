@@ -69,6 +69,8 @@ const IMPURE: &[&str] = &[
 /// What nothing may name: a clock that someone can set. Deadlines are of the monotonic one, and so no
 /// jump of the other ends a connection, or keeps a dead one.
 const SETTABLE: &[&str] = &["SystemTime", "UNIX_EPOCH"];
+/// But for a number that is to be higher than at an earlier run of the same program. No deadline is of it.
+const MAY_NAME_IT: &str = "secure/tag.rs";
 
 #[test]
 fn the_sources_keep_the_layers() {
@@ -183,7 +185,7 @@ fn check(file: &Path, text: &str) -> Vec<Violation> {
                 format!("`{name}` names {word}, which only `net` may"),
             );
         }
-        if SETTABLE.contains(&word) {
+        if SETTABLE.contains(&word) && !file.ends_with(MAY_NAME_IT) {
             violation(
                 token.line,
                 format!("{word} is a clock that can jump: use Instant"),

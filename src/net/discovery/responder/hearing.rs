@@ -13,8 +13,10 @@ use crate::net::discovery::networks::{distance, is_local, is_private, plausible}
 use crate::net::discovery::pace::{every, patience};
 use crate::net::discovery::quota::Origin;
 use crate::net::discovery::roster::Sighting;
+use crate::net::discovery::tags::Proof;
 use crate::net::os::sync::Instant;
 use crate::proto::beacon::{Beacon, Card, Here, Ping, Pong, Question};
+use crate::proto::tag::{Number, Tagged};
 
 impl Responder {
     /// Takes in a datagram. One that is malformed, from a network that is not used, or from this peer itself is
@@ -44,6 +46,8 @@ impl Responder {
         let origin = self.origin(source);
         let now = Instant::now();
         let me = self.shared.card.id;
+        let tags = self.shared.tags.as_ref();
+        let proof = tags.map_or(Proof::None, |tags| tags.check(datagram, &tags.asked()));
         let is_me = |card: &Option<Card>| card.as_ref().is_some_and(|card| card.id == me);
         match beacon {
             Beacon::Ping(Ping { card, .. }) if is_me(&card) => {}
@@ -53,13 +57,24 @@ impl Responder {
                 watch: Some(watch), ..
             }) => {
                 if let Some(network) = network {
-                    let others = self.crowd.others();
-                    self.paces[network].heard(watch, others, now, &mut self.dice);
+                    let (others, pace) = (self.crowd.others(), &mut self.paces[network]);
+                    // Somebody without the secret may fall silent on purpose, or ask this peer alone.
+                    match tags.is_none() || proof.is_member() {
+                        true => pace.heard(watch, others, now, &mut self.dice),
+                        false => pace.asked(watch, others, now, &mut self.dice),
+                    }
                 }
             }
             // A search. The answer is no longer than the question; see `Question`.
             Beacon::Ping(ping) => match Question::new(&ping, datagram.len()) {
                 Some(question) => {
+                    // Also with a tag that is unknown here: the asker may know this peer's, while the secret is
+                    // being changed.
+                    let number = Tagged::parse(datagram).map(|tagged| tagged.number);
+                    let question = match (tags, number) {
+                        (Some(_), Some(Number::Nonce(nonce))) => question.with_nonce(nonce),
+                        _ => question,
+                    };
                     let known = self.crowd.others().heard;
                     self.answers
                         .asked(source, question, known, now, &mut self.dice);
@@ -72,26 +87,65 @@ impl Responder {
             // An answer to a watch of a peer that has no HERE, such as peerpy, or to a question of ours to a seed.
             Beacon::Pong(Pong { addr, card }) => {
                 if let Some(Card { id, .. }) = card {
-                    self.crowd.note(id, origin, None, now);
+                    // It covers the nonce of a question of this peer: so it is new, whatever its count.
+                    if let Some(count) = proof.count() {
+                        self.counts.sign(id, addr, count, now);
+                    }
+                    if self.counts_in(proof) {
+                        self.crowd.note(id, origin, None, now);
+                    }
                 }
-                self.see(addr, source, card, None, now);
+                self.see(addr, source, card, proof.count(), None, now);
             }
             Beacon::Here(Here { addr, card, every }) => {
-                if card.id != me {
-                    let promise = every.map(patience);
-                    self.crowd.note(card.id, origin, promise, now);
-                    self.see(addr, source, Some(card), every, now);
+                if card.id != me && self.is_new(card.id, addr, source, proof, now) {
+                    if self.counts_in(proof) {
+                        let promise = every.map(patience);
+                        self.crowd.note(card.id, origin, promise, now);
+                    }
+                    self.see(addr, source, Some(card), proof.count(), every, now);
                 }
             }
             Beacon::Gone { id } => {
-                if id != me {
-                    self.crowd.gone(id, origin);
-                    let mut events = Vec::new();
-                    self.roster.gone(id, origin, &mut events);
-                    self.tell(&events);
+                let count = proof.count();
+                if id == me || count.is_some_and(|count| !self.counts.gone(id, count, now)) {
+                    return;
                 }
+                if self.counts_in(proof) {
+                    self.crowd.gone(id, origin);
+                }
+                let mut events = Vec::new();
+                self.roster.gone(id, origin, count.is_some(), &mut events);
+                self.tell(&events);
             }
         }
+    }
+
+    /// Does it count in the number of peers, which decides how often each of them speaks? With tags only members
+    /// do: others can be invented.
+    fn counts_in(&self, proof: Proof) -> bool {
+        self.shared.tags.is_none() || proof.is_member()
+    }
+
+    /// False for a member's sign of life that somebody has recorded and says again. One from an address that it
+    /// does not name proves nothing, and is left for `see` to refuse.
+    fn is_new(
+        &mut self,
+        id: u64,
+        claimed: SocketAddrV4,
+        source: SocketAddrV4,
+        proof: Proof,
+        now: Instant,
+    ) -> bool {
+        let Some(count) = proof.count() else {
+            return true;
+        };
+        let is_new = plausible(claimed, *source.ip(), true, &self.networks)
+            .is_none_or(|addr| self.counts.sign(id, addr, count, now));
+        if !is_new {
+            log::trace!(target: LOG, "datagram from {source} ignored: said before");
+        }
+        is_new
     }
 
     /// What is known of a sender by its address alone.
@@ -109,10 +163,16 @@ impl Responder {
         claimed: SocketAddrV4,
         source: SocketAddrV4,
         card: Option<Card>,
+        count: Option<u64>,
         promise: Option<u16>,
         now: Instant,
     ) {
         if self.subscribers.is_empty() {
+            return;
+        }
+        let tags = self.shared.tags.as_ref();
+        if count.is_none() && tags.is_some_and(|tags| tags.members_only) {
+            log::trace!(target: LOG, "datagram from {source} ignored: not of a member");
             return;
         }
         let Some(addr) = plausible(claimed, *source.ip(), card.is_some(), &self.networks) else {
@@ -131,6 +191,7 @@ impl Responder {
             distance,
             origin: self.origin(source),
             card,
+            count,
             patience,
             promised: promise.is_some(),
         };

@@ -27,6 +27,7 @@ fn sighting(addr: &str, id: Option<u64>, distance: u8) -> Sighting {
         distance,
         origin,
         card,
+        count: None,
         patience: 4 * SEC,
         promised: true,
     }
@@ -46,9 +47,15 @@ impl Told {
         texts(out)
     }
 
+    fn member_gone(&mut self, id: u64, source: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        self.0.gone(id, from(source), true, &mut out);
+        texts(out)
+    }
+
     fn gone(&mut self, id: u64, source: &str) -> Vec<String> {
         let mut out = Vec::new();
-        self.0.gone(id, from(source), &mut out);
+        self.0.gone(id, from(source), false, &mut out);
         texts(out)
     }
 
@@ -299,4 +306,67 @@ fn memory_is_bounded() {
             .values()
             .all(|entry| entry.places.len() <= ADDRS_MAX)
     );
+}
+
+/// A sign of life of a member.
+fn member(addr: &str, id: u64, count: u64) -> Sighting {
+    Sighting {
+        count: Some(count),
+        ..sighting(addr, Some(id), 2)
+    }
+}
+
+#[test]
+fn where_a_member_is_others_are_not_believed() {
+    let mut told = Told::new();
+    assert_eq!(told.seen(sighting("10.0.0.2:7", Some(1), 2)).len(), 1);
+    // The same, proved: it takes the place of the claim.
+    let events = told.seen(member("10.0.0.2:7", 1, 10));
+    assert_eq!(events, ["lost 10.0.0.2:7 n1", "found 10.0.0.2:7 n1"]);
+    for lie in [Some(1), Some(2), None] {
+        assert_eq!(told.seen(sighting("10.0.0.2:7", lie, 2)), NONE);
+    }
+    assert_eq!(told.gone(1, "10.0.0.2"), NONE);
+    // Its id elsewhere is another neighbour, and gone when that says so.
+    let elsewhere = told.seen(sighting("10.0.0.66:7", Some(1), 2));
+    assert_eq!(elsewhere, ["found 10.0.0.66:7 n1"]);
+    assert_eq!(told.gone(1, "10.0.0.66"), ["lost 10.0.0.66:7 n1"]);
+    // Nor is it kept alive, or late, by them.
+    told.1 += 2 * SEC;
+    told.seen(Sighting {
+        patience: SEC / 2,
+        ..sighting("10.0.0.2:7", Some(1), 2)
+    });
+    assert_eq!(told.after(2 * SEC - SEC / 4), NONE);
+    assert_eq!(told.after(SEC / 4), ["lost 10.0.0.2:7 n1"]);
+    told.seen(member("10.0.0.2:7", 1, 11));
+    assert_eq!(told.member_gone(1, "10.0.0.2"), ["lost 10.0.0.2:7 n1"]);
+}
+
+#[test]
+fn an_earlier_member_does_not_come_back_to_its_address() {
+    let mut told = Told::new();
+    told.seen(member("10.0.0.2:7", 1, 10));
+    // Started again.
+    let events = told.seen(member("10.0.0.2:7", 2, 500));
+    assert_eq!(events, ["lost 10.0.0.2:7 n1", "found 10.0.0.2:7 n2"]);
+    assert_eq!(told.seen(member("10.0.0.2:7", 1, 11)), NONE);
+    assert_eq!(told.after(4 * SEC), ["lost 10.0.0.2:7 n2"]);
+}
+
+#[test]
+fn members_have_their_room_whoever_was_there_first() {
+    let mut told = Told::new();
+    let addr = |net: u64, id: u64| format!("10.{net}.{}.{}:7", id / 256, id % 256);
+    for id in 0..NEIGHBOURS_MAX as u64 {
+        told.seen(sighting(&addr(1, id), Some(id), 2));
+    }
+    for id in 0..NEIGHBOURS_MAX as u64 {
+        let events = told.seen(member(&addr(2, id), id, 1));
+        assert_eq!(events.len(), 2, "one goes for it: {events:?}");
+        assert_eq!(told.0.entries.len(), NEIGHBOURS_MAX);
+    }
+    assert!(told.0.entries.keys().all(Key::is_member));
+    assert_eq!(told.seen(sighting("10.3.0.1:7", Some(1), 2)), NONE);
+    assert_eq!(told.seen(member("10.3.0.1:7", 5000, 1)), NONE);
 }
