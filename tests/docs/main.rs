@@ -5,8 +5,10 @@
 //! | --- | --- |
 //! | `complete` | what the documentation of each public item must have |
 //! | `layering` | imports go one way |
+//! | `long` | no file is long without a reason |
 //! | `readme` | what the README and the manual claim |
 
 mod complete;
 mod layering;
+mod long;
 mod readme;
