@@ -14,14 +14,13 @@ use crate::peer::Peer;
 impl Peer {
     /// Sends one message to every connection of the format's data type, and says who got it.
     ///
-    /// It is encoded once. Never waits: a connection whose send queue is full is reported with
-    /// [`SendError::Full`], so that it holds up nobody.
+    /// The message is encoded once. Never waits: a connection whose send queue is full is reported with
+    /// [`SendError::Full`] and holds up nobody.
     ///
-    /// The data type alone decides, not the type of the items: `Json<String>` goes to every
-    /// connection of `json`, whatever that receives. Where not all of them are for this message, say
-    /// for which it is: [`broadcast_where`](Peer::broadcast_where). With
-    /// [`Dynamic`](crate::Dynamic) it goes to the connections of the message's data type. Where there
-    /// is none, the report is empty.
+    /// Only the data type decides, not the type of the items: `Json<String>` goes to every connection of
+    /// `json`, whatever that receives. To choose among them, use
+    /// [`broadcast_where`](Peer::broadcast_where). With [`Dynamic`](crate::Dynamic) it goes to the
+    /// connections of the message's data type. If there are none, the report is empty.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -50,7 +49,7 @@ impl Peer {
         self.broadcast_to(item, &self.endpoint().links())
     }
 
-    /// As [`broadcast`](Peer::broadcast), to those connections alone for which `wanted` says true.
+    /// As [`broadcast`](Peer::broadcast), but only to those connections for which `wanted` returns true.
     ///
     /// It is asked once for each connection of the data type, before anything is sent. It may ask
     /// or close what it likes: nothing is locked meanwhile.
@@ -88,7 +87,7 @@ impl Peer {
     ) -> Result<Broadcast, SendError> {
         let data_type = item.data_type();
         let all = self.endpoint().links();
-        // The program is asked once for each, and before anything is sent.
+        // The program is asked once for each connection, and before anything is sent.
         let wanted = all
             .iter()
             .filter(|link| is_of_type(data_type, link) && wanted(&ConnectionInfo::new(link)));
@@ -108,9 +107,9 @@ impl Peer {
         Ok(report)
     }
 
-    /// As [`broadcast`](Peer::broadcast), and then waits, for at most `timeout` in all, for the
-    /// connections that were full. The others have their message at once. Those that had no room in
-    /// time are reported with [`SendError::Timeout`].
+    /// As [`broadcast`](Peer::broadcast), and then waits for the connections that were full, for at most
+    /// `timeout` in all. The others get their message at once. Those that had no room in time are reported
+    /// with [`SendError::Timeout`].
     ///
     /// ```
     /// # use std::time::Duration;
@@ -164,7 +163,7 @@ impl Peer {
         while !full.is_empty() {
             let now = Instant::now();
             let late = deadline.is_some_and(|deadline| now >= deadline);
-            // Waits for the first of them, but not long: another may have room earlier.
+            // Waits for the first full connection, but not long: another may have room earlier.
             let slice = deadline.map_or(now + SLICE, |deadline| deadline.min(now + SLICE));
             let mut wait = Wait::Until(slice);
             full.retain_mut(|full| {
@@ -187,9 +186,9 @@ fn is_of_type(data_type: Option<DataType>, link: &Link) -> bool {
     data_type.is_none_or(|own| own == link.data_type)
 }
 
-/// Encodes once for each dialect that occurs, and sends to those of the data type who have room;
-/// `failed_at` gets the others. Where only one dialect has no form for the value, those who speak it
-/// are told so. `Err`: nobody got it.
+/// Encodes once for each dialect that occurs, and sends to the connections of the data type that have
+/// room; `failed_at` gets the others. If the value cannot be encoded in one dialect alone, the connections
+/// of that dialect fail. `Err`: nobody got it.
 fn try_all<F: Format>(
     item: &(impl Encode<F> + ?Sized),
     links: &[Arc<Link>],
@@ -198,7 +197,8 @@ fn try_all<F: Format>(
 ) -> Result<(), SendError> {
     let data_type = item.data_type();
     report.sent.reserve(links.len());
-    // One broadcast is no burst, however many it goes to: its messages need not be gathered.
+    // One broadcast is no burst, however many connections it goes to. So it is asked once whether the thread
+    // was in a burst before.
     let burst = in_burst();
     let to = |dialect| {
         let is_meant =
@@ -288,9 +288,9 @@ impl Copy {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Broadcast {
-    /// They accepted it, as with an `Ok` from [`send`](crate::Connection::send).
+    /// The connections that accepted it, as with an `Ok` from [`send`](crate::Connection::send).
     pub sent: Vec<ConnectionInfo>,
-    /// They did not, and why.
+    /// The connections that did not, and why.
     pub failed: Vec<(ConnectionInfo, SendError)>,
 }
 

@@ -9,8 +9,7 @@ use crate::options::Settings;
 #[cfg(feature = "secure")]
 use crate::secure::{Allowed, Identity, PublicKey, Secret};
 
-/// Settings of a peer, each with a default; [`bind`](PeerBuilder::bind) makes the peer, and checks
-/// them.
+/// Settings of a peer, each with a default. [`bind`](PeerBuilder::bind) checks them and makes the peer.
 ///
 /// ```
 /// use lanpeer::{Error, Peer};
@@ -30,8 +29,8 @@ pub struct PeerBuilder {
 }
 
 impl PeerBuilder {
-    /// How long a handshake may take, the TCP connection included: as the side that asks, and as
-    /// the side that waits for a HELLO. Default: 2 seconds. More than zero, at most a day.
+    /// How long a handshake may take, including the TCP connection: for the side that connects, and for the
+    /// side that waits for a HELLO. Default: 2 seconds. More than zero, at most a day.
     ///
     /// ```
     /// # use std::{net::TcpListener, time::Duration};
@@ -71,8 +70,8 @@ impl PeerBuilder {
         self
     }
 
-    /// Connections in both directions, and offers that wait, at one time. A further offer is denied
-    /// with the reason `busy`; a further `connect` is
+    /// The most connections in both directions and waiting offers at one time. A further offer is denied
+    /// with the reason `busy`; a further `connect` fails with
     /// [`Error::TooManyConnections`](crate::Error::TooManyConnections). Default: 1,024. At least 1.
     ///
     /// ```
@@ -95,9 +94,9 @@ impl PeerBuilder {
         self
     }
 
-    /// The largest payload that is sent or received, in bytes. A larger one that is announced ends
-    /// its connection with [`CloseReason::TooLarge`](crate::CloseReason::TooLarge), before any
-    /// memory is reserved for it. Default: 64 MiB. At least 1.
+    /// The largest payload that is sent or received, in bytes. If the other side announces a larger one, the
+    /// connection ends with [`CloseReason::TooLarge`](crate::CloseReason::TooLarge), before any memory is
+    /// reserved for it. Default: 64 MiB. At least 1.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -119,11 +118,11 @@ impl PeerBuilder {
         self
     }
 
-    /// Messages that wait, per connection, for the program to receive them. While so many wait, the
+    /// The most messages of one connection that wait for the program to receive them. While as many wait, the
     /// connection is not read. Default: 4,096. At least 1.
     ///
-    /// [`Connection::receiver`](crate::Connection::receiver) reserves the memory of as many items
-    /// at once; otherwise memory follows what waits.
+    /// [`Connection::receiver`](crate::Connection::receiver) reserves memory for as many items at once;
+    /// otherwise memory grows with what waits.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -142,8 +141,9 @@ impl PeerBuilder {
         self
     }
 
-    /// The same in bytes: payloads as they came over the wire, plus the size of the item's type.
-    /// A message larger than this is taken when the queue is empty. Default: 16 MiB. At least 1.
+    /// The most bytes of one connection that wait for the program: payloads as they came over the wire, plus
+    /// the size of the item's type. A message larger than this is taken when the queue is empty. Default:
+    /// 16 MiB. At least 1.
     ///
     /// Decoded values can be larger than their payloads: a JSON array of one-digit numbers takes 2
     /// bytes for each on the wire, and 32 in a `serde_json::Value`.
@@ -169,9 +169,9 @@ impl PeerBuilder {
         self
     }
 
-    /// Bytes that wait, per connection, to be written, headers included. While a message does not
-    /// fit, `send` waits. A message larger than the whole queue goes only when the queue is empty:
-    /// so what waits is at most this, or one message. Default: 1 MiB. At least 1.
+    /// The most bytes of one connection that wait to be written, including headers. While a message does not
+    /// fit, `send` waits. A message larger than the whole queue goes in when the queue is empty. So at most
+    /// this many bytes wait, or one message. Default: 1 MiB. At least 1.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -192,11 +192,11 @@ impl PeerBuilder {
         self
     }
 
-    /// Requests of one connection that may be under way at once: of this side, and again so many of the
-    /// other side that this side has not answered. One more of this side is
-    /// [`RequestError::Full`](crate::RequestError::Full), one more of the other side is
-    /// [`RequestError::Busy`](crate::RequestError::Busy) there; nobody waits for a place. Those that are
-    /// unanswered are bounded in bytes as well, by
+    /// The most requests of one connection that may be under way at once: this many of this side, and as many
+    /// of the other side that this side has not answered. A further request of this side fails with
+    /// [`RequestError::Full`](crate::RequestError::Full), one of the other side fails there with
+    /// [`RequestError::Busy`](crate::RequestError::Busy); none waits for a place. The other side's unanswered
+    /// requests are also bounded in bytes, by
     /// [`receive_queue_bytes`](PeerBuilder::receive_queue_bytes). Default: 16,384. At least 1.
     ///
     /// ```
@@ -223,9 +223,10 @@ impl PeerBuilder {
     }
 
     /// How long the other side's system may be silent before a connection ends with
-    /// [`CloseReason::TimedOut`](crate::CloseReason::TimedOut); `None`: as long as the system's
-    /// own defaults say, hours. Default: 10 seconds. At least 4 seconds, at most a day.
+    /// [`CloseReason::TimedOut`](crate::CloseReason::TimedOut). `None`: the system's own default, which is
+    /// hours. Default: 10 seconds. At least 4 seconds, at most a day.
     ///
+<<<<<<< HEAD
     /// Idle connections are probed (TCP keepalive) after half of that time. While data waits to be
     /// acknowledged, Linux is asked whether the other side still answers. On other systems lanpeer asks
     /// the other side itself, by heartbeats; where that speaks the text protocol, a dead remote is
@@ -234,6 +235,15 @@ impl PeerBuilder {
     /// more rarely: if its machine dies then, that is noticed after up to about three times as long
     /// as it has taken nothing, at most some minutes. A connection whose receive queue is full here
     /// is not read, and so ends only as the program takes messages.
+=======
+    /// An idle connection is probed (TCP keepalive) after half of this time. While sent data is not
+    /// acknowledged, lanpeer asks Linux whether the other side still answers. Other systems then notice a dead
+    /// remote only when they give up retransmitting. A program that is merely slow to receive is never taken
+    /// for dead. But Linux probes a side that takes nothing less and less often. If its machine dies then,
+    /// this is noticed after up to about three times the time for which it has taken nothing, at most some
+    /// minutes. A connection whose receive queue is full here is not read, so its end is noticed only when the
+    /// program takes messages.
+>>>>>>> src
     ///
     /// ```
     /// use lanpeer::Peer;
@@ -250,14 +260,13 @@ impl PeerBuilder {
         self
     }
 
-    /// How long threads that wait for messages, or read them, look again and again before they
-    /// sleep. Default: zero, never. At most 10 ms; 50 µs is a sensible choice.
+    /// How long threads that wait for messages, or read them, spin before they sleep. Default: zero, never. At
+    /// most 10 ms; 50 µs is a sensible choice.
     ///
-    /// To wake a sleeping thread takes longer than to bring a small message across: where answers
-    /// come within some microseconds, spinning can halve the time of a round trip, and it costs a core
-    /// for as long as it lasts. It helps where both sides have cores to spare. Threads that spin
-    /// let others run in between, and a connection that spins in vain stops doing so for a while:
-    /// so an idle one costs nothing.
+    /// Waking a sleeping thread takes longer than sending a small message. If answers come within some
+    /// microseconds, spinning can halve the time of a round trip. It uses a core while it lasts, so it helps
+    /// only if both sides have cores to spare. A thread that spins yields to others, and a connection that
+    /// spins in vain stops for a while, so an idle connection costs nothing.
     ///
     /// ```
     /// use lanpeer::{Error, Peer};
@@ -272,9 +281,9 @@ impl PeerBuilder {
         self
     }
 
-    /// How deep lists, dicts and the like may nest in a received pickle, from 1 to 128: more ends
-    /// the connection with [`CloseReason::Malformed`](crate::CloseReason::Malformed), and so does a
-    /// list that contains itself. Default: 128, which any thread's stack holds.
+    /// How deep lists, dicts and the like may nest in a received pickle, from 1 to 128. A deeper one ends the
+    /// connection with [`CloseReason::Malformed`](crate::CloseReason::Malformed), and so does a list that
+    /// contains itself. Default: 128, for which any thread's stack is large enough.
     ///
     /// ```
     /// # use lanpeer::{Error, Peer};
@@ -291,16 +300,14 @@ impl PeerBuilder {
 
     /// How large a received pickle may become, in bytes. Default: 16 MiB.
     ///
-    /// In a pickle one value can stand in many places, and each place gets its own copy: so
-    /// `x = [x, x]` thirty times, 272 bytes, means 2^30 lists. What counts is 32
-    /// bytes for every value in every place, and what texts and bytes hold (32 bytes for each of
-    /// those where bytes become a sequence, such as `Vec<u8>`). More ends the connection with
-    /// [`CloseReason::Malformed`](crate::CloseReason::Malformed).
+    /// In a pickle one value can stand in many places, and each place gets its own copy: `x = [x, x]` thirty
+    /// times, 272 bytes, means 2^30 lists. This counts 32 bytes for every value in every place, plus the
+    /// content of texts and bytes (32 bytes for each byte if bytes become a sequence, such as `Vec<u8>`). A
+    /// larger pickle ends the connection with [`CloseReason::Malformed`](crate::CloseReason::Malformed).
     ///
-    /// A pickle may always become 33 times its own size, which none exceeds that repeats nothing:
-    /// [`max_message_size`](PeerBuilder::max_message_size) is the bound for those. Above that, what
-    /// a message became, rather than its payload, is what
-    /// [`receive_queue_bytes`](PeerBuilder::receive_queue_bytes) counts.
+    /// A pickle may always become 33 times its own size. One that repeats nothing never exceeds that, so
+    /// [`max_message_size`](PeerBuilder::max_message_size) bounds it. If a message became larger,
+    /// [`receive_queue_bytes`](PeerBuilder::receive_queue_bytes) counts what it became instead of its payload.
     ///
     /// ```
     /// # use std::io::Write;
@@ -328,10 +335,10 @@ impl PeerBuilder {
         self
     }
 
-    /// No frames: every connection speaks the text protocol of the manual, with a header of 128 bytes
-    /// before each message, also between two lanpeers. For those who read captures, or teach the
-    /// protocol. Default: no, and then two lanpeers speak frames, which are smaller and faster, tell
-    /// who is on the other side, and end with a goodbye.
+    /// Makes every connection speak the text protocol of the manual, with a header of 128 bytes before each
+    /// message, even between two lanpeers. For those who read captures, or teach the protocol. Default: no.
+    /// Then two lanpeers speak frames, which are smaller and faster, tell who is on the other side, and end
+    /// with a goodbye.
     ///
     /// With text headers there is no
     /// [`peer_name`](crate::Connection::peer_name), no
@@ -357,9 +364,9 @@ impl PeerBuilder {
 
     // Secrets
 
-    /// The secret that this peer shares with others: from now on it connects only to those who have
-    /// it too, encrypted, and denies all others with the reason `secret`. Default: none, and then
-    /// nothing is encrypted. Needs the feature `secure`.
+    /// The secret that this peer shares with others. With a secret it connects only to peers that have the
+    /// same one, encrypted, and denies all others with the reason `secret`. Default: none; then nothing is
+    /// encrypted. Needs the feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -380,10 +387,9 @@ impl PeerBuilder {
         self
     }
 
-    /// Another secret with which others may ask this peer, beside its own: for changing the secret
-    /// while peers run. First every peer accepts the new one, then each has the new one as its own
-    /// and accepts the old, then the old is left out. At most 7. Default: none. Needs the feature
-    /// `secure`.
+    /// Another secret with which others may connect to this peer, besides its own: to change the secret while
+    /// peers run. First make every peer accept the new secret; then make it each peer's own, with the old one
+    /// accepted; then leave the old one out. At most 7. Default: none. Needs the feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -408,10 +414,10 @@ impl PeerBuilder {
         self
     }
 
-    /// Shall offers in the clear be put to the program, where there is a secret? Each is still
-    /// denied with the reason `secret` unless the program allows it with
-    /// [`Offer::in_the_clear`](crate::Offer::in_the_clear). Default: no, they are denied at once.
-    /// Needs the feature `secure`.
+    /// Does the program of a peer with a secret see offers that are not encrypted? Each is still denied with
+    /// the reason `secret` unless the program allows it with
+    /// [`Offer::in_the_clear`](crate::Offer::in_the_clear). Default: no, they are denied at once. Needs the
+    /// feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -436,11 +442,10 @@ impl PeerBuilder {
 
     // Identities
 
-    /// The identity of this peer: on encrypted connections it shows its key to those who have the same
-    /// secret, and proves that the key is its own. Where the other side has an identity as well, each so
-    /// knows the other: [`Connection::peer_key`](crate::Connection::peer_key). Default: none; such a peer
-    /// connects as before, and sees the keys of others. Needs [`secret`](PeerBuilder::secret), and the
-    /// feature `secure`.
+    /// The identity of this peer. On encrypted connections it shows its key to those who have the same secret,
+    /// and proves that the key is its own. [`Connection::peer_key`](crate::Connection::peer_key) has the key
+    /// of the other side. Default: none; the peer then shows no key, and still sees the keys of others. Needs
+    /// [`secret`](PeerBuilder::secret), and the feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -468,12 +473,13 @@ impl PeerBuilder {
         self
     }
 
-    /// Only peers with one of these keys: on each encrypted connection, asked for by either side, the
-    /// other must show one and prove it. Offers of others are denied with the reason `key`, before the
-    /// program sees them; connecting to others is [`Error::WrongKey`](crate::Error::WrongKey). Default:
-    /// all who have the secret. While the peer runs, [`Peer::allow`](crate::Peer::allow) changes it. What
-    /// the program asks for or accepts [in the clear](PeerBuilder::clear_offers) has no keys, and is not
-    /// looked at. Needs [`secret`](PeerBuilder::secret), and the feature `secure`.
+    /// Allows only peers with one of these keys. On each encrypted connection, whichever side asked for it, the
+    /// other side must show such a key and prove that it is its own. Offers of others are denied with the
+    /// reason `key` before the program sees them; connecting to others fails with
+    /// [`Error::WrongKey`](crate::Error::WrongKey). Default: all who have the secret.
+    /// [`Peer::allow`](crate::Peer::allow) changes the keys while the peer runs. Connections
+    /// [in the clear](PeerBuilder::clear_offers) have no keys, so this does not concern them. Needs
+    /// [`secret`](PeerBuilder::secret), and the feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -501,10 +507,9 @@ impl PeerBuilder {
 
     // Discovery
 
-    /// What this peer is called, for people: at most 24 bytes, without control characters, without
-    /// characters that are not seen (of no width, or that change the direction of writing), without
-    /// `|`, `&` and `=`, and without spaces at its ends. Names need not be unique; an empty one is
-    /// none. Default: the name of the host.
+    /// The peer's name, for people: at most 24 bytes, without control characters, invisible characters (of no
+    /// width, or that change the direction of writing), `|`, `&` and `=`, and without spaces at its ends.
+    /// Names need not be unique; an empty name is none. Default: the name of the host.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -525,8 +530,8 @@ impl PeerBuilder {
         self
     }
 
-    /// What program this is, so that others can look for just that: at most 16 bytes, with the
-    /// same restrictions as a name. Default: none.
+    /// The kind of program, so that others can search for it: at most 16 bytes, with the same restrictions as
+    /// a name. Default: none.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -545,8 +550,8 @@ impl PeerBuilder {
         self
     }
 
-    /// Shall the peer keep quiet when others search? They can connect to it all the same. Can be
-    /// switched while it runs: [`Peer::set_invisible`](crate::Peer::set_invisible). Default: no.
+    /// Does the peer keep quiet when others search? They can still connect to it.
+    /// [`Peer::set_invisible`](crate::Peer::set_invisible) changes it while the peer runs. Default: no.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -565,8 +570,8 @@ impl PeerBuilder {
         self
     }
 
-    /// The UDP port of discovery, the same for all who want to find each other, not 0. Default:
-    /// 1024, which is peerpy's.
+    /// The UDP port of discovery. Peers find each other only if they have the same. Not 0. Default: 1024,
+    /// which is peerpy's.
     ///
     /// ```
     /// # use std::{net::UdpSocket, time::Duration};

@@ -27,19 +27,18 @@ use crate::secure::PublicKey;
 
 /// An open connection to another peer, over which messages of the format `F` go both ways.
 ///
-/// A handle: clones are cheap and mean the same connection, and all of them can be used from any
-/// thread at the same time. Messages arrive in the order in which they were sent, also when many
-/// threads send.
+/// A handle: clones are cheap and mean the same connection, and any thread may use any of them at any
+/// time. Messages arrive in the order in which they were sent, also when many threads send.
 ///
 /// Without a handler, dropping the last handle closes the connection gracefully in the background:
-/// what was sent is still delivered, as long as the [`Peer`](crate::Peer) lives. A panic that drops it
-/// is no graceful end: the other side sees [`CloseReason::Vanished`] behind what was sent. With a handler
+/// what was sent is still delivered, as long as the [`Peer`](crate::Peer) lives. If a panic drops it,
+/// the other side sees [`CloseReason::Vanished`] after what was sent. With a handler
 /// ([`connect_with`](crate::Peer::connect_with), [`accept_with`](crate::Offer::accept_with)) the
 /// connection lives until either side ends it.
 ///
-/// A connection does not keep its [`Peer`](crate::Peer): it ends, gracefully, when the last handle
-/// of that is dropped. Keep the peer as long as the connection is used; a function that makes both
-/// returns both.
+/// A connection does not keep its [`Peer`](crate::Peer) alive: when the peer's last handle is dropped, the
+/// connection ends gracefully. Keep the peer as long as the connection is used; a function that makes
+/// both returns both.
 ///
 /// ```
 /// use lanpeer::{Json, Peer};
@@ -83,7 +82,7 @@ use crate::secure::PublicKey;
 /// assert_eq!(to_bob.stats().messages_sent, 1);
 /// # Ok(()) }
 /// ```
-#[must_use = "a connection without a handler closes when its last handle is dropped: keep it; where it has a handler, `let _ =` says that it need not be kept"]
+#[must_use = "a connection without a handler closes when its last handle is dropped: keep it; if it has a handler, `let _ =` says that it need not be kept"]
 pub struct Connection<F: Format> {
     handle: Arc<Handle<F>>,
 }
@@ -92,14 +91,14 @@ struct Handle<F: Format> {
     link: Arc<Link>,
     consumer: Consumer<F::Item>,
     server: Arc<Server<F>>,
-    /// What of the program's the reader thread runs.
+    /// Which code of the program the reader thread runs.
     runs: Runs,
     /// A channel that has ended, for a handler that asks for messages.
     silent: OnceLock<Receiver<F::Item>>,
 }
 
-/// What of the program's a connection's reader thread runs. Where there is something, that keeps the
-/// connection: dropping handles does not end it.
+/// Which code of the program a connection's reader thread runs. If it runs any, dropping handles does not
+/// end the connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Runs {
     Nothing,
@@ -118,11 +117,11 @@ pub(crate) enum Keeps {
 impl<F: Format> Drop for Handle<F> {
     fn drop(&mut self) {
         if self.runs == Runs::Server {
-            // From now on a message is more than this side takes, and ends the connection.
+            // From now on nobody takes messages: the next one ends the connection.
             drop(self.consumer.abandon().1);
         }
         if self.runs == Runs::Nothing {
-            // What nobody will take was not taken in, and the other side is to learn of that.
+            // The other side must learn which messages were not taken in.
             let (queued, items) = self.consumer.abandon();
             let unread = queued || self.link.has_unread();
             self.link.leave_in_background(unread);
@@ -157,12 +156,12 @@ impl<F: Format> Connection<F> {
         Connection::start_queue(link, Keeps::All, Runs::Nothing, None)
     }
 
-    /// The same, of which only the newest message waits.
+    /// A connection of whose messages only the newest waits for `recv`.
     pub(crate) fn with_latest(link: &Arc<Link>) -> (Connection<F>, Start) {
         Connection::start_queue(link, Keeps::Latest, Runs::Nothing, None)
     }
 
-    /// One whose requests go to `serve`, on its reader thread.
+    /// A connection whose requests go to `serve`, on its reader thread.
     pub(crate) fn with_server(
         link: &Arc<Link>,
         keeps: Keeps,
@@ -190,7 +189,7 @@ impl<F: Format> Connection<F> {
     ) -> (Connection<F>, Start) {
         link.set_handled();
         let (connection, producer) = Connection::new(link, Keeps::All, Runs::Handler);
-        // Nothing goes through the queue; its end tells `recv` of the connection's.
+        // No message goes through the queue. Its end tells `recv` that the connection has ended.
         let handled = (connection.clone(), handler, producer);
         let (link, server) = (Arc::clone(link), Arc::clone(&connection.handle.server));
         let start = move |early| {
@@ -227,7 +226,7 @@ impl<F: Format> Connection<F> {
             runs,
             silent: OnceLock::new(),
         });
-        // Weak: the drop of the last handle is to be seen.
+        // Weak: a strong one would hide the drop of the last handle.
         let weak: Weak<Handle<F>> = Arc::downgrade(&handle);
         link.set_queue_len(move || weak.upgrade().map_or(0, |handle| handle.consumer.len()));
         (Connection { handle }, producer)
@@ -248,16 +247,16 @@ impl<F: Format> Connection<F> {
     ///
     /// `Ok` means accepted: the message will be delivered, in order, or the connection ends with a
     /// [`close_reason`](Connection::close_reason) that says otherwise. A message on an idle
-    /// connection is written to the socket at once. Messages that follow each other closely, within
-    /// 10 µs, gather for one write: until the thread has sent nothing for about 0.1 ms, until 128 KiB
-    /// have come, or for about 0.5 ms. They, and what the socket does not take, wait in a queue of
-    /// [`send_queue`](crate::PeerBuilder::send_queue) bytes, 1 MiB by default. While that is full,
-    /// `send` waits: for ever if the other side takes nothing, until `close`, `abort`, `stop` or the
-    /// end of the connection. A message of 64 KiB or more is written from where it lies, for which
-    /// `send` may wait for the socket for 50 ms, also while the queue has room.
+    /// connection is written to the socket at once. Messages that follow each other within 10 µs gather
+    /// for one write: until the thread has sent nothing for about 0.1 ms, until 128 KiB have come, or for
+    /// about 0.5 ms. They, and what the socket does not take, wait in a queue of
+    /// [`send_queue`](crate::PeerBuilder::send_queue) bytes, 1 MiB by default. While the queue is full,
+    /// `send` waits, for ever if the other side takes nothing; `close`, `abort`, `stop` and the end of the
+    /// connection end the wait. A message of 64 KiB or more is written without a copy. For that `send` may
+    /// wait up to 50 ms for the socket, even if the queue has room.
     ///
-    /// A thread that ends, or returns from `main`, or calls [`exit`](std::process::exit), writes out
-    /// what it has gathered. A process that is killed, or aborts, loses it.
+    /// A thread that ends, returns from `main` or calls [`exit`](std::process::exit) first writes what it
+    /// has gathered. A process that is killed or aborts loses it.
     ///
     /// Takes the item by reference, or what the item can be borrowed as; see
     /// [`Encode`](crate::Encode).
@@ -280,16 +279,16 @@ impl<F: Format> Connection<F> {
     /// ```
     ///
     /// # Errors
-    /// [`SendError::Closed`], or the message cannot go over this connection: too large, of
-    /// another size than the stream's, of another type, not encodable. Then nothing was sent and
-    /// the connection goes on.
+    /// [`SendError::Closed`], or the message cannot go over this connection: it is too large, has not the
+    /// size of the stream, has another type, or cannot be encoded. Then nothing was sent and the connection
+    /// goes on.
     pub fn send(&self, item: &(impl Encode<F> + ?Sized)) -> Result<(), SendError> {
         self.send_with(item, Wait::Forever)
     }
 
     /// Sends a message if the send queue has room; never waits.
     ///
-    /// A message larger than the whole queue has room when the queue is empty.
+    /// An empty queue has room for any message, even one larger than the queue.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -315,7 +314,7 @@ impl<F: Format> Connection<F> {
 
     /// Sends a message; waits for room in the send queue for at most `timeout`.
     ///
-    /// Once a part of a large message is written, the whole of it is accepted: the rest goes to the
+    /// Once a part of a large message is written, the whole message is accepted: the rest goes into the
     /// queue.
     ///
     /// ```
@@ -346,22 +345,23 @@ impl<F: Format> Connection<F> {
         self.send_with(item, deadline(timeout).map_or(Wait::Forever, Wait::Until))
     }
 
-    /// Sends a message of which only the newest counts, a picture of a camera or a position; never waits.
+    /// Sends a message of which only the newest counts, such as a camera picture or a position; never waits.
     ///
-    /// While nothing of it has left, the next call replaces it. So each side that is too slow for all of
-    /// them gets fewer, and each of these is as new as can be: towards a side that takes nothing, one waits
-    /// here, beside the one that has begun to leave. From the first call on, the system's buffer for this
-    /// connection is kept short: on Linux and Android it holds 128 KiB that it cannot send yet, and at most a
-    /// segment more (`TCP_NOTSENT_LOWAT`), elsewhere 256 KiB in all (`SO_SNDBUF`). Where the other side reads by [`accept_latest`](crate::Offer::accept_latest) or
+    /// The next call replaces it, as long as nothing of it has left. So a slow receiver gets fewer messages,
+    /// each as new as can be: if the other side takes nothing, one message waits here, besides one that has
+    /// begun to leave. From the first call on, the system's buffer for this connection is kept short: on
+    /// Linux and Android it holds 128 KiB that it cannot send yet, and at most a segment more
+    /// (`TCP_NOTSENT_LOWAT`), elsewhere 256 KiB in all (`SO_SNDBUF`). If the other side reads by
+    /// [`accept_latest`](crate::Offer::accept_latest) or
     /// [`ConnectOptions::latest`](crate::ConnectOptions::latest), nothing old waits there either.
     ///
-    /// Messages of [`send`](Connection::send) on the same connection are never replaced, and nothing
-    /// overtakes anything: what arrives is what was sent, in its order, but for the replaced ones. They do
-    /// not wait for room because of this one, which takes none of the send queue.
+    /// Messages of [`send`](Connection::send) on the same connection are never replaced, and order is kept:
+    /// everything arrives as it was sent, except the replaced messages. The message that waits takes no room
+    /// in the send queue, so no `send` waits because of it.
     ///
-    /// [`flush`](Connection::flush) and [`close`](Connection::close) send the one that waits, too. What was
-    /// replaced is no longer a message: it is not in `messages_sent` of [`stats`](Connection::stats), which
-    /// counts it as `send_replaced`, and `close` is Ok without it. The first message of a
+    /// [`flush`](Connection::flush) and [`close`](Connection::close) send the message that waits too. A
+    /// replaced message no longer counts: [`stats`](Connection::stats) has it in `send_replaced` and not in
+    /// `messages_sent`, and `close` is Ok without it. The first message of a
     /// [stream](crate::ConnectOptions::stream) is not replaced.
     ///
     /// ```
@@ -391,11 +391,11 @@ impl<F: Format> Connection<F> {
         })
     }
 
-    /// Waits until everything that was sent is handed to the system: also what other threads send
-    /// meanwhile. If the other side takes nothing it waits for ever, or until `close`, `abort`,
-    /// `stop` or the end of the connection lets it go.
+    /// Waits until everything that was sent is handed to the system, also what other threads send
+    /// meanwhile. If the other side takes nothing it waits for ever; `close`, `abort`, `stop` and the end of
+    /// the connection end the wait.
     ///
-    /// The other side may not have it yet: only [`close`](Connection::close) can tell.
+    /// The other side may not have it yet. Call [`close`](Connection::close) to find out.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -421,12 +421,11 @@ impl<F: Format> Connection<F> {
 
     /// Waits for the next message, however long.
     ///
-    /// Each message goes to one of those who receive on this connection. Messages that arrived
-    /// before the end are returned before the error. With a handler it only waits for the end.
+    /// If several threads receive, each message goes to one of them. Messages that arrived before the end are
+    /// returned before the error. With a handler it only waits for the end.
     ///
-    /// A thread that waits here reads from the socket itself, so that nothing stands between the two:
-    /// what decodes the message, a `Deserialize` of yours for one, then runs on it; and so it may for
-    /// the other calls that receive.
+    /// A thread that waits here, or in another call that receives, may read the socket itself. Then the
+    /// message is decoded on it, for example by your `Deserialize`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -506,8 +505,8 @@ impl<F: Format> Connection<F> {
         self.handle.consumer.recv(deadline)
     }
 
-    /// Would a wait for messages be one of the connection's own handler? It would wait for the end
-    /// of the connection, which it holds up.
+    /// Would the connection's own handler wait here? It would wait for the end of the connection, which
+    /// cannot come before the handler returns.
     fn waits_for_itself(&self) -> bool {
         self.handle.runs != Runs::Nothing && self.link().on_reader_thread()
     }
@@ -532,8 +531,7 @@ impl<F: Format> Connection<F> {
         Iter { connection: self }
     }
 
-    /// Iterates over the messages that are there; does not wait. That it ends does not mean that
-    /// the connection has ended.
+    /// Iterates over the messages that are there; never waits. Its end is not the end of the connection.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -555,13 +553,12 @@ impl<F: Format> Connection<F> {
 
     /// A crossbeam channel of the messages, for `select!` over many connections.
     ///
-    /// From the first call on, messages go through it, also those for [`recv`](Connection::recv),
-    /// one by one instead of in batches: a little slower where messages are small and many. It is
-    /// bounded by [`receive_queue`](crate::PeerBuilder::receive_queue) messages and by
-    /// [`receive_queue_bytes`](crate::PeerBuilder::receive_queue_bytes). While it is full, the
-    /// connection is not read, and so the other side's `send` waits. A clone of it does not keep
-    /// the connection open. With a handler it has no messages and ends with the connection; inside
-    /// the handler it has ended already.
+    /// From the first call on, all messages go through it, also those for [`recv`](Connection::recv), one by
+    /// one instead of in batches. That is a little slower for many small messages. The channel is bounded by
+    /// [`receive_queue`](crate::PeerBuilder::receive_queue) messages and by
+    /// [`receive_queue_bytes`](crate::PeerBuilder::receive_queue_bytes). While it is full, the connection is
+    /// not read, so the other side's `send` waits. A clone of it does not keep the connection open. With a
+    /// handler it has no messages and ends with the connection; inside the handler it has ended already.
     ///
     /// ```
     /// use lanpeer::{Connection, Json, crossbeam_channel::{after, select}};
@@ -596,17 +593,17 @@ impl<F: Format> Connection<F> {
 
     /// Sends a request and waits for its reply, for at most `timeout` in all.
     ///
-    /// Any number of threads may ask at once, also both sides of one connection, up to
-    /// [`max_requests`](crate::PeerBuilder::max_requests), 16,384 by default; replies come in whatever
-    /// order the other side gives them. Messages go on beside them: those that come meanwhile wait for
-    /// [`recv`](Connection::recv). A thread that waits here may read the socket itself, as in `recv`.
+    /// Any number of threads may ask at once, on both sides of one connection, up to
+    /// [`max_requests`](crate::PeerBuilder::max_requests), 16,384 by default. Replies come in any order.
+    /// Messages go on beside them: those that come meanwhile wait for [`recv`](Connection::recv). A thread
+    /// that waits here may read the socket itself, as in `recv`.
     ///
     /// While the receive queue is full, because nobody receives the messages, no reply is read either.
     ///
     /// Takes what [`send`](Connection::send) takes, and returns what `recv` returns. The wait ends at
-    /// once, with its reason, where the connection ends or is closed, where either peer stops, and where
-    /// the program there drops the request or panics over it. What fails or times out is not sent again:
-    /// nobody knows whether the other side has worked on it.
+    /// once, with the reason, if the connection ends or is closed, if either peer stops, or if the program
+    /// there drops the request or panics. A request that fails or times out is not sent again: the other
+    /// side may have worked on it.
     ///
     /// ```
     /// use lanpeer::{Connection, Json, RequestError};
@@ -635,7 +632,7 @@ impl<F: Format> Connection<F> {
     /// ```
     ///
     /// # Errors
-    /// [`RequestError`]: each says whether the other side may have worked on the request.
+    /// [`RequestError`], whose variants say whether the other side may have worked on the request.
     /// [`RequestError::Unsupported`]: the other side speaks no frames, or this is a stream.
     /// [`RequestError::WaitsForItself`]: this is the connection's own handler.
     pub fn request(
@@ -657,14 +654,14 @@ impl<F: Format> Connection<F> {
     /// The other side's requests, as they come: an iterator that ends with the connection, and a
     /// crossbeam channel.
     ///
-    /// From the first call on this side takes requests, as long as the connection lives; clones of what
-    /// this returns, and further calls, share them: each request goes to one. Until then they wait, for
-    /// at most a second after the connection was made; later ones fail at once with
-    /// [`RequestError::NotServed`]. Those that nobody takes then, or answers, count as unanswered:
-    /// [`max_requests`](crate::PeerBuilder::max_requests) bounds them, and further ones fail at once with
-    /// [`RequestError::Busy`]. They hold up no message.
+    /// From the first call on, this side takes requests for as long as the connection lives. Clones of the
+    /// result and further calls share them: each request goes to one. Before the first call, requests wait
+    /// for at most a second after the connection was made; then they fail with
+    /// [`RequestError::NotServed`], later ones at once. [`max_requests`](crate::PeerBuilder::max_requests)
+    /// bounds the requests that are not answered yet, taken or not; further ones fail at once with
+    /// [`RequestError::Busy`]. Requests hold up no message.
     ///
-    /// What this returns does not keep the connection open. On a connection that has a server
+    /// The result does not keep the connection open. On a connection that has a server
     /// ([`accept_serving`](crate::Offer::accept_serving)) nothing comes here.
     ///
     /// ```
@@ -699,19 +696,19 @@ impl<F: Format> Connection<F> {
         self.link().id
     }
 
-    /// Where the other peer listens: an address that can be connected to.
+    /// Where the other peer listens: the address to connect to.
     pub fn peer_addr(&self) -> SocketAddr {
         self.link().peer_addr
     }
 
-    /// The id of the peer on the other side. None where it speaks no frames: it is no lanpeer, or
-    /// one with [`text_headers`](crate::PeerBuilder::text_headers).
+    /// The id of the peer on the other side. `None`: it speaks no frames, since it is no lanpeer or has
+    /// [`text_headers`](crate::PeerBuilder::text_headers).
     pub fn peer_id(&self) -> Option<PeerId> {
         self.link().who.as_deref().map(PeerId::of)
     }
 
-    /// Its name, at most 24 bytes; as in [`Neighbour::name`](crate::Neighbour::name). None where it has
-    /// none, or speaks no frames. A name is no proof of anything.
+    /// The other side's name, at most 24 bytes, as in [`Neighbour::name`](crate::Neighbour::name). `None`:
+    /// it has none, or speaks no frames. A name proves nothing.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -729,16 +726,16 @@ impl<F: Format> Connection<F> {
         self.link().who.as_deref().and_then(Card::name)
     }
 
-    /// What program it is, at most 16 bytes; as in
-    /// [`Neighbour::service`](crate::Neighbour::service). None where it has none, or speaks no frames.
+    /// The other side's kind of program, at most 16 bytes, as in
+    /// [`Neighbour::service`](crate::Neighbour::service). `None`: it has none, or speaks no frames.
     pub fn peer_service(&self) -> Option<&str> {
         self.link().who.as_deref().and_then(Card::service)
     }
 
-    /// The key of the other side, which has proved that it is its own: who it is, beyond being one of those
-    /// who have the secret. `None`: it shows none, since it has no
-    /// [identity](crate::PublicKey) or does not know of them, or the connection is not encrypted. It stays
-    /// the same for as long as the other side keeps its identity, whatever its name, address and id.
+    /// The public key that the other side has proved to own. It tells one peer from another among those who
+    /// have the secret, and stays the same as long as the other side keeps its identity, whatever its name,
+    /// address and id. `None`: it shows no key, since it has no [identity](crate::PublicKey) or does not
+    /// know of identities; or the connection is not encrypted.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -771,7 +768,7 @@ impl<F: Format> Connection<F> {
         self.link().strict
     }
 
-    /// Is it encrypted, between two peers that have the same secret? Needs the feature `secure`.
+    /// Is the connection encrypted, between two peers that have the same secret? Needs the feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -791,9 +788,10 @@ impl<F: Format> Connection<F> {
         self.link().secure
     }
 
-    /// The label of the secret that both sides have, as [`Secret::with_label`](crate::Secret::with_label)
-    /// has set it on this side; while a secret is being changed, it says who still has the old one.
-    /// `None`: the secret has none, or the connection is not encrypted. Needs the feature `secure`.
+    /// The label of the secret that both sides have, as this side has set it with
+    /// [`Secret::with_label`](crate::Secret::with_label). While a secret is being changed, it tells who still
+    /// has the old one. `None`: the secret has no label, or the connection is not encrypted. Needs the
+    /// feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -814,8 +812,8 @@ impl<F: Format> Connection<F> {
     }
 
     /// 32 bytes that both sides of this connection have and no other connection has: the hash of its
-    /// handshake. Whoever signs them, or shows them to a person on both sides, knows that nobody stands
-    /// between. They are no secret. `None`: it is not encrypted. Needs the feature `secure`.
+    /// handshake. Sign them, or compare them on both sides, to know that nobody stands between. They are no
+    /// secret. `None`: the connection is not encrypted. Needs the feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -850,22 +848,22 @@ impl<F: Format> Connection<F> {
 
     /// Closes the connection, and waits until the other side has taken in everything.
     ///
-    /// Sends what is queued, then FIN, and waits for the other side's. That comes when its library
-    /// has read everything into its queue: so a program there that does not receive can make this
-    /// time out. Waits for at most [`close_timeout`](crate::PeerBuilder::close_timeout), 5 seconds
-    /// by default. Messages that the other side sent before it learnt of the close can still be
-    /// received. Calling it again, or after the other side has closed, is fine.
+    /// Sends what is queued, then a goodbye (FIN to a peer without frames), and waits for the other side's.
+    /// That comes when the library there has read everything into its queue. So a program there that does
+    /// not receive can make this time out. Waits at most
+    /// [`close_timeout`](crate::PeerBuilder::close_timeout), 5 seconds by default. Messages that the other
+    /// side sent before it learnt of the close can still be received. Calling it again, or after the other
+    /// side has closed, is fine.
     ///
-    /// A peerpy does not notice a FIN. There `Ok` means that its system has acknowledged
-    /// everything; then the connection is reset, which it does notice.
+    /// A peerpy does not notice that a connection is closed, only that it is reset. There `Ok` means that its
+    /// system has acknowledged everything; then the connection is reset.
     ///
-    /// Inside the connection's own handler it reads on until the other side's end, and keeps what
-    /// comes before for the handler: as much as
-    /// [`receive_queue_bytes`](crate::PeerBuilder::receive_queue_bytes), and at least 1 MiB. If more
-    /// comes, it times out.
+    /// Inside the connection's own handler, `close` reads on until the other side's end, and keeps what comes
+    /// before it for the handler: up to [`receive_queue_bytes`](crate::PeerBuilder::receive_queue_bytes),
+    /// and at least 1 MiB. If more comes, it times out.
     ///
-    /// Where both sides close at the same moment, `Ok` means that the other side's system has
-    /// everything and its library is reading it.
+    /// If both sides close at the same moment, `Ok` means that the other side's system has everything and
+    /// its library is reading it.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -883,10 +881,10 @@ impl<F: Format> Connection<F> {
     /// ```
     ///
     /// # Errors
-    /// [`CloseError::Timeout`]: the other side's program did not receive, or this side's receive
-    /// queue is full and nobody takes what waits there. The connection goes on closing for
-    /// `close_timeout` once more, and at least for a second; one with a handler has ended.
-    /// [`CloseError::Incomplete`]: the connection ended otherwise.
+    /// [`CloseError::Timeout`]: the other side's program did not receive, or this side's receive queue is
+    /// full and nobody takes what waits there. The connection goes on closing for another `close_timeout`,
+    /// at least a second; with a handler it has ended. [`CloseError::Incomplete`]: the connection ended in
+    /// another way.
     pub fn close(&self) -> Result<(), CloseError> {
         self.link().close()
     }
@@ -912,8 +910,8 @@ impl<F: Format> Connection<F> {
         self.link().kill(CloseReason::Aborted);
     }
 
-    /// Why the connection ended; `None` while it has not. It is there before `recv` reports the
-    /// end, and may be while messages still wait to be received.
+    /// Why the connection ended; `None` while it has not. The reason is there before `recv` reports the
+    /// end, and perhaps while messages still wait to be received.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -935,16 +933,16 @@ impl<F: Format> Connection<F> {
         self.link().close_reason()
     }
 
-    /// Calls `f` once, when the connection has ended, with the reason; also where it has ended already.
+    /// Calls `f` once with the reason, when the connection has ended; also if it has ended already.
     ///
-    /// `f` runs on a thread of the library, and without a lock: it may use this connection and its peer.
-    /// It is the last thing that the connection's reader thread does, behind the last call of a handler.
-    /// So a handler that does not return puts it off, and it puts off
-    /// [`stop`](crate::Peer::stop), in its time. Where the connection has ended already it has a thread
-    /// of its own; only where the system has none is it called by this thread. Several are called in
-    /// their order. A panic in one ends nothing.
+    /// `f` runs on a thread of the library, without a lock: it may use this connection and its peer. It is
+    /// the last thing that the connection's reader thread does, after the last call of a handler. So a
+    /// handler that does not return puts it off, and `f` puts off [`stop`](crate::Peer::stop), within the
+    /// time that `stop` takes at most. If the connection has ended already, `f` runs on a thread of its own,
+    /// or on the calling thread if the system has no thread left. Several are called in the order in which
+    /// they were given. A panic in one ends nothing.
     ///
-    /// A handle of this connection that `f` owns keeps the connection open as any other does.
+    /// A handle of this connection that `f` owns keeps the connection open, as any handle does.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -966,7 +964,7 @@ impl<F: Format> Connection<F> {
     }
 }
 
-/// `None` is too far away to be told from never.
+/// The time at which a timeout ends. `None`: it is so far away that it never does.
 fn deadline(timeout: Duration) -> Option<Instant> {
     Instant::now().checked_add(timeout)
 }

@@ -11,14 +11,12 @@ use crate::net::discovery::{Interface, Neighbours, Watch};
 use crate::peer::Peer;
 
 impl Peer {
-    /// Searches the local network for `time`: iterates over the peers that answer, each as it
-    /// does, and ends then. Half a second finds every peer on a quiet network. At most 1,024 are
-    /// found.
+    /// Searches the local network for `time`: iterates over the peers as they answer, and then ends. Half a
+    /// second finds every peer on a quiet network. At most 1,024 are found.
     ///
-    /// Asks on every IPv4 network of this host, and on this host itself; a peer that is bound to
-    /// one address asks only there. Repeats itself within the time, so that a lost datagram is not
-    /// a lost peer. A peer that answers on several networks is found once. The peer does not find
-    /// itself.
+    /// Asks on every IPv4 network of this host, and on this host itself; a peer that is bound to one address
+    /// asks only there. Asks several times, so that a lost datagram does not hide a peer. A peer that answers
+    /// on several networks is found once. The peer does not find itself.
     ///
     /// ```
     /// use std::time::Duration;
@@ -68,14 +66,13 @@ impl Peer {
         self.discovery().discover(time, Some(service.to_owned()))
     }
 
-    /// Watches the local network: a channel (a [`Watch`] is used like the crossbeam
-    /// [`Receiver`](crate::Receiver) that it dereferences to) of who is found and who is lost, from now until the
-    /// peer is stopped. Those who are there already are found first, within half a second on a
-    /// quiet network.
+    /// Watches the local network: a channel of who is found and who is lost, from now until the peer is
+    /// stopped. Use the [`Watch`] like the crossbeam [`Receiver`](crate::Receiver) that it dereferences to.
+    /// Peers that are there already are found first, within half a second on a quiet network.
     ///
-    /// The channel holds 1,024 reports. A program that leaves them untaken is told nothing more,
-    /// and once it has taken half of them, what has changed meanwhile. The last drop of the [`Watch`]
-    /// ends it within 250 ms.
+    /// The channel holds 1,024 reports. While it is full, nothing more is reported; when the program has taken
+    /// half of them, it is told what has changed meanwhile. Dropping the last clone of the [`Watch`] ends it
+    /// within 250 ms.
     ///
     /// ```
     /// use lanpeer::Presence;
@@ -119,8 +116,8 @@ impl Peer {
         self.discovery().watch(Some(service.to_owned()))
     }
 
-    /// Hides the peer from searches, or shows it again; takes effect before it returns. Watches
-    /// lose it, and find it again. Its own searches then say nothing of it.
+    /// Hides the peer from searches, or shows it again; takes effect before it returns. Watches of others lose
+    /// it, and find it again. While it is hidden, its own searches do not tell of it.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -140,13 +137,12 @@ impl Peer {
         self.discovery().set_invisible(invisible);
     }
 
-    /// Why other peers cannot find this one: another program has the discovery port for itself,
-    /// for example. `None` if they can, as far as this host is concerned.
+    /// Why other peers cannot find this one; for example, another program has the discovery port for itself.
+    /// `None` if they can, as far as this host is concerned.
     ///
-    /// The peer searches, connects and accepts all the same. It tries again every 2 seconds to get
-    /// the port, and says `None` from when it has it.
-    /// [`Event::NotDiscoverable`](crate::Event::NotDiscoverable) and a warning in the log tell it
-    /// once, when the peer is made.
+    /// The peer still searches, connects and accepts. It tries to get the port every 2 seconds; as soon as it
+    /// has it, this returns `None`. [`Event::NotDiscoverable`](crate::Event::NotDiscoverable) and a warning
+    /// in the log tell the reason once, when the peer is made.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -161,8 +157,8 @@ impl Peer {
         self.discovery().not_discoverable()
     }
 
-    /// Every address at which others reach this peer: one for each network that the host is on now,
-    /// and 127.0.0.1 last; never 0.0.0.0. A peer that is bound to one address has only that.
+    /// Every address at which others reach this peer: one for each network that the host is on now, and
+    /// 127.0.0.1 last; never 0.0.0.0. A peer that is bound to one address has only that one.
     ///
     /// ```
     /// # use lanpeer::Peer;
@@ -178,8 +174,7 @@ impl Peer {
         addrs.into_iter().map(SocketAddr::from).collect()
     }
 
-    /// The random id by which searches know the peer, on whichever network. Drawn anew for each
-    /// peer.
+    /// The random id by which others know this peer, on whichever network. Each new peer draws one.
     ///
     /// ```
     /// # use lanpeer::Peer;
@@ -195,12 +190,12 @@ impl Peer {
 
 /// Settings of discovery.
 impl PeerBuilder {
-    /// Which networks discovery uses: those of the interfaces for which this says true. On the
-    /// others it neither asks nor answers, and hears nobody. Loopback is always used, and not asked
-    /// for. Connections are not limited by this. Default: all.
+    /// Which networks discovery uses: those of the interfaces for which `choose` returns true. On the others
+    /// it neither asks nor answers, and hears nobody. Loopback is always used, without asking `choose`. This
+    /// does not limit connections. Default: all.
     ///
-    /// Called anew every two seconds and for each search, with each IPv4 address of each interface;
-    /// it should be quick. An interface for which it panics is not used.
+    /// `choose` is called every two seconds and for each search, with each IPv4 address of each interface; it
+    /// should be quick. An interface for which it panics is not used.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -222,10 +217,9 @@ impl PeerBuilder {
         self
     }
 
-    /// Hosts that no broadcast reaches, on a VPN or in another subnet: searches and watches ask
-    /// them one by one, as well as everybody else. IPv4 addresses, each with a port or without, as
-    /// text or as std's types; at most 256. They are asked at the discovery port, and at the port
-    /// that is given if there is one. Default: none.
+    /// Hosts that broadcasts do not reach, on a VPN or in another subnet: searches and watches ask them one by
+    /// one, besides everybody else. IPv4 addresses, with or without a port, as text or as std's types; at most
+    /// 256. Each is asked at the discovery port, and also at its own port if it has one. Default: none.
     ///
     /// A peer there answers if its host has a route back, and this host's address is private
     /// (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, 169.254.0.0/16). Of several peers

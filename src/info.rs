@@ -60,14 +60,14 @@ impl ConnectionInfo {
         self.link.peer_addr
     }
 
-    /// The id of the peer on the other side. None where it speaks no frames: it is no lanpeer, or
-    /// one with [`text_headers`](crate::PeerBuilder::text_headers).
+    /// The id of the peer on the other side. `None`: it speaks no frames, since it is no lanpeer or has
+    /// [`text_headers`](crate::PeerBuilder::text_headers).
     pub fn peer_id(&self) -> Option<PeerId> {
         self.link.who.as_deref().map(PeerId::of)
     }
 
-    /// Its name, at most 24 bytes; as in [`Neighbour::name`](crate::Neighbour::name). None where it has
-    /// none, or speaks no frames. A name is no proof of anything.
+    /// The other side's name, at most 24 bytes, as in [`Neighbour::name`](crate::Neighbour::name). `None`:
+    /// it has none, or speaks no frames. A name proves nothing.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -86,13 +86,13 @@ impl ConnectionInfo {
         self.link.who.as_deref().and_then(Card::name)
     }
 
-    /// What program it is, at most 16 bytes; as in
-    /// [`Neighbour::service`](crate::Neighbour::service). None where it has none, or speaks no frames.
+    /// The other side's kind of program, at most 16 bytes, as in
+    /// [`Neighbour::service`](crate::Neighbour::service). `None`: it has none, or speaks no frames.
     pub fn peer_service(&self) -> Option<&str> {
         self.link.who.as_deref().and_then(Card::service)
     }
 
-    /// Its key, which it has proved to be its own; see
+    /// The public key that the other side has proved to own; see
     /// [`Connection::peer_key`](crate::Connection::peer_key). `None`: it shows none.
     ///
     /// ```
@@ -120,7 +120,7 @@ impl ConnectionInfo {
         self.link.strict
     }
 
-    /// Is it encrypted, between two peers that have the same secret? Needs the feature `secure`.
+    /// Is the connection encrypted, between two peers that have the same secret? Needs the feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;

@@ -17,9 +17,8 @@ use crate::target::{Kind, Target};
 /// Connections to the peers of one [`Target`], each made anew whenever it has ended; see
 /// [`Peer::keep_connected`].
 ///
-/// An iterator, which waits for the next connection, and ends when the peer is stopped. Dropping it
-/// ends the attempts at once; connections that the program has taken stay. A receiver that was cloned
-/// out of it ends then as well.
+/// An iterator, which waits for the next connection, and ends when the peer is stopped. Dropping it ends
+/// the attempts at once, and also any clone of its receiver; connections that the program has taken stay.
 ///
 /// ```
 /// use lanpeer::{Bytes, KeepConnected, Peer, Target};
@@ -68,8 +67,8 @@ impl<F: Format> KeepConnected<F> {
         &self.handle.connections
     }
 
-    /// Where those listen who are not asked again, because they denied with the word `never`; in the
-    /// order in which they did; the last 1,024. [`Event::KeepRefused`](crate::Event::KeepRefused) tells of each.
+    /// The addresses of peers that are not asked again, because they denied with the word `never`: the last
+    /// 1,024, in their order. [`Event::KeepRefused`](crate::Event::KeepRefused) tells of each.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -109,10 +108,9 @@ impl<F: Format> fmt::Debug for KeepConnected<F> {
 }
 
 impl Peer {
-    /// Stays connected to all peers of `target`: yields a connection each time that one is up, for as
-    /// long as this peer lives. A connection that has ended, whatever the reason, is made anew; nothing
-    /// is sent a second time. Use it where a program would otherwise call [`connect`](Peer::connect)
-    /// in a loop.
+    /// Stays connected to all peers of `target`: yields a connection each time that one is up, for as long as
+    /// this peer lives. When a connection ends, for whatever reason, a new one is made; nothing is sent a
+    /// second time. Use it instead of calling [`connect`](Peer::connect) in a loop.
     ///
     /// ```
     /// use lanpeer::{Peer, Raw, Target};
@@ -122,12 +120,11 @@ impl Peer {
     /// # let builder = Peer::builder().discovery_port(port);
     /// # let sensor = builder.clone().name("kitchen").service("thermometer").bind("127.0.0.1:0")?;
     /// # let peer = builder.bind("127.0.0.1:0")?;
-    /// # let (taker, stopper) = (sensor.clone(), peer.clone());
+    /// # let taker = sensor.clone();
     /// # let taking = std::thread::spawn(move || {
     /// #     let conn = taker.accept::<Raw<f64>>().unwrap();
     /// #     conn.send(&21.5).unwrap();
     /// #     conn.close().unwrap();
-    /// #     stopper.stop();
     /// # });
     /// # let mut readings = Vec::new();
     /// for conn in peer.keep_connected::<Raw<f64>>(Target::service("thermometer")) {
@@ -138,33 +135,34 @@ impl Peer {
     ///         all
     ///     });
     /// #   readings.extend(reader.join().unwrap());
+    /// #   peer.stop(); // only now: before, it might end while the connection is on its way here
     /// }
     /// # assert_eq!(readings, [21.5]);
     /// # taking.join().unwrap();
     /// # Ok(()) }
     /// ```
     ///
-    /// **One connection for each peer**, known by its [`id`](Peer::id), at any time. Where the other
-    /// side still holds the one before, it ends there as [`Replaced`](crate::CloseReason::Replaced),
-    /// before the new offer is handed out. What a program makes by `connect` beside it, or by a second
-    /// `keep_connected`, is another connection; but where that peer keeps this one as well, with the same format and
-    /// options, the second is denied for as long as the first is up.
+    /// **One connection for each peer**, known by its [`id`](Peer::id), at any time. If the other side still
+    /// holds the previous connection, that ends there as [`Replaced`](crate::CloseReason::Replaced), before
+    /// the new offer is handed out. A connection that the program makes by `connect`, or by a second
+    /// `keep_connected`, is a separate one. But if the other peer keeps this peer as well, with the same
+    /// format and options, the second is denied as long as the first is up.
     ///
-    /// **Pauses** between two attempts grow from 50 milliseconds to 5 seconds, by chance up to a quarter
-    /// shorter. They begin anew after a connection that has lasted 5 seconds, and at once when discovery
-    /// sees the peer (also when it is back, or has moved). A peer that discovery has lost is tried for
-    /// another minute. After a denial, also for want of the right secret, they grow from 1 to 30
-    /// seconds; a wrong secret is a warning in the log, once. `deny("never")` ends them: see
-    /// [`refused`](KeepConnected::refused). A connection that has ended before the program has taken it
-    /// is not made anew until then.
+    /// **Pauses** between two attempts grow from 50 milliseconds to 5 seconds, shortened by a random part of up
+    /// to a quarter. They begin anew after a connection that has lasted 5 seconds, and at once when discovery
+    /// sees the peer (also when it is back, or has moved). A peer that discovery has lost is tried for another
+    /// minute. After a denial, also because of a wrong secret, they grow from 1 to 30 seconds; a wrong secret
+    /// is logged once as a warning. `deny("never")` ends the attempts: see
+    /// [`refused`](KeepConnected::refused). If a connection ends before the program has taken it, the next is
+    /// made when the program has.
     ///
-    /// **Two that keep each other**, with the same format and options, settle on one connection, which
-    /// both iterators yield and neither `incoming`: the one that the peer with the lower id asks for,
-    /// where both ask at once.
+    /// **If two peers keep each other**, with the same format and options, they settle on one connection,
+    /// which both iterators yield and neither `incoming`. If both ask at once, it is the one that the peer
+    /// with the lower id asks for.
     ///
-    /// Ends when the peer is stopped, at once when it is dropped, and when nobody is left to be asked.
-    /// Where the peer is stopped already, or the system has no thread left, it has ended from the
-    /// beginning, with a warning in the log.
+    /// The iterator ends when the peer is stopped, and when nobody is left to be asked; dropping it ends the
+    /// attempts at once. If the peer is stopped already, or the system has no thread left, it ends at once,
+    /// with a warning in the log.
     pub fn keep_connected<F: Format + 'static>(
         &self,
         target: impl Into<Target>,

@@ -1,10 +1,10 @@
-//! Peers on one local network find each other and exchange typed messages over TCP: from
-//! synchronous programs, without an async runtime, a broker or a configuration.
+//! Peers on one local network find each other and exchange typed messages over TCP, from synchronous
+//! programs, without an async runtime, a broker or any configuration.
 //!
 //! # A first connection
 //!
-//! A [`Peer`] listens and connects. Whoever connects names the format of the messages; whoever
-//! accepts names the same.
+//! A [`Peer`] listens and connects. The side that connects names the format of the messages; the side
+//! that accepts names the same.
 //!
 //! ```
 //! use lanpeer::{Json, Peer};
@@ -36,8 +36,8 @@
 //! [`Bytes`] carries bytes; with [`Dynamic`] each message says what it is. The format is part of the
 //! connection's type, so a connection that mixes types does not compile.
 //!
-//! `Json<Out, In>` and `Raw<Out, In>` have a type for each direction: what this side sends, then what
-//! it receives. The other side names them the other way round.
+//! `Json<Out, In>` and `Raw<Out, In>` have a type for each direction: what this side sends, then what it
+//! receives. The other side names the two the other way round.
 //!
 //! ```
 //! use lanpeer::{Connection, Raw, SendError};
@@ -60,9 +60,9 @@
 //!
 //! # Offers
 //!
-//! [`Peer::accept`] takes the next offer of its format. [`Peer::incoming`] lets the program look at
-//! each [`Offer`] first: [`accept`](Offer::accept) it, [`deny`](Offer::deny) it with a word, or
-//! drop it, which denies it too.
+//! [`Peer::accept`] takes the next offer of its format. [`Peer::incoming`] lets the program look at each
+//! [`Offer`] first, and then [`accept`](Offer::accept) it, [`deny`](Offer::deny) it with a word, or drop
+//! it, which denies it too.
 //!
 //! ```
 //! use lanpeer::{Bytes, DataType, Json, Peer};
@@ -87,7 +87,7 @@
 //! [`ConnectOptions`] asks for more than the default: streams of messages that all have one size
 //! and go without headers, connections that are not strict, another timeout.
 //!
-//! Between the two goes this:
+//! What goes between the two:
 //!
 //! ```text
 //!   Alice                                           Bob
@@ -103,9 +103,9 @@
 //!
 //! # Finding each other
 //!
-//! [`Peer::discover`] asks who is there and yields each [`Neighbour`] as it answers;
-//! [`Peer::watch`] goes on, and tells who comes and goes. A peer can be found from the moment that
-//! it is bound, unless it is [`invisible`](PeerBuilder::invisible).
+//! [`Peer::discover`] asks who is there and yields each [`Neighbour`] as it answers. [`Peer::watch`] goes
+//! on, and tells who comes and goes. A peer can be found as soon as it is bound, unless it is
+//! [`invisible`](PeerBuilder::invisible).
 //!
 //! ```
 //! use lanpeer::Peer;
@@ -125,8 +125,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`Peer::keep_connected`] stays connected to all peers of a [`Target`], and yields a connection each
-//! time that one is up: after a cable, a crash or a change of address, one at a time.
+//! [`Peer::keep_connected`] stays connected to all peers of a [`Target`], also after a cable was pulled, a
+//! crash or a change of address, and yields each new connection. There is one for each peer at a time.
 //!
 //! ```
 //! use lanpeer::{Json, Peer, Target};
@@ -145,10 +145,10 @@
 //!
 //! A thread for each is the simplest. Or one thread receives from all: [`Connection::receiver`],
 //! [`Peer::offers`] and [`Peer::events`] are crossbeam receivers, for
-//! [`select!`](crossbeam_channel::select). Or no thread at all: with
+//! [`select!`](crossbeam_channel::select). Or the program has no thread for it: with
 //! [`accept_with`](Offer::accept_with) and [`connect_with`](Peer::connect_with) a handler runs on the
-//! connection's own thread, as soon as a message is there.
-//! [`Peer::broadcast`] sends to all and says who did not get it.
+//! connection's own thread for each message. [`Peer::broadcast`] sends to all and says who did not get
+//! the message.
 //!
 //! ```
 //! use lanpeer::crossbeam_channel::{Receiver, select};
@@ -176,24 +176,24 @@
 //!   the system's send buffer ─────────── TCP ───── the system's receive buffer
 //! ```
 //!
-//! Each box is bounded, and a full one stops what is before it: a program that does not receive
-//! makes the other side's `send` wait. A send that returned Ok is queued or written; what
-//! [`close`](Connection::close) confirms has been taken in by the other side.
+//! Each box is bounded, and a full one stops what is before it: if a program does not receive, the other
+//! side's `send` waits. A send that returned Ok is queued or written. If [`close`](Connection::close)
+//! returns Ok, the other side has taken in everything.
 //!
 //! # The end of a connection
 //!
-//! Every connection that has ended knows why: [`Connection::close_reason`]. A normal end is not an
-//! error. [`Connection::close`] says whether the other side took in everything;
-//! [`Connection::abort`] does not wait; dropping the last handle closes in the background.
-//! [`Peer::stop`] ends everything, wakes every call that waits, and is what dropping the last
-//! handle of a peer does. None of them hangs: each has a bound, stated with it.
+//! Every connection that has ended knows why: [`Connection::close_reason`]. A normal end is not an error.
+//! [`Connection::close`] says whether the other side took in everything; [`Connection::abort`] does not
+//! wait; dropping the last handle closes in the background. [`Peer::stop`] ends everything and wakes
+//! every call that waits; dropping the last handle of a peer does the same. None of them hangs: the docs
+//! of each state its bound.
 //!
 //! # Errors
 //!
-//! Three questions have three types: why could this not be done ([`Error`]), why was this message
-//! not sent ([`SendError`]), why did this connection end ([`CloseReason`]). Receiving has
-//! crossbeam's errors. With `?` all of them become an [`Error`], so that a program can return
-//! [`lanpeer::Result`](Result) throughout.
+//! Three types answer three questions: why could this not be done ([`Error`]), why was this message not
+//! sent ([`SendError`]), why did this connection end ([`CloseReason`]). Receiving has crossbeam's errors.
+//! With `?` all of them become an [`Error`], so a program can return [`lanpeer::Result`](Result)
+//! throughout.
 //!
 //! ```
 //! use lanpeer::{CloseReason, Connection, Json, SendError};
@@ -210,12 +210,12 @@
 //!
 //! # Bounds
 //!
-//! Whatever the network sends, memory stays within what these say, each with its default:
+//! Whatever the network sends, memory stays within these bounds, each with its default:
 //! [`max_connections`](PeerBuilder::max_connections),
 //! [`max_message_size`](PeerBuilder::max_message_size),
 //! [`receive_queue`](PeerBuilder::receive_queue),
 //! [`receive_queue_bytes`](PeerBuilder::receive_queue_bytes),
-//! [`send_queue`](PeerBuilder::send_queue); and for pickles two more. A full queue is no error: the
+//! [`send_queue`](PeerBuilder::send_queue); pickles have two more. A full receive queue is no error: the
 //! connection is not read, TCP pushes back, and the other side's `send` waits.
 //! [`try_send`](Connection::try_send) and [`send_timeout`](Connection::send_timeout) do not wait for
 //! ever.
@@ -234,14 +234,14 @@
 //!
 //! # The protocol
 //!
-//! lanpeer speaks the protocol of Python's peerpy, HELLO / ACCEPT / DENY and DATA over TCP, and real
-//! peerpy programs join in. IPv4 only. Without the feature `secure` it has no encryption and no
+//! lanpeer speaks the protocol of Python's peerpy, HELLO / ACCEPT / DENY and DATA over TCP, and works with
+//! real peerpy programs. IPv4 only. Without the feature `secure` it has no encryption and no
 //! authentication: use it on networks that you trust.
 //!
 //! # Features
 //!
-//! `pickle`, not on by default: [`Raw`] also towards peers that are not lanpeers, such as peerpy, as
-//! Python's pickle, of plain data. It brings no dependency.
+//! `pickle`, not on by default: [`Raw`] also works with peers that are not lanpeers, such as peerpy, as
+//! Python's pickle of plain data. It brings no dependency.
 //!
 //! `secure`, not on by default: peers that share a `Secret` connect only to each other, encrypted
 //! and authenticated. It brings `ring`, `curve25519-dalek`, `argon2` and `zeroize`, and needs a C compiler.

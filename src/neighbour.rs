@@ -56,31 +56,31 @@ impl Neighbour {
         }
     }
 
-    /// Where it listens: an address that can be connected to as it stands, and of several the
-    /// nearest one (this host's loopback, then a network that both are on).
+    /// Where the peer listens: the address to connect to. Of several it is the nearest one (this host's
+    /// loopback, then a network that both are on).
     pub fn addr(&self) -> SocketAddr {
         self.addrs[0].into()
     }
 
-    /// Every address that it answered at so far, the nearest first; at least one.
+    /// Every address at which the peer has answered so far, the nearest first; at least one.
     pub fn addrs(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.addrs.iter().map(|&addr| addr.into())
     }
 
-    /// Its random id, the same on every network that it is on. None for a peer that is not a
-    /// lanpeer, such as peerpy.
+    /// The peer's random id, the same on every network that it is on. `None`: it is not a lanpeer, but for
+    /// example a peerpy.
     pub fn id(&self) -> Option<PeerId> {
         self.id
     }
 
-    /// Its name, at most 24 bytes; by default the name of its host. None for a peer that is not a
-    /// lanpeer, or that has none.
+    /// The peer's name, at most 24 bytes; by default the name of its host. `None`: it is not a lanpeer, or
+    /// has no name.
     pub fn name(&self) -> Option<&str> {
         (!self.name.is_empty()).then_some(&*self.name)
     }
 
-    /// What program it is, in a word that the program chose; at most 16 bytes. None for a peer that
-    /// is not a lanpeer, or that has none.
+    /// The kind of program, in a word that the program chose; at most 16 bytes. `None`: it is not a lanpeer,
+    /// or has none.
     pub fn service(&self) -> Option<&str> {
         (!self.service.is_empty()).then_some(&*self.service)
     }
@@ -103,7 +103,7 @@ impl Neighbour {
         })
     }
 
-    /// Is it limited to nothing, or to this service?
+    /// Does it offer this service? `None`: any service will do.
     pub(crate) fn offers(&self, service: &Option<String>) -> bool {
         service
             .as_ref()
@@ -113,8 +113,8 @@ impl Neighbour {
 
 /// Where a peer is: what [`connect`](crate::Peer::connect) takes.
 ///
-/// Whatever has socket addresses, as in [`std::net`], whoever is there; or a [`Neighbour`] that was
-/// found, with all of its addresses, the nearest first, and nobody else.
+/// Anything that has socket addresses, as in [`std::net`], for whoever is there; or a [`Neighbour`] that
+/// was found, with all of its addresses, the nearest first, and for that peer only.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -191,9 +191,9 @@ impl fmt::Display for Neighbour {
     }
 }
 
-/// A number that a peer draws when it is built, to be known by on several networks.
+/// A number that a peer draws when it is built, by which it is known on all networks.
 ///
-/// Of 40 random bits: no secret, and no proof of anything. Its `Display` is ten hexadecimal digits.
+/// It has 40 random bits; it is no secret and proves nothing. Its `Display` is ten hexadecimal digits.
 ///
 /// ```
 /// let peer = lanpeer::Peer::bind("127.0.0.1:0")?;
@@ -245,7 +245,7 @@ impl fmt::Display for PeerId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Presence {
-    /// This peer is there. Told again when its nearest address, its name or its service changed.
+    /// This peer is there. Told again when its nearest address, its name or its service changes.
     Found(Neighbour),
     /// This peer is gone: it said so, or was silent for too long.
     Lost(Neighbour),

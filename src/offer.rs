@@ -22,8 +22,8 @@ use crate::secure::PublicKey;
 
 /// Another peer asks for a connection: accept it or deny it.
 ///
-/// An offer that is dropped is denied with the reason `dropped`. The other side waits only for its
-/// own timeout, 2 seconds by default, and then withdraws: accepting is [`Error::Withdrawn`].
+/// Dropping an offer denies it with the reason `dropped`. The other side waits until its own timeout, 2
+/// seconds by default, and then withdraws; accepting then fails with [`Error::Withdrawn`].
 ///
 /// ```
 /// use lanpeer::{DataType, Error, Json, Peer};
@@ -63,24 +63,24 @@ impl Offer {
         self.pending.is_gone()
     }
 
-    /// Who asks, where it has said so.
+    /// Who asks, if it has said so.
     fn who(&self) -> Option<&Card> {
         self.pending.agreed.who.as_deref()
     }
 
-    /// Where the peer that asks listens: an address that can be connected to.
+    /// Where the peer that asks listens: the address to connect to.
     pub fn peer_addr(&self) -> SocketAddr {
         self.pending.agreed.peer_addr.into()
     }
 
-    /// The id of the peer that asks. None where it speaks no frames: it is no lanpeer, or one
-    /// with [`text_headers`](crate::PeerBuilder::text_headers).
+    /// The id of the peer that asks. `None`: it speaks no frames, since it is no lanpeer or has
+    /// [`text_headers`](crate::PeerBuilder::text_headers).
     pub fn peer_id(&self) -> Option<PeerId> {
         self.who().map(PeerId::of)
     }
 
-    /// Its name, at most 24 bytes; as in [`Neighbour::name`](crate::Neighbour::name). None where it has
-    /// none, or speaks no frames. A name is no proof of anything.
+    /// The name of the peer that asks, at most 24 bytes, as in [`Neighbour::name`](crate::Neighbour::name).
+    /// `None`: it has none, or speaks no frames. A name proves nothing.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -99,13 +99,13 @@ impl Offer {
         self.who().and_then(Card::name)
     }
 
-    /// What program it is, at most 16 bytes; as in
-    /// [`Neighbour::service`](crate::Neighbour::service). None where it has none, or speaks no frames.
+    /// Its kind of program, at most 16 bytes, as in [`Neighbour::service`](crate::Neighbour::service).
+    /// `None`: it has none, or speaks no frames.
     pub fn peer_service(&self) -> Option<&str> {
         self.who().and_then(Card::service)
     }
 
-    /// The key of the peer that asks, which it has proved to be its own; see
+    /// The public key that the peer that asks has proved to own; see
     /// [`Connection::peer_key`](crate::Connection::peer_key). `None`: it shows none.
     ///
     /// ```
@@ -134,7 +134,7 @@ impl Offer {
             .and_then(|proof| proof.key)
     }
 
-    /// What the connection would be for.
+    /// The data type of the connection that is offered.
     pub fn data_type(&self) -> DataType {
         self.pending.agreed.data_type
     }
@@ -149,9 +149,9 @@ impl Offer {
         self.pending.agreed.stream
     }
 
-    /// Is it encrypted, and from a peer that has the secret? One in the clear comes to a peer with a
-    /// secret only where [`PeerBuilder::clear_offers`](crate::PeerBuilder::clear_offers) says so.
-    /// Needs the feature `secure`.
+    /// Is the offer encrypted, and from a peer that has the secret? The program of a peer with a secret sees
+    /// other offers only with [`PeerBuilder::clear_offers`](crate::PeerBuilder::clear_offers). Needs the
+    /// feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -203,8 +203,8 @@ impl Offer {
         self
     }
 
-    /// Accepts. The format's data type must be the offered one; [`Dynamic`](crate::Dynamic) takes
-    /// all.
+    /// Accepts the offer. The format's data type must be the offered one; [`Dynamic`](crate::Dynamic) takes
+    /// every type.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -225,26 +225,25 @@ impl Offer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::TypeMismatch`]: the offer was denied with the reason `type`. [`Error::NotSecure`]:
-    /// it is in the clear, this peer has a secret, and the program has not allowed it with
-    /// `in_the_clear`; it was denied with the reason `secret`. [`Error::Withdrawn`]:
-    /// the other side has hung up, or this peer was stopped while the offer waited.
-    /// [`Error::Stopped`]: it is stopped at this moment.
+    /// [`Error::TypeMismatch`]: the offer was denied with the reason `type`. [`Error::NotSecure`]: the offer
+    /// is in the clear, this peer has a secret, and the program has not called `in_the_clear`; the offer was
+    /// denied with the reason `secret`. [`Error::Withdrawn`]: the other side has hung up, or this peer was
+    /// stopped while the offer waited. [`Error::Stopped`]: this peer is stopped at this moment.
     pub fn accept<F: Format>(self) -> Result<Connection<F>> {
         self.accept_as(Connection::with_queue)
     }
 
-    /// Accepts, and keeps of the messages that come only the newest: a program that is slower than they
-    /// come gets fewer, each as new as can be.
+    /// Accepts the offer, and keeps only the newest of the messages that come: a slow program gets fewer
+    /// messages, each as new as can be.
     ///
-    /// The connection is read on and on, whether or not the program takes anything, so the other side never
-    /// waits for it; each message replaces the one that the program has not taken. That is about this side
-    /// alone: the other may send by [`send_latest`](Connection::send_latest), so that nothing old waits on
-    /// the way either, or by [`send`](Connection::send), and need not be a lanpeer. Replaced messages count
-    /// as received: the other side's `close` is Ok when the newest is here.
+    /// The connection is always read, whether or not the program takes anything, so the other side never
+    /// waits for it. Each message replaces the one that the program has not taken. This concerns this side
+    /// only: the other side may send by [`send_latest`](Connection::send_latest), so that nothing old waits
+    /// on the way either, or by [`send`](Connection::send), and need not be a lanpeer. Replaced messages
+    /// count as received: the other side's `close` is Ok when the newest is here.
     ///
-    /// [`receiver`](Connection::receiver) holds the newest, too; while one takes the place of another, it
-    /// is empty for a moment.
+    /// [`receiver`](Connection::receiver) holds the newest too; while a message is replaced, it is empty
+    /// for a moment.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -272,15 +271,13 @@ impl Offer {
         self.accept_as(Connection::with_latest)
     }
 
-    /// Accepts, and passes each message to `handler`, on the connection's reader thread: no second
-    /// thread and no channel lie between, which is the lowest latency there is.
+    /// Accepts the offer, and passes each message to `handler` on the connection's reader thread. With no
+    /// second thread and no channel in between, this has the lowest latency.
     ///
-    /// While the handler runs, the connection is not read. It may send and close on the connection
-    /// that it is given; `recv` there fails at once, since it would wait for itself. A handler that
-    /// panics ends its connection with
-    /// [`CloseReason::HandlerPanicked`](crate::CloseReason::HandlerPanicked). The connection lives
-    /// until either side ends it, or its peer is stopped, whether or not the returned handle is
-    /// kept.
+    /// While the handler runs, the connection is not read. The handler may send on its connection and close
+    /// it; `recv` there fails at once, since it would wait for itself. A handler that panics ends its
+    /// connection with [`CloseReason::HandlerPanicked`](crate::CloseReason::HandlerPanicked). The connection
+    /// lives until either side ends it, or its peer is stopped, whether or not the returned handle is kept.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -309,18 +306,18 @@ impl Offer {
         self.accept_as(|link| Connection::with_handler(link, handler))
     }
 
-    /// Accepts, and passes each request of the other side to `serve`, on the connection's reader thread:
-    /// no second thread and no channel lie between.
+    /// Accepts the offer, and passes each request of the other side to `serve` on the connection's reader
+    /// thread, with no second thread and no channel in between.
     ///
-    /// `serve` answers each by [`Request::reply`], or passes it on to threads that do, in any order; one
-    /// that it drops fails at the other side. While it runs, the connection is not read. A panic in it
-    /// fails the request that it was about, and it is called again for the next. It must not wait for
-    /// what only comes over this connection: there, `request` and `recv` fail at once, and `close`
+    /// `serve` answers each request by [`Request::reply`], or passes it to threads that do, in any order. A
+    /// request that it drops fails at the other side. While `serve` runs, the connection is not read. A panic
+    /// in it fails the current request, and `serve` is called again for the next. It must not wait for
+    /// anything that comes over this connection: inside it, `request` and `recv` fail at once, and `close`
     /// returns at once as timed out, while the connection closes in the background.
     ///
-    /// Messages wait for [`recv`](Connection::recv) as ever. The connection lives until either side ends
-    /// it, or its peer is stopped, whether or not the returned handle is kept. Where no handle is left
-    /// that could receive, a message of the other side ends it.
+    /// Messages wait for [`recv`](Connection::recv) as usual. The connection lives until either side ends it,
+    /// or its peer is stopped, whether or not the returned handle is kept. If no handle is left to receive it,
+    /// a message of the other side ends the connection.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -366,7 +363,7 @@ impl Offer {
         self.pending.accept(start)
     }
 
-    /// Denies, with one word for the other side: 1 to 64 letters, digits, `-`, `_` or `.`.
+    /// Denies the offer, with one word for the other side: 1 to 64 letters, digits, `-`, `_` or `.`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -382,7 +379,7 @@ impl Offer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidOption`]: not such a word; the offer is then denied as if dropped.
+    /// [`Error::InvalidOption`]: `reason` is no such word; the offer is denied as if dropped.
     /// [`Error::Withdrawn`]: the other side has hung up, or this peer was stopped.
     pub fn deny(self, reason: &str) -> Result<()> {
         check_reason(reason)?;
@@ -425,7 +422,7 @@ impl Incoming {
         Incoming { offers }
     }
 
-    /// The next one, or `None` at the end. [`Error::NothingReceived`]: none came in time.
+    /// The next offer, or `None` at the end. [`Error::NothingReceived`]: none came in time.
     pub(crate) fn next_until(&mut self, deadline: Option<Instant>) -> Result<Option<Offer>> {
         let Some(deadline) = deadline else {
             return Ok(self.next());
@@ -446,7 +443,7 @@ impl Iterator for Incoming {
     type Item = Offer;
 
     fn next(&mut self) -> Option<Offer> {
-        // Those whose other side has hung up meanwhile are of no use to anyone.
+        // Offers whose other side has hung up meanwhile are of no use to anyone.
         self.offers.iter().find(|offer| !offer.is_gone())
     }
 }

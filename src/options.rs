@@ -1,4 +1,6 @@
 //! The settings of a peer, and what each connection is told of them.
+//!
+//! A long file for the examples in its docs; the code is the smaller part.
 
 use std::time::Duration;
 
@@ -50,7 +52,7 @@ pub(crate) struct Settings {
     pub pickle: Limits,
     /// Secrets, keys, and who this peer is itself; changes while it runs.
     pub trusts: Trusts,
-    /// Where there is a secret: are offers in the clear put to the program?
+    /// With a secret: does the program see offers that are not encrypted?
     pub clear_offers: bool,
     /// No frames: everything on the wire is text headers.
     pub text_headers: bool,
@@ -92,7 +94,7 @@ impl Settings {
         }
     }
 
-    /// Are its connections encrypted, where the program asks for nothing else?
+    /// Are its connections encrypted, unless the program asks for something else?
     pub fn has_secret(&self) -> bool {
         self.trusts.now().own().is_some()
     }
@@ -123,7 +125,7 @@ impl Settings {
             return invalid(option, reason);
         }
         match self.keepalive {
-            // The system counts in whole seconds: two of silence, then probes.
+            // The system counts in whole seconds: two of silence, then the probes.
             Some(time) if time < Duration::from_secs(4) => {
                 invalid("keepalive", "must be at least 4 seconds")
             }
@@ -143,10 +145,9 @@ pub(crate) fn check_timeout(option: &'static str, time: Duration) -> Result<()> 
     Ok(())
 }
 
-/// Options of one connection that this side asks for; [`connect`](ConnectOptions::connect) makes it.
+/// Options of a connection that this side asks for; [`connect`](ConnectOptions::connect) makes it.
 ///
-/// A builder, by value. Connecting does not use it up: keep it, or a clone of it, for further
-/// connections.
+/// A builder, by value. Connecting does not use it up: it can make further connections.
 ///
 /// ```
 /// use lanpeer::{Bytes, ConnectOptions, Peer};
@@ -220,9 +221,8 @@ impl ConnectOptions {
         ConnectOptions::default()
     }
 
-    /// Shall a message of another data type end the connection? Where not, it is decoded as the
-    /// data type that its header names. Default: `true`, but `false` for
-    /// [`Dynamic`](crate::Dynamic).
+    /// Does a message of another data type end the connection? If not, the message is decoded as the data
+    /// type that its header names. Default: `true`, but `false` for [`Dynamic`](crate::Dynamic).
     ///
     /// ```
     /// # use lanpeer::*;
@@ -242,8 +242,8 @@ impl ConnectOptions {
         self
     }
 
-    /// All messages, in both directions, have one size, which the first of them decides: at least 1
-    /// byte. They go without headers then. Not the default.
+    /// Gives all messages, in both directions, the size of the first one: at least 1 byte. They then have no
+    /// headers. Not the default.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -264,9 +264,9 @@ impl ConnectOptions {
         self
     }
 
-    /// All messages, in both directions, have this size in bytes, from 1 to
-    /// [`max_message_size`](crate::PeerBuilder::max_message_size). They go without headers. A peer
-    /// for which it is too large denies with the reason `size`. Not the default.
+    /// Gives all messages, in both directions, this size in bytes, from 1 to
+    /// [`max_message_size`](crate::PeerBuilder::max_message_size). They have no headers. A peer for which the
+    /// size is too large denies the connection with the reason `size`. Not the default.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -304,9 +304,9 @@ impl ConnectOptions {
         self
     }
 
-    /// Keep of the messages that come only the newest, as [`Offer::accept_latest`](crate::Offer::accept_latest)
-    /// does. Not the default. Not for `connect_with`: a handler gets each message, and the connection is not
-    /// read meanwhile.
+    /// Keeps only the newest of the messages that come, as
+    /// [`Offer::accept_latest`](crate::Offer::accept_latest) does. Not the default. Not for `connect_with`: a
+    /// handler gets each message, and the connection is not read meanwhile.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -332,9 +332,8 @@ impl ConnectOptions {
         self
     }
 
-    /// The data type to announce with the format [`Dynamic`](crate::Dynamic); the others have their
-    /// own, and another one is [`Error::InvalidOption`](crate::Error::InvalidOption). Default:
-    /// `json`.
+    /// The data type to announce with the format [`Dynamic`](crate::Dynamic). The other formats have their
+    /// own; asking for another is [`Error::InvalidOption`](crate::Error::InvalidOption). Default: `json`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -355,9 +354,8 @@ impl ConnectOptions {
         self
     }
 
-    /// Shall the connection not be encrypted, though this peer has a secret? Not the default. A
-    /// peer that has a secret denies it with the reason `secret`, unless its program has asked for
-    /// such offers. Needs the feature `secure`.
+    /// Leaves the connection unencrypted, though this peer has a secret. Not the default. A peer that has a
+    /// secret denies it with the reason `secret`, unless its program allows it. Needs the feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -381,10 +379,10 @@ impl ConnectOptions {
         self
     }
 
-    /// Only the peer with this key will do: the other side must show it and prove that it is its own. Who
-    /// does not is told nothing but that, and the call is [`Error::WrongKey`](crate::Error::WrongKey); of
-    /// several addresses the next is tried. It holds beside what this peer
-    /// [allows](crate::PeerBuilder::allow). Default: anyone who has the secret. Needs
+    /// Connects only to the peer with this key: the other side must show it and prove that it is its own. To
+    /// any other peer nothing more is said, and the call fails with
+    /// [`Error::WrongKey`](crate::Error::WrongKey); of several addresses the next is tried. The keys that this
+    /// peer [allows](crate::PeerBuilder::allow) apply as well. Default: anyone who has the secret. Needs
     /// [`secret`](crate::PeerBuilder::secret), and the feature `secure`.
     ///
     /// ```

@@ -41,7 +41,7 @@ const OFFERS: usize = 256;
 /// A program's place on the local network: it listens, connects, and holds the connections.
 ///
 /// A handle: clones are cheap and mean the same peer. Dropping the last one stops the peer, as
-/// [`stop`](Peer::stop) does and in the same time, and so ends its connections: keep it as long as
+/// [`stop`](Peer::stop) does and in the same time, and so ends its connections. Keep the peer as long as
 /// they are used.
 ///
 /// ```
@@ -81,7 +81,7 @@ struct Inner {
 impl Inner {
     /// `why` is the reason of the connections that this ends.
     fn stop(&self, why: CloseReason) {
-        // First, so that nobody is sent here any more.
+        // First, so that no search finds this peer any more.
         self.discovery.stop();
         self.endpoint.stop(why, &*self.wake_listener);
     }
@@ -97,9 +97,9 @@ impl Peer {
     /// Listens on `addr`, with default settings. When this returns, the peer is listening and
     /// answers searches.
     ///
-    /// `"0.0.0.0:0"` is every interface of this host and a free port; `"127.0.0.1:0"` this host
-    /// only. A host name works as in [`std::net`]; the first of its IPv4 addresses that can be
-    /// listened on is taken.
+    /// `"0.0.0.0:0"` means every interface of this host and a free port; `"127.0.0.1:0"` means this host
+    /// only. A host name works as in [`std::net`]: the peer listens on the first of its IPv4 addresses on
+    /// which it can.
     ///
     /// ```
     /// use lanpeer::{Error, Peer};
@@ -112,9 +112,9 @@ impl Peer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Ipv6`], [`Error::Resolve`], [`Error::Bind`] (the port is in use, for example), or
-    /// [`Error::Io`] when the system has no thread left. That others cannot find the peer is no
-    /// error: see [`not_discoverable`](Peer::not_discoverable).
+    /// [`Error::Ipv6`], [`Error::Resolve`], [`Error::Bind`] (for example, the port is in use), or
+    /// [`Error::Io`] if the system has no thread left. It is no error if others cannot find the peer: see
+    /// [`not_discoverable`](Peer::not_discoverable).
     pub fn bind(addr: impl ToSocketAddrs) -> Result<Peer> {
         Peer::builder().bind(addr)
     }
@@ -132,8 +132,8 @@ impl Peer {
         PeerBuilder::default()
     }
 
-    /// Where this peer listens, with the port that the system chose if it was 0. The IP is 0.0.0.0
-    /// if it listens on every interface.
+    /// Where this peer listens. If it was bound to port 0, this has the port that the system chose. The IP is
+    /// 0.0.0.0 if it listens on every interface.
     ///
     /// ```
     /// # use lanpeer::Peer;
@@ -156,8 +156,8 @@ impl Peer {
 
     // Offers
 
-    /// Waits for the next offer of the format's data type, and accepts it. There is no deadline:
-    /// for one, see [`accept_timeout`](Peer::accept_timeout).
+    /// Waits for the next offer of the format's data type, and accepts it. Waits for ever; for a deadline, see
+    /// [`accept_timeout`](Peer::accept_timeout).
     ///
     /// Offers of other data types that come first are denied with the reason `type`. A program
     /// that serves several types, or wants to look at an offer first, uses
@@ -187,8 +187,8 @@ impl Peer {
         self.accept_until(None)
     }
 
-    /// As [`accept`](Peer::accept), and waits for at most `time`. An offer that is there already is
-    /// accepted also where `time` is zero.
+    /// As [`accept`](Peer::accept), and waits for at most `time`. Even if `time` is zero, it accepts an offer
+    /// that is there already.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -208,10 +208,10 @@ impl Peer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NothingReceived`]: no such offer came in time; what did come, of other data types,
-    /// was denied. [`Error::Stopped`], as [`accept`](Peer::accept).
+    /// [`Error::NothingReceived`]: no such offer came in time; offers of other data types were denied.
+    /// [`Error::Stopped`], as [`accept`](Peer::accept).
     pub fn accept_timeout<F: Format>(&self, time: Duration) -> Result<Connection<F>> {
-        // What is too far away to be told from never has no deadline.
+        // A time too far away for the clock never comes.
         self.accept_until(Instant::now().checked_add(time))
     }
 
@@ -224,8 +224,8 @@ impl Peer {
                 Err(Error::TypeMismatch { .. } | Error::Withdrawn | Error::NotSecure { .. }) => {}
                 accepted => return accepted,
             }
-            // What waits at the deadline may be what is wanted. What comes after it, one offer of
-            // another type after the other, does not put it off.
+            // An offer that waits at the deadline may be the wanted one. Offers of other types that come
+            // after it do not put off the end for ever.
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 late += 1;
                 if late > OFFERS {
@@ -264,9 +264,9 @@ impl Peer {
 
     /// The channel behind [`incoming`](Peer::incoming), for `select!` and for deadlines.
     ///
-    /// Unlike there, offers whose other side has hung up meanwhile come too, and so do those that
-    /// still waited when the peer was stopped: accepting one is [`Error::Withdrawn`]. After them
-    /// the channel of a stopped peer ends.
+    /// Unlike `incoming`, it also has offers whose other side has hung up meanwhile, and those that still
+    /// waited when the peer was stopped: accepting one is [`Error::Withdrawn`]. After them the channel of a
+    /// stopped peer ends.
     ///
     /// ```
     /// use lanpeer::{Peer, RecvTimeoutError};
@@ -286,19 +286,19 @@ impl Peer {
 
     // Connections
 
-    /// Connects to the peer that listens at `addr`, and waits until the program there has accepted:
-    /// strict, no stream, at most this peer's [`timeout`](PeerBuilder::timeout), 2 seconds by
-    /// default. For others see [`ConnectOptions`].
+    /// Connects to the peer that listens at `addr`, and waits until the program there has accepted, for at
+    /// most this peer's [`timeout`](PeerBuilder::timeout), 2 seconds by default. The connection is strict and
+    /// no stream; for other options see [`ConnectOptions`].
     ///
-    /// Of several addresses, of a [`Neighbour`](crate::Neighbour) (`peer.connect(&neighbour)`), a host
-    /// name (its IPv4 ones) or a slice, the first is tried first. While it does not take the TCP
-    /// connection for 50 ms, or does not answer for 250 ms, the next is tried beside it, within the one
-    /// timeout. The first that accepts wins. The other side's program sees one offer, unless it is a
-    /// peer that speaks no frames: that may see several, of which all but one are withdrawn. A
-    /// `Neighbour` that is a lanpeer is connected to if it is that peer, and nobody else instead.
+    /// A [`Neighbour`](crate::Neighbour) (`peer.connect(&neighbour)`), a host name or a slice may have several
+    /// IPv4 addresses. They are tried in order: if one does not take the TCP connection within 50 ms, or takes
+    /// it and does not answer within 250 ms, the next is tried beside it, all within the one timeout. The
+    /// first that accepts wins. The program there sees one offer. Only a peer that speaks no frames may see
+    /// several, of which all but one are withdrawn. A `Neighbour` that is a lanpeer is only connected to if
+    /// that very peer answers.
     ///
-    /// The connection ends with the last handle of this peer: a function that makes a peer and
-    /// connects returns both, or the drop of its peer ends what it returns.
+    /// The connection ends when the last handle of this peer is dropped. So a function that makes a peer and
+    /// connects must return both.
     ///
     /// ```
     /// use lanpeer::{Bytes, CloseReason, Connection, Peer};
@@ -325,11 +325,11 @@ impl Peer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Denied`], [`Error::TimedOut`] (nobody has accepted in time, for example),
-    /// [`Error::Connect`] (nobody listens there), [`Error::Handshake`] (who listens there is no
-    /// peer), [`Error::SelfConnection`], [`Error::TooManyConnections`], [`Error::FeatureMissing`],
-    /// [`Error::NotWhoItSaid`] (of a neighbour), [`Error::Ipv6`], [`Error::Resolve`],
-    /// [`Error::Stopped`], and [`Error::Io`] when the system has no thread or file descriptor left.
+    /// [`Error::Denied`], [`Error::TimedOut`] (for example, nobody accepted in time), [`Error::Connect`]
+    /// (nobody listens there), [`Error::Handshake`] (what listens there is no peer),
+    /// [`Error::SelfConnection`], [`Error::TooManyConnections`], [`Error::FeatureMissing`],
+    /// [`Error::NotWhoItSaid`] (of a neighbour), [`Error::Ipv6`], [`Error::Resolve`], [`Error::Stopped`],
+    /// and [`Error::Io`] if the system has no thread or file descriptor left.
     pub fn connect<F: Format>(&self, addr: impl ToPeerAddrs) -> Result<Connection<F>> {
         ConnectOptions::new().connect(self, addr)
     }
@@ -371,8 +371,8 @@ impl Peer {
         ConnectOptions::new().connect_with(self, addr, handler)
     }
 
-    /// The open connections, oldest first, whatever their formats. One that is being closed is
-    /// listed until its end.
+    /// The open connections, oldest first, whatever their formats. A connection that is being closed is listed
+    /// until its end.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -403,10 +403,9 @@ impl Peer {
 
     /// What happens at this peer: connections made, denied, failed and closed.
     ///
-    /// The channel holds 256 events, from the beginning on, and ends when the peer is stopped. It
-    /// never holds up the peer: events that find it full are dropped, and counted by an
-    /// [`Event::Dropped`] before the next one. All receivers share the events: each goes to one of
-    /// them.
+    /// The channel holds 256 events, has them from the peer's beginning on, and ends when the peer is stopped.
+    /// It never holds up the peer: while it is full, events are dropped, and an [`Event::Dropped`] before the
+    /// next one counts them. All receivers share the events: each event goes to one receiver.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -434,8 +433,7 @@ impl Peer {
     }
 
     /// Totals since this peer was bound, of its open connections and of those that have ended: for a
-    /// dashboard, or a line in a log. Messages and bytes are counted by the connections; this adds
-    /// them up.
+    /// dashboard, or a line in a log. It adds up what the connections count.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -457,12 +455,11 @@ impl Peer {
         self.inner.endpoint.stats()
     }
 
-    /// Changes the secret while the peer runs: from now on it asks with this one, and takes it and those of
-    /// `accepted` from those who ask, at most 7, as [`PeerBuilder::accept_secret`] says. Connections whose
-    /// secret is not among them end with [`CloseReason::Revoked`](crate::CloseReason::Revoked) before this
-    /// returns: they are reset, so what was on its way is lost. An offer that was made with one of those
-    /// cannot be accepted any more ([`Error::SecretWithdrawn`]), and a handshake that is under way with it
-    /// comes to nothing. Needs the feature `secure`.
+    /// Changes the secret while the peer runs. From now on this peer connects with `secret`, and accepts it
+    /// and those in `accepted`, at most 7, as [`PeerBuilder::accept_secret`] says. Connections with another
+    /// secret end with [`CloseReason::Revoked`](crate::CloseReason::Revoked) before this returns: they are
+    /// reset, so what was on its way is lost. An offer with another secret can no longer be accepted
+    /// ([`Error::SecretWithdrawn`]), and a handshake with it fails. Needs the feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -512,11 +509,11 @@ impl Peer {
         Ok(())
     }
 
-    /// From now on only peers with one of these keys, as [`PeerBuilder::allow`] says; with an empty list
-    /// nobody. Connections of others end with [`CloseReason::Revoked`](crate::CloseReason::Revoked) before
-    /// this returns: they are reset, so what was on its way is lost. An offer of another that waits can
-    /// not be accepted any more, and a handshake that is under way comes to nothing. Needs the feature
-    /// `secure`.
+    /// From now on only peers with one of these keys connect, as [`PeerBuilder::allow`] says; with an empty
+    /// list nobody does. Connections of others end with
+    /// [`CloseReason::Revoked`](crate::CloseReason::Revoked) before this returns: they are reset, so what was
+    /// on its way is lost. A waiting offer of another peer can no longer be accepted, and its handshake
+    /// fails. Needs the feature `secure`.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -538,7 +535,7 @@ impl Peer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidOption`]: this peer has no secret, and so nobody shows it a key.
+    /// [`Error::InvalidOption`]: this peer has no secret, so nobody shows it a key.
     #[cfg(feature = "secure")]
     #[cfg_attr(docsrs, doc(cfg(feature = "secure")))]
     pub fn allow(&self, keys: impl IntoIterator<Item = PublicKey>) -> Result<()> {
@@ -554,13 +551,12 @@ impl Peer {
     /// Stops the peer: ends its connections gracefully, wakes every blocked call, and waits for
     /// every thread.
     ///
-    /// Offers that wait are denied. Connections get
-    /// [`close_timeout`](PeerBuilder::close_timeout), 5 seconds by default, to send what is queued
-    /// and to hear from the other side; then they are reset. Takes at most two seconds more, also
-    /// when a handler does not return: its thread is then left behind. Called from a handler, it
-    /// returns at once and the rest happens in the background.
+    /// Offers that wait are denied. Connections get [`close_timeout`](PeerBuilder::close_timeout), 5 seconds
+    /// by default, to send what is queued and to hear from the other side; then they are reset. `stop` takes
+    /// at most two seconds more. If a handler does not return, its thread is left behind. Called from a
+    /// handler, `stop` returns at once and goes on in the background.
     ///
-    /// Stopping twice is fine. Afterwards whatever makes or accepts connections or searches is
+    /// Stopping twice is fine. Afterwards calls that make or accept connections, or search, return
     /// [`Error::Stopped`]; messages that have arrived can still be received.
     ///
     /// ```
@@ -588,7 +584,7 @@ impl fmt::Debug for Peer {
 }
 
 impl PeerBuilder {
-    /// Makes the peer: when this returns, it is listening. The builder can make more.
+    /// Makes the peer: when this returns, it is listening. The builder can make more peers.
     ///
     /// ```
     /// use lanpeer::{Error, Peer};

@@ -7,7 +7,7 @@ use crate::neighbour::{Neighbour, PeerId};
 
 /// Whom [`keep_connected`](crate::Peer::keep_connected) connects to.
 ///
-/// All but [`addr`](Target::addr) are found by discovery, as by [`watch`](crate::Peer::watch).
+/// All but [`addr`](Target::addr) are found by discovery, as with [`watch`](crate::Peer::watch).
 ///
 /// ```
 /// use lanpeer::{Peer, Target};
@@ -24,7 +24,7 @@ use crate::neighbour::{Neighbour, PeerId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub(crate) kind: Kind,
-    /// Where it was found already.
+    /// Where the peer was found already.
     pub(crate) known: Option<Neighbour>,
 }
 
@@ -60,8 +60,7 @@ impl Target {
         Target::new(Kind::Addr(addr.to_owned()))
     }
 
-    /// All peers of this [`name`](crate::PeerBuilder::name): each by a connection of its own, where
-    /// several have it.
+    /// All peers of this [`name`](crate::PeerBuilder::name), each by a connection of its own.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -103,8 +102,8 @@ impl Target {
         Target::new(Kind::Service(service.into()))
     }
 
-    /// This very peer. A process that is started again has another [`id`](crate::Peer::id), and is not
-    /// meant any more: for that use a name, a service or an address.
+    /// This one peer. A process that is started again has another [`id`](crate::Peer::id), and no longer
+    /// matches; for that use a name, a service or an address.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -149,7 +148,7 @@ impl Target {
         Target { kind, known: None }
     }
 
-    /// The id of the one peer that is meant, where it is one.
+    /// The id, if the target is one peer by its id.
     pub(crate) fn peer(&self) -> Option<PeerId> {
         match &self.kind {
             Kind::Id(id) => Some(*id),
@@ -157,7 +156,7 @@ impl Target {
         }
     }
 
-    /// Is who says this of itself meant?
+    /// Is a peer meant that says this of itself?
     pub(crate) fn is_meant(&self, id: Option<PeerId>, name: &str, service: &str) -> bool {
         match &self.kind {
             Kind::Addr(_) => false,
@@ -175,8 +174,8 @@ impl From<SocketAddr> for Target {
     }
 }
 
-/// This very peer, as by [`Target::id`], from where it was found. One that is no lanpeer has no id:
-/// whoever listens at its address.
+/// This one peer, as with [`Target::id`], where it was found. A peer that is no lanpeer has no id; then it
+/// is whoever listens at its address.
 impl From<&Neighbour> for Target {
     fn from(neighbour: &Neighbour) -> Target {
         match neighbour.id() {

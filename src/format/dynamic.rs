@@ -8,7 +8,7 @@ use super::{
     decode_any, json, raw,
 };
 
-/// For programs that take whatever comes; the item is a [`Message`].
+/// For programs that take messages of any type; the item is a [`Message`].
 ///
 /// Accepts offers of every data type. A connection that is opened with it announces
 /// [`ConnectOptions::data_type`](crate::ConnectOptions::data_type), by default `json`, and, unless
@@ -161,8 +161,8 @@ impl Message {
         self.data_type
     }
 
-    /// The bytes as they are on the wire, without a head. Of a `json` message that is the value; one
-    /// that has come from a peer without frames, such as peerpy, is `{"data": VALUE}`.
+    /// The bytes as they are on the wire, without a head. For `json` that is the value, or
+    /// `{"data": VALUE}` if it has come from a peer without frames, such as peerpy.
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
@@ -180,7 +180,7 @@ impl Message {
         }
     }
 
-    /// The same, owned.
+    /// The payload, owned.
     ///
     /// ```
     /// use lanpeer::Message;
@@ -191,7 +191,7 @@ impl Message {
         self.payload
     }
 
-    /// The value in it, as whichever type the caller expects.
+    /// The message's value, as the type that the caller expects.
     ///
     /// A `bytes` message decodes into `Vec<u8>` (and, if it is UTF-8, into `String`).
     ///

@@ -18,9 +18,9 @@ use super::{
 /// names the two the other way round. What is sent must be `Serialize`, what is received
 /// `Deserialize`.
 ///
-/// On the wire is the value as JSON; where the other side speaks no frames, as peerpy, it is wrapped
-/// as `{"data": VALUE}`. Values nest at most 126 deep. JSON has no NaN and no infinities: serde
-/// writes them as `null`.
+/// The wire has the value as JSON. For a side without frames, such as peerpy, it is wrapped as
+/// `{"data": VALUE}`. Values nest at most 126 deep. JSON has no NaN and no infinities: serde writes them
+/// as `null`.
 ///
 /// ```
 /// use lanpeer::{Json, Peer};

@@ -35,13 +35,12 @@ use super::{
 /// | `dict` | map, struct | map; struct, with the names of its fields |
 /// | `{'Name': value}` | variant with a value | the same, several values as a `tuple`, fields as a `dict` |
 ///
-/// Read is every protocol, 0 to 5, and one object in several places; written is protocol 4. Nothing
-/// that a pickle names is looked up or run: an object of any other kind, a text with half of a
-/// surrogate pair, or an integer of more than 64 bits makes the message malformed, with words that
-/// say so. So do pickles that nest deeper or become larger than
-/// `PeerBuilder::max_pickle_depth` and `PeerBuilder::max_pickle_expansion` allow. A value that can
-/// not be sent, an integer of more than 64 bits or a key that Python cannot hash (a sequence, a map,
-/// a struct), is an error of `send`.
+/// It reads every protocol, 0 to 5, also with one object in several places, and writes protocol 4.
+/// Nothing that a pickle names is looked up or run: an object of any other kind, a text with half of a
+/// surrogate pair, or an integer of more than 64 bits makes the message malformed, with a text that says
+/// so. So does a pickle that nests deeper or becomes larger than `PeerBuilder::max_pickle_depth` and
+/// `PeerBuilder::max_pickle_expansion` allow. A value that cannot be sent, such as an integer of more than
+/// 64 bits or a key that Python cannot hash (a sequence, a map, a struct), is an error of `send`.
 ///
 /// ```
 /// use lanpeer::{Peer, Raw};

@@ -1,3 +1,7 @@
+//! Frames as a fuzzer sends them.
+//!
+//! A long file, since it has a second, plainer reading of the whole protocol to compare with.
+
 use super::agreed::{Agreed, is_the_same_in_pieces, some_payload};
 use super::is_clean;
 use super::plan::Plan;

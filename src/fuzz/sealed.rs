@@ -1,3 +1,7 @@
+//! Encrypted handshakes and records, of which someone on the way touches some.
+//!
+//! A long file, since one run goes through all of them: handshake, both directions, and what was touched.
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, IoSlice, Read};
 use std::net::{Ipv4Addr, SocketAddrV4};

@@ -10,6 +10,8 @@
 //! PING and PONG are peerpy's, with keys added that it ignores; so is each word that it does not
 //! know, and so HERE and GONE are free to use. A PING with `watch=` comes from a peer that wants to
 //! be kept up to date, and is answered by HERE (`docs/discovery.md` says how).
+//!
+//! A long file, so that the form of all datagrams is in one place.
 
 use std::net::SocketAddrV4;
 

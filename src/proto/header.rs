@@ -1,4 +1,6 @@
 //! Headers: `TYPE|key=value&key=value`, padded with `|` to 128 bytes.
+//!
+//! A long file, so that the form of all headers is in one place.
 
 use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4};

@@ -18,8 +18,8 @@ const MARK: &str = "lanpeer-identity-1";
 /// A file that is longer than this holds no identity.
 const MAX_FILE: u64 = 4096;
 
-/// Who a peer is, beyond the secret that all of its group share: a key pair of its own. Needs the
-/// feature `secure`.
+/// The identity of one peer among those who share a secret: a key pair of its own. Needs the feature
+/// `secure`.
 ///
 /// Of two peers with the same secret, each shows its [`PublicKey`] to the other, and proves that it has
 /// the private half: see [`PeerBuilder::identity`](crate::PeerBuilder::identity). The private half is
@@ -92,7 +92,7 @@ impl Identity {
         &self.private
     }
 
-    /// The half that others may know. A peer without this identity cannot prove that it has it.
+    /// The public half, which others may know. Only a peer with this identity can prove that it is its own.
     ///
     /// ```
     /// # use lanpeer::Identity;
@@ -105,15 +105,15 @@ impl Identity {
         self.public
     }
 
-    /// The identity in this file; if there is no such file, a new one, which is then in it.
+    /// Reads the identity from this file. If there is no such file, makes a new identity and writes it there.
     ///
     /// The file is text: empty lines, comments that begin with `#`, and one line with the word
-    /// `lanpeer-identity-1`, a space, and the private key in 64 hexadecimal digits. It is created whole
-    /// or not at all, never over another, and only this user can read it (on Unix; elsewhere it has the
-    /// folder's permissions). Where two processes create it at once, both have the same one, on every file
-    /// system that has hard links.
+    /// `lanpeer-identity-1`, a space, and the private key in 64 hexadecimal digits. It is created whole or not
+    /// at all, and never replaces another; only this user can read it (on Unix; elsewhere it has the folder's
+    /// permissions). If two processes create it at once, both get the same identity, on every file system
+    /// that has hard links.
     ///
-    /// A file that other users can read or write is refused: they may have it already.
+    /// A file that other users can read or write is refused: they may have the key already.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -270,7 +270,7 @@ fn exposed(_: &File) -> io::Result<Option<u32>> {
     Ok(None)
 }
 
-/// Why there is no [`Identity`]. Never says what stood in its place.
+/// Why there is no [`Identity`]. Never shows the text that was read.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -297,7 +297,7 @@ pub enum IdentityError {
         /// Its permissions, as `chmod` takes them.
         mode: u32,
     },
-    /// The file holds something else than one identity.
+    /// The file holds something other than one identity.
     Content {
         /// Which file.
         path: PathBuf,
@@ -309,7 +309,7 @@ pub enum IdentityError {
         /// What the system said.
         source: io::Error,
     },
-    /// The system has none of what is needed.
+    /// The system has none of what this names, such as random numbers.
     System(&'static str),
 }
 

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
-/// The public half of a peer's identity: who the other side of a connection is, proved in its
-/// handshake. The private half is an `Identity`, of the feature `secure`; without the feature no peer
-/// has one, and nothing ever yields a key.
+/// The public half of a peer's identity. It tells who the other side of a connection is, which that side
+/// proves in its handshake. The private half is an `Identity`, of the feature `secure`; without the
+/// feature no peer has one, and no call ever yields a key.
 ///
 /// As text it is 64 hexadecimal digits, in lower case; either case is read.
 ///

@@ -1,6 +1,6 @@
 //! What the peers of one group share.
 //!
-//! Longer than other files: half of it is the documentation and the tests of one public type.
+//! A long file: half of it is the documentation and the tests of one public type.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -20,12 +20,12 @@ use super::text::{self, SECRET_LEN};
 /// The target of log lines.
 const LOG: &str = "lanpeer";
 
-/// A file that is longer than this holds no secret.
+/// The longest file that is read, in bytes. A longer one holds no secret.
 const MAX_FILE: u64 = 4096;
 
 const PASSPHRASE: std::ops::RangeInclusive<usize> = 12..=1024;
 const CONTEXT: std::ops::RangeInclusive<usize> = 8..=64;
-/// A passphrase has so many characters at least that do not follow from those before.
+/// The least number of characters of a passphrase that do not follow from those before.
 const SURPRISES_MIN: usize = 8;
 
 /// A secret that some peers share: only they can connect to each other. Needs the feature `secure`.
@@ -89,10 +89,9 @@ impl Secret {
         Ok(secret)
     }
 
-    /// The secret as text, for a config file or to be read out: seven groups of four letters and
-    /// digits, the last two of them a check. `parse` reads it, in either case, with or without
-    /// hyphens and spaces; `O` is read as 0, `I` and `L` as 1. One or two wrong characters are
-    /// always noticed.
+    /// The secret as text, for a config file or to be read aloud: seven groups of four letters and digits, of
+    /// which the last two characters are a check. `parse` reads it, in either case, with or without hyphens
+    /// and spaces; it reads `O` as 0, and `I` and `L` as 1. One or two wrong characters are always noticed.
     ///
     /// ```
     /// use lanpeer::{Secret, SecretError};
@@ -107,9 +106,9 @@ impl Secret {
         text::write(&self.bytes, self.is_passphrase)
     }
 
-    /// The secret in a file: its text, alone but for empty lines and lines that begin with `#`.
+    /// Reads the secret from a file: its text, besides empty lines and lines that begin with `#`.
     ///
-    /// Where other users can read the file, that is a `warn` line in the log.
+    /// If other users can read the file, a `warn` line in the log says so.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -196,7 +195,7 @@ impl Secret {
         })
     }
 
-    /// The secret in an environment variable. Other programs of the same user can read those.
+    /// Reads the secret from an environment variable. Other programs of the same user can read it too.
     ///
     /// ```
     /// use lanpeer::{Secret, SecretError};
@@ -217,19 +216,18 @@ impl Secret {
     }
 
     /// A secret made of words that people remember. Peers prove it to each other by an exchange that gives
-    /// nothing away to try guesses on: who pretends to be a peer has at most 8 guesses at each connection that
-    /// is made to him, who connects has one, and who listens has none. So words will do that nobody
-    /// guesses in some thousands of tries. Six that are drawn by lot from a list of thousands are
+    /// an attacker nothing to test guesses on. An attacker who pretends to be a peer has at most 8 guesses at
+    /// each connection that is made to him, one at each that he makes, and none if he only listens. So the
+    /// words must withstand some thousands of guesses. Six words drawn by lot from a list of thousands are
     /// enough; a sentence from a book is not.
     ///
-    /// Each call takes about a fifth of a second and 64 MiB, for Argon2id: whoever steals what is made
-    /// of the words is a member, but has to spend as much for each guess at the words themselves.
+    /// Each call takes about a fifth of a second and 64 MiB, for Argon2id. Someone who steals the result is a
+    /// member, but has to spend as much for each guess at the words themselves.
     ///
-    /// `passphrase` has 12 to 1,024 bytes, and does not mainly repeat itself (`aaaaaaaaaaaa`,
-    /// `lablablablab`) or count (`123456789012`). That it is no word, name or date, nobody looks at but
-    /// you. `context` has 8 to 64 bytes and need not be secret: the
-    /// name of the installation, say, so that two that have chosen the same words still differ.
-    /// Both are taken byte by byte.
+    /// `passphrase` has 12 to 1,024 bytes, and must not mainly repeat itself (`aaaaaaaaaaaa`, `lablablablab`)
+    /// or count (`123456789012`). Nobody but you checks that it is no word, name or date. `context` has 8 to
+    /// 64 bytes and need not be secret: for example, the name of the installation, so that two installations
+    /// with the same words still differ. Both are taken byte by byte.
     ///
     /// ```
     /// use lanpeer::Secret;
@@ -275,8 +273,8 @@ impl Secret {
         Ok(secret)
     }
 
-    /// The same secret with a name for the program's own use, which is never sent: several are told
-    /// apart by it, see [`Connection::secret_label`](crate::Connection::secret_label). Default: none.
+    /// The same secret with a label for the program's own use, which is never sent. It tells several secrets
+    /// apart: see [`Connection::secret_label`](crate::Connection::secret_label). Default: none.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -397,7 +395,7 @@ fn is_open_to_others(_: &File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Why there is no [`Secret`]. Never says what stood in its place.
+/// Why there is no [`Secret`]. Never shows the text that was read.
 ///
 /// ```
 /// use lanpeer::{Secret, SecretError};
@@ -414,21 +412,21 @@ pub enum SecretError {
         /// How many there were.
         characters: usize,
     },
-    /// A character that no secret has.
+    /// A character that no secret can have.
     Character {
         /// How many characters stand before it.
         position: usize,
     },
-    /// The check does not fit: a typing error.
+    /// The check characters do not match: a typing error.
     Check,
-    /// The file cannot be read or written, or holds something else than one secret.
+    /// The file cannot be read or written, or holds something other than one secret.
     File {
         /// Which file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// The environment variable is not set, or is no text.
+    /// The environment variable is not set, or is not text.
     Env {
         /// Its name.
         name: String,
@@ -438,7 +436,7 @@ pub enum SecretError {
         /// Which, and what its length may be.
         reason: &'static str,
     },
-    /// The system has none of what is needed.
+    /// The system has none of what this names, such as random numbers.
     System(&'static str),
 }
 

@@ -206,7 +206,8 @@ fn check(exported: &BTreeSet<String>, items: &[Item]) -> (Vec<String>, usize) {
     (wrong, count)
 }
 
-fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+/// All files of Rust below `folder`.
+pub fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("its entry").path();
         if path.is_dir() {

@@ -34,9 +34,9 @@ pub(super) fn start(ask: Ask, time: Duration) -> Result<Neighbours> {
     Neighbours::start(ask, time).map_err(|source| Error::Io { context, source })
 }
 
-/// The neighbours that answer, each as it does; see [`Peer::discover`](crate::Peer::discover).
+/// The neighbours, as they answer; see [`Peer::discover`](crate::Peer::discover).
 ///
-/// Blocks in `next`, at most until the time is over, and ends then or when the peer is stopped.
+/// `next` blocks at most until the time is over. The iterator ends then, or when the peer is stopped.
 /// Dropping it ends the search.
 ///
 /// ```

@@ -3,7 +3,7 @@
 //~ warning: unused `Peer` that must be used
 //~ note: a peer stops when its last handle is dropped, and ends its connections: keep it as long as they are used
 //~ warning: unused `Connection` that must be used
-//~ note: a connection without a handler closes when its last handle is dropped: keep it; where it has a handler, `let _ =` says that it need not be kept
+//~ note: a connection without a handler closes when its last handle is dropped: keep it; if it has a handler, `let _ =` says that it need not be kept
 //~ warning: unused `Result` that must be used
 
 use lanpeer::{Json, Peer};
