@@ -30,6 +30,7 @@ use crate::proto::beacon::Card;
 /// assert_eq!(found.addrs().count(), 1);
 /// assert_eq!(found.id(), Some(bob.id()));
 /// assert_eq!((found.name(), found.service()), (Some("bob"), Some("chat")));
+/// assert!(!found.is_member()); // neither has a secret
 /// assert_eq!(found.to_string(), format!("{} bob", bob.local_addr()));
 /// # Ok(()) }
 /// ```

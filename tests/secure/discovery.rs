@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use lanpeer::{Error, Neighbour, Peer, PeerBuilder, PeerId, Presence, Receiver, Secret};
 
-use crate::beacons::{A_WHILE, DEADLINE, LONG, Port, Speaker, told};
+use crate::beacons::{A_WHILE, DEADLINE, LONG, Port, Speaker, padded, told};
 use crate::words::WORDS;
 use crate::{bind, secret};
 
@@ -57,6 +57,24 @@ fn lost(watch: &Receiver<Presence>, name: &str) {
     match told(watch) {
         Presence::Lost(lost) if shown(&lost) == name => {}
         other => panic!("{other}, and not {name} lost"),
+    }
+}
+
+/// Returns once these peers have read all that was said before. So nothing is lost because a socket is full, nor
+/// is a peer silent because its thread does not get to run.
+fn have_read(port: &Port, peers: &[&Peer]) {
+    let end = Instant::now() + DEADLINE;
+    let mut missing: Vec<_> = peers.iter().map(|peer| peer.id().to_string()).collect();
+    while !missing.is_empty() {
+        assert!(Instant::now() < end, "no answer of {missing:?}");
+        let asker = Speaker::new();
+        asker.say(padded("PING 127.0.0.1:9"), port.broadcast_addr());
+        while let Some(answer) = asker.answer(A_WHILE) {
+            missing.retain(|id| !answer.contains(id));
+            if missing.is_empty() {
+                break;
+            }
+        }
     }
 }
 
@@ -178,6 +196,7 @@ fn a_forger_adds_loses_and_hijacks_nobody() {
                 speaker.say(lie, port.broadcast_addr());
                 said += 1;
             }
+            have_read(&port, &[&alice, &bob]);
             std::thread::sleep(Duration::from_millis(50));
             for presence in watch.try_iter() {
                 if members_only || presence.neighbour().is_member() {
