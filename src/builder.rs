@@ -226,24 +226,13 @@ impl PeerBuilder {
     /// [`CloseReason::TimedOut`](crate::CloseReason::TimedOut). `None`: the system's own default, which is
     /// hours. Default: 10 seconds. At least 4 seconds, at most a day.
     ///
-<<<<<<< HEAD
-    /// Idle connections are probed (TCP keepalive) after half of that time. While data waits to be
-    /// acknowledged, Linux is asked whether the other side still answers. On other systems lanpeer asks
-    /// the other side itself, by heartbeats; where that speaks the text protocol, a dead remote is
-    /// noticed only when the system gives up retransmitting. A program that is merely slow to
-    /// receive is never taken for dead. But Linux asks one that has taken nothing for a while ever
-    /// more rarely: if its machine dies then, that is noticed after up to about three times as long
-    /// as it has taken nothing, at most some minutes. A connection whose receive queue is full here
-    /// is not read, and so ends only as the program takes messages.
-=======
     /// An idle connection is probed (TCP keepalive) after half of this time. While sent data is not
-    /// acknowledged, lanpeer asks Linux whether the other side still answers. Other systems then notice a dead
-    /// remote only when they give up retransmitting. A program that is merely slow to receive is never taken
-    /// for dead. But Linux probes a side that takes nothing less and less often. If its machine dies then,
-    /// this is noticed after up to about three times the time for which it has taken nothing, at most some
-    /// minutes. A connection whose receive queue is full here is not read, so its end is noticed only when the
-    /// program takes messages.
->>>>>>> src
+    /// acknowledged, lanpeer asks Linux whether the other side still answers. On other systems it asks the
+    /// other side itself, by heartbeats; in the text protocol these systems notice a dead remote only when they
+    /// give up retransmitting. A program that is merely slow to receive is never taken for dead. But Linux
+    /// probes a side that takes nothing less and less often. If its machine dies then, this is noticed after up
+    /// to about three times the time for which it has taken nothing, at most some minutes. A connection whose
+    /// receive queue is full here is not read, so its end is noticed only when the program takes messages.
     ///
     /// ```
     /// use lanpeer::Peer;
