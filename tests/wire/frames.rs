@@ -296,7 +296,8 @@ fn who_asks_for_a_heartbeat_gets_one() {
     wire.write(&of_kind(0xf8, &length(500)));
     assert_eq!(wire.read(BEAT.len()), BEAT, "each time");
     // A program that takes nothing is alive all the same, and a question would not be read.
-    wire.write_what_goes(&frame(&[7; 1000]).repeat(20_000));
+    // It fits into the system's buffers, and not into the queue.
+    wire.write(&frame(&[7; 1000]).repeat(600));
     for _ in 0..4 {
         assert_eq!(wire.read(BEAT.len()), BEAT);
     }
