@@ -18,14 +18,14 @@ const PURPOSE: &[u8] = b"lanpeer discovery tag 1";
 /// The keys that a peer's secrets lead to.
 pub(crate) struct TagKeys {
     own: Box<Key>,
-    accepted: Vec<Box<Key>>,
+    accepted: Vec<Key>,
 }
 
 impl TagKeys {
     pub fn new(own: &Secret, accepted: &[Secret]) -> TagKeys {
-        let derive = |secret: &Secret| Box::new(hmac_sha256(&secret.psk()[..], &[PURPOSE]));
+        let derive = |secret: &Secret| hmac_sha256(&secret.psk()[..], &[PURPOSE]);
         let keys = TagKeys {
-            own: derive(own),
+            own: Box::new(derive(own)),
             accepted: accepted.iter().map(derive).collect(),
         };
         wipe_stack();
@@ -39,7 +39,7 @@ impl TagKeys {
 
     /// Was it made with one of the secrets? Tries all of them, whichever fits.
     pub fn check(&self, covered: &[u8], theirs: &Tag) -> bool {
-        let keys = std::iter::once(&self.own).chain(&self.accepted);
+        let keys = std::iter::once(&*self.own).chain(&self.accepted);
         keys.fold(false, |known, key| {
             let ours = tag(key, covered);
             let pairs = ours.iter().zip(theirs);

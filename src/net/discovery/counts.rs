@@ -3,7 +3,7 @@
 //!
 //! All that a peer says has one count, which rises. On each of its networks it says its own signs of life, and
 //! one that hears several may hear them in another order; so signs are compared for each address that they
-//! name, and a goodbye, which names none, with all of them.
+//! name, but none may be much older than the newest. A goodbye names none, and is compared with all of them.
 
 use std::net::SocketAddrV4;
 
@@ -13,6 +13,9 @@ use crate::net::os::sync::{HashMap, Instant};
 /// So many members are remembered, also when they have gone: the one that was not heard for the longest is
 /// forgotten. Only what was said by somebody with the secret comes here, and a peer has one id while it runs.
 const MEMBERS_MAX: usize = 4096;
+
+/// A peer says at most so much, on all of its networks, before what it said first is heard.
+const INTERLEAVED: u64 = 64;
 
 #[derive(Default)]
 pub(crate) struct Counts {
@@ -39,9 +42,10 @@ impl Counts {
     /// A sign of life. False: it was said before, or before what was heard since.
     pub fn sign(&mut self, id: u64, addr: SocketAddrV4, count: u64, now: Instant) -> bool {
         let heard = self.heard(id, now);
+        let highest = heard.highest();
         let known = heard.signs.iter_mut().find(|(known, _)| *known == addr);
         let last = known.as_ref().map_or(0, |(_, last)| *last);
-        if count <= last.max(heard.gone) {
+        if count <= last.max(heard.gone) || count + INTERLEAVED <= highest {
             return false;
         }
         match known {
@@ -105,6 +109,9 @@ mod tests {
         assert!(counts.sign(1, addr(1), 11, now));
         // On another network it was said before, and comes later. Another peer counts for itself.
         assert!(counts.sign(1, addr(2), 10, now));
+        // At an address that it has left since.
+        assert!(counts.sign(3, addr(2), 100, now));
+        assert!(!counts.sign(3, addr(1), 30, now));
         assert!(counts.sign(2, addr(1), 1, now));
     }
 
