@@ -385,8 +385,8 @@ pub(crate) struct FrameDecoder {
     rules: Rules,
     /// In a stream whose size is known to both sides: messages have no heads.
     headless: bool,
-    /// The last wish for a heartbeat, until it is taken.
-    wanted: Option<u64>,
+    /// The last heartbeat, or wish for one, until it is taken.
+    pulse: Option<Pulse>,
 }
 
 impl FrameDecoder {
@@ -395,14 +395,13 @@ impl FrameDecoder {
         FrameDecoder {
             rules,
             headless: rules.streaming && named,
-            wanted: None,
+            pulse: None,
         }
     }
 
-    /// Within how many milliseconds the other side wants a heartbeat, if a frame that was skipped has
-    /// asked for one.
-    pub fn take_wanted(&mut self) -> Option<u64> {
-        self.wanted.take()
+    /// The heartbeat, or the wish for one, that a skipped frame was.
+    pub fn take_pulse(&mut self) -> Option<Pulse> {
+        self.pulse.take()
     }
 
     /// The head and the size of the message that the unread bytes begin with, where that can be told
@@ -516,8 +515,13 @@ impl FrameDecoder {
             kind::HEAR_ME => {
                 // A body that says more belongs to a later version.
                 if let Ok((len, milliseconds)) = length(body) {
-                    self.wanted = (len == body.len()).then_some(milliseconds).or(self.wanted);
+                    let is_wish = len == body.len();
+                    self.pulse = is_wish.then_some(Pulse::Wanted(milliseconds));
                 }
+                return Ok(Step::Skip(end));
+            }
+            kind::BEAT if body.is_empty() => {
+                self.pulse = Some(Pulse::Beat);
                 return Ok(Step::Skip(end));
             }
             _ => return Ok(Step::Skip(end)),

@@ -289,13 +289,16 @@ impl Discovery {
     /// Hides this peer, or shows it again. Once this has returned, it does so.
     pub fn set_invisible(&self, invisible: bool) {
         let mut visible = lock(&self.shared.visible);
-        if *visible && invisible {
-            self.say_goodbye(1);
-        } else if !*visible && !invisible {
+        let hides = *visible && invisible;
+        if !*visible && !invisible {
             self.shared.announce.store(true, Ordering::Release);
         }
         *visible = !invisible;
         drop(visible);
+        // Under no lock, since it runs the program's choice of interfaces, and its logger.
+        if hides {
+            self.say_goodbye(1);
+        }
         self.wake();
     }
 
@@ -311,7 +314,8 @@ impl Discovery {
         }
         self.begun.close();
         self.wake();
-        if let Some(thread) = lock(&self.thread).take() {
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
             if thread.join().is_err() {
                 let listen = self.shared.listen;
                 log::error!(target: LOG, "{listen}: the responder thread panicked");

@@ -20,7 +20,7 @@ use super::dice::Dice;
 use super::networks::{Network, address_for, networks_and_others, shared_socket};
 use super::pace::{Pace, every};
 use super::roster::{Key, Roster};
-use super::shared::{Ear, Shared};
+use super::shared::{Ear, Shared, log_unsent};
 use super::watch::{Begun, Subscriber};
 use crate::neighbour::Presence;
 use crate::net::os::sync::{Instant, thread};
@@ -273,9 +273,10 @@ impl Responder {
         if !*visible {
             return self.answers.clear();
         }
+        let mut unsent = Vec::new();
         for (asker, question) in self.answers.due(now) {
             let Some(addr) = address_for(self.shared.listen, *asker.ip(), &self.networks) else {
-                log::trace!(target: LOG, "no answer to {asker}: it could not reach this peer");
+                unsent.push((asker, io::Error::other("it could not reach this peer")));
                 continue;
             };
             let card = Some(self.shared.card.clone());
@@ -295,8 +296,13 @@ impl Responder {
                 Err(error) => Err(io::Error::other(error)),
             };
             if let Err(error) = sent {
-                log::trace!(target: LOG, "no answer to {asker}: {error}");
+                unsent.push((asker, error));
             }
+        }
+        // The program's logger runs under no lock.
+        drop(visible);
+        for (asker, error) in unsent {
+            log::trace!(target: LOG, "no answer to {asker}: {error}");
         }
     }
 
@@ -304,6 +310,7 @@ impl Responder {
     /// is in step when it becomes visible again.
     fn send_signs(&mut self, now: Instant) {
         let visible = lock(&self.shared.visible);
+        let mut outcomes = Vec::new();
         for (network, pace) in self.networks.iter().zip(&mut self.paces) {
             if pace.next_sign.is_none_or(|at| at > now) {
                 continue;
@@ -316,9 +323,15 @@ impl Responder {
                     card: self.shared.card.clone(),
                     every,
                 };
-                self.shared
-                    .broadcast(&self.ear.socket, network, &Beacon::Here(here));
+                let here = Beacon::Here(here);
+                let sent = self.shared.try_broadcast(&self.ear.socket, network, &here);
+                outcomes.push((network, sent));
             }
+        }
+        // The program's logger runs under no lock.
+        drop(visible);
+        for (network, sent) in outcomes {
+            log_unsent(network, sent);
         }
     }
 

@@ -58,8 +58,20 @@ impl Shared {
 
     /// Sends to everyone on a network. An interface that fails is no reason not to try the others.
     pub fn broadcast(&self, socket: &UdpSocket, network: &Network, beacon: &Beacon) {
+        let sent = self.try_broadcast(socket, network, beacon);
+        log_unsent(network, sent);
+    }
+
+    /// The same for one who holds a lock, under which the program's logger may not run: the caller logs
+    /// what was not sent.
+    pub fn try_broadcast(
+        &self,
+        socket: &UdpSocket,
+        network: &Network,
+        beacon: &Beacon,
+    ) -> io::Result<()> {
         let Some(broadcast) = network.broadcast else {
-            return;
+            return Ok(());
         };
         let speaks = match beacon {
             // The answers come to the socket that has asked.
@@ -67,10 +79,7 @@ impl Shared {
             _ => self.voice(socket, broadcast),
         };
         let to = SocketAddrV4::new(broadcast, self.port);
-        if let Err(error) = self.send(speaks, to, beacon) {
-            let name = &network.name;
-            log::debug!(target: LOG, "nothing sent to {broadcast} on {name}: {error}");
-        }
+        self.send(speaks, to, beacon)
     }
 
     /// Says something about this peer to one far host.
@@ -157,6 +166,14 @@ impl Shared {
             card: Some(self.anonymous()),
             watch,
         }
+    }
+}
+
+/// Says that a network has taken nothing.
+pub(super) fn log_unsent(network: &Network, sent: io::Result<()>) {
+    if let (Err(error), Some(broadcast)) = (sent, network.broadcast) {
+        let name = &network.name;
+        log::debug!(target: LOG, "nothing sent to {broadcast} on {name}: {error}");
     }
 }
 

@@ -5,7 +5,7 @@ use super::reasons::why;
 use crate::error::CloseReason;
 use crate::format::{DataType, Dialect};
 use crate::proto::frame::{Decoder, Rules, Step};
-use crate::proto::frames::FrameDecoder;
+use crate::proto::frames::{FrameDecoder, Pulse};
 use crate::proto::header::HEADER_LEN;
 
 /// Finds the messages in bytes, as the two sides have agreed to write them. It belongs to whoever reads
@@ -71,10 +71,10 @@ impl Decoding {
         }
     }
 
-    /// Within how many milliseconds the other side wants a heartbeat, if it has just asked for one.
-    pub fn take_wanted(&mut self) -> Option<u64> {
+    /// The heartbeat, or the wish for one, that the frame was which was just skipped.
+    pub fn take_pulse(&mut self) -> Option<Pulse> {
         match self {
-            Decoding::Frames(decoder) => decoder.take_wanted(),
+            Decoding::Frames(decoder) => decoder.take_pulse(),
             Decoding::Text(_) => None,
         }
     }

@@ -23,7 +23,7 @@ use crate::format::{DataType, Dialect, Payload};
 use crate::net::burst;
 use crate::net::os::spin::Spin;
 use crate::proto::frame::{FrameError, Rules, Step};
-use crate::proto::frames::{Call, Failure, Word};
+use crate::proto::frames::{Call, Failure, Pulse, Word};
 
 /// The buffer begins with this size, so that an idle connection costs little.
 const BUFFER_MIN: usize = 512;
@@ -253,8 +253,10 @@ impl FrameReader {
                 Step::Skip(n) => {
                     self.start += n;
                     self.after_large = false;
-                    if let Some(milliseconds) = self.decoder.take_wanted() {
-                        self.half.hears.want(milliseconds);
+                    match self.decoder.take_pulse() {
+                        Some(Pulse::Wanted(milliseconds)) => self.half.hears.want(milliseconds),
+                        Some(Pulse::Beat) => self.half.hears.note_beat(),
+                        None => {}
                     }
                     if self.received.numbers().0 > 0 && !self.decoder.is_frames() {
                         // In text, only peerpy's keepalive is skipped in a stream.

@@ -18,8 +18,10 @@ pub(crate) struct Hears {
     is_on: AtomicBool,
     /// Reads that have brought something. Only a change of it means anything.
     reads: AtomicU64,
-    /// The same, when the last heartbeat was due.
-    reads_then: AtomicU64,
+    /// Heartbeats among what they have brought.
+    beats: AtomicU64,
+    /// Reads without those, when the last heartbeat was due.
+    others_then: AtomicU64,
     /// The other side waits for a heartbeat.
     owed: AtomicBool,
     /// How often it wants them. Set by the first wish; 0 as long as there was none.
@@ -62,6 +64,12 @@ impl Hears {
         }
     }
 
+    /// What was read is a heartbeat of the other side. That alone is answered by none, or two such
+    /// systems would answer each other for ever.
+    pub fn note_beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// How many reads have brought something.
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
@@ -92,8 +100,10 @@ impl Hears {
     /// plans the next.
     pub fn due(&self) -> bool {
         self.planned.store(false, Ordering::SeqCst);
-        let reads = self.reads();
-        let has_heard = self.reads_then.swap(reads, Ordering::SeqCst) != reads;
+        let others = self
+            .reads()
+            .wrapping_sub(self.beats.load(Ordering::Relaxed));
+        let has_heard = self.others_then.swap(others, Ordering::SeqCst) != others;
         self.owed.swap(false, Ordering::SeqCst) || has_heard
     }
 
@@ -153,6 +163,21 @@ mod tests {
         assert_eq!(hears.again(), None);
         hears.note_read();
         assert_eq!(lock(&planned).len(), 2, "it is planned already");
+    }
+
+    /// Two systems that both want heartbeats are silent when nothing else is said.
+    #[test]
+    fn a_heartbeat_is_answered_by_none() {
+        let (hears, _) = hears();
+        hears.want(500);
+        assert!(hears.due());
+        for _ in 0..3 {
+            hears.note_read();
+            hears.note_beat();
+            assert!(!hears.due());
+        }
+        hears.note_read();
+        assert!(hears.due(), "a message");
     }
 
     #[test]

@@ -456,10 +456,10 @@ fn heartbeats_are_skipped_and_the_wish_for_them_is_kept() {
 
     let mut decoder = FrameDecoder::new(RULES, false);
     assert_eq!(decoder.next(&wish, None), Ok(Step::Skip(4)));
-    assert_eq!(decoder.take_wanted(), Some(2_500));
-    assert_eq!(decoder.take_wanted(), None, "it is taken once");
+    assert_eq!(decoder.take_pulse(), Some(Pulse::Wanted(2_500)));
+    assert_eq!(decoder.take_pulse(), None, "it is taken once");
     assert_eq!(decoder.next(&[0xf9, 0], None), Ok(Step::Skip(2)));
-    assert_eq!(decoder.take_wanted(), None);
+    assert_eq!(decoder.take_pulse(), Some(Pulse::Beat));
     for end in 0..wish.len() {
         let step = decoder.next(&wish[..end], None);
         assert!(matches!(step, Ok(Step::Need(need)) if need > end), "{end}");
@@ -467,6 +467,6 @@ fn heartbeats_are_skipped_and_the_wish_for_them_is_kept() {
     // A body that is no number, or says more, is a later version's.
     for other in [&[0xf8, 0][..], &[0xf8, 2, 7, 7], &[0xf8, 1, 0x80]] {
         assert_eq!(decoder.next(other, None), Ok(Step::Skip(other.len())));
-        assert_eq!(decoder.take_wanted(), None, "{other:?}");
+        assert_eq!(decoder.take_pulse(), None, "{other:?}");
     }
 }

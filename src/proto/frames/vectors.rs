@@ -157,7 +157,11 @@ fn the_vectors() {
                 assert_eq!(pulse(Pulse::Wanted(number()), false), wire, "{line}");
                 let mut decoder = FrameDecoder::new(RULES, false);
                 assert_eq!(decoder.next(&wire, None), Ok(Step::Skip(end)), "{line}");
-                assert_eq!(decoder.take_wanted(), Some(number()), "{line}");
+                assert_eq!(
+                    decoder.take_pulse(),
+                    Some(Pulse::Wanted(number())),
+                    "{line}"
+                );
             }
             "beat" => {
                 assert_eq!(pulse(Pulse::Beat, false), wire, "{line}");
