@@ -305,6 +305,25 @@ fn who_asks_for_a_heartbeat_gets_one() {
     assert!(conn.close_reason().is_none());
 }
 
+/// Nothing was unread when the first heartbeat was due, and the thread that would read what comes later
+/// waits for the program.
+#[test]
+fn a_program_that_takes_nothing_is_alive_also_when_something_comes_later() {
+    let bob = builder()
+        .receive_queue(1)
+        .bind("127.0.0.1:0")
+        .expect("bind");
+    let (mut wire, conn) = Wire::accepted_frames::<Bytes>(&bob, BYTES);
+    let two = frame(b"a").repeat(2);
+    wire.write(&[of_kind(0xf8, &length(500)), two].concat());
+    assert_eq!(wire.read(BEAT.len()), BEAT);
+    wire.write(&frame(b"b"));
+    for _ in 0..3 {
+        assert_eq!(wire.read(BEAT.len()), BEAT);
+    }
+    assert!(conn.close_reason().is_none());
+}
+
 #[test]
 fn a_heartbeat_in_a_stream_is_marked() {
     let bob = peer();

@@ -42,8 +42,10 @@ impl Task for Beat {
         if is_owed || has_unread {
             link.sender.say_pulse(Pulse::Beat);
         }
-        // What waits may be a question.
-        let again = has_unread.then(|| hears.again()).flatten();
+        // What waits may be a question; and what comes while the program keeps the thread that would read it
+        // plans nothing.
+        let looks_again = has_unread || !hears.is_read();
+        let again = looks_again.then(|| hears.again()).flatten();
         again.map(|every| now + every)
     }
 }

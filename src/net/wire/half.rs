@@ -75,17 +75,20 @@ impl ReadHalf {
     /// Reads what the other side has sent, once, and waits for as long as the socket's timeout says. 0: end
     /// of input.
     pub fn read(&self, socket: &TcpStream, out: &mut [u8]) -> io::Result<usize> {
+        self.hears.set_read(true);
         let read = match &self.records {
             None => socket::reader(socket).read(out),
             Some(records) => lock(records).read(socket::reader(socket), out),
         };
+        self.hears.set_read(false);
         if matches!(read, Ok(1..)) {
             self.hears.note_read();
         }
         read
     }
 
-    /// Reads `want` bytes onto the end of `body`, or what comes before the end of input.
+    /// Reads `want` bytes onto the end of `body`, or what comes before the end of input. These are many reads, so
+    /// it does not tell `hears` that one is under way.
     pub fn read_onto(
         &self,
         socket: &TcpStream,

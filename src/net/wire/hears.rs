@@ -20,6 +20,9 @@ pub(crate) struct Hears {
     reads: AtomicU64,
     /// The same, when the last heartbeat was due.
     reads_then: AtomicU64,
+    /// A thread waits for the socket, or reads it. While none does, because the program keeps it, what comes
+    /// plans no heartbeat.
+    is_read: AtomicBool,
     /// The other side waits for a heartbeat.
     owed: AtomicBool,
     /// How often it wants them. Set by the first wish; 0 as long as there was none.
@@ -46,6 +49,15 @@ impl Hears {
         self.is_on.load(Ordering::Relaxed)
     }
 
+    /// A read begins, or has ended. Its end is said before [`note_read`](Hears::note_read): whoever finds that a
+    /// thread reads then knows that what it reads will plan a heartbeat.
+    #[inline]
+    pub fn set_read(&self, is_read: bool) {
+        if self.is_on() {
+            self.is_read.store(is_read, Ordering::SeqCst);
+        }
+    }
+
     /// A read has brought something.
     #[inline]
     pub fn note_read(&self) {
@@ -56,7 +68,7 @@ impl Hears {
 
     #[cold]
     fn note(&self) {
-        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.reads.fetch_add(1, Ordering::SeqCst);
         if self.every.load(Ordering::Relaxed) > 0 {
             self.plan();
         }
@@ -64,7 +76,7 @@ impl Hears {
 
     /// How many reads have brought something.
     pub fn reads(&self) -> u64 {
-        self.reads.load(Ordering::Relaxed)
+        self.reads.load(Ordering::SeqCst)
     }
 
     /// The other side wants a heartbeat within this time.
@@ -78,7 +90,7 @@ impl Hears {
     }
 
     fn plan(&self) {
-        let is_planned = self.planned.load(Ordering::Relaxed);
+        let is_planned = self.planned.load(Ordering::SeqCst);
         if is_planned || self.planned.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -95,6 +107,11 @@ impl Hears {
         let reads = self.reads();
         let has_heard = self.reads_then.swap(reads, Ordering::SeqCst) != reads;
         self.owed.swap(false, Ordering::SeqCst) || has_heard
+    }
+
+    /// Does a thread read, so that whatever comes plans a heartbeat? To be asked behind [`due`](Hears::due).
+    pub fn is_read(&self) -> bool {
+        self.is_read.load(Ordering::SeqCst)
     }
 
     /// Plans the next one without a read, and says after what time. `None`: a read was faster.
