@@ -387,6 +387,8 @@ pub(crate) struct FrameDecoder {
     headless: bool,
     /// The last wish for a heartbeat, until it is taken.
     wanted: Option<u64>,
+    /// A heartbeat was skipped, until that is taken.
+    beat: bool,
 }
 
 impl FrameDecoder {
@@ -396,6 +398,7 @@ impl FrameDecoder {
             rules,
             headless: rules.streaming && named,
             wanted: None,
+            beat: false,
         }
     }
 
@@ -403,6 +406,11 @@ impl FrameDecoder {
     /// asked for one.
     pub fn take_wanted(&mut self) -> Option<u64> {
         self.wanted.take()
+    }
+
+    /// Was a heartbeat skipped?
+    pub fn take_beat(&mut self) -> bool {
+        std::mem::take(&mut self.beat)
     }
 
     /// The head and the size of the message that the unread bytes begin with, where that can be told
@@ -518,6 +526,10 @@ impl FrameDecoder {
                 if let Ok((len, milliseconds)) = length(body) {
                     self.wanted = (len == body.len()).then_some(milliseconds).or(self.wanted);
                 }
+                return Ok(Step::Skip(end));
+            }
+            kind::BEAT => {
+                self.beat = true;
                 return Ok(Step::Skip(end));
             }
             _ => return Ok(Step::Skip(end)),

@@ -3,8 +3,8 @@
 //! That side asks for them: at the beginning, so that the other one knows how soon they are wanted, and
 //! when it has sent something. The other side answers within that time. As often it says without a
 //! question that it is alive while it reads, and while something has come that it has not read: a
-//! question may wait behind all that, because the network or its program is slow. An idle connection
-//! costs nothing.
+//! question may wait behind all that, because the network or its program is slow. Of heartbeats that it
+//! reads it says nothing: so an idle connection costs nothing, also where both sides ask.
 //!
 //! All of it is left to the watchdog: the thread that reads may wait for the program.
 

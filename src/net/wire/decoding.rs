@@ -79,6 +79,14 @@ impl Decoding {
         }
     }
 
+    /// Was a heartbeat skipped?
+    pub fn take_beat(&mut self) -> bool {
+        match self {
+            Decoding::Frames(decoder) => decoder.take_beat(),
+            Decoding::Text(_) => false,
+        }
+    }
+
     /// Silence has told that an ambiguous beginning was a short message and no keepalive. Only text has
     /// that question.
     pub fn take_as_frame(&mut self) {

@@ -256,6 +256,9 @@ impl FrameReader {
                     if let Some(milliseconds) = self.decoder.take_wanted() {
                         self.half.hears.want(milliseconds);
                     }
+                    if self.decoder.take_beat() {
+                        self.half.hears.note_beat();
+                    }
                     if self.received.numbers().0 > 0 && !self.decoder.is_frames() {
                         // In text, only peerpy's keepalive is skipped in a stream.
                         self.stream.set_headerless();

@@ -18,8 +18,10 @@ pub(crate) struct Hears {
     is_on: AtomicBool,
     /// Reads that have brought something. Only a change of it means anything.
     reads: AtomicU64,
-    /// The same, when the last heartbeat was due.
-    reads_then: AtomicU64,
+    /// Heartbeats that were read.
+    beats: AtomicU64,
+    /// How many more reads than heartbeats there were when the last heartbeat was due.
+    more_then: AtomicU64,
     /// A thread waits for the socket, or reads it. While none does, because the program keeps it, what comes
     /// plans no heartbeat.
     is_read: AtomicBool,
@@ -56,6 +58,11 @@ impl Hears {
         if self.is_on() {
             self.is_read.store(is_read, Ordering::SeqCst);
         }
+    }
+
+    /// A heartbeat was read. It is not answered by one: two sides that both ask would do so for ever.
+    pub fn note_beat(&self) {
+        self.beats.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A read has brought something.
@@ -100,12 +107,16 @@ impl Hears {
     }
 
     /// A planned heartbeat is due. Is it owed, because the other side has asked since the last one, or has
-    /// sent anything: it may be sending still, and its question wait behind that? From here on, a read
-    /// plans the next.
+    /// sent more than heartbeats: it may be sending still, and its question wait behind that? From here on, a
+    /// read plans the next.
+    ///
+    /// Where each read has brought a heartbeat, little has come with it, and its question comes soon.
     pub fn due(&self) -> bool {
         self.planned.store(false, Ordering::SeqCst);
-        let reads = self.reads();
-        let has_heard = self.reads_then.swap(reads, Ordering::SeqCst) != reads;
+        let more = self
+            .reads()
+            .saturating_sub(self.beats.load(Ordering::SeqCst));
+        let has_heard = self.more_then.swap(more, Ordering::SeqCst) < more;
         self.owed.swap(false, Ordering::SeqCst) || has_heard
     }
 
@@ -170,6 +181,20 @@ mod tests {
         assert_eq!(hears.again(), None);
         hears.note_read();
         assert_eq!(lock(&planned).len(), 2, "it is planned already");
+    }
+
+    #[test]
+    fn a_heartbeat_is_not_answered_by_one() {
+        let (hears, _) = hears();
+        hears.want(500);
+        assert!(hears.due());
+        for beat in [true, false, true, true] {
+            hears.note_read();
+            if beat {
+                hears.note_beat();
+            }
+            assert_eq!(hears.due(), !beat);
+        }
     }
 
     #[test]
