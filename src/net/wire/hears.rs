@@ -51,7 +51,7 @@ impl Hears {
         self.is_on.load(Ordering::Relaxed)
     }
 
-    /// A read begins, or has ended. Its end is said before [`note_read`](Hears::note_read): whoever finds that a
+    /// A read begins, or has ended. Its end is said before [`note_taken`](Hears::note_taken): whoever finds that a
     /// thread reads then knows that what it reads will plan a heartbeat.
     #[inline]
     pub fn set_read(&self, is_read: bool) {
@@ -77,6 +77,14 @@ impl Hears {
     fn note(&self) {
         self.reads.fetch_add(1, Ordering::SeqCst);
         if self.every.load(Ordering::Relaxed) > 0 {
+            self.plan();
+        }
+    }
+
+    /// What was read is taken, by a thread that may then read no more for long.
+    #[inline]
+    pub fn note_taken(&self) {
+        if self.is_on() && self.every.load(Ordering::Relaxed) > 0 {
             self.plan();
         }
     }
