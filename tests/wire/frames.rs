@@ -1,5 +1,7 @@
 //! Frames, byte for byte: the handshake that agrees on them, messages, streams, and the end.
 
+use std::{thread, time::Duration};
+
 use lanpeer::{
     Bytes, CloseError, CloseReason, ConnectOptions, DataType, Dynamic, Error, Json, Message, Raw,
     StreamSize,
@@ -303,6 +305,39 @@ fn who_asks_for_a_heartbeat_gets_one() {
     }
     assert_eq!(conn.stats().messages_sent, 0, "it is no message");
     assert!(conn.close_reason().is_none());
+}
+
+/// Nothing was unread when the first heartbeat was due, and the thread that would read what comes later
+/// waits for the program.
+#[test]
+fn a_program_that_takes_nothing_is_alive_also_when_something_comes_later() {
+    let bob = builder()
+        .receive_queue(1)
+        .bind("127.0.0.1:0")
+        .expect("bind");
+    let (mut wire, conn) = Wire::accepted_frames::<Bytes>(&bob, BYTES);
+    let two = frame(b"a").repeat(2);
+    wire.write(&[of_kind(0xf8, &length(500)), two].concat());
+    assert_eq!(wire.read(BEAT.len()), BEAT);
+    wire.write(&frame(b"b"));
+    for _ in 0..3 {
+        assert_eq!(wire.read(BEAT.len()), BEAT);
+    }
+    assert!(conn.close_reason().is_none());
+}
+
+/// Or two sides that both ask would answer each other for ever.
+#[test]
+fn a_heartbeat_is_not_answered_by_one() {
+    let bob = peer();
+    let (mut wire, conn) = Wire::accepted_frames::<Bytes>(&bob, BYTES);
+    wire.write(&of_kind(0xf8, &length(500)));
+    assert_eq!(wire.read(BEAT.len()), BEAT);
+    wire.write(BEAT);
+    // An answer would come in this time.
+    thread::sleep(Duration::from_millis(1500));
+    conn.send(b"abc").expect("send");
+    assert_eq!(wire.read(4), frame(b"abc"));
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub(crate) struct Counts {
 struct Heard {
     /// Of its last goodbye; 0 before the first.
     gone: u64,
+    /// The highest of the signs that were forgotten: what was said before is not taken again at their addresses.
+    forgotten: u64,
     /// Of the last sign of life, by the address that it named.
     signs: Vec<(SocketAddrV4, u64)>,
     last: Instant,
@@ -34,7 +36,11 @@ struct Heard {
 impl Heard {
     fn highest(&self) -> u64 {
         let signs = self.signs.iter().map(|(_, count)| *count);
-        signs.max().unwrap_or_default().max(self.gone)
+        signs
+            .max()
+            .unwrap_or_default()
+            .max(self.gone)
+            .max(self.forgotten)
     }
 }
 
@@ -44,7 +50,7 @@ impl Counts {
         let heard = self.heard(id, now);
         let highest = heard.highest();
         let known = heard.signs.iter_mut().find(|(known, _)| *known == addr);
-        let last = known.as_ref().map_or(0, |(_, last)| *last);
+        let last = known.as_ref().map_or(heard.forgotten, |(_, last)| *last);
         if count <= last.max(heard.gone) || count + INTERLEAVED <= highest {
             return false;
         }
@@ -54,7 +60,7 @@ impl Counts {
                 // Addresses come and go: the one of the oldest sign goes.
                 if heard.signs.len() >= ADDRS_MAX {
                     heard.signs.sort_by_key(|(_, count)| *count);
-                    heard.signs.remove(0);
+                    heard.forgotten = heard.forgotten.max(heard.signs.remove(0).1);
                 }
                 heard.signs.push((addr, count));
             }
@@ -81,6 +87,7 @@ impl Counts {
         }
         let new = || Heard {
             gone: 0,
+            forgotten: 0,
             signs: Vec::new(),
             last: now,
         };
@@ -134,7 +141,7 @@ mod tests {
         let members = MEMBERS_MAX as u64 + 100;
         for id in 0..members {
             let now = begin + Duration::from_millis(id);
-            (0..20).for_each(|port| assert!(counts.sign(id, addr(port), 7, now)));
+            (0..20).for_each(|port| assert!(counts.sign(id, addr(port), 7 + u64::from(port), now)));
         }
         assert_eq!(counts.members.len(), MEMBERS_MAX);
         assert!(
@@ -144,7 +151,20 @@ mod tests {
                 .all(|heard| heard.signs.len() <= ADDRS_MAX)
         );
         let now = begin + Duration::from_secs(60);
-        assert!(!counts.sign(members - 1, addr(19), 7, now));
-        assert!(counts.sign(0, addr(19), 7, now), "long forgotten");
+        assert!(!counts.sign(members - 1, addr(19), 26, now));
+        assert!(counts.sign(0, addr(19), 26, now), "long forgotten");
+    }
+
+    #[test]
+    fn a_sign_of_a_forgotten_address_is_old_too() {
+        let (mut counts, now) = (Counts::default(), Instant::now());
+        let signs = (1..=20).map(|port| (addr(port), u64::from(port)));
+        signs
+            .clone()
+            .for_each(|(addr, count)| assert!(counts.sign(1, addr, count, now)));
+        for (addr, count) in signs {
+            assert!(!counts.sign(1, addr, count, now), "{addr}");
+        }
+        assert!(counts.sign(1, addr(1), 21, now));
     }
 }

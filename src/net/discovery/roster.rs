@@ -145,7 +145,8 @@ impl Roster {
         let until = now + patience;
         if let Some(place) = self.place(&key, addr) {
             place.standing.heard = now;
-            place.count = count;
+            // An answer may have been overtaken.
+            place.count = place.count.max(count);
             // A guess does not shorten a promise.
             place.until = match promised {
                 true => until,

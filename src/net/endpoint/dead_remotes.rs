@@ -43,19 +43,38 @@ struct Heard {
     reads: u64,
     /// Messages sent to it.
     sent: u64,
+    /// Some waited to be written: it could not be asked.
+    waits: bool,
+    /// Something of it was there that was not read yet.
+    is_unread: bool,
     /// Since when it owes a sign of life.
     owes_since: Option<Instant>,
 }
 
 impl Heard {
+    /// Is there a reason to ask it, or was it asked and owes the answer?
+    fn is_of_interest(&self, (sent, waits): (u64, bool)) -> bool {
+        self.owes_since.is_some() || sent != self.sent || waits
+    }
+
     /// What is known now. `sent`: and whether some wait to be written. Says whether the remote is to be
-    /// asked for a sign of life.
-    fn next(self, reads: u64, (sent, waits): (u64, bool), now: Instant) -> (Heard, bool) {
+    /// asked for a sign of life. What was read since it was asked may have come before that, and it may not have
+    /// been asked because bytes waited: then it is asked again.
+    fn next(
+        self,
+        reads: u64,
+        (sent, waits): (u64, bool),
+        is_unread: bool,
+        now: Instant,
+    ) -> (Heard, bool) {
         let owes_since = self.owes_since.filter(|_| reads == self.reads);
-        let is_asked = owes_since.is_none() && (sent != self.sent || waits);
+        let is_old = self.owes_since.is_some() && (self.is_unread || self.waits);
+        let is_asked = owes_since.is_none() && (sent != self.sent || waits || is_old);
         let next = Heard {
             reads,
             sent,
+            waits,
+            is_unread,
             owes_since: owes_since.or(is_asked.then_some(now)),
         };
         (next, is_asked)
@@ -127,10 +146,13 @@ impl DeadRemotes {
         // In the text protocol nobody can be asked: the system's own times hold there.
         for link in links.iter().filter(|link| link.dialect == Dialect::Frames) {
             let last = heard.get(&link.id).copied().unwrap_or_default();
-            let (next, is_asked) = last.next(link.heard(), link.sent(), now);
+            let sent = link.sent();
+            // Looked at before the reads are: or what is read in between would look new.
+            let is_unread = last.is_of_interest(sent) && link.has_unread();
+            let (next, is_asked) = last.next(link.heard(), sent, is_unread, now);
             let silence = next.owes_since.map(|since| now.duration_since(since));
             // What has come and was not read yet may be its sign of life.
-            if silence >= Some(keepalive * 7 / 8) && !link.has_unread() {
+            if silence >= Some(keepalive * 7 / 8) && !is_unread {
                 dead.push(Arc::clone(link));
             }
             if is_asked {
@@ -180,16 +202,16 @@ mod heard_tests {
     #[test]
     fn who_was_sent_something_is_asked_once_until_it_is_heard() {
         let begin = Instant::now();
-        let (heard, asked) = Heard::default().next(0, (0, false), begin);
+        let (heard, asked) = Heard::default().next(0, (0, false), false, begin);
         assert_eq!((heard.owes_since, asked), (None, false), "nothing was sent");
-        let (heard, asked) = heard.next(0, (1, false), at(begin, 1));
+        let (heard, asked) = heard.next(0, (1, false), false, at(begin, 1));
         assert_eq!((heard.owes_since, asked), (Some(at(begin, 1)), true));
-        let (heard, asked) = heard.next(0, (2, false), at(begin, 2));
+        let (heard, asked) = heard.next(0, (2, false), false, at(begin, 2));
         assert_eq!((heard.owes_since, asked), (Some(at(begin, 1)), false));
         // It is heard, and nothing was sent since.
-        let (heard, asked) = heard.next(1, (2, false), at(begin, 3));
+        let (heard, asked) = heard.next(1, (2, false), false, at(begin, 3));
         assert_eq!((heard.owes_since, asked), (None, false));
-        let (heard, asked) = heard.next(1, (2, false), at(begin, 4));
+        let (heard, asked) = heard.next(1, (2, false), false, at(begin, 4));
         assert_eq!((heard.owes_since, asked), (None, false));
     }
 
@@ -197,18 +219,42 @@ mod heard_tests {
     #[test]
     fn who_is_heard_and_sent_something_between_two_looks_is_asked_again() {
         let begin = Instant::now();
-        let (heard, _) = Heard::default().next(0, (1, false), begin);
-        let (heard, asked) = heard.next(1, (2, false), at(begin, 1));
+        let (heard, _) = Heard::default().next(0, (1, false), false, begin);
+        let (heard, asked) = heard.next(1, (2, false), false, at(begin, 1));
         assert_eq!((heard.owes_since, asked), (Some(at(begin, 1)), true));
+    }
+
+    /// A slow program reads what came long ago from a remote that has died since.
+    #[test]
+    fn what_had_come_before_the_question_is_no_answer() {
+        let begin = Instant::now();
+        let (heard, asked) = Heard::default().next(1, (1, false), true, begin);
+        assert!(asked);
+        let (heard, asked) = heard.next(2, (1, false), false, at(begin, 1));
+        assert_eq!((heard.owes_since, asked), (Some(at(begin, 1)), true));
+        // From here on it can only be an answer.
+        let (heard, asked) = heard.next(3, (1, false), false, at(begin, 2));
+        assert_eq!((heard.owes_since, asked), (None, false));
+    }
+
+    /// What it was heard of meanwhile says nothing of bytes that had not left.
+    #[test]
+    fn who_could_not_be_asked_is_asked_when_all_is_written() {
+        let begin = Instant::now();
+        let (heard, _) = Heard::default().next(1, (1, true), false, begin);
+        let (heard, asked) = heard.next(2, (1, false), false, at(begin, 1));
+        assert_eq!((heard.owes_since, asked), (Some(at(begin, 1)), true));
+        let (heard, asked) = heard.next(3, (1, false), false, at(begin, 2));
+        assert_eq!((heard.owes_since, asked), (None, false));
     }
 
     #[test]
     fn what_waits_to_be_written_counts_as_sent() {
         let begin = Instant::now();
-        let (heard, _) = Heard::default().next(5, (1, true), begin);
-        let (heard, _) = heard.next(6, (1, true), at(begin, 1));
+        let (heard, _) = Heard::default().next(5, (1, true), false, begin);
+        let (heard, _) = heard.next(6, (1, true), false, at(begin, 1));
         assert_eq!(heard.owes_since, Some(at(begin, 1)));
-        let (heard, _) = heard.next(6, (1, true), at(begin, 9));
+        let (heard, _) = heard.next(6, (1, true), false, at(begin, 9));
         assert_eq!(heard.owes_since, Some(at(begin, 1)), "nothing was heard");
     }
 }

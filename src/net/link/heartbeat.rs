@@ -3,8 +3,8 @@
 //! That side asks for them: at the beginning, so that the other one knows how soon they are wanted, and
 //! when it has sent something. The other side answers within that time. As often it says without a
 //! question that it is alive while it reads, and while something has come that it has not read: a
-//! question may wait behind all that, because the network or its program is slow. An idle connection
-//! costs nothing.
+//! question may wait behind all that, because the network or its program is slow. Of heartbeats that it
+//! reads it says nothing: so an idle connection costs nothing, also where both sides ask.
 //!
 //! All of it is left to the watchdog: the thread that reads may wait for the program.
 
@@ -42,8 +42,10 @@ impl Task for Beat {
         if is_owed || has_unread {
             link.sender.say_pulse(Pulse::Beat);
         }
-        // What waits may be a question.
-        let again = has_unread.then(|| hears.again()).flatten();
+        // What waits may be a question; and what comes while the program keeps the thread that would read it
+        // plans nothing.
+        let looks_again = has_unread || !hears.is_read();
+        let again = looks_again.then(|| hears.again()).flatten();
         again.map(|every| now + every)
     }
 }

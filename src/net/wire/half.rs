@@ -75,17 +75,26 @@ impl ReadHalf {
     /// Reads what the other side has sent, once, and waits for as long as the socket's timeout says. 0: end
     /// of input.
     pub fn read(&self, socket: &TcpStream, out: &mut [u8]) -> io::Result<usize> {
+        self.hears.set_read(true);
+        // A record is long, and on a slow network each part of it is a sign of life.
         let read = match &self.records {
-            None => socket::reader(socket).read(out),
-            Some(records) => lock(records).read(socket::reader(socket), out),
+            None => self.noting(socket).read(out),
+            Some(records) => lock(records).read(self.noting(socket), out),
         };
+        self.hears.set_read(false);
         if matches!(read, Ok(1..)) {
-            self.hears.note_read();
+            self.hears.note_taken();
         }
         read
     }
 
-    /// Reads `want` bytes onto the end of `body`, or what comes before the end of input.
+    /// The socket, of which each read is noted that brings something.
+    fn noting<'a>(&'a self, socket: &'a TcpStream) -> impl Read + 'a {
+        Noting(socket::reader(socket), &self.hears)
+    }
+
+    /// Reads `want` bytes onto the end of `body`, or what comes before the end of input. These are many reads, so
+    /// it does not tell `hears` that one is under way.
     pub fn read_onto(
         &self,
         socket: &TcpStream,
@@ -97,21 +106,16 @@ impl ReadHalf {
             // Of a large message that comes slowly each part is a sign of life.
             return match self.hears.is_on() {
                 false => reader.take(want as u64).read_to_end(body),
-                true => Noting(reader, &self.hears)
-                    .take(want as u64)
-                    .read_to_end(body),
+                true => self.noting(socket).take(want as u64).read_to_end(body),
             };
         };
         let (mut records, begin) = (lock(records), body.len());
         body.resize(begin + want, 0);
         let mut filled = begin;
         while filled < body.len() {
-            match records.read(socket::reader(socket), &mut body[filled..]) {
+            match records.read(self.noting(socket), &mut body[filled..]) {
                 Ok(0) => body.truncate(filled),
-                Ok(n) => {
-                    self.hears.note_read();
-                    filled += n;
-                }
+                Ok(n) => filled += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -254,6 +258,37 @@ mod tests {
     use crate::net::life::{Manner, Outcome};
 
     const SOON: Duration = Duration::from_secs(20);
+
+    /// A record of 64 KiB takes longer than a keepalive where a network is slow.
+    #[cfg(feature = "secure")]
+    #[test]
+    fn each_part_of_a_record_is_a_sign_of_life() {
+        use std::io::Write;
+
+        use crate::proto::header::Suite;
+        use crate::secure::record::Opener;
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let (mut remote, _) = listener.accept().unwrap();
+        let opener = Opener::new(Suite::Aes, &[7; 32]).ok().unwrap();
+        let records = Some(RecordReader::new(opener));
+        let half = ReadHalf::new(Arc::clone(&socket), records, Arc::default());
+        half.hears.count_reads();
+        let reading = Arc::clone(&half);
+        let reader = std::thread::spawn(move || reading.read(&socket, &mut [0; 10]).is_err());
+        let deadline = Instant::now() + SOON;
+        for parts in 1..4 {
+            // The first says that the record has 16 KiB.
+            remote.write_all(&[64, 0]).unwrap();
+            while half.hears.reads() < parts {
+                assert!(Instant::now() < deadline, "part {parts} was not noted");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        drop(remote);
+        assert!(reader.join().unwrap());
+    }
 
     #[test]
     fn who_waits_for_acknowledgements_lets_go_when_it_is_over() {

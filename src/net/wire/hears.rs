@@ -18,10 +18,13 @@ pub(crate) struct Hears {
     is_on: AtomicBool,
     /// Reads that have brought something. Only a change of it means anything.
     reads: AtomicU64,
-    /// Heartbeats among what they have brought.
+    /// Heartbeats that were read.
     beats: AtomicU64,
-    /// Reads without those, when the last heartbeat was due.
-    others_then: AtomicU64,
+    /// How many more reads than heartbeats there were when the last heartbeat was due.
+    more_then: AtomicU64,
+    /// A thread waits for the socket, or reads it. While none does, because the program keeps it, what comes
+    /// plans no heartbeat.
+    is_read: AtomicBool,
     /// The other side waits for a heartbeat.
     owed: AtomicBool,
     /// How often it wants them. Set by the first wish; 0 as long as there was none.
@@ -48,6 +51,20 @@ impl Hears {
         self.is_on.load(Ordering::Relaxed)
     }
 
+    /// A read begins, or has ended. Its end is said before [`note_taken`](Hears::note_taken): whoever finds that a
+    /// thread reads then knows that what it reads will plan a heartbeat.
+    #[inline]
+    pub fn set_read(&self, is_read: bool) {
+        if self.is_on() {
+            self.is_read.store(is_read, Ordering::SeqCst);
+        }
+    }
+
+    /// A heartbeat was read. It is not answered by one: two sides that both ask would do so for ever.
+    pub fn note_beat(&self) {
+        self.beats.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// A read has brought something.
     #[inline]
     pub fn note_read(&self) {
@@ -58,21 +75,23 @@ impl Hears {
 
     #[cold]
     fn note(&self) {
-        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.reads.fetch_add(1, Ordering::SeqCst);
         if self.every.load(Ordering::Relaxed) > 0 {
             self.plan();
         }
     }
 
-    /// What was read is a heartbeat of the other side. That alone is answered by none, or two such
-    /// systems would answer each other for ever.
-    pub fn note_beat(&self) {
-        self.beats.fetch_add(1, Ordering::Relaxed);
+    /// What was read is taken, by a thread that may then read no more for long.
+    #[inline]
+    pub fn note_taken(&self) {
+        if self.is_on() && self.every.load(Ordering::Relaxed) > 0 {
+            self.plan();
+        }
     }
 
     /// How many reads have brought something.
     pub fn reads(&self) -> u64 {
-        self.reads.load(Ordering::Relaxed)
+        self.reads.load(Ordering::SeqCst)
     }
 
     /// The other side wants a heartbeat within this time.
@@ -86,7 +105,7 @@ impl Hears {
     }
 
     fn plan(&self) {
-        let is_planned = self.planned.load(Ordering::Relaxed);
+        let is_planned = self.planned.load(Ordering::SeqCst);
         if is_planned || self.planned.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -96,15 +115,22 @@ impl Hears {
     }
 
     /// A planned heartbeat is due. Is it owed, because the other side has asked since the last one, or has
-    /// sent anything: it may be sending still, and its question wait behind that? From here on, a read
-    /// plans the next.
+    /// sent more than heartbeats: it may be sending still, and its question wait behind that? From here on, a
+    /// read plans the next.
+    ///
+    /// Where each read has brought a heartbeat, little has come with it, and its question comes soon.
     pub fn due(&self) -> bool {
         self.planned.store(false, Ordering::SeqCst);
-        let others = self
+        let more = self
             .reads()
-            .wrapping_sub(self.beats.load(Ordering::Relaxed));
-        let has_heard = self.others_then.swap(others, Ordering::SeqCst) != others;
+            .saturating_sub(self.beats.load(Ordering::SeqCst));
+        let has_heard = self.more_then.swap(more, Ordering::SeqCst) < more;
         self.owed.swap(false, Ordering::SeqCst) || has_heard
+    }
+
+    /// Does a thread read, so that whatever comes plans a heartbeat? To be asked behind [`due`](Hears::due).
+    pub fn is_read(&self) -> bool {
+        self.is_read.load(Ordering::SeqCst)
     }
 
     /// Plans the next one without a read, and says after what time. `None`: a read was faster.
@@ -165,19 +191,18 @@ mod tests {
         assert_eq!(lock(&planned).len(), 2, "it is planned already");
     }
 
-    /// Two systems that both want heartbeats are silent when nothing else is said.
     #[test]
-    fn a_heartbeat_is_answered_by_none() {
+    fn a_heartbeat_is_not_answered_by_one() {
         let (hears, _) = hears();
         hears.want(500);
         assert!(hears.due());
-        for _ in 0..3 {
+        for beat in [true, false, true, true] {
             hears.note_read();
-            hears.note_beat();
-            assert!(!hears.due());
+            if beat {
+                hears.note_beat();
+            }
+            assert_eq!(hears.due(), !beat);
         }
-        hears.note_read();
-        assert!(hears.due(), "a message");
     }
 
     #[test]

@@ -127,8 +127,8 @@ impl Responder {
         self.shared.tags.is_none() || proof.is_member()
     }
 
-    /// False for a member's sign of life that somebody has recorded and says again. One from an address that it
-    /// does not name proves nothing, and is left for `see` to refuse.
+    /// False for a member's sign of life that somebody has recorded and says again, or says from an address that
+    /// it does not name: signs of members that have long gone would count as peers.
     fn is_new(
         &mut self,
         id: u64,
@@ -141,9 +141,9 @@ impl Responder {
             return true;
         };
         let is_new = plausible(claimed, *source.ip(), true, &self.networks)
-            .is_none_or(|addr| self.counts.sign(id, addr, count, now));
+            .is_some_and(|addr| self.counts.sign(id, addr, count, now));
         if !is_new {
-            log::trace!(target: LOG, "datagram from {source} ignored: said before");
+            log::trace!(target: LOG, "datagram from {source} ignored: said before, or of another address");
         }
         is_new
     }
@@ -202,5 +202,91 @@ impl Responder {
 
     fn is_my_address(&self, addr: SocketAddrV4) -> bool {
         is_local(*addr.ip(), &self.networks) && addr.port() == self.shared.listen.port()
+    }
+}
+
+#[cfg(all(test, feature = "secure"))]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::net::discovery::networks::Network;
+    use crate::net::discovery::pace::Pace;
+    use crate::net::discovery::reach::Reach;
+    use crate::net::discovery::shared::{Ear, Shared};
+    use crate::net::discovery::tags::Tags;
+    use crate::net::discovery::watch::Begun;
+    use crate::net::os::sync::Mutex;
+    use crate::net::os::system::UdpSocket;
+    use crate::secure::{Secret, Trust};
+
+    fn tags(secret: &Secret) -> Arc<Tags> {
+        let mut trust = Trust::default();
+        trust.set(secret.clone());
+        let keys = trust.tag_keys().unwrap_or_else(|reason| panic!("{reason}"));
+        Arc::new(Tags::new(keys, true).unwrap())
+    }
+
+    /// One with the secret that is on 10.0.0.0/24, and is not asked to send anything.
+    fn responder(secret: &Secret) -> Responder {
+        let ear = Ear {
+            socket: Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap()),
+            hears_port: true,
+        };
+        let shared = Shared {
+            listen: "127.0.0.1:9".parse().unwrap(),
+            reach: Reach::new(Ipv4Addr::LOCALHOST),
+            voice: None,
+            port: 1024,
+            card: card(1),
+            tags: Some(tags(secret)),
+            ear: Mutex::new(Some(ear.clone())),
+            visible: Mutex::new(false),
+            announce: AtomicBool::new(false),
+            stopped: Arc::default(),
+        };
+        let mut responder = Responder::new(Arc::new(shared), ear, Arc::new(Begun::default()));
+        responder.networks.push(Network {
+            name: "net".to_owned(),
+            addr: [10, 0, 0, 1].into(),
+            mask: [255, 255, 255, 0].into(),
+            broadcast: None,
+        });
+        responder.paces.push(Pace::default());
+        responder
+    }
+
+    fn card(id: u64) -> Card {
+        Card {
+            id,
+            name: String::new(),
+            service: String::new(),
+        }
+    }
+
+    /// Or whoever has recorded members for long could make all of them speak seldom.
+    #[test]
+    fn a_sign_from_an_address_that_it_does_not_name_counts_nobody() {
+        let secret = Secret::random().unwrap();
+        let (member, mut responder) = (tags(&secret), responder(&secret));
+        let addr: SocketAddrV4 = "10.0.0.5:62626".parse().unwrap();
+        let recorded = (2..20).map(|id| {
+            let here = Here {
+                addr,
+                card: card(id),
+                every: Some(9),
+            };
+            member.write(&Beacon::Here(here)).unwrap()
+        });
+        let recorded: Vec<_> = recorded.collect();
+        for datagram in &recorded {
+            responder.hear(datagram, "10.0.0.66:1024".parse().unwrap());
+        }
+        assert_eq!(responder.crowd.others().heard, 0);
+        // From where it says, it counts.
+        responder.hear(&recorded[0], "10.0.0.5:1024".parse().unwrap());
+        assert_eq!(responder.crowd.others().heard, 1);
     }
 }

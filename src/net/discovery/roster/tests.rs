@@ -354,6 +354,15 @@ fn an_earlier_member_does_not_come_back_to_its_address() {
     assert_eq!(told.after(4 * SEC), ["lost 10.0.0.2:7 n2"]);
 }
 
+/// An answer has the count of what was said before it, and may come late.
+#[test]
+fn a_late_answer_of_a_member_does_not_let_an_earlier_one_in() {
+    let mut told = Told::new();
+    assert_eq!(told.seen(member("10.0.0.2:7", 1, 10)).len(), 1);
+    assert_eq!(told.seen(member("10.0.0.2:7", 1, 5)), NONE);
+    assert_eq!(told.seen(member("10.0.0.2:7", 2, 7)), NONE);
+}
+
 #[test]
 fn members_have_their_room_whoever_was_there_first() {
     let mut told = Told::new();
