@@ -499,13 +499,20 @@ impl Peer {
         }
         let mut trust = Trust::default();
         trust.replace(secret.clone(), accepted.clone());
-        if self.inner.discovery.has_tags() {
-            match trust.tag_keys() {
-                Ok(keys) => self.inner.discovery.set_tag_keys(keys),
+        let tag_keys = match self.inner.discovery.has_tags() {
+            false => None,
+            true => match trust.tag_keys() {
+                Ok(keys) => Some(keys),
                 Err(reason) => return invalid(reason),
+            },
+        };
+        endpoint.change_trust(|trust| {
+            trust.replace(secret, accepted);
+            // Under the same lock: of two calls at the same time one wins as a whole.
+            if let Some(keys) = tag_keys {
+                self.inner.discovery.set_tag_keys(keys);
             }
-        }
-        endpoint.change_trust(|trust| trust.replace(secret, accepted));
+        });
         Ok(())
     }
 

@@ -28,7 +28,7 @@ const NOT_PROVOKED: [&str; 15] = [
     "search: {}",
     "datagram from {} ignored: not of this network",
     "datagram from {} ignored: not of a member",
-    "datagram from {} ignored: said before",
+    "datagram from {} ignored: said before, or of another address",
     "no answer to {}: {}",
     "{} not listed: enough neighbours are known",
     "{}: UDP port {} can still not be had: {}",
