@@ -56,8 +56,6 @@ pub(crate) struct Settings {
     pub clear_offers: bool,
     /// No frames: everything on the wire is text headers.
     pub text_headers: bool,
-    /// As on a system that has no table of its connections; for tests.
-    pub without_table: bool,
     /// Who this peer is.
     pub card: Card,
 }
@@ -79,7 +77,6 @@ impl Default for Settings {
             trusts: Trusts::default(),
             clear_offers: false,
             text_headers: false,
-            without_table: false,
             card: Card::default(),
         }
     }

@@ -110,7 +110,7 @@ struct Writes {
 impl Context {
     pub fn new(settings: Settings, local_addr: SocketAddrV4) -> Context {
         Context {
-            has_table: has_table() && !settings.without_table,
+            has_table: has_table(),
             settings,
             local_addr,
             threads: Threads::new(

@@ -39,6 +39,7 @@ mod options {
         pub send_queue: usize,
         pub max_message_size: usize,
         pub spin: std::time::Duration,
+        pub keepalive: Option<std::time::Duration>,
     }
 
     #[derive(Clone, Copy)]

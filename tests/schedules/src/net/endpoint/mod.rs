@@ -46,6 +46,7 @@ impl Endpoint {
         let settings = Settings {
             send_queue,
             max_message_size: usize::MAX,
+            keepalive: None,
             spin,
         };
         let local_addr: SocketAddrV4 = HERE;
