@@ -288,12 +288,7 @@ pub(crate) fn word(word: Word, words: &str, headless: bool) -> Vec<u8> {
             (kind::FAILED, body)
         }
     };
-    let mut frame = Vec::with_capacity(HEAD_ROOM + body.len());
-    frame.extend(headless.then_some(MARK));
-    frame.push(kind);
-    frame.extend_from_slice(number(body.len() as u64).bytes());
-    frame.extend_from_slice(&body);
-    frame
+    of_kind(kind, &body, headless)
 }
 
 /// A frame that is a heartbeat, or asks for one. `headless`: as for [`word`].
@@ -306,10 +301,18 @@ pub(crate) fn pulse(pulse: Pulse, headless: bool) -> Vec<u8> {
         }
         Pulse::Beat => kind::BEAT,
     };
-    let mut frame = Vec::from_iter(headless.then_some(MARK));
+    of_kind(kind, body.bytes(), headless)
+}
+
+/// A frame of this kind. `headless`: as for [`word`].
+fn of_kind(kind: u8, body: &[u8], headless: bool) -> Vec<u8> {
+    let mut size = Head::NONE;
+    size.push_length(body.len() as u64);
+    let mut frame = Vec::with_capacity(HEAD_ROOM + body.len());
+    frame.extend(headless.then_some(MARK));
     frame.push(kind);
-    frame.push(body.len as u8);
-    frame.extend_from_slice(body.bytes());
+    frame.extend_from_slice(size.bytes());
+    frame.extend_from_slice(body);
     frame
 }
 
