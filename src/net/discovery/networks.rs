@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::reach::{Interface, Reach};
+pub(crate) use crate::net::os::datagram::source_towards;
 use crate::net::os::system::{
     Domain, IfAddr, Protocol, SockAddr, Socket, Type, UdpSocket, get_if_addrs,
 };
@@ -193,20 +194,6 @@ pub(crate) fn plausible(
         _ => true,
     };
     possible.then(|| SocketAddrV4::new(ip, claimed.port()))
-}
-
-/// Our address on the way to `ip`, as the system would choose it. Sends nothing.
-///
-/// Of two interfaces in one network the system sends from one, whose address is not always that of
-/// the network that was listed first.
-pub(crate) fn source_towards(ip: Ipv4Addr) -> io::Result<Ipv4Addr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    socket.set_broadcast(true)?;
-    socket.connect((ip, 9))?;
-    match socket.local_addr()?.ip() {
-        std::net::IpAddr::V4(ip) => Ok(ip),
-        std::net::IpAddr::V6(_) => Err(io::ErrorKind::AddrNotAvailable.into()),
-    }
 }
 
 /// A socket that speaks from this address, also where the system would choose another: a lanpeer is

@@ -222,12 +222,7 @@ impl Responder {
             .max(Duration::from_millis(1));
         // One byte more than any beacon has, so that a longer one is seen to be longer.
         let mut buffer = [0; 129];
-        let received = self
-            .ear
-            .socket
-            .set_read_timeout(Some(time))
-            .and_then(|()| datagram::receive(&self.ear.socket, &mut buffer));
-        match received {
+        match datagram::receive(&self.ear.socket, &mut buffer, time) {
             // Someone wakes a thread, perhaps this one.
             Ok((0, _)) => {}
             Ok((len, SocketAddr::V4(source))) => {

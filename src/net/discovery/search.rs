@@ -23,7 +23,8 @@ use crate::proto::tag::Nonce;
 
 /// A search looks this often whether its peer was stopped.
 const STOP_CHECK: Duration = Duration::from_millis(50);
-/// The longest pause between two PINGs of one search.
+/// The longest pause between two PINGs of one search. The firewall of Windows lets in answers to a broadcast
+/// for three seconds, also to a program that nobody has allowed; each PING begins them anew.
 const REPEAT_MAX: Duration = Duration::from_secs(1);
 /// So many datagrams that have already come are still read once the time is over.
 const LAST_READS: usize = 1024;
@@ -174,19 +175,13 @@ impl Neighbours {
 
     /// Waits until this moment for one datagram, and takes it in. False: none came.
     fn listen(&mut self, until: Option<Instant>) -> bool {
-        let waited = match until {
-            None => self.socket.set_nonblocking(true),
-            Some(until) => {
-                let time = until.saturating_duration_since(Instant::now());
-                let time = time.clamp(Duration::from_millis(1), STOP_CHECK);
-                self.socket
-                    .set_nonblocking(false)
-                    .and_then(|()| self.socket.set_read_timeout(Some(time)))
-            }
-        };
+        let wait = until.map_or(Duration::ZERO, |until| {
+            let time = until.saturating_duration_since(Instant::now());
+            time.clamp(Duration::from_millis(1), STOP_CHECK)
+        });
         // One byte more than any beacon has, so that a longer one is seen to be longer.
         let mut buffer = [0; 129];
-        match waited.and_then(|()| datagram::receive(&self.socket, &mut buffer)) {
+        match datagram::receive(&self.socket, &mut buffer, wait) {
             Ok((len, SocketAddr::V4(source))) => {
                 self.take(&buffer[..len], source);
                 true

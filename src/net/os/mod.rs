@@ -5,6 +5,9 @@ pub(crate) mod datagram;
 mod diag;
 pub(crate) mod dice;
 pub(crate) mod files;
+// The tests run it on Linux, whose call is the same.
+#[cfg(any(target_vendor = "apple", all(test, target_os = "linux")))]
+mod outlet;
 pub(crate) mod socket;
 pub(crate) mod spin;
 #[cfg(not(lanpeer_simulation))]

@@ -6,5 +6,11 @@ pub(crate) use std::fs;
 pub(crate) use std::net::{TcpListener, UdpSocket};
 
 pub(crate) use hostname::get as host_name;
+#[cfg(any(target_vendor = "apple", all(test, target_os = "linux")))]
+pub(crate) use if_addrs::Interface;
 pub(crate) use if_addrs::{IfAddr, get_if_addrs};
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) use if_addrs::{IfOperStatus, Ifv4Addr};
+#[cfg(any(target_vendor = "apple", all(test, target_os = "linux")))]
+pub(crate) use socket2::MsgHdr;
 pub(crate) use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};

@@ -1,13 +1,13 @@
 //! Reads and writes of a connection's socket, on systems like Unix: the socket blocks, and single calls
-//! say that they do not want to. `transfer_windows.rs` has the same functions.
+//! say that they do not want to. And the wait for a datagram. `transfer_windows.rs` has the same functions.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use super::sync::TcpStream;
-use super::system::SockRef;
+use super::system::{SockRef, UdpSocket};
 
 /// The system needs nothing for what is below.
 pub(crate) fn prepare(_: &TcpStream) -> io::Result<()> {
@@ -64,6 +64,19 @@ pub(crate) fn read_now(mut stream: &TcpStream, bytes: &mut [u8]) -> io::Result<u
         0 => Ok(0),
         _ => stream.read(bytes),
     }
+}
+
+/// Waits for a datagram, for no longer than this, and receives it.
+pub(crate) fn receive(
+    socket: &UdpSocket,
+    buffer: &mut [u8],
+    wait: Duration,
+) -> io::Result<(usize, SocketAddr)> {
+    socket.set_nonblocking(wait.is_zero())?;
+    if !wait.is_zero() {
+        socket.set_read_timeout(Some(wait))?;
+    }
+    socket.recv_from(buffer)
 }
 
 /// A write to a connection that was reset must not raise SIGPIPE, which ends a program unless it

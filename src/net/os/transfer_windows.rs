@@ -9,14 +9,15 @@
 //! down meanwhile.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::os::windows::io::AsSocket;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::socket::WRITE_SLICE;
 use super::sync::{Instant, TcpStream};
-use super::system::SockRef;
+use super::system::{SockRef, UdpSocket};
 
 /// A thread that waits for a socket looks this often whether it was shut down by this side.
 const SLICE: Duration = Duration::from_millis(100);
@@ -78,14 +79,14 @@ fn patiently(
 }
 
 /// Waits until the socket is ready, or the time has passed.
-fn wait(stream: &TcpStream, what: PollFlags, time: Duration) -> io::Result<()> {
+fn wait(socket: &impl AsSocket, what: PollFlags, time: Duration) -> io::Result<()> {
     // The system counts milliseconds. With none, this would spin.
     let millis = time.as_micros().div_ceil(1000).max(1);
     let time = Timespec {
         tv_sec: (millis / 1000) as _,
         tv_nsec: (millis % 1000 * 1_000_000) as _,
     };
-    poll(&mut [PollFd::new(stream, what)], Some(&time))?;
+    poll(&mut [PollFd::new(socket, what)], Some(&time))?;
     Ok(())
 }
 
@@ -133,4 +134,20 @@ pub(crate) fn wait_for_input(stream: &TcpStream) -> io::Result<usize> {
 /// Reads what has arrived, without waiting. 0 means the end of input.
 pub(crate) fn read_now(mut stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
     stream.read(bytes)
+}
+
+/// Waits for a datagram, for no longer than this, and receives it. The system's own timeout of a read is
+/// half a second at least.
+pub(crate) fn receive(
+    socket: &UdpSocket,
+    buffer: &mut [u8],
+    time: Duration,
+) -> io::Result<(usize, SocketAddr)> {
+    socket.set_nonblocking(true)?;
+    match socket.recv_from(buffer) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && !time.is_zero() => {}
+        received => return received,
+    }
+    wait(socket, PollFlags::IN, time)?;
+    socket.recv_from(buffer)
 }

@@ -16,7 +16,7 @@ use crate::common::wire::{
     End, GOODBYE, HEADER, Wire, WireListener, data_header, frame, header, json, leaving, length,
     of_kind, refusal, shown, taken,
 };
-use crate::common::{builder, ended, peer, receive, spawn, within_deadline};
+use crate::common::{builder, peer, receive, spawn, within_deadline};
 use crate::connecting;
 use crate::peers::alone;
 
@@ -578,7 +578,7 @@ fn claimed_lengths_reserve_nothing() {
         }
         for (wire, conn, _) in claims {
             wire.fin();
-            assert_eq!(ended(&conn), CloseReason::Truncated);
+            assert_eq!(crate::common::ended(&conn), CloseReason::Truncated);
         }
     });
 }
