@@ -301,6 +301,8 @@ impl Scene {
             .invisible(true)
             .timeout(DEADLINE)
             .close_timeout(DEADLINE)
+            // On most systems it would ask for heartbeats in between.
+            .keepalive(None)
             .max_message_size(MAX_SIZE)
             .text_headers(text_headers);
         let peer = peer.bind("127.0.0.1:0").expect("a free port");

@@ -114,15 +114,12 @@ mod tests {
     fn fill_from(connection: &Connection<Bytes>, first: usize) -> usize {
         let connection = connection.clone();
         soon("try_send never waits", move || {
-            let (mut count, mut full) = (first, 0);
-            // Full so often in a row that nothing moves any more.
-            while full < 400 {
+            let (mut count, mut last) = (first, Instant::now());
+            // Full for so long that nothing moves any more.
+            while last.elapsed() < Duration::from_millis(800) {
                 match connection.try_send(&message(count)) {
-                    Ok(()) => (count, full) = (count + 1, 0),
-                    Err(SendError::Full) => {
-                        full += 1;
-                        thread::sleep(Duration::from_millis(2));
-                    }
+                    Ok(()) => (count, last) = (count + 1, Instant::now()),
+                    Err(SendError::Full) => thread::sleep(Duration::from_millis(2)),
                     Err(error) => panic!("{error}"),
                 }
             }

@@ -108,15 +108,13 @@ fn is_transient(error: &io::Error) -> bool {
     )
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    #[cfg(target_os = "linux")]
     use socket2::{Domain, Socket, Type};
 
     /// The one that is stopped, and another that has got its port meanwhile.
     #[test]
-    #[cfg(target_os = "linux")]
     fn who_has_the_port_next_hears_nothing_of_it() {
         let bind = |port| {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -144,7 +142,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn those_who_come_at_once_find_room() {
         let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
         let count = 300.min(most.trim().parse().unwrap());

@@ -176,9 +176,12 @@ fn row(line: &str) -> Option<(Ends, Row)> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
     use std::io::Write;
+    #[cfg(target_os = "linux")]
     use std::net::{TcpListener, TcpStream};
 
+    #[cfg(target_os = "linux")]
     use super::super::socket::ends;
     use super::*;
 

@@ -1,0 +1,78 @@
+"""Runs a test program in an emulator, and compares what fails with what the emulator cannot do.
+
+    run.py NAME LIST REASONS SECONDS -- PROGRAM...
+
+LIST is wine.txt or qemu.txt, which says what it holds. REASONS are those of its sections whose
+proof holds here, with commas between them: tests of the other sections must pass like any other.
+Fails if a test fails that is not listed, if the program crashes or hangs, or if the list names a test
+that there is not.
+"""
+
+import re
+import subprocess
+import sys
+
+
+def read(path, name, reasons):
+    """The tests of this program that may fail, with the reason and whether they always do."""
+    listed, reason = {}, None
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            line = line.split("#")[0].strip()
+            if not line:
+                continue
+            if section := re.fullmatch(r"\[([\w-]+)\]", line):
+                reason = section[1]
+                continue
+            program, test, *often = line.split()
+            if reason is None or often not in ([], ["sometimes"]):
+                sys.exit(f"{path}:{number}: {line!r} is no line of such a list")
+            if program == name and reason in reasons:
+                listed[test] = (reason, not often)
+    return listed
+
+
+def main():
+    name, path, reasons, seconds = sys.argv[1:5]
+    listed = read(path, name, reasons.split(","))
+    ran = subprocess.Popen(
+        sys.argv[6:],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        story, _ = ran.communicate(timeout=float(seconds))
+        ended = ran.returncode
+    except subprocess.TimeoutExpired:
+        ran.kill()
+        story, _ = ran.communicate()
+        ended = f"nothing for {seconds} s"
+    # Wine's programs end their lines as Windows does.
+    story = story.decode(errors="replace").replace("\r", "")
+    # `test NAME ... ok`; what a test prints may come in between.
+    done = dict(re.findall(r"^test (\S+)(?: - should panic)? \.\.\. (\w+)", story, re.M))
+    failed = set(re.findall(r"^---- (\S+) stdout ----$", story, re.M))
+    failed |= {test for test, how in done.items() if how == "FAILED"}
+    summary = re.search(r"^test result: .*?(\d+) passed; (\d+) failed", story, re.M)
+    wrong = []
+    for test in sorted(failed - set(listed)):
+        wrong.append(f"{test} failed")
+    for test in sorted(set(listed) - set(done) - failed):
+        wrong.append(f"{test} is listed, and is no test")
+    if summary is None or ended not in (0, 101):
+        wrong.append(f"it did not end as it should: {ended}")
+    elif int(summary[2]) != len(failed):
+        wrong.append(f"{summary[2]} failed, and these have names: {sorted(failed)}")
+    if wrong:
+        print(story[-20_000:])
+        for line in wrong:
+            print(f"WRONG, {name}: {line}")
+        sys.exit(1)
+    print(f"{name}: {summary[1]} passed, {summary[2]} failed as listed")
+    for test in sorted(set(listed) - failed):
+        if listed[test][1]:
+            print(f"  {test} is listed for {listed[test][0]}, and passed")
+
+
+main()
