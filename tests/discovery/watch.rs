@@ -299,9 +299,11 @@ fn dropped_watches_keep_no_memory() {
         let alice = port.peer("alice");
         (0..1000).for_each(|_| drop(alice.watch()));
         let before = memory();
-        (0..200_000).for_each(|_| drop(alice.watch()));
+        // Each sends a datagram, which is slow in emulation.
+        let many = if cfg!(windows) { 20_000 } else { 200_000 };
+        (0..many).for_each(|_| drop(alice.watch()));
         let grown = memory().saturating_sub(before);
-        println!("{grown} bytes more after 200,000 watches");
+        println!("{grown} bytes more after {many} watches");
         assert!(grown < 1 << 20, "{grown} bytes more");
     });
 }
