@@ -14,6 +14,10 @@
 //!
 //! Who has neither heard nor guessed the passphrase sees random elements and random bytes. Who plays Bob
 //! has as many guesses as shares that he sends, who plays Alice one for each passphrase.
+//!
+//! CPace has a new share for each run; that Alice has one for all of Bob's is ours alone. Each key has Bob's
+//! share in it and is used only through a hash, and none of his shares depends on hers, which comes later. So
+//! a share of his tests one guess, as a run would.
 
 use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
 use curve25519_dalek::scalar::Scalar;
