@@ -313,6 +313,18 @@ pub fn refusing() -> (socket2::Socket, SocketAddr) {
 
 // ------------------------------------------------- processes and threads
 
+/// This program once more. Where the processor that it is for is emulated, `LANPEER_TEST_EMULATOR` says how.
+fn this_program() -> Command {
+    let own = std::env::current_exe().expect("this program");
+    let Ok(emulator) = std::env::var("LANPEER_TEST_EMULATOR") else {
+        return Command::new(own);
+    };
+    let mut words = emulator.split_whitespace();
+    let mut command = Command::new(words.next().expect("an emulator"));
+    command.args(words).arg(own);
+    command
+}
+
 /// Runs `body` in a process of its own, for tests that count what belongs to
 /// the process: threads, memory. `name` is the name of the calling test.
 #[track_caller]
@@ -321,7 +333,7 @@ pub fn alone(name: &str, body: impl FnOnce() + Send + 'static) {
     if std::env::var(VARIABLE).is_ok_and(|alone| alone == name) {
         return test(body);
     }
-    let output = Command::new(std::env::current_exe().expect("this program"))
+    let output = this_program()
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(VARIABLE, name)
         .output()
