@@ -317,7 +317,13 @@ impl Wire {
             .saturating_duration_since(Instant::now())
             .max(Duration::from_millis(1));
         self.stream.set_read_timeout(Some(left))?;
-        self.stream.read(buffer)
+        match self.stream.read(buffer) {
+            // A signal, as they are more frequent in emulation.
+            Err(e) if e.kind() == ErrorKind::Interrupted && Instant::now() < end => {
+                self.read_some(buffer, end)
+            }
+            read => read,
+        }
     }
 }
 
