@@ -16,7 +16,7 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    pub const FAMILIES: &[&str] = &["pair", "model", "lan", "asks", "hostile"];
+    pub const FAMILIES: &[&str] = &["pair", "brief", "model", "lan", "asks", "hostile"];
 
     /// To which family a seed belongs.
     pub fn family(seed: u64) -> &'static str {
@@ -26,6 +26,7 @@ impl Scenario {
             2..10 => "asks",
             10..16 => "hostile",
             16..40 => "pair",
+            53..64 => "brief",
             _ => "model",
         }
     }
@@ -36,6 +37,7 @@ impl Scenario {
             "asks" => Scenario::Asks(asks::Plan::draw(seed)),
             "hostile" => Scenario::Hostile(hostile::Plan::draw(seed)),
             "pair" => Scenario::Pair(pair::plan::Plan::draw(seed)),
+            "brief" => Scenario::Pair(pair::plan::Plan::draw_brief(seed)),
             _ => Scenario::Model(Box::new(model::Program::from_seed(seed))),
         }
     }

@@ -1,6 +1,8 @@
 //! A program: two peers on two hosts, one connection, numbered messages both ways. And what must hold of
 //! what came of it.
 
+mod brief;
+mod events;
 pub mod plan;
 
 use std::cell::RefCell;
@@ -44,6 +46,10 @@ struct History {
     last_sent: Time,
     /// Its last handle was dropped by then, while the connection was open.
     dropped: Option<Time>,
+    /// Its events are listened to.
+    has_listener: bool,
+    /// What the event of its end says.
+    told: Option<CloseReason>,
     is_over: bool,
     wrong: Vec<String>,
 }
@@ -69,7 +75,11 @@ pub fn run(plan: &Plan) {
     let begin = world::now();
     let processes = [0, 1].map(|index| {
         let plan = plan.clone();
-        lock(&shared.sides[index]).close_timeout = plan.sides[index].close_timeout;
+        {
+            let mut side = lock(&shared.sides[index]);
+            side.close_timeout = plan.sides[index].close_timeout;
+            side.has_listener = plan.is_brief;
+        }
         let shared = Arc::clone(&shared);
         let name = ["alice", "bob"][index];
         world::spawn_process(name, hosts[index], move || {
@@ -180,6 +190,7 @@ fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
         .receive_queue_bytes(side.receive_queue_bytes)
         .spin(Duration::from_micros(side.spin))
         .max_connections(match side.end {
+            _ if plan.is_brief => 1,
             End::AbortsAfter(_) => 1,
             _ => 1024,
         })
@@ -187,6 +198,9 @@ fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
         .close_timeout(Duration::from_millis(side.close_timeout))
         .bind("0.0.0.0:0")
         .expect("a peer");
+    let listener = plan
+        .is_brief
+        .then(|| events::listen(index, &peer, Arc::clone(shared)));
     let conn = match index {
         0 => {
             let addr = awaited(&shared.addr);
@@ -244,6 +258,8 @@ fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
     let most = side.close_timeout + 2000;
     bounded(shared, index, "stop", most, || peer.stop());
     drop(peer);
+    // The events end when nothing of the peer is left that could tell any.
+    listener.map(thread::JoinHandle::join);
     lock(&shared.sides[index]).is_over = true;
     // What a handler does may take longer.
     let own = match side.takes {
@@ -376,9 +392,13 @@ fn talk(index: usize, side: &Side, peer: &Peer, conn: Connection<Bytes>, shared:
         .map(|(number, sender)| {
             let (conn, shared) = (Arc::clone(&conn), Arc::clone(shared));
             let (is_alone, limit) = (side.senders.len() == 1, side.send_queue);
+            let flushes = side.flushes;
             let builder = thread::Builder::new().name(format!("{}-s{number}", name(index)));
             builder
-                .spawn(move || send(index, number, (&sender, is_alone, limit), &conn, &shared))
+                .spawn(move || {
+                    let own = (&sender, is_alone, limit, flushes);
+                    send(index, number, own, &conn, &shared);
+                })
                 .expect("a thread")
         })
         .collect();
@@ -430,30 +450,42 @@ fn talk(index: usize, side: &Side, peer: &Peer, conn: Connection<Bytes>, shared:
         }
     };
     let pause = |time| thread::sleep(Duration::from_millis(time));
+    // A wait for nothing is a step as well, and programs are to stay what they were.
+    let jitter = || {
+        if side.jitter > 0 {
+            thread::sleep(Duration::from_micros(side.jitter));
+        }
+    };
     match side.end {
         End::Waits => {
             join(vec![receiver]);
+            jitter();
             close();
             join(senders);
         }
         End::Closes => {
             join(senders);
+            jitter();
             close();
             join(vec![receiver]);
         }
         End::ClosesAfter(time) => {
             pause(time);
+            jitter();
             close();
             join(senders);
             join(vec![receiver]);
         }
         End::AbortsAfter(time) => {
             pause(time);
+            jitter();
             begin_end();
             let (told, heard) = channel::bounded(1);
             conn.on_end(move |_| _ = told.send(()));
             bounded(shared, index, "abort", 0, || conn.abort());
-            check_place(index, peer, shared);
+            if !lock(&shared.sides[index]).has_listener {
+                check_place(index, peer, shared);
+            }
             // Its reader has let go, though this program holds it still.
             let is_busy = matches!(
                 side.takes,
@@ -468,6 +500,7 @@ fn talk(index: usize, side: &Side, peer: &Peer, conn: Connection<Bytes>, shared:
         }
         End::StopsAfter(time) => {
             pause(time);
+            jitter();
             begin_end();
             bounded(shared, index, "stop", close_most + 2000, || peer.stop());
             join(senders);
@@ -475,6 +508,7 @@ fn talk(index: usize, side: &Side, peer: &Peer, conn: Connection<Bytes>, shared:
         }
         End::Stops => {
             join(senders);
+            jitter();
             begin_end();
             bounded(shared, index, "stop", close_most + 2000, || peer.stop());
             join(vec![receiver]);
@@ -482,6 +516,7 @@ fn talk(index: usize, side: &Side, peer: &Peer, conn: Connection<Bytes>, shared:
         End::Drops(_) => {
             join(senders);
             join(vec![receiver]);
+            jitter();
             begin_end();
         }
     }
@@ -503,7 +538,7 @@ fn talk(index: usize, side: &Side, peer: &Peer, conn: Connection<Bytes>, shared:
 fn send(
     index: usize,
     number: usize,
-    (sender, is_alone, limit): (&Sender, bool, usize),
+    (sender, is_alone, limit, flushes): (&Sender, bool, usize, bool),
     conn: &Connection<Bytes>,
     shared: &Shared,
 ) {
@@ -548,6 +583,19 @@ fn send(
             }
             Err(SendError::Closed(_)) => return,
             Err(error) => return wrong(shared, index, format!("a send is {error}")),
+        }
+        if flushes {
+            match conn.flush() {
+                Ok(()) => {}
+                Err(SendError::Closed(_)) => {
+                    if conn.try_send(&body[..]).is_ok() {
+                        let what = "a send is Ok behind a flush that has told of the end";
+                        wrong(shared, index, what.to_owned());
+                    }
+                    return;
+                }
+                Err(error) => return wrong(shared, index, format!("a flush is {error}")),
+            }
         }
     }
 }
@@ -595,7 +643,15 @@ fn receive(
             _ => conn.recv(),
         };
         let Ok(item) = item else {
-            return note_end(index, conn.close_reason(), shared);
+            let reason = conn.close_reason();
+            if reason.is_none() {
+                wrong(
+                    shared,
+                    index,
+                    "its messages ended without a reason".to_owned(),
+                );
+            }
+            return note_end(index, reason, shared);
         };
         count += 1;
         take(index, &item, shared);
@@ -701,6 +757,13 @@ fn check(
         if aborted && !plan.text && sender.reason == Some(CloseReason::Aborted) {
             let _ = writeln!(wrongs, "{} saw a normal end of what was aborted", name(to));
         }
+    }
+    if matches!(reason, Some(CloseReason::Truncated)) && closed_well {
+        let _ = writeln!(
+            wrongs,
+            "{told}: its close is Ok, and {} got half a message",
+            name(to)
+        );
     }
     if matches!(reason, Some(CloseReason::ClosedHere | CloseReason::Stopped)) {
         let _ = writeln!(
