@@ -271,7 +271,7 @@ fn work(wishes: &Wishes) -> ExitCode {
         }
         ran += 1;
         let scenario = Scenario::draw(seed);
-        let report = memory::watch(|| run(seed, &scenario, false));
+        let report = memory::watch(scenario.encodes(), || run(seed, &scenario, false));
         lost += report.lost;
         if let Some(failure) = &report.failure {
             failed += 1;
@@ -307,7 +307,7 @@ fn tell(mut report: Report, mut plan: Scenario) {
     'smaller: while runs < SHRINK_MAX {
         for smaller in plan.smaller() {
             runs += 1;
-            let again = memory::watch(|| run(seed, &smaller, false));
+            let again = memory::watch(smaller.encodes(), || run(seed, &smaller, false));
             if again.failure.is_some() {
                 (report, plan) = (again, smaller);
                 continue 'smaller;

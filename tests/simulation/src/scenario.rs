@@ -61,6 +61,11 @@ impl Scenario {
         }
     }
 
+    /// Are there messages other than plain bytes?
+    pub fn encodes(&self) -> bool {
+        matches!(self, Scenario::Model(_))
+    }
+
     /// Those that are a little smaller, the smallest first.
     pub fn smaller(&self) -> Vec<Scenario> {
         match self {
