@@ -29,7 +29,7 @@ pub enum Plan {
 
 impl Plan {
     pub fn draw(seed: u64) -> Plan {
-        let mut dice = Dice::new(seed ^ 0xc20d);
+        let mut dice = Dice::new(seed ^ 0xc20d5);
         let dice = &mut dice;
         if dice.one_in(2) {
             return Plan::Peerpys {

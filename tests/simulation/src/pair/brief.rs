@@ -43,6 +43,19 @@ impl Plan {
             });
         }
         let tableless = [0, 1].map(|_| !text && dice.one_in(4));
+        // By a die of its own: the other programs are as they were before there were these.
+        let mut own_dice = Dice::new(seed ^ 0x1a7e);
+        if own_dice.one_in(10) {
+            let sides = late_word(sides, &mut own_dice);
+            return Plan {
+                text: true,
+                tableless: [false; 2],
+                answer: Answer::Accepts,
+                sides,
+                faults: Vec::new(),
+                is_brief: true,
+            };
+        }
         Plan {
             text,
             tableless,
@@ -52,6 +65,32 @@ impl Plan {
             is_brief: true,
         }
     }
+}
+
+/// One side closes, and lets go when that has timed out; the other has not read its end, and says a last word.
+fn late_word(mut sides: [Side; 2], dice: &mut Dice) -> [Side; 2] {
+    let late = dice.below(2) as usize;
+    let sender = |messages: u64, pause: u64| Sender {
+        messages: messages as u32,
+        size: 8,
+        pause,
+        how: How::Send,
+    };
+    let of_late = &mut sides[late];
+    of_late.takes = *dice.pick(&[Takes::Recv, Takes::Channel]);
+    of_late.takes_only = Some(dice.below(2) as u32);
+    of_late.receive_queue = 1;
+    of_late.senders = vec![sender(dice.between(1, 2), 200_000)];
+    of_late.close_timeout = 1000;
+    of_late.end = End::Closes;
+    let first = &mut sides[1 - late];
+    first.takes = *dice.pick(&[Takes::Recv, Takes::Channel]);
+    first.takes_only = Some(0);
+    first.senders = vec![sender(dice.between(1, 6), 0)];
+    first.send_queue = 1 << 20;
+    first.close_timeout = 50;
+    first.end = End::Closes;
+    sides
 }
 
 fn side(dice: &mut Dice) -> Side {

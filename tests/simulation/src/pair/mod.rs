@@ -661,6 +661,53 @@ fn receive(
     }
 }
 
+/// Each reason has a cause. What one side has heard of the end is looked at; the other is the sender.
+fn check_reasons(
+    plan: &Plan,
+    from: usize,
+    sender: &History,
+    receiver: &History,
+    wrongs: &mut String,
+) {
+    let to = 1 - from;
+    let closed = match &receiver.close {
+        Some(Err(CloseError::Incomplete(reason))) => Some(reason),
+        _ => None,
+    };
+    let heard = [closed, receiver.told.as_ref(), receiver.reason.as_ref()];
+    let has_heard = |reason: &CloseReason| heard.contains(&Some(reason));
+    let closed_well = [&sender.close, &sender.inner_close].contains(&&Some(Ok(())));
+    if closed_well && has_heard(&CloseReason::Truncated) {
+        let (from, to) = (name(from), name(to));
+        let _ = writeln!(
+            wrongs,
+            "{from} was told of no loss: its close is Ok, and {to} got half a message"
+        );
+    }
+    if !plan.faults.is_empty() || plan.text {
+        return;
+    }
+    if has_heard(&CloseReason::Vanished) {
+        let (from, to) = (name(from), name(to));
+        let _ = writeln!(wrongs, "{to} says that {from} has vanished, who has not");
+    }
+    // One that merely closes tells who has let go nothing of a reset.
+    let closes = matches!(
+        plan.sides[from].end,
+        End::Waits | End::Closes | End::ClosesAfter(_)
+    );
+    let is_late = matches!(sender.close, Some(Err(CloseError::Timeout)));
+    let acts = matches!(plan.sides[from].takes, Takes::Handler(Some(_)));
+    let has_let_go = matches!(plan.sides[to].end, End::Drops(_));
+    if has_let_go && closes && !is_late && !acts && receiver.told == Some(CloseReason::Reset) {
+        let (from, to) = (name(from), name(to));
+        let _ = writeln!(
+            wrongs,
+            "{to} has let go, and hears that {from} has reset it"
+        );
+    }
+}
+
 /// What one side has sent, and what of it the other has received.
 fn check(
     plan: &Plan,
@@ -717,6 +764,7 @@ fn check(
     {
         let _ = writeln!(wrongs, "{} took the other for dead", name(to));
     }
+    check_reasons(plan, from, sender, receiver, wrongs);
     let told = format!("{} was told of no loss", name(from));
     let closed_well = [&sender.close, &sender.inner_close].contains(&&Some(Ok(())));
     if closed_well && receiver.is_drained && !killed[to] && !is_whole {
@@ -757,13 +805,6 @@ fn check(
         if aborted && !plan.text && sender.reason == Some(CloseReason::Aborted) {
             let _ = writeln!(wrongs, "{} saw a normal end of what was aborted", name(to));
         }
-    }
-    if matches!(reason, Some(CloseReason::Truncated)) && closed_well {
-        let _ = writeln!(
-            wrongs,
-            "{told}: its close is Ok, and {} got half a message",
-            name(to)
-        );
     }
     if matches!(reason, Some(CloseReason::ClosedHere | CloseReason::Stopped)) {
         let _ = writeln!(
