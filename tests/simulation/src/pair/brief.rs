@@ -78,17 +78,19 @@ fn late_word(mut sides: [Side; 2], dice: &mut Dice) -> [Side; 2] {
     };
     let of_late = &mut sides[late];
     of_late.takes = *dice.pick(&[Takes::Recv, Takes::Channel]);
-    of_late.takes_only = Some(dice.below(2) as u32);
+    of_late.takes_only = None;
+    of_late.slowness = *dice.pick(&[100, 200, 300]);
     of_late.receive_queue = 1;
-    of_late.senders = vec![sender(dice.between(1, 2), 200_000)];
+    of_late.senders = vec![sender(1, 700_000)];
     of_late.close_timeout = 1000;
     of_late.end = End::Closes;
     let first = &mut sides[1 - late];
     first.takes = *dice.pick(&[Takes::Recv, Takes::Channel]);
     first.takes_only = Some(0);
-    first.senders = vec![sender(dice.between(1, 6), 0)];
+    first.senders = vec![sender(dice.between(2, 9), 0)];
     first.send_queue = 1 << 20;
-    first.close_timeout = 50;
+    first.close_timeout = 500;
+    first.lingers = 1000;
     first.end = End::Closes;
     sides
 }
@@ -117,6 +119,7 @@ fn side(dice: &mut Dice) -> Side {
         slowness: 0,
         flushes: dice.one_in(3),
         jitter: dice.below(*dice.clone().pick(&[1, 50, 500, 3000])),
+        lingers: 0,
         end: match dice.below(12) {
             0 | 1 => End::Waits,
             2 | 3 => End::Closes,

@@ -254,6 +254,9 @@ fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
         lock(&shared.sides[index]).is_connected = true;
         world::note(format_args!("{}: connected", name(index)));
         talk(index, side, &peer, conn, shared);
+        if side.lingers > 0 {
+            thread::sleep(Duration::from_millis(side.lingers));
+        }
     }
     let most = side.close_timeout + 2000;
     bounded(shared, index, "stop", most, || peer.stop());

@@ -40,6 +40,8 @@ pub struct Side {
     pub flushes: bool,
     /// Microseconds before it begins the end.
     pub jitter: u64,
+    /// Milliseconds between the end of its last handle and `stop`.
+    pub lingers: u64,
     pub end: End,
 }
 
@@ -240,6 +242,7 @@ impl Side {
             slowness: *dice.pick(&[0, 0, 0, 1, 20]),
             flushes: false,
             jitter: 0,
+            lingers: 0,
             end: match dice.below(10) {
                 0..4 => End::Waits,
                 4 | 5 => End::Closes,
