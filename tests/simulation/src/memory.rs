@@ -13,7 +13,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// A run may leave so many bytes behind: what the pool of threads and the logger keep.
-const NOISE: usize = 1 << 10;
+const NOISE: usize = 4 << 10;
 
 /// A program that seems to leave something is run so often again: what each thread of the pool takes once, for
 /// good, is not taken again.

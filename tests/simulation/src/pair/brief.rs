@@ -45,8 +45,12 @@ impl Plan {
         let tableless = [0, 1].map(|_| !text && dice.one_in(4));
         // By a die of its own: the other programs are as they were before there were these.
         let mut own_dice = Dice::new(seed ^ 0x1a7e);
-        if own_dice.one_in(10) {
-            let sides = late_word(sides, &mut own_dice);
+        let is_late = own_dice.one_in(10);
+        if is_late || own_dice.one_in(20) {
+            let sides = match is_late {
+                true => late_word(sides, &mut own_dice),
+                false => half_a_message(sides, &mut own_dice),
+            };
             return Plan {
                 text: true,
                 tableless: [false; 2],
@@ -92,6 +96,30 @@ fn late_word(mut sides: [Side; 2], dice: &mut Dice) -> [Side; 2] {
     first.close_timeout = 500;
     first.lingers = 1000;
     first.end = End::Closes;
+    sides
+}
+
+/// One side closes, and gives up in the middle of a large message of the other.
+fn half_a_message(mut sides: [Side; 2], dice: &mut Dice) -> [Side; 2] {
+    let large = dice.below(2) as usize;
+    let of_large = &mut sides[large];
+    of_large.takes = Takes::Recv;
+    of_large.takes_only = None;
+    of_large.senders = vec![Sender {
+        messages: 1,
+        size: 70_000,
+        pause: *dice.pick(&[0, 500, 3000]),
+        how: How::Send,
+    }];
+    of_large.close_timeout = 1000;
+    of_large.end = End::Closes;
+    let other = &mut sides[1 - large];
+    other.takes = Takes::Recv;
+    other.takes_only = Some(0);
+    other.senders.clear();
+    other.close_timeout = 200;
+    other.lingers = 1000;
+    other.end = End::ClosesAfter(dice.below(20));
     sides
 }
 

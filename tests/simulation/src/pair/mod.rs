@@ -24,6 +24,9 @@ use plan::{Act, Answer, End, How, Plan, Sender, Side, Takes, What};
 /// What a call may take beyond its bound: threads stall, and locks are waited for.
 const SLACK: Time = SECOND;
 
+/// Messages of this size are written by the thread that sends them, part by part.
+const LARGE: usize = 64 << 10;
+
 /// What has become of one side, for the referee.
 #[derive(Debug, Default)]
 struct History {
@@ -687,7 +690,19 @@ fn check_reasons(
             "{from} was told of no loss: its close is Ok, and {to} got half a message"
         );
     }
-    if !plan.faults.is_empty() || plan.text {
+    // Nothing of it was accepted, and yet a part of it was on its way.
+    let begun = plan.sides[from].senders.iter().zip(&sender.sent);
+    let mut begun = begun.filter(|(own, (begun, sent))| own.size >= LARGE && begun > sent);
+    let has_given_up = receiver.told == Some(CloseReason::TimedOut);
+    let is_calm = plan.faults.is_empty();
+    if plan.is_brief && is_calm && closed_well && has_given_up && begun.next().is_some() {
+        let (from, to) = (name(from), name(to));
+        let _ = writeln!(
+            wrongs,
+            "{from}'s close is Ok, and {to} has given up in the middle of a message"
+        );
+    }
+    if !is_calm || plan.text {
         return;
     }
     if has_heard(&CloseReason::Vanished) {
@@ -778,6 +793,8 @@ fn check(
     if let (Some(at), Some(Ok(()))) = (receiver.dropped, &sender.close) {
         let is_excepted =
             plan.text && receiver.close.is_some() && sender.last_sent < at + 100 * MILLI;
+        // What a close in its handler was told may be of the time before.
+        let is_excepted = is_excepted || sender.inner_close.is_some();
         if sender.close_begun > at && !killed[to] && !is_whole && !is_excepted {
             let _ = writeln!(wrongs, "{told}: its close is Ok, and the other had let go");
         }
