@@ -217,13 +217,20 @@ impl Model<'_> {
                         answers.count()
                     })
                     .sum::<usize>();
+                // A call that accepts one type alone denies the others while it waits on, and writes
+                // none of it down.
+                let plan = &self.program.peers[peer];
+                let unwritten = match plan.accepting {
+                    Accepting::Accept(_) => plan.acceptors,
+                    _ => 0,
+                };
                 for (answer, word) in [
                     (Answer::Deny, "not-today"),
                     (Answer::Drop, "dropped"),
                     (Answer::WrongType, "type"),
                 ] {
                     let told = denied.iter().filter(|reason| *reason == word).count();
-                    if told > count(answer) || told + late < count(answer) {
+                    if told > count(answer) || told + late + unwritten < count(answer) {
                         self.wrong
                             .push(format!("peer {peer}: {told} events Denied with `{word}`"));
                     }

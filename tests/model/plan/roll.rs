@@ -21,9 +21,10 @@ impl Program {
             .collect();
         let broadcasts = peers.iter().any(|peer| peer.broadcasts > 0);
         let count = dice.pick(&[1, 1, 2, 2, 3, 4, 6, 8]);
-        let links = (0..count)
+        let mut links: Vec<LinkPlan> = (0..count)
             .map(|_| LinkPlan::roll(dice, hazards, &peers, broadcasts))
             .collect();
+        links.iter_mut().for_each(LinkPlan::spare_handlers);
         let uses_accept = |peer: &PeerPlan| matches!(peer.accepting, Accepting::Accept(_));
         Program {
             seed,

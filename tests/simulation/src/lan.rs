@@ -42,6 +42,10 @@ pub struct Host {
     /// It is one of the service, and answers each message.
     pub serves: bool,
     pub second: Second,
+    /// Its system sends from the second interface where both are in one network.
+    pub prefers_second: bool,
+    /// In seconds: what it keeps takes it so long to notice that another is dead.
+    pub keepalive: u64,
 }
 
 /// A second interface.
@@ -121,10 +125,14 @@ impl Plan {
 
 impl Host {
     fn draw(dice: &mut Dice) -> Host {
+        let keeps = dice.one_in(2);
         Host {
             start: dice.below(*dice.clone().pick(&[1, 500, 3000])),
             watches: !dice.one_in(3),
-            keeps: dice.one_in(2),
+            keeps,
+            prefers_second: dice.one_in(2),
+            // One that only answers need not notice it soon.
+            keepalive: if keeps { 4 } else { *dice.pick(&[4, 60]) },
             serves: !dice.one_in(3),
             second: *dice.pick(&[
                 Second::No,
@@ -211,7 +219,12 @@ pub fn run(plan: &Plan) {
         let own = index as u8 + 1;
         match host.second {
             Second::No => {}
-            Second::Same => net::add_interface(id, "wlan0", Ipv4Addr::new(10, 0, 0, 100 + own)),
+            Second::Same => {
+                net::add_interface(id, "wlan0", Ipv4Addr::new(10, 0, 0, 100 + own));
+                if host.prefers_second {
+                    net::prefer_last_interface(id);
+                }
+            }
             Second::Other => net::add_interface(id, "eth1", Ipv4Addr::new(10, 0, 1, own)),
         }
     }
@@ -382,7 +395,7 @@ fn live(index: usize, own: &Host, shared: &Arc<Shared>) {
     let peer = Peer::builder()
         .name(format!("host{index}"))
         .service(service)
-        .keepalive(Some(Duration::from_secs(4)))
+        .keepalive(Some(Duration::from_secs(own.keepalive)))
         .close_timeout(Duration::from_secs(1))
         .bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0))
         .expect("a peer");

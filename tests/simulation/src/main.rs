@@ -16,12 +16,18 @@
 
 mod asks;
 mod common;
+mod crowd;
+mod exits;
 mod hostile;
 mod lan;
 mod left;
+mod liar;
+mod memory;
 mod model;
 mod pair;
+mod peerpy;
 mod scenario;
+mod servers;
 
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -265,7 +271,7 @@ fn work(wishes: &Wishes) -> ExitCode {
         }
         ran += 1;
         let scenario = Scenario::draw(seed);
-        let report = run(seed, &scenario, false);
+        let report = memory::watch(scenario.encodes(), || run(seed, &scenario, false));
         lost += report.lost;
         if let Some(failure) = &report.failure {
             failed += 1;
@@ -301,7 +307,7 @@ fn tell(mut report: Report, mut plan: Scenario) {
     'smaller: while runs < SHRINK_MAX {
         for smaller in plan.smaller() {
             runs += 1;
-            let again = run(seed, &smaller, false);
+            let again = memory::watch(smaller.encodes(), || run(seed, &smaller, false));
             if again.failure.is_some() {
                 (report, plan) = (again, smaller);
                 continue 'smaller;

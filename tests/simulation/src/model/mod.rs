@@ -24,6 +24,7 @@ mod word;
 
 use std::time::Duration;
 
+use simulated_system::dice::Dice;
 use simulated_system::{net, world};
 
 pub use plan::Program;
@@ -32,8 +33,31 @@ pub use plan::Program;
 /// passed.
 const GONE: Duration = Duration::from_secs(20);
 
+/// In one program of three, links are cut for a moment, a few times: too short for anyone to be taken for dead,
+/// so the model permits no more for it.
+fn cut_now_and_then(seed: u64, hosts: u64) {
+    let mut dice = Dice::new(seed ^ 0xc01);
+    if hosts < 2 || !dice.one_in(3) {
+        return;
+    }
+    let work = move || {
+        for _ in 0..dice.between(1, 4) {
+            let most = *dice.pick(&[100, 1000, 20_000]);
+            world::sleep(Duration::from_micros(dice.below(most)));
+            let one = dice.below(hosts);
+            let other = (one + 1 + dice.below(hosts - 1)) % hosts;
+            net::cut(one as usize, other as usize);
+            let most = *dice.pick(&[100, 1000, 500_000]);
+            world::sleep(Duration::from_micros(dice.below(most)));
+            net::heal(one as usize, other as usize);
+        }
+    };
+    world::spawn_in(0, "cuts", Box::new(work));
+}
+
 /// Runs the program; a panic says what was wrong.
 pub fn run(program: &Program) {
+    cut_now_and_then(program.seed, program.peers.len() as u64);
     let (stage, result) = run::run(program.clone());
     if let Err(hangs) = result {
         panic!("{hangs}");

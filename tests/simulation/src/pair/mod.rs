@@ -1,6 +1,8 @@
 //! A program: two peers on two hosts, one connection, numbered messages both ways. And what must hold of
 //! what came of it.
 
+mod brief;
+mod events;
 pub mod plan;
 
 use std::cell::RefCell;
@@ -21,6 +23,9 @@ use plan::{Act, Answer, End, How, Plan, Sender, Side, Takes, What};
 
 /// What a call may take beyond its bound: threads stall, and locks are waited for.
 const SLACK: Time = SECOND;
+
+/// Messages of this size are written by the thread that sends them, part by part.
+const LARGE: usize = 64 << 10;
 
 /// What has become of one side, for the referee.
 #[derive(Debug, Default)]
@@ -44,6 +49,10 @@ struct History {
     last_sent: Time,
     /// Its last handle was dropped by then, while the connection was open.
     dropped: Option<Time>,
+    /// Its events are listened to.
+    has_listener: bool,
+    /// What the event of its end says.
+    told: Option<CloseReason>,
     is_over: bool,
     wrong: Vec<String>,
 }
@@ -69,7 +78,11 @@ pub fn run(plan: &Plan) {
     let begin = world::now();
     let processes = [0, 1].map(|index| {
         let plan = plan.clone();
-        lock(&shared.sides[index]).close_timeout = plan.sides[index].close_timeout;
+        {
+            let mut side = lock(&shared.sides[index]);
+            side.close_timeout = plan.sides[index].close_timeout;
+            side.has_listener = plan.is_brief;
+        }
         let shared = Arc::clone(&shared);
         let name = ["alice", "bob"][index];
         world::spawn_process(name, hosts[index], move || {
@@ -180,6 +193,7 @@ fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
         .receive_queue_bytes(side.receive_queue_bytes)
         .spin(Duration::from_micros(side.spin))
         .max_connections(match side.end {
+            _ if plan.is_brief => 1,
             End::AbortsAfter(_) => 1,
             _ => 1024,
         })
@@ -187,6 +201,9 @@ fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
         .close_timeout(Duration::from_millis(side.close_timeout))
         .bind("0.0.0.0:0")
         .expect("a peer");
+    let listener = plan
+        .is_brief
+        .then(|| events::listen(index, &peer, Arc::clone(shared)));
     let conn = match index {
         0 => {
             let addr = awaited(&shared.addr);
@@ -240,10 +257,15 @@ fn play(index: usize, plan: &Plan, shared: &Arc<Shared>) {
         lock(&shared.sides[index]).is_connected = true;
         world::note(format_args!("{}: connected", name(index)));
         talk(index, side, &peer, conn, shared);
+        if side.lingers > 0 {
+            thread::sleep(Duration::from_millis(side.lingers));
+        }
     }
     let most = side.close_timeout + 2000;
     bounded(shared, index, "stop", most, || peer.stop());
     drop(peer);
+    // The events end when nothing of the peer is left that could tell any.
+    listener.map(thread::JoinHandle::join);
     lock(&shared.sides[index]).is_over = true;
     // What a handler does may take longer.
     let own = match side.takes {
@@ -376,9 +398,13 @@ fn talk(index: usize, side: &Side, peer: &Peer, conn: Connection<Bytes>, shared:
         .map(|(number, sender)| {
             let (conn, shared) = (Arc::clone(&conn), Arc::clone(shared));
             let (is_alone, limit) = (side.senders.len() == 1, side.send_queue);
+            let flushes = side.flushes;
             let builder = thread::Builder::new().name(format!("{}-s{number}", name(index)));
             builder
-                .spawn(move || send(index, number, (&sender, is_alone, limit), &conn, &shared))
+                .spawn(move || {
+                    let own = (&sender, is_alone, limit, flushes);
+                    send(index, number, own, &conn, &shared);
+                })
                 .expect("a thread")
         })
         .collect();
@@ -430,30 +456,42 @@ fn talk(index: usize, side: &Side, peer: &Peer, conn: Connection<Bytes>, shared:
         }
     };
     let pause = |time| thread::sleep(Duration::from_millis(time));
+    // A wait for nothing is a step as well, and programs are to stay what they were.
+    let jitter = || {
+        if side.jitter > 0 {
+            thread::sleep(Duration::from_micros(side.jitter));
+        }
+    };
     match side.end {
         End::Waits => {
             join(vec![receiver]);
+            jitter();
             close();
             join(senders);
         }
         End::Closes => {
             join(senders);
+            jitter();
             close();
             join(vec![receiver]);
         }
         End::ClosesAfter(time) => {
             pause(time);
+            jitter();
             close();
             join(senders);
             join(vec![receiver]);
         }
         End::AbortsAfter(time) => {
             pause(time);
+            jitter();
             begin_end();
             let (told, heard) = channel::bounded(1);
             conn.on_end(move |_| _ = told.send(()));
             bounded(shared, index, "abort", 0, || conn.abort());
-            check_place(index, peer, shared);
+            if !lock(&shared.sides[index]).has_listener {
+                check_place(index, peer, shared);
+            }
             // Its reader has let go, though this program holds it still.
             let is_busy = matches!(
                 side.takes,
@@ -468,6 +506,7 @@ fn talk(index: usize, side: &Side, peer: &Peer, conn: Connection<Bytes>, shared:
         }
         End::StopsAfter(time) => {
             pause(time);
+            jitter();
             begin_end();
             bounded(shared, index, "stop", close_most + 2000, || peer.stop());
             join(senders);
@@ -475,6 +514,7 @@ fn talk(index: usize, side: &Side, peer: &Peer, conn: Connection<Bytes>, shared:
         }
         End::Stops => {
             join(senders);
+            jitter();
             begin_end();
             bounded(shared, index, "stop", close_most + 2000, || peer.stop());
             join(vec![receiver]);
@@ -482,6 +522,7 @@ fn talk(index: usize, side: &Side, peer: &Peer, conn: Connection<Bytes>, shared:
         End::Drops(_) => {
             join(senders);
             join(vec![receiver]);
+            jitter();
             begin_end();
         }
     }
@@ -503,7 +544,7 @@ fn talk(index: usize, side: &Side, peer: &Peer, conn: Connection<Bytes>, shared:
 fn send(
     index: usize,
     number: usize,
-    (sender, is_alone, limit): (&Sender, bool, usize),
+    (sender, is_alone, limit, flushes): (&Sender, bool, usize, bool),
     conn: &Connection<Bytes>,
     shared: &Shared,
 ) {
@@ -548,6 +589,19 @@ fn send(
             }
             Err(SendError::Closed(_)) => return,
             Err(error) => return wrong(shared, index, format!("a send is {error}")),
+        }
+        if flushes {
+            match conn.flush() {
+                Ok(()) => {}
+                Err(SendError::Closed(_)) => {
+                    if conn.try_send(&body[..]).is_ok() {
+                        let what = "a send is Ok behind a flush that has told of the end";
+                        wrong(shared, index, what.to_owned());
+                    }
+                    return;
+                }
+                Err(error) => return wrong(shared, index, format!("a flush is {error}")),
+            }
         }
     }
 }
@@ -595,13 +649,80 @@ fn receive(
             _ => conn.recv(),
         };
         let Ok(item) = item else {
-            return note_end(index, conn.close_reason(), shared);
+            let reason = conn.close_reason();
+            if reason.is_none() {
+                wrong(
+                    shared,
+                    index,
+                    "its messages ended without a reason".to_owned(),
+                );
+            }
+            return note_end(index, reason, shared);
         };
         count += 1;
         take(index, &item, shared);
         if slowness > 0 {
             thread::sleep(Duration::from_millis(slowness));
         }
+    }
+}
+
+/// Each reason has a cause. What one side has heard of the end is looked at; the other is the sender.
+fn check_reasons(
+    plan: &Plan,
+    from: usize,
+    sender: &History,
+    receiver: &History,
+    wrongs: &mut String,
+) {
+    let to = 1 - from;
+    let closed = match &receiver.close {
+        Some(Err(CloseError::Incomplete(reason))) => Some(reason),
+        _ => None,
+    };
+    let heard = [closed, receiver.told.as_ref(), receiver.reason.as_ref()];
+    let has_heard = |reason: &CloseReason| heard.contains(&Some(reason));
+    let closed_well = [&sender.close, &sender.inner_close].contains(&&Some(Ok(())));
+    if closed_well && has_heard(&CloseReason::Truncated) {
+        let (from, to) = (name(from), name(to));
+        let _ = writeln!(
+            wrongs,
+            "{from} was told of no loss: its close is Ok, and {to} got half a message"
+        );
+    }
+    // Nothing of it was accepted, and yet a part of it was on its way.
+    let begun = plan.sides[from].senders.iter().zip(&sender.sent);
+    let mut begun = begun.filter(|(own, (begun, sent))| own.size >= LARGE && begun > sent);
+    let has_given_up = receiver.told == Some(CloseReason::TimedOut);
+    let is_calm = plan.faults.is_empty();
+    if plan.is_brief && is_calm && closed_well && has_given_up && begun.next().is_some() {
+        let (from, to) = (name(from), name(to));
+        let _ = writeln!(
+            wrongs,
+            "{from}'s close is Ok, and {to} has given up in the middle of a message"
+        );
+    }
+    if !is_calm || plan.text {
+        return;
+    }
+    if has_heard(&CloseReason::Vanished) {
+        let (from, to) = (name(from), name(to));
+        let _ = writeln!(wrongs, "{to} says that {from} has vanished, who has not");
+    }
+    // One that merely closes tells who has let go nothing of a reset.
+    let closes = matches!(
+        plan.sides[from].end,
+        End::Waits | End::Closes | End::ClosesAfter(_)
+    );
+    let is_late = matches!(sender.close, Some(Err(CloseError::Timeout)));
+    let acts = matches!(plan.sides[from].takes, Takes::Handler(Some(_)));
+    let has_let_go = matches!(plan.sides[to].end, End::Drops(_));
+    if has_let_go && closes && !is_late && !acts && receiver.told == Some(CloseReason::Reset) {
+        let (from, to) = (name(from), name(to));
+        let _ = writeln!(
+            wrongs,
+            "{to} has let go, and hears that {from} has reset it"
+        );
     }
 }
 
@@ -661,6 +782,7 @@ fn check(
     {
         let _ = writeln!(wrongs, "{} took the other for dead", name(to));
     }
+    check_reasons(plan, from, sender, receiver, wrongs);
     let told = format!("{} was told of no loss", name(from));
     let closed_well = [&sender.close, &sender.inner_close].contains(&&Some(Ok(())));
     if closed_well && receiver.is_drained && !killed[to] && !is_whole {
@@ -671,6 +793,8 @@ fn check(
     if let (Some(at), Some(Ok(()))) = (receiver.dropped, &sender.close) {
         let is_excepted =
             plan.text && receiver.close.is_some() && sender.last_sent < at + 100 * MILLI;
+        // What a close in its handler was told may be of the time before.
+        let is_excepted = is_excepted || sender.inner_close.is_some();
         if sender.close_begun > at && !killed[to] && !is_whole && !is_excepted {
             let _ = writeln!(wrongs, "{told}: its close is Ok, and the other had let go");
         }

@@ -16,6 +16,8 @@ pub struct Plan {
     pub sides: [Side; 2],
     /// In their order in time.
     pub faults: Vec<Fault>,
+    /// Each peer has room for one connection, and each side's events are looked at.
+    pub is_brief: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -34,6 +36,12 @@ pub struct Side {
     pub senders: Vec<Sender>,
     /// Milliseconds between two messages that it receives.
     pub slowness: u64,
+    /// Each of its threads flushes behind each message.
+    pub flushes: bool,
+    /// Microseconds before it begins the end.
+    pub jitter: u64,
+    /// Milliseconds between the end of its last handle and `stop`.
+    pub lingers: u64,
     pub end: End,
 }
 
@@ -154,6 +162,7 @@ impl Plan {
             answer,
             sides,
             faults,
+            is_brief: false,
         }
     }
 
@@ -196,6 +205,12 @@ impl Plan {
             if self.sides[side].slowness > 0 {
                 add(&|plan| plan.sides[side].slowness = 0);
             }
+            if self.sides[side].flushes {
+                add(&|plan| plan.sides[side].flushes = false);
+            }
+            if self.sides[side].jitter > 0 {
+                add(&|plan| plan.sides[side].jitter = 0);
+            }
         }
         all
     }
@@ -225,6 +240,9 @@ impl Side {
             close_timeout: *dice.pick(&[50, 1000, 5000]),
             senders,
             slowness: *dice.pick(&[0, 0, 0, 1, 20]),
+            flushes: false,
+            jitter: 0,
+            lingers: 0,
             end: match dice.below(10) {
                 0..4 => End::Waits,
                 4 | 5 => End::Closes,
@@ -290,7 +308,8 @@ impl Fault {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let protocol = if self.text { "text" } else { "frames" };
-        writeln!(f, "in {protocol}, bob {:?}", self.answer)?;
+        let brief = if self.is_brief { "brief, " } else { "" };
+        writeln!(f, "{brief}in {protocol}, bob {:?}", self.answer)?;
         for (index, (name, side)) in ["alice, who connects", "bob"]
             .iter()
             .zip(&self.sides)

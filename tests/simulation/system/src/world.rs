@@ -663,6 +663,20 @@ pub fn kill(process: usize) {
     });
 }
 
+/// Ends the process of this thread as `exit` does: the thread's own thread-locals are destroyed, and then none
+/// of the process's threads goes on.
+pub fn exit() -> ! {
+    crate::local::end_thread();
+    hand_over(|inner, me| {
+        let process = inner.process_of(me);
+        inner.note(me, format_args!("exits"));
+        inner.kill_threads(process);
+        inner.close_all_of(process);
+        true
+    });
+    unreachable!("a thread that has ended")
+}
+
 pub fn now() -> Time {
     with(|inner, _| {
         inner.now += 30;

@@ -62,6 +62,10 @@ pub struct Host {
     pub is_up: bool,
     /// Its system shows its table of connections.
     pub has_table: bool,
+    /// Of two interfaces in one network, it sends from the last.
+    pub prefers_last: bool,
+    /// Rows of that table which are not in `sockets`.
+    pub other_rows: u64,
 }
 
 pub enum Socket {
@@ -115,9 +119,13 @@ impl Net {
         }
         let interfaces = &self.hosts[from].interfaces;
         let own = interfaces.iter().find(|(_, own, _)| *own == to);
-        let near = interfaces
-            .iter()
-            .find(|(_, own, mask)| own.to_bits() & mask.to_bits() == to.to_bits() & mask.to_bits());
+        let is_near = |(_, own, mask): &&(String, Ipv4Addr, Ipv4Addr)| {
+            own.to_bits() & mask.to_bits() == to.to_bits() & mask.to_bits()
+        };
+        let near = match self.hosts[from].prefers_last {
+            true => interfaces.iter().rfind(is_near),
+            false => interfaces.iter().find(is_near),
+        };
         own.or(near).map(|(_, own, _)| *own)
     }
 
@@ -262,6 +270,8 @@ pub fn add_host(name: &str, ip: Ipv4Addr) -> usize {
             interfaces: vec![("eth0".to_owned(), ip, mask)],
             is_up: true,
             has_table: true,
+            prefers_last: false,
+            other_rows: 0,
         });
         inner.net.hosts.len() - 1
     })
@@ -291,12 +301,27 @@ pub fn heal(one: usize, other: usize) {
     });
 }
 
-/// A host loses its power: nobody hears of it again.
 /// This host's system shows no table of connections, as all but Linux.
 pub fn hide_table(host: usize) {
     world::with(|inner, _| inner.net.hosts[host].has_table = false);
 }
 
+/// This host's system sends from the last of several interfaces in one network.
+pub fn prefer_last_interface(host: usize) {
+    world::with(|inner, _| inner.net.hosts[host].prefers_last = true);
+}
+
+/// The table of connections of this host has so many more rows.
+pub fn crowd_table(host: usize, rows: u64) {
+    world::with(|inner, _| inner.net.hosts[host].other_rows = rows);
+}
+
+/// No datagram is lost.
+pub fn lose_nothing() {
+    world::with(|inner, _| inner.net.loss = 0);
+}
+
+/// A host loses its power: nobody hears of it again.
 pub fn power_off(host: usize) {
     world::with(|inner, me| {
         inner.note(me, format_args!("host {host} loses its power"));

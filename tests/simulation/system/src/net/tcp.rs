@@ -46,6 +46,8 @@ pub struct Tcp {
     write_timeout: Option<Duration>,
     is_nonblocking: bool,
     retry: Time,
+    /// When what had no answer is sent again.
+    retry_at: Time,
     retransmits: u32,
     keepalive: Option<(Time, Time, u32)>,
     heard: Time,
@@ -111,6 +113,7 @@ impl Tcp {
             write_timeout: None,
             is_nonblocking: false,
             retry: RETRY_MIN,
+            retry_at: 0,
             retransmits: 0,
             keepalive: None,
             heard: now,
@@ -268,7 +271,7 @@ impl Inner {
             }
             return self.retry(id, Event::Arrives(id), true);
         }
-        tcp.retry = RETRY_MIN;
+        (tcp.retry, tcp.retry_at) = (RETRY_MIN, 0);
         tcp.retransmits = 0;
         // Several that came together are read together.
         let mut count = match self.dice.one_in(2) {
@@ -290,15 +293,19 @@ impl Inner {
     fn retry(&mut self, id: usize, event: Event, moves: bool) {
         let now = self.now;
         let tcp = self.net.tcp(id);
-        if tcp.retransmits >= RETRIES {
-            tcp.way.clear();
-            tcp.way_bytes = 0;
-            return self.fails(id, ErrorKind::TimedOut);
+        // Whatever waits for an answer is sent again at one time, and counts once.
+        if now >= tcp.retry_at {
+            if tcp.retransmits >= RETRIES {
+                tcp.way.clear();
+                tcp.way_bytes = 0;
+                return self.fails(id, ErrorKind::TimedOut);
+            }
+            tcp.retransmits += 1;
+            tcp.retry_at = now + tcp.retry;
+            tcp.retry = (2 * tcp.retry).min(RETRY_MAX);
         }
-        tcp.retransmits += 1;
         tcp.is_moving |= moves;
-        let at = now + tcp.retry;
-        tcp.retry = (2 * tcp.retry).min(RETRY_MAX);
+        let at = tcp.retry_at;
         self.schedule(at, event);
     }
 
@@ -320,7 +327,7 @@ impl Inner {
                 if tcp.state == State::Asking {
                     tcp.state = State::Open;
                     tcp.retransmits = 0;
-                    tcp.retry = RETRY_MIN;
+                    (tcp.retry, tcp.retry_at) = (RETRY_MIN, 0);
                     let key = tcp.key;
                     self.wake_all(key);
                     self.pump(at);
@@ -379,7 +386,7 @@ impl Inner {
         tcp.heard = now;
         tcp.probes = 0;
         tcp.retransmits = 0;
-        tcp.retry = RETRY_MIN;
+        (tcp.retry, tcp.retry_at) = (RETRY_MIN, 0);
         tcp.unacked = tcp.unacked.saturating_sub(bytes);
         if fin {
             tcp.fin = Fin::Acknowledged;

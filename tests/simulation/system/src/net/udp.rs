@@ -146,6 +146,27 @@ pub fn connect(id: usize, to: Ipv4Addr) -> io::Result<()> {
     })
 }
 
+/// A datagram whose sender's address is forged, from this thread's host.
+pub fn forge(bytes: &[u8], from: SocketAddrV4, to: SocketAddrV4) {
+    world::step();
+    world::with(|inner, me| {
+        let host = inner.processes[inner.process_of(me)].host;
+        let Some(to_host) = inner.net.host_of(host, *to.ip()) else {
+            return;
+        };
+        let at = inner.now + inner.delay(host, to_host);
+        let datagram = Datagram {
+            from,
+            from_host: host,
+            to,
+            to_host,
+            is_broadcast: false,
+            bytes: bytes.to_vec(),
+        };
+        inner.schedule(at, Event::Datagram(datagram));
+    });
+}
+
 pub fn send_to(id: usize, bytes: &[u8], to: SocketAddrV4) -> io::Result<usize> {
     world::step();
     world::with(|inner, _| {
