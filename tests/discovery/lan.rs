@@ -149,8 +149,8 @@ fn hosts_with_little_network_or_bad_network() {
     let mut lonely = peer(&lan, 1, "0.0.0.0", "lonely");
     let _near = peer(&lan, 1, "0.0.0.0", "near");
     assert_finds(&mut lonely, &["near 127.0.0.1"]);
-    // 2 has an interface with an address that is down, one with nobody behind it, and one that
-    // refuses to broadcast.
+    // 2 has an interface with an address that is down, one with nobody behind it, which has a second
+    // address without a network, and one that refuses to broadcast.
     for (name, ip) in [
         ("dead", "10.99.0.2"),
         ("empty", "10.98.0.2"),
@@ -165,6 +165,7 @@ fn hosts_with_little_network_or_bad_network() {
     for name in ["empty", "x-empty", "mute", "x-mute"] {
         lan.ip(2, &format!("link set dev {name} up"));
     }
+    lan.ip(2, "address add 10.96.0.2/32 dev empty");
     lan.ip(2, "route del broadcast 10.97.0.255 dev mute table local");
     lan.ip(2, "route add prohibit 10.97.0.255");
     let mut two = peer(&lan, 2, "0.0.0.0", "two");
@@ -172,20 +173,21 @@ fn hosts_with_little_network_or_bad_network() {
     assert_finds(&mut two, &["three 10.77.0.3"]);
     assert_finds(&mut three, &["two 10.77.0.2"]);
 
-    // None of them, nor an address without a network, keeps its thread awake, and watching it.
-    lan.ip(2, "address add 10.96.0.2/32 dev empty");
+    // None of them keeps its thread awake, and watching it, once what it says at first is said.
     two.tell("watch");
     two.until("found 10.77.0.3");
-    std::thread::sleep(Duration::from_secs(3)); // the new address is known, the watch has settled
     let mut sleeps = || two.tell("sleeps")[0].parse::<u64>().unwrap();
-    let before = sleeps();
-    std::thread::sleep(Duration::from_secs(2));
-    let awake = sleeps() - before;
-    println!(
-        "the responder thread of a watch wakes {} times a second",
-        awake / 2
-    );
-    assert!((1..80).contains(&awake), "{awake} times in two seconds");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let before = sleeps();
+        std::thread::sleep(Duration::from_secs(2));
+        let awake = sleeps() - before;
+        println!("the responder thread of a watch wakes {awake} times in two seconds");
+        if (1..80).contains(&awake) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{awake} times in two seconds");
+    }
 }
 
 #[test]
