@@ -456,7 +456,10 @@ fn run<W>(link: &Arc<Link>, mut way: W, read: impl FnOnce(&mut W) -> Result<(), 
     link.note_reader_thread();
     match unless_it_panics(|| read(&mut way)) {
         // Dropping the way ends the program's `recv`.
-        Ok(()) => link.finish_reading(|| let_go(way)),
+        Ok(()) => {
+            let mut way = Some(way);
+            link.finish_reading(&mut || way.take().into_iter().for_each(let_go));
+        }
         Err(reason) => {
             link.fail_reading(reason);
             let_go(way);

@@ -201,14 +201,14 @@ impl FrameReader {
     #[inline]
     pub fn next(
         &mut self,
-        may_wait: impl FnMut(Need) -> Result<bool, CloseReason>,
+        mut may_wait: impl FnMut(Need) -> Result<bool, CloseReason>,
     ) -> Result<Next<'_>, CloseReason> {
         match self.at_hand() {
             Some((body, data_type)) => {
                 let payload = Cow::Borrowed(&self.bytes[body]);
                 Ok(Next::Message(data_type, payload))
             }
-            None => self.look_for_next(may_wait),
+            None => self.look_for_next(&mut may_wait),
         }
     }
 
@@ -229,10 +229,11 @@ impl FrameReader {
         Some((body..self.start, data_type))
     }
 
-    /// [`next`](FrameReader::next) for every other case: apart from it, so that the usual case stays small.
+    /// [`next`](FrameReader::next) for every other case: apart from it, so that the usual case stays small,
+    /// and this one is compiled once and not for each format.
     fn look_for_next(
         &mut self,
-        mut may_wait: impl FnMut(Need) -> Result<bool, CloseReason>,
+        may_wait: &mut dyn FnMut(Need) -> Result<bool, CloseReason>,
     ) -> Result<Next<'_>, CloseReason> {
         if self.ended {
             return Ok(Next::End);
