@@ -1,14 +1,11 @@
-//! Runs the tests of this package more at a time than there are processors, since most of them wait.
+//! Has `cargo test` run more tests at a time than there are processors, since most of them wait.
 //!
-//! Cargo also gives the programs that `cargo test` starts what `rustc-env` sets. The published package
-//! has no build script.
+//! What `rustc-env` sets, Cargo also gives to the programs that it runs. It is the same whatever the
+//! environment says: a test that calls Cargo must not lead to another build. `-- --test-threads=1`
+//! has them run one by one. The published package has no build script.
 
 fn main() {
-    const NAME: &str = "RUST_TEST_THREADS";
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("cargo::rustc-env=RUST_TEST_THREADS={}", 4 * processors);
     println!("cargo::rerun-if-changed=tests/common/build.rs");
-    println!("cargo::rerun-if-env-changed={NAME}");
-    if std::env::var_os(NAME).is_none() {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        println!("cargo::rustc-env={NAME}={}", 4 * processors);
-    }
 }
