@@ -6,6 +6,6 @@
 
 fn main() {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("cargo::rustc-env=RUST_TEST_THREADS={}", 4 * processors);
+    println!("cargo::rustc-env=RUST_TEST_THREADS={}", 8 * processors);
     println!("cargo::rerun-if-changed=tests/common/build.rs");
 }
