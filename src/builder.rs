@@ -118,8 +118,8 @@ impl PeerBuilder {
         self
     }
 
-    /// The most messages of one connection that wait for the program to receive them. While as many wait, the
-    /// connection is not read. Default: 4,096. At least 1.
+    /// The most messages of one connection that wait for the program. While as many wait, the connection
+    /// is not read. Default: 4,096. At least 1.
     ///
     /// [`Connection::receiver`](crate::Connection::receiver) reserves memory for as many items at once;
     /// otherwise memory grows with what waits.
@@ -169,9 +169,9 @@ impl PeerBuilder {
         self
     }
 
-    /// The most bytes of one connection that wait to be written, including headers. While a message does not
-    /// fit, `send` waits. A message larger than the whole queue goes in when the queue is empty. So at most
-    /// this many bytes wait, or one message. Default: 1 MiB. At least 1.
+    /// The most bytes of one connection that wait to be written, including headers. While a message does
+    /// not fit, `send` waits. A larger one goes in when the queue is empty, so at most this many bytes
+    /// wait, or one message. Default: 1 MiB. At least 1.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -227,12 +227,14 @@ impl PeerBuilder {
     /// hours. Default: 10 seconds. At least 4 seconds, at most a day.
     ///
     /// An idle connection is probed (TCP keepalive) after half of this time. While sent data is not
-    /// acknowledged, lanpeer asks Linux whether the other side still answers. On other systems it asks the
-    /// other side itself, by heartbeats; in the text protocol these systems notice a dead remote only when they
-    /// give up retransmitting. A program that is merely slow to receive is never taken for dead. But Linux
-    /// probes a side that takes nothing less and less often. If its machine dies then, this is noticed after up
-    /// to about three times the time for which it has taken nothing, at most some minutes. A connection whose
-    /// receive queue is full here is not read, so its end is noticed only when the program takes messages.
+    /// acknowledged, lanpeer asks Linux whether the other side still answers; on other systems it asks the
+    /// other side itself, by heartbeats. In the text protocol, those systems notice a dead remote only
+    /// when they give up retransmitting.
+    ///
+    /// A program that is slow to receive is not taken for dead. But Linux probes a side that takes nothing
+    /// less and less often: if its machine dies then, this is noticed after up to about three times the
+    /// time for which it has taken nothing, at most some minutes. A connection whose receive queue is full
+    /// here is not read: its end is noticed only when the program takes messages.
     ///
     /// ```
     /// use lanpeer::Peer;
@@ -252,10 +254,9 @@ impl PeerBuilder {
     /// How long threads that wait for messages, or read them, spin before they sleep. Default: zero, never. At
     /// most 10 ms; 50 µs is a sensible choice.
     ///
-    /// Waking a sleeping thread takes longer than sending a small message. If answers come within some
-    /// microseconds, spinning can halve the time of a round trip. It uses a core while it lasts, so it helps
-    /// only if both sides have cores to spare. A thread that spins yields to others, and a connection that
-    /// spins in vain stops for a while, so an idle connection costs nothing.
+    /// If answers come within some microseconds, spinning can halve the time of a round trip. It uses a
+    /// core while it lasts, so it helps only if both sides have cores to spare. A spinning thread yields
+    /// to others, and a connection that spins in vain stops for a while, so an idle one costs nothing.
     ///
     /// ```
     /// use lanpeer::{Error, Peer};
@@ -289,10 +290,10 @@ impl PeerBuilder {
 
     /// How large a received pickle may become, in bytes. Default: 16 MiB.
     ///
-    /// In a pickle one value can stand in many places, and each place gets its own copy: `x = [x, x]` thirty
+    /// In a pickle one value can stand in many places, each of which gets a copy: `x = [x, x]` thirty
     /// times, 272 bytes, means 2^30 lists. This counts 32 bytes for every value in every place, plus the
-    /// content of texts and bytes (32 bytes for each byte if bytes become a sequence, such as `Vec<u8>`). A
-    /// larger pickle ends the connection with [`CloseReason::Malformed`](crate::CloseReason::Malformed).
+    /// content of texts and bytes (32 bytes for each byte if bytes become a sequence, such as `Vec<u8>`).
+    /// A larger pickle ends the connection with [`CloseReason::Malformed`](crate::CloseReason::Malformed).
     ///
     /// A pickle may always become 33 times its own size. One that repeats nothing never exceeds that, so
     /// [`max_message_size`](PeerBuilder::max_message_size) bounds it. If a message became larger,
@@ -353,9 +354,9 @@ impl PeerBuilder {
 
     // Secrets
 
-    /// The secret that this peer shares with others. With a secret it connects only to peers that have the
-    /// same one, encrypted, and denies all others with the reason `secret`. Default: none; then nothing is
-    /// encrypted. Needs the feature `secure`.
+    /// The secret that this peer shares with others. It connects only to peers that have the same one,
+    /// encrypted, and denies all others with the reason `secret`. Default: none, and nothing is encrypted.
+    /// Needs the feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -403,10 +404,9 @@ impl PeerBuilder {
         self
     }
 
-    /// Does the program of a peer with a secret see offers that are not encrypted? Each is still denied with
-    /// the reason `secret` unless the program allows it with
-    /// [`Offer::in_the_clear`](crate::Offer::in_the_clear). Default: no, they are denied at once. Needs the
-    /// feature `secure`.
+    /// With a secret: does the program see offers that are not encrypted? Each is denied with the reason
+    /// `secret` unless the program allows it with [`Offer::in_the_clear`](crate::Offer::in_the_clear).
+    /// Default: no, they are denied at once. Needs the feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -431,10 +431,10 @@ impl PeerBuilder {
 
     // Identities
 
-    /// The identity of this peer. On encrypted connections it shows its key to those who have the same secret,
-    /// and proves that the key is its own. [`Connection::peer_key`](crate::Connection::peer_key) has the key
-    /// of the other side. Default: none; the peer then shows no key, and still sees the keys of others. Needs
-    /// [`secret`](PeerBuilder::secret), and the feature `secure`.
+    /// The identity of this peer, which shows its key to those who have the same secret and proves that it
+    /// is its own. [`Connection::peer_key`](crate::Connection::peer_key) has the key of the other side.
+    /// Default: none; the peer still sees the keys of others. Needs [`secret`](PeerBuilder::secret), and
+    /// the feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -462,13 +462,12 @@ impl PeerBuilder {
         self
     }
 
-    /// Allows only peers with one of these keys. On each encrypted connection, whichever side asked for it, the
-    /// other side must show such a key and prove that it is its own. Offers of others are denied with the
-    /// reason `key` before the program sees them; connecting to others fails with
-    /// [`Error::WrongKey`](crate::Error::WrongKey). Default: all who have the secret.
-    /// [`Peer::allow`](crate::Peer::allow) changes the keys while the peer runs. Connections
-    /// [in the clear](PeerBuilder::clear_offers) have no keys, so this does not concern them. Needs
-    /// [`secret`](PeerBuilder::secret), and the feature `secure`.
+    /// Allows encrypted connections, in either direction, only with peers that prove one of these keys.
+    /// Offers of others are denied with the reason `key` before the program sees them; connecting to
+    /// others fails with [`Error::WrongKey`](crate::Error::WrongKey). Default: all who have the secret.
+    /// [`Peer::allow`](crate::Peer::allow) changes the keys while the peer runs. Connections [in the
+    /// clear](PeerBuilder::clear_offers) are not concerned. Needs [`secret`](PeerBuilder::secret), and the
+    /// feature `secure`.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -519,8 +518,8 @@ impl PeerBuilder {
         self
     }
 
-    /// The kind of program, so that others can search for it: at most 16 bytes, with the same restrictions as
-    /// a name. Default: none.
+    /// The kind of program, for which others can search: at most 16 bytes, restricted like a name.
+    /// Default: none.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -579,11 +578,11 @@ impl PeerBuilder {
         self
     }
 
-    /// Shall this peer prove in discovery that it has the secret, and look whether others do? Each datagram
-    /// then ends with a tag that only members can make and tell from a wrong one, and
-    /// [`Neighbour::is_member`](crate::Neighbour::is_member) says who has. What others say changes nothing
-    /// about members: they cannot make one look lost, or be found elsewhere. Peers without tags are found as
-    /// before, and find this one. Default: no. Needs the feature `secure`.
+    /// Shall this peer prove in discovery that it has the secret, and look whether others do? Each
+    /// datagram then ends with a tag that only members can make and check, and
+    /// [`Neighbour::is_member`](crate::Neighbour::is_member) says who has. Others cannot make a member
+    /// look lost, or be found elsewhere. Peers without tags are found as before, and find this one.
+    /// Default: no. Needs the feature `secure`.
     ///
     /// Of several secrets the tag is made with [`secret`](PeerBuilder::secret), and one of any of them will do.
     /// All must be random: on a tag made of a passphrase whoever hears it could try guesses at leisure, so
@@ -611,10 +610,9 @@ impl PeerBuilder {
         self
     }
 
-    /// The same as [`discovery_tags`](PeerBuilder::discovery_tags), and whoever has not proved to have the
-    /// secret is not listed: not by searches, not by watches, and not for
-    /// [`keep_connected`](crate::Peer::keep_connected). Others can still find this peer; it is
-    /// [`invisible`](PeerBuilder::invisible) that hides it. Default: no. Needs the feature `secure`.
+    /// The same as [`discovery_tags`](PeerBuilder::discovery_tags), and only members are listed: by
+    /// searches, watches and [`keep_connected`](crate::Peer::keep_connected). Others can still find this
+    /// peer; [`invisible`](PeerBuilder::invisible) hides it. Default: no. Needs the feature `secure`.
     ///
     /// ```
     /// # use std::time::Duration;

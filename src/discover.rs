@@ -14,9 +14,9 @@ impl Peer {
     /// Searches the local network for `time`: iterates over the peers as they answer, and then ends. Half a
     /// second finds every peer on a quiet network. At most 1,024 are found.
     ///
-    /// Asks on every IPv4 network of this host, and on this host itself; a peer that is bound to one address
-    /// asks only there. Asks several times, so that a lost datagram does not hide a peer. A peer that answers
-    /// on several networks is found once. The peer does not find itself.
+    /// Asks on every IPv4 network of this host, and on this host itself; a peer that is bound to one
+    /// address asks only there. Asks several times, in case datagrams are lost. A peer that answers on
+    /// several networks is found once. The peer does not find itself.
     ///
     /// ```
     /// use std::time::Duration;
@@ -137,12 +137,12 @@ impl Peer {
         self.discovery().set_invisible(invisible);
     }
 
-    /// Why other peers cannot find this one; for example, another program has the discovery port for itself.
-    /// `None` if they can, as far as this host is concerned.
+    /// Why other peers cannot find this one; for example, another program holds the discovery port. `None`
+    /// if they can, as far as this host is concerned.
     ///
-    /// The peer still searches, connects and accepts. It tries to get the port every 2 seconds; as soon as it
-    /// has it, this returns `None`. [`Event::NotDiscoverable`](crate::Event::NotDiscoverable) and a warning
-    /// in the log tell the reason once, when the peer is made.
+    /// The peer still searches, connects and accepts, and tries to get the port every 2 seconds.
+    /// [`Event::NotDiscoverable`](crate::Event::NotDiscoverable) and a warning in the log tell the reason
+    /// once, when the peer is made.
     ///
     /// ```
     /// # use lanpeer::*;
@@ -174,7 +174,7 @@ impl Peer {
         addrs.into_iter().map(SocketAddr::from).collect()
     }
 
-    /// The random id by which others know this peer, on whichever network. Each new peer draws one.
+    /// The random id by which others know this peer on all networks. Each new peer draws one.
     ///
     /// ```
     /// # use lanpeer::Peer;
@@ -190,9 +190,9 @@ impl Peer {
 
 /// Settings of discovery.
 impl PeerBuilder {
-    /// Which networks discovery uses: those of the interfaces for which `choose` returns true. On the others
-    /// it neither asks nor answers, and hears nobody. Loopback is always used, without asking `choose`. This
-    /// does not limit connections. Default: all.
+    /// Which networks discovery uses: those of the interfaces for which `choose` returns true. On the
+    /// others it neither asks, answers nor hears. Loopback is always used. Connections are not limited.
+    /// Default: all.
     ///
     /// `choose` is called every two seconds and for each search, with each IPv4 address of each interface; it
     /// should be quick. An interface for which it panics is not used.

@@ -11,11 +11,9 @@ use crate::proto::beacon::Card;
 /// Its `Display` is the address to connect to, and then its name if it has one:
 /// `192.168.0.3:62626 bob`.
 ///
-/// Names and services are what the other side says of itself: nothing on the network proves them, unless
-/// it [is a member](Neighbour::is_member).
-/// Characters in them that control a terminal, have no width or turn the direction of writing are
-/// written out, as `\u{202e}`: here, in [`name`](Neighbour::name) and in
-/// [`service`](Neighbour::service).
+/// Nothing proves what a peer says of itself, unless it [is a member](Neighbour::is_member). In names and
+/// services, characters that control a terminal, have no width or turn the direction of writing are always
+/// written out, as `\u{202e}`.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -68,8 +66,8 @@ impl Neighbour {
         self.addrs.iter().map(|&addr| addr.into())
     }
 
-    /// The peer's random id, the same on every network that it is on. `None`: it is not a lanpeer, but for
-    /// example a peerpy.
+    /// The peer's random id, the same on all its networks. `None`: it is no lanpeer, but for example a
+    /// peerpy.
     pub fn id(&self) -> Option<PeerId> {
         self.id
     }
@@ -88,8 +86,8 @@ impl Neighbour {
 
     /// Has it proved, with what it said of itself, that it has a secret of the peer that found it?
     ///
-    /// That is so only where both use [tags](crate::PeerBuilder::discovery_tags); without the feature
-    /// `secure` it never is. What the proof is worth, and what it is not, is in `docs/security.md`.
+    /// True only if both use [tags](crate::PeerBuilder::discovery_tags), which need the feature `secure`.
+    /// `docs/security.md` says what the proof is worth.
     pub fn is_member(&self) -> bool {
         self.is_member
     }
@@ -192,9 +190,9 @@ impl fmt::Display for Neighbour {
     }
 }
 
-/// A number that a peer draws when it is built, by which it is known on all networks.
+/// A random number that each peer draws when it is built, the same on all its networks.
 ///
-/// It has 40 random bits; it is no secret and proves nothing. Its `Display` is ten hexadecimal digits.
+/// 40 bits; no secret, and it proves nothing. Its `Display` is ten hexadecimal digits.
 ///
 /// ```
 /// let peer = lanpeer::Peer::bind("127.0.0.1:0")?;

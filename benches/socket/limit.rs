@@ -13,6 +13,8 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lanpeer::crossbeam_channel::bounded;
+
 use crate::link::{self, Watch};
 use crate::program::{Blob, Form, JsonText, MessagePack, Program, RECEIVERS, Reading, What};
 
@@ -159,6 +161,9 @@ impl<H: Heading> Program for Limit<H> {
     }
 
     fn connect(&self, count: usize) -> Option<Vec<f64>> {
+        if H::OWNED {
+            return Some(connect_with_readers(count));
+        }
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("its address");
         let accepting = thread::spawn(move || {
@@ -184,6 +189,67 @@ impl<H: Heading> Program for Limit<H> {
         accepting.join().expect("the other side");
         Some(times)
     }
+}
+
+/// A connection whose ends both have a thread that reads, as where a program may send and receive at once:
+/// the listening thread hands the socket to it, it hands the offer to the program, and the end is told from
+/// thread to thread as well. No thread is started: each waits for the next connection.
+fn connect_with_readers(count: usize) -> Vec<f64> {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("its address");
+    let (accepted, to_read) = bounded::<TcpStream>(1);
+    let (offer, offers) = bounded::<Arc<TcpStream>>(1);
+    let (end, ends) = bounded(1);
+    let listening = thread::spawn(move || {
+        for _ in 0..count {
+            let (other, _) = listener.accept().expect("accepted");
+            accepted.send(other).expect("its reader");
+        }
+    });
+    let reading = thread::spawn(move || {
+        for other in to_read {
+            let other = Arc::new(other);
+            let mut hello = [0; HEADER];
+            (&*other).read_exact(&mut hello).expect("read");
+            offer.send(Arc::clone(&other)).expect("who accepts");
+            assert_eq!((&*other).read(&mut hello).expect("read"), 1);
+            (&*other).write_all(&hello[..1]).expect("written");
+            assert_eq!((&*other).read(&mut hello).expect("read"), 0);
+            end.send(()).expect("who receives");
+        }
+    });
+    let accepting = thread::spawn(move || {
+        for other in offers {
+            (&*other).write_all(&[b'|'; HEADER]).expect("written");
+            ends.recv().expect("the end");
+        }
+    });
+    let (connected, to_read) = bounded::<Arc<TcpStream>>(1);
+    let (end, ends) = bounded(1);
+    let reading_here = thread::spawn(move || {
+        for socket in to_read {
+            assert_eq!((&*socket).read(&mut [0; 1]).expect("read"), 1);
+            socket.shutdown(Shutdown::Write).expect("shut down");
+            end.send(()).expect("who closes");
+        }
+    });
+    let times = (0..count).map(|_| {
+        let begin = Instant::now();
+        let socket = Arc::new(TcpStream::connect(addr).expect("connected"));
+        let mut hello = [b'|'; HEADER];
+        (&*socket).write_all(&hello).expect("written");
+        (&*socket).read_exact(&mut hello).expect("read");
+        connected.send(Arc::clone(&socket)).expect("its reader");
+        (&*socket).write_all(&hello[..1]).expect("written");
+        ends.recv().expect("the end");
+        begin.elapsed().as_secs_f64()
+    });
+    let times = times.collect();
+    drop(connected);
+    for thread in [listening, reading, accepting, reading_here] {
+        thread.join().expect("a thread");
+    }
+    times
 }
 
 /// The same messages to each of `receivers` sockets.

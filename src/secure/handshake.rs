@@ -13,22 +13,14 @@
 //!            his answer, as a record
 //! ```
 //!
-//! `pskee` is a modifier of ours: the token `psk` stands right behind `ee`. In Noise's own `NXpsk2` and
-//! `XXpsk2` it stands at the end of message 2, behind Alice's key, which so would be encrypted only
-//! with what she has agreed on with anybody who answers. With psk0 and psk1, Bob would have to say
-//! something that depends on the secret before Alice has proved that she has it, and to choose one of
-//! his secrets. Here no key is ever encrypted with less than the secret.
+//! `pskee` is a modifier of this protocol: the token `psk` stands right behind `ee`. Bob, who is asked, is
+//! the initiator. "How it works" in `docs/security.md` says why.
 //!
 //! With several secrets, Bob tries each of them, always all, with one key agreement.
 //!
-//! Whoever has a secret made of a passphrase does not prove it so, since who answers in Bob's place could then try
-//! guesses at leisure. What is the pre-shared key there comes from an exchange: see `pake`. Its shares are the payload
-//! of message 1, and Alice's answer stands before message 2. The exchange's session is the hash behind Bob's `e`: of
-//! the pattern, both headers, and this key, which no other handshake has.
-//!
-//! Bob, who is asked, is the initiator: so he says nothing that depends on the secret before he
-//! knows that Alice has it. The secret comes behind the key agreement, so that who only listens has
-//! nothing to try guesses on.
+//! For a secret made of a passphrase, an exchange makes the pre-shared key: see `pake`. Its shares are the
+//! payload of message 1, and Alice's answer stands before message 2. Its session is the hash behind Bob's
+//! `e`: of the pattern, both headers, and this key, which no other handshake has.
 
 use std::sync::Arc;
 

@@ -18,12 +18,11 @@ const MARK: &str = "lanpeer-identity-1";
 /// A file that is longer than this holds no identity.
 const MAX_FILE: u64 = 4096;
 
-/// The identity of one peer among those who share a secret: a key pair of its own. Needs the feature
-/// `secure`.
+/// The key pair of one peer among those who share a secret. Needs the feature `secure`.
 ///
-/// Of two peers with the same secret, each shows its [`PublicKey`] to the other, and proves that it has
-/// the private half: see [`PeerBuilder::identity`](crate::PeerBuilder::identity). The private half is
-/// wiped from memory when it is dropped, and `Debug` does not show it.
+/// A peer shows its [`PublicKey`] to those who have the same secret, and proves that it has the private
+/// half: see [`PeerBuilder::identity`](crate::PeerBuilder::identity). The private half is wiped from
+/// memory when it is dropped, and `Debug` does not show it.
 ///
 /// ```
 /// use lanpeer::{Bytes, Identity, Peer, Secret};
@@ -92,7 +91,7 @@ impl Identity {
         &self.private
     }
 
-    /// The public half, which others may know. Only a peer with this identity can prove that it is its own.
+    /// The public half, which others may know.
     ///
     /// ```
     /// # use lanpeer::Identity;
@@ -105,7 +104,7 @@ impl Identity {
         self.public
     }
 
-    /// Reads the identity from this file. If there is no such file, makes a new identity and writes it there.
+    /// Reads the identity from this file, or creates it and the file.
     ///
     /// The file is text: empty lines, comments that begin with `#`, and one line with the word
     /// `lanpeer-identity-1`, a space, and the private key in 64 hexadecimal digits. It is created whole or not

@@ -4,9 +4,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
-/// The public half of a peer's identity. It tells who the other side of a connection is, which that side
-/// proves in its handshake. The private half is an `Identity`, of the feature `secure`; without the
-/// feature no peer has one, and no call ever yields a key.
+/// The public half of a peer's `Identity`. The other side of a connection proves in the handshake that it
+/// has the private half. Without the feature `secure` no call yields a key.
 ///
 /// As text it is 64 hexadecimal digits, in lower case; either case is read.
 ///

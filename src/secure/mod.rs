@@ -2,8 +2,8 @@
 //!
 //! Functions of bytes, like `proto`, and [`Secret`] and [`Identity`], which also come from files.
 //! [`handshake`] makes the keys of a connection, [`record`] uses them; `tag` is for discovery. Without the
-//! feature, `absent` stands in for both: types without a value, so that the code which would use
-//! them is there, and is never compiled into anything. [`PublicKey`] is there in any case.
+//! feature, `absent` stands in for both: types without a value, so the code that uses them compiles to
+//! nothing. [`PublicKey`] always exists.
 
 #[cfg(feature = "secure")]
 pub(crate) mod handshake;

@@ -1,5 +1,5 @@
-//! A key exchange that proves a passphrase and gives nothing away to guess it by: CPace, as
-//! draft-irtf-cfrg-cpace has it in its revision 21, in the group ristretto255 and with SHA-512.
+//! A key exchange that proves a passphrase and gives nothing away to guess it by: CPace
+//! (draft-irtf-cfrg-cpace-21) in the group ristretto255 and with SHA-512.
 //!
 //! Bob, who is asked, makes a share for each of his passphrases. Alice makes one for hers, comes to a key
 //! with each of his, of which at most one is right, and cannot know which. So she draws a random word, and
@@ -12,8 +12,8 @@
 //!            the pre-shared key is SHA-256("lanpeer psk", word, X, w₁ … wₙ)
 //! ```
 //!
-//! Who has neither heard nor guessed the passphrase sees random elements and random bytes. Who plays Bob
-//! has as many guesses as shares that he sends, who plays Alice one for each passphrase.
+//! Without the passphrase, all of it looks random. An attacker in Bob's place has one guess for each share
+//! that he sends; one in Alice's place has one for each of Bob's passphrases.
 
 use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
 use curve25519_dalek::scalar::Scalar;

@@ -30,8 +30,8 @@ const SURPRISES_MIN: usize = 8;
 
 /// A secret that some peers share: only they can connect to each other. Needs the feature `secure`.
 ///
-/// 128 bits. It is wiped from memory when it is dropped, and `Debug` does not show it. What it
-/// protects, and what it does not, is in `docs/security.md`.
+/// 128 bits. It is wiped from memory when it is dropped, and `Debug` does not show it. `docs/security.md`
+/// says what it protects, and what not.
 ///
 /// ```
 /// use lanpeer::{Error, Json, Peer, Secret};
@@ -89,9 +89,9 @@ impl Secret {
         Ok(secret)
     }
 
-    /// The secret as text, for a config file or to be read aloud: seven groups of four letters and digits, of
-    /// which the last two characters are a check. `parse` reads it, in either case, with or without hyphens
-    /// and spaces; it reads `O` as 0, and `I` and `L` as 1. One or two wrong characters are always noticed.
+    /// The secret as text: seven groups of four letters and digits. `parse` reads it, in either case, with
+    /// or without hyphens and spaces, `O` as 0, `I` and `L` as 1. The last two characters are a check: one
+    /// or two wrong characters are always noticed.
     ///
     /// ```
     /// use lanpeer::{Secret, SecretError};
@@ -215,19 +215,18 @@ impl Secret {
         Zeroizing::new(text).parse()
     }
 
-    /// A secret made of words that people remember. Peers prove it to each other by an exchange that gives
-    /// an attacker nothing to test guesses on. An attacker who pretends to be a peer has at most 8 guesses at
-    /// each connection that is made to him, one at each that he makes, and none if he only listens. So the
-    /// words must withstand some thousands of guesses. Six words drawn by lot from a list of thousands are
-    /// enough; a sentence from a book is not.
+    /// A secret made of words that people remember. An attacker who pretends to be a peer has at most 8
+    /// guesses at each connection that is made to him, one at each that he makes, and none if he only
+    /// listens. So the words must withstand some thousands of guesses: six words drawn by lot from a list
+    /// of thousands do, a sentence from a book does not.
     ///
-    /// Each call takes about a fifth of a second and 64 MiB, for Argon2id. Someone who steals the result is a
-    /// member, but has to spend as much for each guess at the words themselves.
+    /// Each call takes about a fifth of a second and 64 MiB, for Argon2id. A thief of the result is a
+    /// member, but has to spend as much for each guess at the words.
     ///
-    /// `passphrase` has 12 to 1,024 bytes, and must not mainly repeat itself (`aaaaaaaaaaaa`, `lablablablab`)
-    /// or count (`123456789012`). Nobody but you checks that it is no word, name or date. `context` has 8 to
-    /// 64 bytes and need not be secret: for example, the name of the installation, so that two installations
-    /// with the same words still differ. Both are taken byte by byte.
+    /// `passphrase` has 12 to 1,024 bytes, and must not mainly repeat itself (`aaaaaaaaaaaa`,
+    /// `lablablablab`) or count (`123456789012`). Words, names and dates are not recognised: avoid them.
+    /// `context`, 8 to 64 bytes, need not be secret: for example the name of the installation, so that two
+    /// with the same words differ. Both are taken byte by byte.
     ///
     /// ```
     /// use lanpeer::Secret;
@@ -273,8 +272,8 @@ impl Secret {
         Ok(secret)
     }
 
-    /// The same secret with a label for the program's own use, which is never sent. It tells several secrets
-    /// apart: see [`Connection::secret_label`](crate::Connection::secret_label). Default: none.
+    /// The same secret with a label, which is never sent and tells several secrets apart: see
+    /// [`Connection::secret_label`](crate::Connection::secret_label). Default: none.
     ///
     /// ```
     /// # use lanpeer::*;

@@ -1,8 +1,8 @@
-//! The tags of discovery's datagrams: by them members know each other's.
+//! The tags by which members know each other's datagrams in discovery.
 //!
-//! A tag is the beginning of HMAC-SHA256, with a key that is derived from the secret for this alone. Anyone
-//! can hear a datagram and its tag, and try secrets on them: that is hopeless for one of 128 random bits, and
-//! easy for a passphrase. So there are no tags of passphrases.
+//! A tag is the beginning of HMAC-SHA256, with a key that is derived from the secret for this alone.
+//! Anyone who hears a tag can test guesses at the secret. That is hopeless for 128 random bits and easy
+//! for a passphrase, so there are no tags of passphrases.
 
 use std::time::{Duration, SystemTime};
 

@@ -229,6 +229,54 @@ fn json_has_no_envelope_and_raw_is_messagepack() {
     assert_eq!(wire.read(1 + POINT.len()), frame(POINT));
 }
 
+/// A program that waits reads for itself, and decodes several messages of one read together.
+#[test]
+fn what_is_wrong_with_one_message_of_a_read_comes_behind_those_before_it() {
+    let good: Vec<u8> = (10..50)
+        .flat_map(|n: u32| frame(n.to_string().as_bytes()))
+        .collect();
+    for bad in 0..12 {
+        let bob = peer();
+        let (mut wire, conn) = Wire::accepted_frames::<Json<u32>>(&bob, JSON);
+        let receiving = conn.clone();
+        let numbers = spawn(move || receiving.iter().collect::<Vec<u32>>());
+        // Each is a length and two digits.
+        let before = &good[..bad * 3];
+        wire.write(&[before, &frame(b"\"x\""), &good[..]].concat());
+        assert_eq!(
+            numbers.wait("the receiver"),
+            Vec::from_iter(10..10 + bad as u32)
+        );
+        assert!(matches!(ended(&conn), CloseReason::Malformed(_)));
+    }
+}
+
+/// Its decoder panics at 13.
+#[derive(Debug)]
+struct Superstitious(u32);
+
+impl<'de> serde::Deserialize<'de> for Superstitious {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let number = u32::deserialize(from)?;
+        assert_ne!(number, 13, "on purpose");
+        Ok(Superstitious(number))
+    }
+}
+
+#[test]
+fn a_decoder_that_panics_takes_nothing_from_the_messages_before() {
+    let bob = peer();
+    let (mut wire, conn) = Wire::accepted_frames::<Json<Superstitious>>(&bob, JSON);
+    let receiving = conn.clone();
+    let numbers = spawn(move || receiving.iter().map(|item| item.0).collect::<Vec<u32>>());
+    let all: Vec<u8> = (10..50)
+        .flat_map(|n: u32| frame(n.to_string().as_bytes()))
+        .collect();
+    wire.write(&all);
+    assert_eq!(numbers.wait("the receiver"), [10, 11, 12]);
+    ended(&conn);
+}
+
 /// peerpy's envelope is a value like any other here.
 #[test]
 fn an_envelope_is_no_special_value() {

@@ -1,4 +1,4 @@
-//! Writes the tables of docs/performance.md, and the drawing beside it.
+//! Writes the figures of docs/performance.md, and the drawing beside it.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,11 @@ use crate::plot;
 use crate::report::Report;
 use crate::rows::ROWS;
 
-/// Replaces what was measured completely; what was left out stays as it was.
+/// Programs over a bare socket, besides the one that the others are compared with.
+const LIMITS: [&str; 2] = ["owned", "128-byte"];
+
+/// Replaces what was measured completely; what was left out stays as it was. The summary always follows
+/// the table.
 pub fn write(report: &Report, names: &[&str]) -> io::Result<()> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     let page = docs.join("performance.md");
@@ -16,12 +20,16 @@ pub fn write(report: &Report, names: &[&str]) -> io::Result<()> {
     if report.ratios.len() >= ROWS.len() {
         replace(&mut text, "machine", &machine());
         replace(&mut text, "table", &table(&report.rows));
-        // Without the first, which is a limit too.
-        let ratios = report
-            .ratios
-            .iter()
-            .map(|(what, ratios)| (*what, ratios[1..].to_vec()));
-        let drawing = plot::draw(&ratios.collect::<Vec<_>>(), &names[1..]);
+        // Without those that are limits too.
+        let drawn = |values: &[Option<f64>]| -> Vec<Option<f64>> {
+            let both = names.iter().zip(values);
+            let others = both.filter(|(name, _)| !LIMITS.contains(name));
+            others.map(|(_, value)| *value).collect()
+        };
+        let ratios = report.ratios.iter();
+        let ratios: Vec<_> = ratios.map(|(what, all)| (*what, drawn(all))).collect();
+        let others = names.iter().copied().filter(|name| !LIMITS.contains(name));
+        let drawing = plot::draw(&ratios, &others.collect::<Vec<_>>());
         fs::write(docs.join("performance.svg"), drawing)?;
     }
     for (name, lines) in [("load", &report.load), ("many", &report.many)] {
@@ -29,7 +37,41 @@ pub fn write(report: &Report, names: &[&str]) -> io::Result<()> {
             replace(&mut text, name, &table(lines));
         }
     }
+    let summary = summary(&text);
+    replace(&mut text, "summary", &summary);
     fs::write(page, text)
+}
+
+/// The page's first sentence, from the figures of the table on the same page, so that the two cannot
+/// disagree.
+fn summary(page: &str) -> String {
+    let reached = |row| reached(page, row, "recv");
+    let messages = reached("one-way, 64 B");
+    let messages = messages.replace("M/s", "million messages");
+    let messages = messages.replace("k/s", "thousand messages");
+    format!(
+        "Over loopback, with `recv`, lanpeer moves {messages} of 64 bytes a second, or {} in\n\
+         messages of 1 MiB; a round trip takes {}.",
+        reached("one-way, 1 MiB"),
+        reached("round trip, 64 B, p50 (lower is better)"),
+    )
+}
+
+/// What a program reached in a row, to two digits: its part of the limit, times the limit's figure.
+fn reached(page: &str, row: &str, program: &str) -> String {
+    // The cells after the first.
+    let line = |begin: &str| -> Vec<&str> {
+        let rest = page.lines().find_map(|line| line.strip_prefix(begin));
+        let rest = rest.unwrap_or_else(|| panic!("docs/performance.md has no row {begin:?}"));
+        rest.split('|').map(str::trim).collect()
+    };
+    let (names, cells) = (line("|  |"), line(&format!("| {row} |")));
+    let column = names.iter().position(|name| *name == program);
+    let ratio: f64 = cells[column.expect("a column")].parse().expect("a ratio");
+    let (limit, unit) = cells[0].split_once(' ').expect("a figure and its unit");
+    let value = limit.parse::<f64>().expect("a figure") * ratio;
+    let decimals = usize::from(value < 10.0);
+    format!("{value:.decimals$} {unit}")
 }
 
 /// What stands between `<!-- NAME -->` and `<!-- end -->`.
@@ -66,8 +108,8 @@ fn machine() -> String {
     let release = first("/proc/sys/kernel/osrelease", "");
     let kernel = release.split('-').next().unwrap_or_default();
     let (major, minor, patch) = zmq::version();
-    let versions =
-        ["message-io", "tungstenite", "nng"].map(|name| format!("{name} {}", version(name)));
+    let versions = ["omq-tokio", "message-io", "tungstenite", "nng"]
+        .map(|name| format!("{name} {}", version(name)));
     format!(
         "Measured on {processors} processors ({}), Linux {kernel}, with libzmq \
          {major}.{minor}.{patch}, {}.",
@@ -83,4 +125,32 @@ fn version(name: &str) -> &'static str {
     entry
         .and_then(|(_, rest)| rest.split('"').next())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_says_what_the_table_says() {
+        let page = "|  | limit | handler | recv |\n\
+                    | --- | ---: | ---: | ---: |\n\
+                    | one-way, 64 B | 30.0 M/s | 0.5 | 0.25 |\n\
+                    | one-way, 1 MiB | 5.00 GB/s | 1.1 | 1.30 |\n\
+                    | round trip, 64 B, p50 (lower is better) | 10.0 µs | 1.2 | 1.52 |\n";
+        let summary = summary(page);
+        for figure in [
+            "moves 7.5 million messages of",
+            "or 6.5 GB/s in",
+            "takes 15 µs.",
+        ] {
+            assert!(summary.contains(figure), "{summary}");
+        }
+    }
+
+    #[test]
+    fn the_page_is_as_written() {
+        let page = include_str!("../../../docs/performance.md");
+        assert!(page.contains(&format!("\n{}\n", summary(page))));
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// Colours by class, on a light page and on a dark one: text, text that matters less, the page, the
 /// grid, and one for each program. lanpeer's two marks share theirs.
-const COLOURS: [(&str, &str, &str); 9] = [
+const COLOURS: [(&str, &str, &str); 10] = [
     ("ink", "#1f2933", "#e3e8ec"),
     ("soft", "#5a6570", "#b4bec8"),
     ("paper", "#ffffff", "#14191f"),
@@ -14,6 +14,7 @@ const COLOURS: [(&str, &str, &str); 9] = [
     ("second", "#3b8f3b", "#7cc97c"),
     ("third", "#8a5bb0", "#c49be6"),
     ("fourth", "#67727e", "#aab4be"),
+    ("fifth", "#9a7d0a", "#dfc04f"),
 ];
 
 const LEFT: f64 = 275.0;
@@ -45,7 +46,7 @@ pub fn draw(rows: &[(&str, Vec<Option<f64>>)], names: &[&str]) -> String {
     let scale = "Logarithmic scale. For a time, 0.5 means that it takes twice as long.";
     text(&mut svg, 20.0, 48.0, "start", "soft", scale);
     for (i, name) in names.iter().enumerate() {
-        let x = [28.0, 168.0, 290.0, 362.0, 482.0, 602.0][i.min(5)];
+        let x = [28.0, 168.0, 290.0, 354.0, 420.0, 540.0, 660.0][i.min(6)];
         mark(&mut svg, x, 75.0, i);
         text(&mut svg, x + 12.0, 79.5, "start", "ink", &label(name));
     }
@@ -136,7 +137,8 @@ fn mark(svg: &mut String, x: f64, y: f64, i: usize) {
                 ("second", "m0 -6.5 6 11h-12z"),
                 ("third", "m0 -6.5 6 6.5-6 6.5-6-6.5z"),
                 ("fourth", "m-5 -5 10 10m0 -10-10 10"),
-            ][(i - 2) % 4];
+                ("fifth", "m0 6.5 6 -11h-12z"),
+            ][(i - 2) % 5];
             writeln!(
                 svg,
                 "<path transform=\"translate({x:.1} {y})\" d=\"{path}\" class=\"{class} l{class}\" \

@@ -19,6 +19,7 @@ use crate::format::{DataType, Format, Payload, Reading};
 use crate::net::os::sync::{Instant, thread_local};
 use crate::net::os::threads::retire;
 use crate::net::panics::{let_go, unless_it_panics};
+use crate::net::recv::batch::{Amount, Batch};
 use crate::net::recv::lease::{Back, Fed, Source, Taken};
 use crate::net::recv::producer::Producer;
 use crate::net::send::Replies;
@@ -75,6 +76,31 @@ impl<F: Format> Source<F::Item> for Socket<F> {
                 Next::End => Taken::End,
                 Next::Wait => Taken::Nothing,
             });
+        }
+    }
+
+    fn take_along(&mut self, run: &mut Batch<F::Item>, limit: Amount) {
+        if F::PLAIN.is_some() {
+            // These are made one at a time, and under the lock: that costs less.
+            return;
+        }
+        let mut item = None;
+        while run.amount().has_room(size_of::<F::Item>(), limit) {
+            let Some((data_type, payload)) = self.frames.at_once() else {
+                return;
+            };
+            let payload = Payload::Borrowed(payload);
+            match decode::<F>(data_type, self.reading, payload, &mut item) {
+                Ok(size) => {
+                    if let Some(item) = item.take() {
+                        run.push(item, size + size_of::<F::Item>());
+                    }
+                }
+                Err(reason) => {
+                    self.failure = Some(reason);
+                    return;
+                }
+            }
         }
     }
 

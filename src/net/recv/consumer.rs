@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 
 use super::Meeting;
+use super::batch::Batch;
 use super::lease::{Source, Taken};
 use super::queue::{Found, Returned};
 use super::select::{open, open_latest};
@@ -53,8 +54,8 @@ impl<T: Send + 'static> Consumer<T> {
                 self.note_room(wake_reader);
                 item.ok_or(TryRecvError::Empty)
             }
-            Found::Source(source) => {
-                let item = self.read(source, Read::WhatIsThere);
+            Found::Source(source, run) => {
+                let item = self.read(source, run, Read::WhatIsThere);
                 item.ok_or(TryRecvError::Empty)
             }
             Found::Nothing => Err(TryRecvError::Empty),
@@ -82,7 +83,7 @@ impl<T: Send + 'static> Consumer<T> {
                     self.note_room(wake_reader);
                     return item.ok_or(RecvTimeoutError::Disconnected);
                 }
-                Found::Source(source) => {
+                Found::Source(source, run) => {
                     drop(queue);
                     // A thread that reads is not among those that wait.
                     awaits = None;
@@ -90,7 +91,7 @@ impl<T: Send + 'static> Consumer<T> {
                         None => Read::Wait,
                         Some(_) => Read::AndLeave,
                     };
-                    match self.read(source, read) {
+                    match self.read(source, run, read) {
                         Some(item) => return Ok(item),
                         None => continue,
                     }
@@ -139,13 +140,21 @@ impl<T: Send + 'static> Consumer<T> {
     /// The calling thread has the lease: reads the next message, if there is one, and gives the source back.
     /// The reader thread waits for the source or for the end, so every path leaves one of the two in the
     /// queue, also a panic of the program's decoder.
-    fn read(&self, mut source: Box<dyn Source<T>>, read: Read) -> Option<T> {
+    fn read(&self, mut source: Box<dyn Source<T>>, mut run: Batch<T>, read: Read) -> Option<T> {
         let meeting = &self.meeting;
         let mut item = None;
         // Without the lock: it may wait for long, and decoding runs the program's code.
-        let taken = unless_it_panics(|| source.take(read == Read::Wait, &mut item));
+        let taken = unless_it_panics(|| {
+            let taken = source.take(read == Read::Wait, &mut item);
+            if matches!(taken, Ok(Taken::Message(_))) {
+                source.take_along(&mut run, meeting.run_limit());
+            }
+            taken
+        });
         let wanted = item.is_none() && (read == Read::AndLeave || source.is_begun());
         let mut queue = lock(&meeting.queue);
+        let brings = run.len() > 0;
+        queue.put_run(run);
         let Returned {
             mut wake_reader,
             watch,
@@ -153,8 +162,17 @@ impl<T: Send + 'static> Consumer<T> {
             Ok(Taken::Message(size)) => queue.put_back(source, Some(size)),
             Ok(Taken::Nothing) => queue.put_back(source, None),
             Ok(Taken::End) => queue.finish(Ok(())),
-            Err(reason) => queue.finish(Err(reason)),
+            Err(reason) => {
+                if item.is_some() {
+                    // The decoder has panicked at one behind it.
+                    queue.count_one();
+                }
+                queue.finish(Err(reason))
+            }
         };
+        if brings {
+            meeting.tell(&queue);
+        }
         if wanted || meeting.awaiting.is_any() {
             // Others wait for the queue, or this thread is about to.
             wake_reader |= queue.recall();

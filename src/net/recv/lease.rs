@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::error::CloseReason;
 use crate::net::os::sync::{AtomicUsize, Instant, Ordering};
-use crate::net::recv::batch::Amount;
+use crate::net::recv::batch::{Amount, Batch};
 use crate::net::recv::producer::Producer;
 
 /// How often the watchdog looks at a lease. So between this time and twice as much passes until a
@@ -32,6 +32,12 @@ const FAST: Amount = Amount {
 pub(crate) trait Source<T>: Send {
     /// For the program: puts the next message into `item`. `wait`: however long that takes.
     fn take(&mut self, wait: bool, item: &mut Option<T>) -> Result<Taken, CloseReason>;
+
+    /// After a message: puts those behind it into `run`, as far as they have been read already, and up to
+    /// `limit`. So a program that takes many gives the source back once for all of them. What is wrong with one
+    /// is told by the next call. A source whose messages [`take_plain`](Source::take_plain) makes does nothing
+    /// here.
+    fn take_along(&mut self, _run: &mut Batch<T>, _limit: Amount) {}
 
     /// For a thread of the program that waits for a reply or a request: reads on until `done` says yes, or
     /// puts the message that came first into `item`. `done` said no when the thread took the source.
@@ -96,8 +102,16 @@ impl Pace {
     /// The program has taken a message of `size` bytes, or at least come back.
     #[inline]
     pub fn note(&mut self, size: usize) {
-        self.taken.messages += 1;
-        self.taken.bytes += size;
+        self.note_all(Amount {
+            messages: 1,
+            bytes: size,
+        });
+    }
+
+    /// The program has read this much.
+    #[inline]
+    pub fn note_all(&mut self, amount: Amount) {
+        self.taken = self.taken + amount;
     }
 
     /// [`TICK`] has passed. Does the program lose the lease? `has_unread`: more has come than it took.

@@ -43,6 +43,13 @@ use super::os::sync::{
 };
 use super::os::timer::Task;
 
+/// The most that a thread decodes beside the message that it wants, when it reads for itself. Enough to make
+/// what it costs to give the source back a small part of each, and little enough that the first is not late.
+const RUN: Amount = Amount {
+    messages: 32,
+    bytes: 4 << 10,
+};
+
 /// Where the two ends of a receive queue meet: the reader thread, as the producer, and the threads of the
 /// program, as the consumer.
 ///
@@ -204,6 +211,14 @@ impl<T: Send> Task for Meeting<T> {
 impl<T> Meeting<T> {
     fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::SeqCst)
+    }
+
+    /// [`RUN`], and no more than may wait.
+    fn run_limit(&self) -> Amount {
+        Amount {
+            messages: RUN.messages.min(self.limit.messages),
+            bytes: RUN.bytes.min(self.limit.bytes),
+        }
     }
 
     fn count_replaced(&self, count: u64) {

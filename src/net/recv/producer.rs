@@ -309,6 +309,10 @@ impl<T: Send + 'static> Producer<T> {
             // Whoever ends the connection wakes this thread after it has changed the life.
             let over = life.is_ending() || meeting.is_abandoned();
             if let Some(back) = queue.collect(over) {
+                // The program may have put messages in that it read beside what it wanted. What this thread
+                // brings has to find room behind them, here or in the channel that was asked for meanwhile.
+                self.waiting = queue.amount();
+                self.channel = queue.channel();
                 return back;
             }
             queue = wait(&meeting.room, queue, None);

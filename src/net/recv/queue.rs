@@ -85,8 +85,9 @@ pub(super) enum Found<T> {
     Item {
         wake_reader: bool,
     },
-    /// Nothing waits, and this thread may read for itself.
-    Source(Box<dyn Source<T>>),
+    /// Nothing waits, and this thread may read for itself; with an empty batch for what it reads beside
+    /// the message that it wants.
+    Source(Box<dyn Source<T>>, Batch<T>),
     Nothing,
     /// Nothing waits, and nothing will come.
     Ended,
@@ -168,7 +169,10 @@ impl<T> ReceiveQueue<T> {
             }
         }
         let (way, found) = match replace(&mut self.way, Way::Batches) {
-            Way::Lent(source, pace) => (Way::Reading(pace), Found::Source(source)),
+            Way::Lent(source, pace) => {
+                let run = take(&mut self.front);
+                (Way::Reading(pace), Found::Source(source, run))
+            }
             Way::Ended => (Way::Ended, Found::Ended),
             way if way.is_channel() => (way, Found::Channel),
             way => (way, Found::Nothing),
@@ -243,6 +247,29 @@ impl<T> ReceiveQueue<T> {
     /// `is_pushing`. So a thread that drops the last handle sees both the message and the count, or neither.
     pub fn count_one(&mut self) {
         self.brought += 1;
+    }
+
+    /// The program has read these messages beside the one that it wanted. It takes them before it reads again.
+    pub fn put_run(&mut self, mut run: Batch<T>) {
+        if let Way::Reading(pace) = &mut self.way {
+            pace.note_all(run.amount());
+        }
+        if let Way::Recalled(_, Some(channel)) = &mut self.way {
+            // All that waited when the channel was made was in it by then: the program reads for itself only
+            // when nothing waits. So the channel has room for as much as may wait.
+            self.brought += run.len() as u64;
+            let mut item = None;
+            while let Some(size) = run.pop(self.make, &mut item) {
+                if let Some(item) = item.take() {
+                    let sent = channel.try_push(item, size);
+                    debug_assert!(sent.is_ok(), "its receiver is here");
+                }
+            }
+            return;
+        }
+        debug_assert_eq!(self.amount().messages, 0, "nobody else has the source");
+        self.brought += run.len() as u64;
+        self.front = run;
     }
 
     /// The program has read a message of `size` bytes, or nothing, and puts the source back.

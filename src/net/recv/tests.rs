@@ -2,7 +2,9 @@
 
 use crossbeam_channel::TryRecvError;
 
-use super::lease::{Fed, Source, Taken};
+use super::batch::Batch;
+use super::lease::{Back, Fed, Source, Taken};
+use super::queue::Found;
 use super::waiter::Waited;
 use super::*;
 use crate::error::CloseReason;
@@ -211,4 +213,43 @@ fn a_wait_that_reads_for_itself_ends_at_its_deadline() {
     assert!(matches!(waited, Waited::Late));
     assert!(Instant::now() >= deadline);
     assert_eq!(reads.load(Ordering::SeqCst), 1);
+}
+
+/// It has room for fewer then. Filled by both, the channel had no room for all.
+#[test]
+fn the_reader_counts_what_was_put_in_while_its_source_was_lent() {
+    let addr = "127.0.0.1:1".parse().unwrap();
+    let context = Arc::new(Context::new(Default::default(), addr));
+    let (mut producer, consumer) = receive_queue::<Vec<u8>>(3, usize::MAX, None, &context);
+    let soon = Some(Instant::now() + std::time::Duration::from_secs(20));
+    let reader = std::thread::spawn(move || {
+        let life = Life::default();
+        let source = Box::new(Silent(Arc::default()));
+        let back = producer.lend(&life, source);
+        assert!(matches!(back, Back::Source(_)));
+        for number in 2..5 {
+            producer.push(&life, vec![number], 1).unwrap();
+        }
+        producer.hand_over();
+        assert!(!producer.is_abandoned());
+    });
+    let source = loop {
+        if let Found::Source(source, _) = lock(&consumer.meeting.queue).find(&mut None) {
+            break source;
+        }
+        assert!(!is_late(soon), "nothing was lent");
+        std::thread::yield_now();
+    };
+    consumer.channel();
+    let mut run = Batch::default();
+    (0..2).for_each(|number| run.push(vec![number], 1));
+    let mut queue = lock(&consumer.meeting.queue);
+    queue.put_run(run);
+    assert!(queue.put_back(source, None).wake_reader);
+    drop(queue);
+    consumer.meeting.room.notify_one();
+    for number in 0..5 {
+        assert_eq!(consumer.recv(soon), Ok(vec![number]));
+    }
+    reader.join().unwrap();
 }

@@ -272,9 +272,9 @@ impl Sender {
         Ok(())
     }
 
-    #[inline]
     /// May the connection carry this message? Needs no lock. What depends on other messages is decided
     /// later, by [`shape`](Sender::shape).
+    #[inline]
     fn check(&self, message: &Encoded<'_>) -> Result<(), SendError> {
         let (size, limit) = (
             message.payload.len(),

@@ -83,7 +83,7 @@ fn find(queue: &mut Queue) -> String {
                 false => item.to_string(),
             }
         }
-        Found::Source(_) => "source".to_owned(),
+        Found::Source(..) => "source".to_owned(),
         Found::Nothing => "nothing".to_owned(),
         Found::Ended => "ended".to_owned(),
         Found::Channel => "channel".to_owned(),
@@ -93,7 +93,7 @@ fn find(queue: &mut Queue) -> String {
 /// Takes the source that was lent.
 fn take(queue: &mut Queue) -> Box<dyn Source<u32>> {
     match queue.find(&mut None) {
-        Found::Source(source) => source,
+        Found::Source(source, _) => source,
         _ => panic!("nothing is lent"),
     }
 }
@@ -132,6 +132,75 @@ fn a_lone_message_is_put_into_the_batch_before_it() {
     assert_eq!(queue.behind.len(), 1);
     hand_over(&mut queue, [0]);
     assert_eq!(queue.behind.len(), 2);
+}
+
+fn run(numbers: impl IntoIterator<Item = u32>) -> Batch<u32> {
+    let mut run = Batch::default();
+    numbers.into_iter().for_each(|number| run.push(number, 10));
+    run
+}
+
+#[test]
+fn what_a_program_reads_along_comes_before_it_reads_again() {
+    let mut queue = queue();
+    queue.lend(source(false));
+    let source = take(&mut queue);
+    queue.put_run(run([2, 3]));
+    queue.put_back(source, Some(1));
+    assert_eq!(queue.taken(), 3);
+    assert_eq!(find(&mut queue), "2");
+    assert_eq!(find(&mut queue), "3");
+    assert_eq!(find(&mut queue), "source");
+}
+
+#[test]
+fn what_a_program_reads_along_is_untaken_until_it_takes_it() {
+    let mut queue = queue();
+    queue.lend(source(false));
+    let source = take(&mut queue);
+    queue.put_run(run([2, 3, 4]));
+    queue.put_back(source, Some(1));
+    assert_eq!(find(&mut queue), "2");
+    let (unread, dropped) = queue.abandon(0);
+    assert!(unread);
+    assert_eq!(queue.taken(), 2);
+    drop(dropped);
+}
+
+#[test]
+fn what_a_program_reads_along_goes_into_the_channel_that_was_asked_for_meanwhile() {
+    let mut queue = queue();
+    queue.lend(source(false));
+    let source = take(&mut queue);
+    let (producer, receiver) = channel();
+    assert!(queue.select(producer).is_none());
+    // As many as may wait at all.
+    queue.put_run(run(2..10));
+    assert!(queue.put_back(source, Some(1)).wake_reader);
+    assert_eq!(queue.taken(), 9);
+    assert_eq!(
+        receiver.try_iter().collect::<Vec<_>>(),
+        Vec::from_iter(2..10)
+    );
+    assert!(is_back(&mut queue, false));
+}
+
+#[test]
+fn a_program_that_reads_along_is_as_fast_as_what_it_reads() {
+    let mut queue = queue();
+    queue.lend(source(true));
+    // It leaves something behind at each look, and is fast enough each time.
+    for _ in 0..5 {
+        let mut numbers = 0;
+        while numbers < 64 {
+            let source = take(&mut queue);
+            queue.put_run(run(0..8));
+            queue.put_back(source, Some(1));
+            numbers += 9;
+            while queue.pop(&mut None).is_some() {}
+        }
+        assert!(queue.tick().goes_on);
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::net::link::Link;
 use crate::net::os::lock;
 use crate::net::os::socket::{TcpStream, Wire};
 use crate::net::os::sync::{Condvar, Instant, Mutex, dawdle, one_in, up_to};
+use crate::net::recv::batch::{Amount, Batch};
 use crate::net::recv::consumer::Consumer;
 use crate::net::recv::lease::{Back, Fed, Source, Taken};
 use crate::net::recv::producer::Producer;
@@ -133,6 +134,16 @@ impl Source<Item> for Numbers {
             Next::Fin => Taken::End,
             Next::Wait => Taken::Nothing,
         })
+    }
+
+    fn take_along(&mut self, run: &mut Batch<Item>, limit: Amount) {
+        let most = up_to(3);
+        while run.len() < most && run.amount().has_room(1, limit) {
+            match self.next(|| Ok(false)) {
+                Ok(Next::Number(number)) => run.push(vec![number as u8], 1),
+                _ => return,
+            }
+        }
     }
 
     fn read_until(
