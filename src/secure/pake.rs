@@ -14,6 +14,10 @@
 //!
 //! Without the passphrase, all of it looks random. An attacker in Bob's place has one guess for each share
 //! that he sends; one in Alice's place has one for each of Bob's passphrases.
+//!
+//! CPace has a new share for each run; that Alice has one for all of Bob's is ours alone. Each key has Bob's
+//! share in it and is used only through a hash, and none of his shares depends on hers, which comes later. So
+//! a share of his tests one guess, as a run would.
 
 use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
 use curve25519_dalek::scalar::Scalar;

@@ -138,22 +138,25 @@ fn fits(template: &str, text: &str) -> bool {
     rest.is_empty()
 }
 
-/// The rows of the page's table of lines.
+/// The rows of the page's tables of lines, of which each target has one below its name.
 fn page() -> Vec<Line> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("docs/logging.md")).expect("the page");
-    let table = page.split("\n## Every line").nth(1).expect("the table");
-    let rows = table.lines().filter(|line| line.starts_with("| `"));
-    rows.map(|row| {
-        let cells: Vec<&str> = row.split('|').map(|cell| cell.trim()).collect();
-        let bare = |cell: &str| cell.trim_matches('`').to_owned();
-        Line {
-            level: bare(cells[1]),
-            target: bare(cells[2]),
-            text: nameless(&bare(cells[3])),
+    let tables = page.split("\n## Every line").nth(1).expect("the tables");
+    let mut lines = Vec::new();
+    for table in tables.split("\n### `").skip(1) {
+        let (target, table) = table.split_once('`').expect("a target");
+        for row in table.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = row.split('|').map(|cell| cell.trim()).collect();
+            let bare = |cell: &str| cell.trim_matches('`').to_owned();
+            lines.push(Line {
+                level: bare(cells[1]),
+                target: target.to_owned(),
+                text: nameless(&bare(cells[2])),
+            });
         }
-    })
-    .collect()
+    }
+    lines
 }
 
 fn sources(folder: &Path, all: &mut Vec<(String, String)>) {
