@@ -425,7 +425,8 @@ impl<F: Format> Connection<F> {
     /// returned before the error. With a handler it only waits for the end.
     ///
     /// A thread that waits here, or in another call that receives, may read the socket itself. Then the
-    /// message is decoded on it, for example by your `Deserialize`.
+    /// message is decoded on it, for example by your `Deserialize`, and with it up to 32 of those behind it, for
+    /// at most 50 µs and one of them more.
     ///
     /// ```
     /// # use lanpeer::*;

@@ -29,3 +29,4 @@ mod sending;
 mod settings;
 mod stats;
 mod streams;
+mod two_types;

@@ -5,12 +5,14 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lanpeer::crossbeam_channel::{Select, never, select};
 use lanpeer::{
-    Bytes, CloseReason, Connection, Event, Peer, RecvTimeoutError, SendError, TryRecvError,
+    Bytes, CloseReason, ConnectOptions, Connection, Event, Json, Peer, RecvTimeoutError, SendError,
+    TryRecvError,
 };
 
 use crate::peers::*;
@@ -699,6 +701,67 @@ fn a_channel_of_any_queue_that_bind_accepts_is_a_channel() {
             }
             from_alice.send(b"back").unwrap();
             assert_eq!(to_bob.recv_timeout(SOON).unwrap(), b"back");
+        }
+    });
+}
+
+/// Lets messages from the fourth on be decoded.
+static LET_ON: AtomicBool = AtomicBool::new(false);
+
+/// Its decoding takes a moment; from the fourth on it waits until the test says so.
+struct Slow(u32);
+
+impl<'de> serde::Deserialize<'de> for Slow {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let number = u32::deserialize(from)?;
+        thread::sleep(Duration::from_millis(1));
+        if number >= 4 {
+            eventually("the first was received", || LET_ON.load(Ordering::SeqCst));
+        }
+        Ok(Slow(number))
+    }
+}
+
+#[test]
+fn a_message_waits_for_few_others_whose_decoding_is_slow() {
+    test(|| {
+        for has_deadline in [false, true] {
+            LET_ON.store(false, Ordering::SeqCst);
+            let (alice, bob) = (peer(), peer());
+            let (to_bob, to_alice) =
+                link_as::<Json<u32>, Json<Slow>>(&ConnectOptions::new(), &alice, &bob);
+            let receiving = to_alice.clone();
+            let first = Call::start("receive", move || match has_deadline {
+                true => receiving.recv_timeout(SOON).unwrap().0,
+                false => receiving.recv().unwrap().0,
+            });
+            first.wait_until_blocked();
+            (0..40).for_each(|number| to_bob.send(&number).unwrap());
+            assert_eq!(first.finish(), 0);
+            LET_ON.store(true, Ordering::SeqCst);
+            for number in 1..40 {
+                assert_eq!(next(&to_alice).0, number);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_program_that_reads_for_itself_reads_no_more_ahead_than_may_wait() {
+    test(|| {
+        for _ in 0..20 {
+            let (_alice, _bob, to_bob, to_alice) =
+                pair_of::<Json<String>>(builder(), builder().receive_queue_bytes(1000));
+            let receiving = to_alice.clone();
+            let first = Call::start("receive", move || receiving.recv().unwrap());
+            first.wait_until_blocked();
+            let texts = ["x".to_owned(), "y".repeat(300), "z".repeat(16_000)];
+            texts.iter().for_each(|text| to_bob.send(text).unwrap());
+            assert_eq!(first.finish(), texts[0]);
+            // The third is larger than what may wait, so it waits alone.
+            assert!(to_alice.stats().receive_queue_messages <= 1);
+            assert_eq!(next(&to_alice), texts[1]);
+            assert_eq!(next(&to_alice), texts[2]);
         }
     });
 }

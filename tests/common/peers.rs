@@ -12,6 +12,7 @@
 use std::any::Any;
 use std::fs;
 use std::io::Write;
+use std::marker::PhantomData;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
 use std::process::Command;
@@ -156,32 +157,28 @@ pub fn ended<F: Format>(connection: &Connection<F>) -> CloseReason {
     connection.close_reason().expect("a reason")
 }
 
+type Anything = Box<dyn Any + Send>;
+
 /// A call on a thread of its own, so that the test can see whether it still
 /// waits, and need not wait with it.
 pub struct Call<R> {
     what: String,
     /// The thread's directory under /proc, on systems that have one.
     task: Option<String>,
-    result: Receiver<Result<R, Box<dyn Any + Send>>>,
+    /// A value of type R, or what the call has panicked with.
+    result: Receiver<thread::Result<Anything>>,
+    returns: PhantomData<fn() -> R>,
 }
 
 impl<R: Send + 'static> Call<R> {
     /// Begins the call. The thread runs when this returns.
     pub fn start(what: &str, work: impl FnOnce() -> R + Send + 'static) -> Self {
-        let (started, begin) = bounded(1);
-        let (done, result) = bounded(1);
-        thread::Builder::new()
-            .name(format!("test {what}").chars().take(15).collect())
-            .spawn(move || {
-                let task = fs::read_link("/proc/thread-self").ok();
-                let _ = started.send(task.map(|link| format!("/proc/{}", link.display())));
-                let _ = done.send(panic::catch_unwind(AssertUnwindSafe(work)));
-            })
-            .expect("a thread");
+        let (task, result) = on_a_thread(what, Box::new(|| Box::new(work())));
         Call {
             what: what.to_owned(),
-            task: begin.recv().expect("the thread runs"),
+            task,
             result,
+            returns: PhantomData,
         }
     }
 
@@ -223,11 +220,31 @@ impl<R: Send + 'static> Call<R> {
     #[track_caller]
     pub fn finish_within(self, limit: Duration) -> R {
         match self.result.recv_timeout(limit) {
-            Ok(Ok(value)) => value,
+            Ok(Ok(value)) => *value.downcast().expect("what `start` has put there"),
             Ok(Err(panic)) => panic::resume_unwind(panic),
             Err(_) => panic!("{} hangs: no end within {limit:?}", self.what),
         }
     }
+}
+
+/// The thread of a [`Call`]: its directory, and what tells of its end. Apart from the type of the result,
+/// since hundreds of tests each have a type of their own, and a thread and a channel for each would be a
+/// good part of what a test program consists of.
+fn on_a_thread(
+    what: &str,
+    work: Box<dyn FnOnce() -> Anything + Send>,
+) -> (Option<String>, Receiver<thread::Result<Anything>>) {
+    let (started, begin) = bounded(1);
+    let (done, result) = bounded(1);
+    thread::Builder::new()
+        .name(format!("test {what}").chars().take(15).collect())
+        .spawn(move || {
+            let task = fs::read_link("/proc/thread-self").ok();
+            let _ = started.send(task.map(|link| format!("/proc/{}", link.display())));
+            let _ = done.send(panic::catch_unwind(AssertUnwindSafe(work)));
+        })
+        .expect("a thread");
+    (begin.recv().expect("the thread runs"), result)
 }
 
 // -------------------------------------------------------------- messages

@@ -9,6 +9,9 @@ use lanpeer::{Json, Peer, Presence, Watch};
 /// Set in the environment of a program that is to be an actor.
 pub const ROLE: &str = "LANPEER_TEST_ACTOR";
 
+/// The name of the test below.
+pub const NAME: &str = "actor::actor";
+
 #[test]
 fn actor() {
     if std::env::var_os(ROLE).is_none() {

@@ -91,10 +91,15 @@ impl Lan {
 
     /// A peer's program on a host: this test program itself, in another role.
     pub fn actor(&self, host: usize) -> Actor {
+        self.actor_as(super::actor::NAME, host)
+    }
+
+    /// The same in the role that the test of this name plays.
+    pub fn actor_as(&self, role: &str, host: usize) -> Actor {
         let mut command =
             self.command(host, &std::env::current_exe().expect("this program's path"));
         command
-            .args(["actor::actor", "--exact", "--nocapture", "--test-threads=1"])
+            .args([role, "--exact", "--nocapture", "--test-threads=1"])
             .env(super::actor::ROLE, "1");
         Actor::start(command)
     }

@@ -86,27 +86,33 @@ fn programs() -> BTreeMap<String, PathBuf> {
         .collect()
 }
 
-/// Checks all programs, as a package of their own that depends on this one.
-fn check(programs: &BTreeMap<String, PathBuf>) -> BTreeMap<String, Said> {
+/// Builds all programs, as a package of their own that depends on this one. With the profile of this package,
+/// its versions and its target directory: so the crates that it depends on are built already.
+fn build(programs: &BTreeMap<String, PathBuf>) -> BTreeMap<String, Said> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mistakes");
     fs::create_dir_all(&folder).expect("a folder");
+    let own = fs::read_to_string(root.join("Cargo.toml")).expect("Cargo.toml");
+    let profile = own.split_once("[profile.dev]").expect("a profile").1;
+    let profile = profile.split_once("[profile.bench]").expect("its end").0;
     let mut manifest = format!(
         "[package]\nname = \"mistakes\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
          [dependencies]\nlanpeer = {{ path = {root:?} }}\n\
-         serde = {{ version = \"1.0\", features = [\"derive\"] }}\n"
+         serde = {{ version = \"1.0\", features = [\"derive\"] }}\n\n[profile.dev]{profile}"
     );
     for (name, path) in programs {
-        manifest += &format!("\n[[bin]]\nname = {name:?}\npath = {path:?}\n");
+        manifest += &format!("\n[[bin]]\nname = \"mistake-{name}\"\npath = {path:?}\n");
     }
     fs::write(folder.join("Cargo.toml"), manifest).expect("a manifest");
     // The crates that are here already, so that none is fetched.
     fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).expect("Cargo.lock");
+    let this = std::env::current_exe().expect("the path of this test");
+    let target = this.ancestors().nth(3).expect("target/PROFILE/deps/TEST");
     let output = Command::new(env!("CARGO"))
-        .args(["check", "--offline", "--bins", "--keep-going"])
+        .args(["build", "--offline", "--bins", "--keep-going"])
         .args(["--message-format", "json"])
         .arg("--target-dir")
-        .arg(folder.join("target"))
+        .arg(target)
         .current_dir(&folder)
         .output()
         .expect("cargo");
@@ -116,6 +122,7 @@ fn check(programs: &BTreeMap<String, PathBuf>) -> BTreeMap<String, Said> {
             continue;
         };
         let of = line["target"]["name"].as_str().unwrap_or_default();
+        let of = of.strip_prefix("mistake-").unwrap_or(of);
         match line["reason"].as_str() {
             Some("compiler-message") => all.entry(of.to_owned()).or_default().add(&line["message"]),
             Some("compiler-artifact") => drop(all.entry(of.to_owned()).or_default()),
@@ -136,7 +143,7 @@ fn check(programs: &BTreeMap<String, PathBuf>) -> BTreeMap<String, Said> {
 fn the_compiler_says_what_is_wrong() {
     let programs = programs();
     assert!(programs.len() > 10, "only {} programs", programs.len());
-    let all = check(&programs);
+    let all = build(&programs);
     let mut wrong = Vec::new();
     for (name, path) in &programs {
         let source = fs::read_to_string(path).expect("readable");

@@ -3,6 +3,7 @@
 //! version cannot talk with.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::thread;
 
 use lanpeer::{CloseError, Connection, Encode, Error, Format, Json, Peer, Raw};
 
@@ -14,24 +15,31 @@ const TEXT: &str = include_str!("dialects.txt");
 
 #[test]
 fn the_frozen_bytes_of_each_dialect() {
-    let mut played = 0;
-    for text in TEXT.split("\n== ").skip(1) {
-        let (title, steps) = text.split_once('\n').expect("steps");
-        // The last lines that a failure shows are where it stands.
-        eprintln!("{title}");
-        let steps: Vec<&str> = steps.lines().collect();
-        let (side, name) = title.split_once(": ").expect("a name");
-        match side {
-            "found json" => found(&steps),
-            "asked json" => asked::<Json<u32>>(&steps),
-            "asked raw" => asked::<Raw<u32>>(&steps),
-            "asking json" => asking::<Json<u32>>(&steps, false),
-            "asking-text json" => asking::<Json<u32>>(&steps, true),
-            _ => panic!("{side}, in {name}"),
-        }
-        played += 1;
+    // Side by side, since they wait for what must not come. A failure is told with the thread's name.
+    thread::scope(|scope| {
+        let played = TEXT.split("\n== ").skip(1).map(|text| {
+            let (title, steps) = text.split_once('\n').expect("steps");
+            let thread = thread::Builder::new().name(title.to_owned());
+            let playing = thread.spawn_scoped(scope, move || play(title, steps));
+            playing.expect("a thread")
+        });
+        assert_eq!(played.count(), 17, "a conversation is never taken out");
+    });
+}
+
+/// Plays one conversation. The last lines that a failure shows are where it stands.
+fn play(title: &str, steps: &str) {
+    eprintln!("{title}");
+    let steps: Vec<&str> = steps.lines().collect();
+    let (side, name) = title.split_once(": ").expect("a name");
+    match side {
+        "found json" => found(&steps),
+        "asked json" => asked::<Json<u32>>(&steps),
+        "asked raw" => asked::<Raw<u32>>(&steps),
+        "asking json" => asking::<Json<u32>>(&steps, false),
+        "asking-text json" => asking::<Json<u32>>(&steps, true),
+        _ => panic!("{side}, in {name}"),
     }
-    assert_eq!(played, 17, "a conversation is never taken out");
 }
 
 /// Who acts in this line, and the words; `None` of a comment or a blank line.

@@ -15,7 +15,7 @@ use log::debug;
 
 pub(crate) use self::withdrawal::Withdrawal;
 use crate::error::{Error, Result};
-use crate::net::endpoint::{Endpoint, Watched};
+use crate::net::endpoint::{Begin, Endpoint, Watched};
 use crate::net::handshake::client::{Accepted, Client, Failure, Request, handshake_error};
 use crate::net::handshake::{Input, Machine, io as handshake};
 use crate::net::link::Link;
@@ -35,6 +35,24 @@ pub(crate) fn connect<T>(
     withdrawal: &Arc<Withdrawal>,
     start: impl FnOnce(&Arc<Link>) -> (T, Start),
 ) -> Result<T> {
+    let mut connection = None;
+    let start = Box::new(|link: &Arc<Link>| {
+        let (made, start) = start(link);
+        connection = Some(made);
+        start
+    });
+    connect_any(endpoint, addrs, request, withdrawal, start)?;
+    connection.ok_or(Error::Withdrawn)
+}
+
+/// [`connect`] for any type of connection, so that it is compiled once and not for each.
+fn connect_any(
+    endpoint: &Arc<Endpoint>,
+    addrs: &[SocketAddrV4],
+    request: Request,
+    withdrawal: &Arc<Withdrawal>,
+    start: Begin<'_>,
+) -> Result<()> {
     let connected = try_connect(endpoint, addrs, request, withdrawal, start);
     if connected.is_err() {
         endpoint.connect_failed();
@@ -45,14 +63,14 @@ pub(crate) fn connect<T>(
     connected
 }
 
-/// [`connect`], without what is told of a failure.
-fn try_connect<T>(
+/// [`connect_any`], without what is told of a failure.
+fn try_connect(
     endpoint: &Arc<Endpoint>,
     addrs: &[SocketAddrV4],
     request: Request,
     withdrawal: &Arc<Withdrawal>,
-    start: impl FnOnce(&Arc<Link>) -> (T, Start),
-) -> Result<T> {
+    start: Begin<'_>,
+) -> Result<()> {
     endpoint.check_running()?;
     // Its place, given back wherever this returns without a connection.
     let slot = endpoint.slot()?;
@@ -85,7 +103,7 @@ fn try_connect<T>(
     } = *accepted;
     let link = endpoint.link(&socket, ends, agreed, slot, session);
     // Before the connection is entered: from there on others find it, and it must have its queue.
-    let (connection, start) = start(&link);
+    let start = start(&link);
     // Takes the socket off the list of handshakes. From here on `stop` finds it among the connections,
     // once it is entered; or `enter` finds the flag.
     drop(watched);
@@ -101,7 +119,7 @@ fn try_connect<T>(
     };
     // Last: the reader may run a handler, which finds a connection that is listed.
     reader.run(Box::new(move || start(early)));
-    Ok(connection)
+    Ok(())
 }
 
 /// The other side has accepted; there is no connection yet. Several threads may get this far in one call;

@@ -54,6 +54,7 @@ use super::os::socket::has_arrived;
 use super::os::table::Ends;
 use super::os::threads::{Held, Waiting};
 use super::os::{LOG, lock};
+use super::wire::early::Start;
 use crate::error::{CloseReason, Error, Result, without_quotes};
 use crate::event::Event;
 use crate::neighbour::PeerId;
@@ -70,6 +71,10 @@ use crate::target::Target;
 
 /// Hands an offer to the program, or gives it back where nobody can take it.
 pub(crate) type Deliver = Box<dyn Fn(Pending) -> std::result::Result<(), Pending> + Send + Sync>;
+
+/// Makes a connection out of its link, and says what the connection's reader runs. Boxed, so that what
+/// surrounds it is compiled once, and not for each format.
+type Begin<'a> = Box<dyn FnOnce(&Arc<Link>) -> Start + 'a>;
 
 /// One peer. Its threads, its handles and its connections share it. `links` is taken before `events`,
 /// `counts`, what this peer trusts, and what a connection locks for its numbers. No thread holds two of

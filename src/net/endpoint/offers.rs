@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::net::endpoint::attempts::TWICE;
 use crate::net::endpoint::handshakes::Stage;
 use crate::net::endpoint::offers::undecided::{Decision, Shared, Undecided, Waiter};
-use crate::net::endpoint::{Endpoint, Slot, Watched};
+use crate::net::endpoint::{Begin, Endpoint, Slot, Watched};
 use crate::net::handshake::io::{Sign, deny, linger, run, write_answer};
 use crate::net::handshake::server::{Offered, Outcome, Server, acceptance};
 use crate::net::handshake::{Gate, Input, Machine, Step};
@@ -304,6 +304,17 @@ impl Pending {
     /// has given for it may be dropped. `start` makes, for the new connection, what its reader thread
     /// will run.
     pub fn accept<T>(self, start: impl FnOnce(&Arc<Link>) -> (T, Start)) -> Result<T> {
+        let mut connection = None;
+        self.accept_any(Box::new(|link| {
+            let (made, start) = start(link);
+            connection = Some(made);
+            start
+        }))?;
+        connection.ok_or(Error::Withdrawn)
+    }
+
+    /// [`accept`](Pending::accept) for any type of connection, so that it is compiled once and not for each.
+    fn accept_any(self, start: Begin<'_>) -> Result<()> {
         let undecided = self.shared.take(Decision::Accepting(false));
         let undecided = undecided.ok_or(Error::Withdrawn)?;
         let mut accepting = Accepting {
@@ -349,14 +360,14 @@ impl Pending {
         }
         // The other side may send already, and hear no other answer any more.
         accepting.decision = Decision::Reset;
-        let (connection, start) = start(&link);
+        let start = start(&link);
         // A reset wakes the reader thread, which looks at the socket. A FIN would say that all was
         // taken in.
         endpoint
             .enter(&link)
             .inspect_err(|error| link.kill(endpoint.why_not_entered(error)))?;
         accepting.decision = Decision::Accepted(start, early.unwrap_or_default());
-        Ok(connection)
+        Ok(())
     }
 
     /// Drops an offer that has got no reader thread, without an answer: the caller tells the client.

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Where both sides speak frames, each also says who it is: WHO stands behind HELLO, or behind the
-//! proof as a record, or inside it where a key is shown, and behind the answer. A stream's HELLO goes alone, since one who speaks no
-//! frames would take what follows for data; a server that does asks, by a WHO of its own.
+//! proof as a record, or inside it where a key is shown, and behind the answer. A stream's HELLO goes
+//! alone, since one who speaks no frames would take what follows for data; a server that does asks,
+//! by a WHO of its own.
 //!
 //! A server may say DENY in the clear at each point where it has something to say.
 //!
@@ -34,6 +35,9 @@ use crate::secure::record::{Opener, PREFIX};
 use crate::secure::{self, Allowed, Forged, Keys, PublicKey, Session, Trust};
 
 /// What a server says in the clear to a client that wants encryption, before it knows who that is.
+///
+/// Anybody on the way can say these words too, so they are only hints. A word that a program has
+/// chosen is not among them: a program is asked only once the client has proved itself.
 const CLEAR_WORDS: [&str; 7] = [
     "busy",
     "malformed",
@@ -70,6 +74,7 @@ pub(crate) struct Whom {
 }
 
 impl Whom {
+    /// Where the whole card is known all of it has to fit, not only the id.
     fn is(&self, who: &Card) -> bool {
         let card = self.card.as_deref();
         self.id == PeerId::of(who) && card.is_none_or(|card| card == who)
@@ -77,7 +82,11 @@ impl Whom {
 }
 
 /// The machine of one connection that is asked for.
+///
+/// Its fields are fixed by HELLO, except `version`, `may_ask`, `is_asked` and the state. It holds no
+/// deadline: whoever drives it says when the time is over, as an [`Input`].
 pub(crate) struct Client<'a> {
+    /// The secrets as they are when the handshake begins. A change during it counts for the next one.
     trust: Arc<Trust>,
     /// Who this side is.
     card: &'a Card,
@@ -97,6 +106,8 @@ pub(crate) struct Client<'a> {
     state: State,
 }
 
+/// What the machine waits for, with what it needs for that and nothing else. So a message that comes
+/// in the wrong state cannot be looked at with keys of another one.
 enum State {
     /// Reads the answer; or, where HELLO has offered encryption, the word that it is taken.
     Answer(HeaderReader),
@@ -158,8 +169,12 @@ impl Client<'_> {
         request: Request,
     ) -> Result<(Client<'_>, Vec<u8>), Error> {
         let trust = settings.trusts.now();
+        // A peer with a secret never falls back to a connection in the clear by itself. If it did, whoever
+        // answers "no-secret" could read everything.
         let encrypted = trust.own().is_some() && !request.in_the_clear;
         let version = settings.version();
+        // WHO follows at once only where nobody can take it for something else: behind a stream's HELLO
+        // an old server expects messages, and encrypted it would tell strangers who this is.
         let has_who = version == Version::Frames && request.stream.is_none() && !encrypted;
         let hello = Hello {
             addr: reachable(listens, source),
@@ -203,6 +218,7 @@ impl Client<'_> {
     /// Takes the first header that the server has sent. Without encryption it is the answer.
     fn examine(&mut self, header: Header) -> Step<Outcome> {
         let Header { bytes, early } = header;
+        // Asked once at most, so that a server cannot keep this handshake going by asking again.
         if self.may_ask && bytes == who::QUESTION {
             self.may_ask = false;
             self.is_asked = true;
@@ -224,6 +240,7 @@ impl Client<'_> {
             Ok(Answer::Deny { reason }) => return self.denied_in_the_clear(reason),
             Err(error) => return self.failed(error.to_string()),
         };
+        // From here on the version is what both speak, no longer what was offered.
         self.version = spoken(self.version, version, &bytes);
         let is_lanpeer = self.version != Version::Peerpy;
         match (self.offered, taken) {
@@ -237,8 +254,8 @@ impl Client<'_> {
                 failure(Error::NotSecure { addr }, true)
             }
             // ChaCha20 is what every side can do. The proof covers an ACCEPT of 128 bytes, and so one
-            // that came in another form could not be proved.
-            // A passphrase is never proved in another way than by the exchange.
+            // that came in another form could not be proved. A passphrase is never proved in another
+            // way than by the exchange, since every other proof could be used to guess at it offline.
             (Some(offered), Some(taken))
                 if is_lanpeer
                     && [offered.suite, Suite::ChaCha].contains(&taken.suite)
@@ -247,8 +264,8 @@ impl Client<'_> {
                     && early.is_empty() =>
             {
                 let keys = Keys::agreed(Some(self.trust.identity().is_some()), key);
-                // Whoever shows no key is not who is meant, and is told nothing more. What the ACCEPT says
-                // of it was not altered on the way, or the proof fails.
+                // A server that shows no key is not the one that is meant, and is told nothing more.
+                // If someone has altered what ACCEPT says of the key, the proof fails later.
                 if !keys.bobs && self.demands_key() {
                     return self.wrong_key(None);
                 }
@@ -262,7 +279,11 @@ impl Client<'_> {
     }
 
     /// Answers the first message of the encryption.
+    ///
+    /// This is the first place that computes with the secret. The server has proved nothing yet: whether
+    /// it has the secret too, its answer tells.
     fn prove(&mut self, taken: Taken, keys: Keys, accept: &[u8], message: &[u8]) -> Step<Outcome> {
+        // HELLO has offered encryption, so there was a secret; without one nothing can be proved.
         let Some(secret) = self.trust.own() else {
             return self.forged();
         };
@@ -284,6 +305,8 @@ impl Client<'_> {
         };
         let (mut written, mut joined) = match joining.answer(message, payload) {
             Ok(answered) => answered,
+            // A share that could not be read has a reason of its own. Otherwise a wrong secret and a
+            // forged message look the same.
             Err(broken) => {
                 return match broken.share() {
                     None => self.forged(),
@@ -291,6 +314,7 @@ impl Client<'_> {
                 };
             }
         };
+        // Without keys the session is complete, so WHO can be its first record.
         if let (Joined::Whole(session), true, false) = (&mut joined, has_who, keys.any()) {
             if session.sealer.seal(&own, &[], &mut written).is_err() {
                 return self.forged();
@@ -303,6 +327,7 @@ impl Client<'_> {
     /// Takes the third message, or the beginning of a DENY in the clear from a server that found no
     /// proof of the secret.
     fn meet_key(&mut self, waiting: Waiting, third: [u8; THIRD]) -> Step<Outcome> {
+        // A DENY begins with a length that no third message has, and so the two cannot be confused.
         if third[..PREFIX] == *b"DE" {
             return Exactly::new().read_in(&mut self.state, |rest| State::Deny(third, rest));
         }
@@ -312,6 +337,8 @@ impl Client<'_> {
         }
     }
 
+    /// The encryption is ready, and the next thing to come is the answer. Its first 128 bytes are read
+    /// alone, because a DENY in the clear has no more.
     fn await_record(&mut self, session: Box<Session>) -> Step<Outcome> {
         Exactly::new().read_in(&mut self.state, |begin| State::Record(session, begin))
     }
@@ -336,6 +363,7 @@ impl Client<'_> {
 
     /// Takes the first 128 bytes of the answer: all of a DENY in the clear, or most of a record.
     fn begin_record(&mut self, session: Box<Session>, begin: [u8; HEADER_LEN]) -> Step<Outcome> {
+        // Read as a DENY first: as a record it would be opened in vain, and its reason lost.
         if let Ok(Answer::Deny { reason }) = Answer::parse(&begin) {
             return self.denied_in_the_clear(reason);
         }
@@ -358,6 +386,7 @@ impl Client<'_> {
                 Exactly::new().read_in(&mut self.state, |who| State::SecureWho(session, who))
             }
             Ok(Answer::Accept { .. }) => self.agree(None, Some(session), Vec::new()),
+            // Only a member can seal a record, so this word is believed, whatever it is.
             Ok(Answer::Deny { reason }) => self.denied(reason, true),
             Err(error) => self.failed(error.to_string()),
         }
@@ -437,8 +466,12 @@ impl Client<'_> {
         })))
     }
 
+    /// The server does not want this connection. `by_member`: the word came through the encryption, so
+    /// it is from someone who has the secret.
     fn denied(&self, reason: Option<String>, by_member: bool) -> Step<Outcome> {
         let addr = self.addr.into();
+        // To the program this is the same as a WHO of somebody else: the address leads to another
+        // peer by now. It only came earlier, and without a name.
         if self.request.whom.is_some() && reason.as_deref() == Some(NOT_ME) {
             let (id, name, service) = (None, None, None);
             let error = Error::NotWhoItSaid {
@@ -470,6 +503,7 @@ impl Client<'_> {
         failure(Error::Forged { addr }, false)
     }
 
+    /// The handshake has failed for a reason that has no error of its own.
     fn failed(&self, reason: String) -> Step<Outcome> {
         failure(handshake_error(self.addr, reason), false)
     }
@@ -478,11 +512,14 @@ impl Client<'_> {
 impl Machine for Client<'_> {
     type Outcome = Outcome;
 
+    // While an arm runs, the state is `Over`. So an arm that goes on has to set the next state, and one
+    // that forgets to cannot repeat what it has done.
     fn take(&mut self, input: Input<'_>) -> Step<Outcome> {
         match (std::mem::replace(&mut self.state, State::Over), input) {
             (State::Answer(mut reader), input @ (Input::Bytes(_) | Input::Silence)) => {
                 let header = match input {
                     Input::Bytes(bytes) => reader.take(bytes),
+                    // Who asks speaks frames, and pads what it says: a silence ends none of it.
                     _ if self.is_asked => None,
                     _ => reader.take_silence(Answer::may_be_whole),
                 };
@@ -559,6 +596,7 @@ impl Machine for Client<'_> {
     }
 }
 
+/// Ends the machine without a connection. `reset`: see [`Failure::reset`].
 fn failure(error: Error, reset: bool) -> Step<Outcome> {
     Step::Over(Err(Failure { error, reset }))
 }

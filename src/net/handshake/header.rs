@@ -35,7 +35,8 @@ impl HeaderReader {
         }
     }
 
-    /// Takes bytes, no more of them than [`read`](Self::read) has asked for.
+    /// Takes bytes, no more of them than [`read`](Self::read) has asked for. Only what is new is
+    /// searched for a newline, so that a client that sends byte by byte costs no more than another.
     pub fn take(&mut self, bytes: &[u8]) -> Option<Header> {
         let (looked, len) = (self.len, self.len + bytes.len());
         self.bytes[looked..len].copy_from_slice(bytes);
@@ -60,6 +61,7 @@ impl HeaderReader {
         ended.then(|| self.whole())
     }
 
+    /// All that was read, as a header with nothing behind it.
     fn whole(&self) -> Header {
         Header {
             bytes: self.bytes[..self.len].to_vec(),
@@ -68,7 +70,8 @@ impl HeaderReader {
     }
 }
 
-/// Exactly N bytes as they come.
+/// Exactly N bytes as they come. No more than these are asked for, since what follows may belong to the
+/// connection's reader.
 pub(super) struct Exactly<const N: usize> {
     bytes: [u8; N],
     len: usize,
@@ -82,7 +85,7 @@ impl<const N: usize> Exactly<N> {
         }
     }
 
-    /// How to go on where they are not all there.
+    /// How to go on where they are not all there. No silence ends them: there is no short form.
     pub fn read<T>(&self) -> Step<T> {
         Step::Read {
             most: (N - self.len).min(HEADER_LEN),

@@ -1,4 +1,7 @@
 //! What a handshake does with a socket.
+//!
+//! A machine decides what happens; here it only happens. So whatever depends on a socket or on time is
+//! in [`run`], once for both sides.
 
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
@@ -25,8 +28,8 @@ pub(crate) enum Sign {
 }
 
 /// Runs a machine from its `first` step to its outcome, which is there soon after the deadline at
-/// the latest. `pass` says whether a gate is open, by the deadline too. A function of its own, so that a connection's thread need not keep the memory of the
-/// stack that it takes.
+/// the latest. `pass` says whether a gate is open, by the deadline too. Never inlined, so that a
+/// connection's thread need not keep the memory of the stack that it takes.
 #[inline(never)]
 pub(crate) fn run<M: Machine>(
     socket: &TcpStream,
@@ -49,6 +52,7 @@ pub(crate) fn run<M: Machine>(
                 Err(error) => Input::NotWritten(error.to_string()),
             }),
             Step::Pass(gate) => machine.take(Input::Passed(pass(gate))),
+            // The connection's reader waits without a deadline; the next to read sets what it needs.
             Step::Over(outcome) => {
                 let _ = socket.set_read_timeout(None);
                 return outcome;
@@ -71,6 +75,8 @@ fn read<'a>(
         if left.is_zero() {
             return Input::Ended(Ended::Deadline);
         }
+        // A wait is cut short only where its end says something: that the other side is silent, or, once,
+        // that it is slow.
         let wait = match (silence, is_slow) {
             (true, _) => left.min(SILENCE),
             (false, false) => left.min(SLOW),
@@ -88,7 +94,8 @@ fn read<'a>(
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                     tell(Sign::Quiet);
-                    // One that the deadline cuts short ends no header.
+                    // A silence that the deadline has cut short ends no header: more of it may have been
+                    // on its way.
                     if silence && wait == SILENCE {
                         return Input::Silence;
                     }
@@ -121,6 +128,8 @@ pub(crate) fn deny(socket: &TcpStream, session: Option<&mut Session>, word: &str
 }
 
 /// Lets the other side read a DENY: closing a socket with unread input would reset it.
+///
+/// Bounded in time and in bytes, because the other side is a stranger who may go on sending.
 pub(crate) fn linger(socket: &TcpStream) {
     let deadline = Instant::now() + Duration::from_secs(1);
     let mut scrap = [0; 1024];

@@ -33,17 +33,23 @@ use crate::secure::handshake::{Asked as Prover, Beginning, second_len};
 use crate::secure::{self, Keys, Session, Trust};
 
 /// The machine of one client.
+///
+/// Until the client has proved that it has the secret, what it says is taken for a guess: it is told as
+/// little as possible, and computed for only behind a [`Gate`].
 pub(crate) struct Server<'a> {
     settings: &'a Settings,
-    /// As it is when the handshake begins.
+    /// The secrets as they are when the handshake begins. A change during it counts for the next one.
     trust: Arc<Trust>,
     /// Where this peer listens, so that it notices when it asks itself.
     listens: SocketAddrV4,
-    /// Where the client's packets come from.
+    /// Where the client's packets come from. A client that listens on every interface names none in
+    /// HELLO; then this one takes its place.
     source: Ipv4Addr,
     state: State,
 }
 
+/// What the machine waits for, with what it needs for that and nothing else. HELLO is kept to the end,
+/// because an offer and each DENY name what it has asked for.
 enum State {
     /// Reads HELLO.
     Hello(HeaderReader),
@@ -85,6 +91,7 @@ pub(crate) enum Outcome {
     },
 }
 
+/// An offer, with all that a connection needs if the program accepts it.
 pub(crate) struct Offered {
     /// What is agreed on if the program accepts.
     pub agreed: Agreement,
@@ -95,6 +102,7 @@ pub(crate) struct Offered {
 }
 
 impl Server<'_> {
+    /// The machine of a client whose packets come from `source`, to a peer that listens at `listens`.
     pub fn new(settings: &Settings, listens: SocketAddrV4, source: Ipv4Addr) -> Server<'_> {
         Server {
             settings,
@@ -110,6 +118,7 @@ impl Server<'_> {
         let Header { bytes, early } = header;
         let mut hello = match Hello::parse(&bytes) {
             Ok(hello) => hello,
+            // Said in one word, because a stranger may have sent it: the log tells the rest.
             Err(error) => {
                 let word = match error {
                     HeaderError::DataType(_) => "type",
@@ -123,24 +132,28 @@ impl Server<'_> {
             }
         };
         hello.version = spoken(self.settings.version(), hello.version, &bytes);
-        // First of all: a client without the secret learns nothing else.
+        // Whether there is a secret is looked at first, so that a client without it learns nothing else:
+        // not whether its type would do, nor who is here.
         let has_secret = self.trust.own().is_some();
         match hello.secure {
             None if has_secret && !self.settings.clear_offers => self.deny(&hello, None, "secret"),
             None if hello.version == Version::Frames && hello.who => {
                 Exactly::new().read_in(&mut self.state, |who| State::Who(hello, who))
             }
+            // A client with a stream sends no WHO by itself. It can be asked, because it speaks frames.
             None if hello.version == Version::Frames => {
                 self.state = State::Ask(hello);
                 Step::Write(who::QUESTION.to_vec())
             }
+            // An older client cannot say who it is; what has come behind its HELLO is its first message.
             None => self.agree(hello, None, None, early),
             Some(_) if !has_secret => self.deny(&hello, None, "no-secret"),
-            // The proof covers the 128 bytes of a lanpeer's HELLO.
+            // The proof covers the 128 bytes of a lanpeer's HELLO. A shorter one could be written in
+            // several ways, and so would be no fixed thing to prove.
             Some(_) if bytes.len() != HEADER_LEN || hello.version == Version::Peerpy => {
                 self.deny(&hello, None, "malformed")
             }
-            // None of its kind: whatever the client proves, it is not this.
+            // There is no secret of the kind that the client has, so no proof of it could be right.
             Some(wanted) if self.trust.count(wanted.passphrase) == 0 => {
                 self.deny(&hello, None, "secret")
             }
@@ -156,12 +169,13 @@ impl Server<'_> {
     fn challenge(&mut self, hello: Hello, wanted: Wanted, header: &[u8]) -> Step<Outcome> {
         let Wanted { suite, passphrase } = wanted;
         let suite = secure::agreed(suite);
+        // One share for each passphrase, since the server cannot know which of them the client has.
         let shares = match passphrase {
             true => self.trust.count(true) as u8,
             false => 0,
         };
         let taken = Taken { suite, shares };
-        // A client that knows of no keys is not told of them.
+        // A client that knows of no keys is not told of them: it would not understand the word.
         let key = hello.key.map(|_| self.trust.identity().is_some());
         let keys = Keys::agreed(hello.key, key);
         let accept = Answer::Accept {
@@ -190,6 +204,9 @@ impl Server<'_> {
     }
 
     /// Looks at the client's proof.
+    ///
+    /// A wrong proof and one that was altered on the way cannot be told apart. Both are denied in the
+    /// clear, because there is no session with someone who has not proved anything.
     fn check(&mut self, hello: Hello, keys: Keys, prover: Prover, message: &[u8]) -> Step<Outcome> {
         let (session, payload) = match prover.finish(&self.trust, message) {
             Ok(proved) => proved,
@@ -203,11 +220,14 @@ impl Server<'_> {
                 };
             }
         };
+        // Told to the gate before anything else happens, so that a member whose connection then fails is
+        // not counted among those who guess.
         self.state = State::Proved(hello, keys, Box::new(session), payload);
         Step::Pass(Gate::Proved)
     }
 
-    /// The client has the secret.
+    /// The client has the secret. What is left to learn is who it is: from the proof itself where a key
+    /// was shown, and otherwise from the first record.
     fn go_on(
         &mut self,
         hello: Hello,
@@ -239,6 +259,7 @@ impl Server<'_> {
             Ok((card, attempt)) => {
                 self.agree(hello, Some((Arc::new(card), attempt)), session, Vec::new())
             }
+            // A member is told through the session. A stranger gets the word in the clear.
             Err(_) if session.is_some() => self.deny(&hello, session, "malformed"),
             Err(error) => Step::Over(Outcome::Failed {
                 reason: error.to_string(),
@@ -262,6 +283,9 @@ impl Server<'_> {
     }
 
     /// What is agreed on if the program accepts; or why it will not be asked.
+    ///
+    /// The key is looked at first, so that one who is not allowed learns nothing else: not even whether
+    /// this is the peer that it meant.
     fn agree(
         &self,
         hello: Hello,
@@ -277,6 +301,7 @@ impl Server<'_> {
                 return self.deny(&hello, session, KEY);
             }
         }
+        // The address of a peer that has gone may belong to another one by now.
         if hello.to.is_some_and(|to| to != self.settings.card.id) {
             return self.deny(&hello, session, NOT_ME);
         }
@@ -284,9 +309,12 @@ impl Server<'_> {
             Some(None) => return self.deny(&hello, session, "size"),
             stream => stream.flatten(),
         };
+        // Such a peer sends pickles, which this build cannot read. Better no connection than one that ends
+        // with the first message.
         if hello.data_type == DataType::Raw && dialect == Dialect::Peerpy && !HAS_PICKLE {
             return self.deny(&hello, session, "unsupported");
         }
+        // A program that connects to whatever addresses it is given may be given its own.
         if peer_addr == self.listens {
             return self.deny(&hello, session, "self");
         }
@@ -320,7 +348,8 @@ impl Server<'_> {
         }
     }
 
-    /// The client has asked for something, and does not get it.
+    /// The client has asked for something, and does not get it. It is told through the session where
+    /// there is one, so that it knows that a member says so.
     fn deny(&self, hello: &Hello, session: Option<Session>, word: &'static str) -> Step<Outcome> {
         Step::Over(Outcome::Denied {
             peer_addr: reachable(hello.addr, self.source),
@@ -333,6 +362,8 @@ impl Server<'_> {
 impl Machine for Server<'_> {
     type Outcome = Outcome;
 
+    // While an arm runs, the state is `Over`. So an arm that goes on has to set the next state, and one
+    // that forgets to cannot repeat what it has done.
     fn take(&mut self, input: Input<'_>) -> Step<Outcome> {
         let timeout = self.settings.timeout;
         match (std::mem::replace(&mut self.state, State::Over), input) {
@@ -401,9 +432,11 @@ impl Machine for Server<'_> {
             (State::Look(hello, keys, prover, message), Input::Passed(true)) => {
                 self.check(hello, keys, prover, &message)
             }
+            // The same word as for a peer with no room, so that a guesser does not learn how it is counted.
             (State::Welcome(hello, ..) | State::Look(hello, ..), Input::Passed(false)) => {
                 self.deny(&hello, None, "busy")
             }
+            // This gate only listens: a proof that was right is not refused.
             (State::Proved(hello, keys, session, payload), Input::Passed(_)) => {
                 self.go_on(hello, keys, *session, &payload)
             }
@@ -433,7 +466,7 @@ impl Machine for Server<'_> {
     }
 }
 
-/// Nobody is there to be told.
+/// Ends the machine without an offer, where nobody is there to be told why.
 fn failed(reason: String) -> Step<Outcome> {
     Step::Over(Outcome::Failed { reason, word: None })
 }

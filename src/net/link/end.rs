@@ -283,8 +283,9 @@ impl Link {
 
     // The reader's end
 
-    /// The other side has said that no more messages come. `let_go` ends what waits for messages.
-    pub(super) fn finish_reading(self: &Arc<Link>, let_go: impl FnOnce()) {
+    /// The other side has said that no more messages come. `let_go` ends what waits for messages. Only its
+    /// first call does something.
+    pub(super) fn finish_reading(self: &Arc<Link>, let_go: &mut dyn FnMut()) {
         match self.dialect {
             Dialect::Frames => self.finish_frames(let_go),
             Dialect::Headers | Dialect::Peerpy => self.finish_text(let_go),
@@ -292,7 +293,7 @@ impl Link {
     }
 
     /// The reader has read the other side's goodbye.
-    fn finish_frames(self: &Arc<Link>, let_go: impl FnOnce()) {
+    fn finish_frames(self: &Arc<Link>, let_go: &mut dyn FnMut()) {
         let deadline = Instant::now() + self.context.settings.close_timeout;
         let farewell = self.reading.farewell();
         let is_leaving = self.is_leaving();
@@ -318,10 +319,9 @@ impl Link {
             }
         }
         self.life.remote_finished();
-        let mut let_go = Some(let_go);
         if self.life.is_answering() {
             // The program learns of the end at once, and not only when that is answered.
-            let_go.take().into_iter().for_each(|let_go| let_go());
+            let_go();
         }
         // Counted after the program was told: a handle may be dropped meanwhile.
         let taken_in = self.taken();
@@ -357,7 +357,7 @@ impl Link {
         // Does nothing if it is over, as it is after a complete end.
         self.kill(cause);
         // Whoever has closed it learns first what became of that.
-        let_go.into_iter().for_each(|let_go| let_go());
+        let_go();
     }
 
     /// Do messages of the other side's stream have no head?
@@ -367,7 +367,7 @@ impl Link {
     }
 
     /// The reader has read the other side's FIN, between two messages.
-    fn finish_text(self: &Arc<Link>, let_go: impl FnOnce()) {
+    fn finish_text(self: &Arc<Link>, let_go: &mut dyn FnMut()) {
         if self.is_released() {
             if self.reading.is_encrypted() {
                 if self.has_unread() {

@@ -21,7 +21,7 @@ use crate::net::os::threads::retire;
 use crate::net::panics::{let_go, unless_it_panics};
 use crate::net::recv::batch::{Amount, Batch};
 use crate::net::recv::lease::{Back, Fed, Source, Taken};
-use crate::net::recv::producer::Producer;
+use crate::net::recv::producer::{BATCH_AGE, Producer};
 use crate::net::send::Replies;
 use crate::net::wire::early::{Early, Seen};
 use crate::net::wire::frames::{Ahead, FrameReader, Need, Next};
@@ -84,24 +84,27 @@ impl<F: Format> Source<F::Item> for Socket<F> {
             // These are made one at a time, and under the lock: that costs less.
             return;
         }
+        let begun = Instant::now();
         let mut item = None;
-        while run.amount().has_room(size_of::<F::Item>(), limit) {
-            let Some((data_type, payload)) = self.frames.at_once() else {
-                return;
-            };
-            let payload = Payload::Borrowed(payload);
-            match decode::<F>(data_type, self.reading, payload, &mut item) {
-                Ok(size) => {
-                    if let Some(item) = item.take() {
-                        run.push(item, size + size_of::<F::Item>());
-                    }
+        let decoded = unless_it_panics(|| {
+            loop {
+                let has_room = |size| run.amount().has_room(size + size_of::<F::Item>(), limit);
+                let Some((data_type, payload)) = self.frames.at_once_if(has_room) else {
+                    return Ok(());
+                };
+                let payload = Payload::Borrowed(payload);
+                let size = decode::<F>(data_type, self.reading, payload, &mut item)?;
+                if let Some(item) = item.take() {
+                    run.push(item, size + size_of::<F::Item>());
                 }
-                Err(reason) => {
-                    self.failure = Some(reason);
-                    return;
+                // A clock costs as much as a small message, so it is looked at a few times for each run.
+                let age = |now: Instant| now.duration_since(begun);
+                if run.len().is_power_of_two() && age(Instant::now()) > BATCH_AGE {
+                    return Ok(());
                 }
             }
-        }
+        });
+        self.failure = decoded.err();
     }
 
     fn read_until(
@@ -482,7 +485,10 @@ fn run<W>(link: &Arc<Link>, mut way: W, read: impl FnOnce(&mut W) -> Result<(), 
     link.note_reader_thread();
     match unless_it_panics(|| read(&mut way)) {
         // Dropping the way ends the program's `recv`.
-        Ok(()) => link.finish_reading(|| let_go(way)),
+        Ok(()) => {
+            let mut way = Some(way);
+            link.finish_reading(&mut || way.take().into_iter().for_each(let_go));
+        }
         Err(reason) => {
             link.fail_reading(reason);
             let_go(way);

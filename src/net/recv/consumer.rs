@@ -137,7 +137,8 @@ impl<T: Send + 'static> Consumer<T> {
         }
     }
 
-    /// The calling thread has the lease: reads the next message, if there is one, and gives the source back.
+    /// The calling thread has the lease: reads the next message, if there is one, decodes those behind it that
+    /// came with it, for whoever receives next, and gives the source back.
     /// The reader thread waits for the source or for the end, so every path leaves one of the two in the
     /// queue, also a panic of the program's decoder.
     fn read(&self, mut source: Box<dyn Source<T>>, mut run: Batch<T>, read: Read) -> Option<T> {
@@ -162,13 +163,7 @@ impl<T: Send + 'static> Consumer<T> {
             Ok(Taken::Message(size)) => queue.put_back(source, Some(size)),
             Ok(Taken::Nothing) => queue.put_back(source, None),
             Ok(Taken::End) => queue.finish(Ok(())),
-            Err(reason) => {
-                if item.is_some() {
-                    // The decoder has panicked at one behind it.
-                    queue.count_one();
-                }
-                queue.finish(Err(reason))
-            }
+            Err(reason) => queue.finish(Err(reason)),
         };
         if brings {
             meeting.tell(&queue);

@@ -3,8 +3,8 @@
 //! Its reader thread does, and puts what it has decoded into the queue. But while the program waits
 //! for a message, the way through another thread only costs time. So a reader thread that would wait
 //! for the socket, while the program waits for a message, lends its source of messages: it leaves it in
-//! the queue. The program's thread takes it from there, reads for itself, and puts it back with each
-//! message. When the program does not come back for a moment, which the watchdog notices, the reader
+//! the queue. The program's thread takes it from there, reads for itself, and puts it back with what one
+//! read has brought. When the program does not come back for a moment, which the watchdog notices, the reader
 //! thread takes the source back and reads on. So the connection is read whatever the program does.
 //!
 //! The states of the lease are among those of the queue; see `queue`.
@@ -34,8 +34,8 @@ pub(crate) trait Source<T>: Send {
     fn take(&mut self, wait: bool, item: &mut Option<T>) -> Result<Taken, CloseReason>;
 
     /// After a message: puts those behind it into `run`, as far as they have been read already, and up to
-    /// `limit`. So a program that takes many gives the source back once for all of them. What is wrong with one
-    /// is told by the next call. A source whose messages [`take_plain`](Source::take_plain) makes does nothing
+    /// `limit`, for a moment. So a program that takes many gives the source back once for all of them. What is
+    /// wrong with one, also a panic of its decoder, is told by the next call. A source whose messages [`take_plain`](Source::take_plain) makes does nothing
     /// here.
     fn take_along(&mut self, _run: &mut Batch<T>, _limit: Amount) {}
 

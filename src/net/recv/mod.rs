@@ -12,8 +12,8 @@
 //!
 //! Messages change hands in batches. The reader thread hands over what it has decoded before it waits
 //! for the socket again, and in a long burst now and then; or each at once, where only the newest counts
-//! and replaces the one that waits. The program takes one message after the other from the oldest batch. So the two threads meet once for each batch, not for each message,
-//! and a program that waits is woken no later for a lone message.
+//! and replaces the one that waits. The program takes one message after the other from the oldest batch. So the
+//! two threads meet once for each batch, not for each message, and a program that waits is woken no later for a lone message.
 
 pub(crate) mod batch;
 pub(crate) mod consumer;
@@ -44,7 +44,8 @@ use super::os::sync::{
 use super::os::timer::Task;
 
 /// The most that a thread decodes beside the message that it wants, when it reads for itself. Enough to make
-/// what it costs to give the source back a small part of each, and little enough that the first is not late.
+/// what it costs to give the source back a small part of each. How late the first may be for it, time says, as
+/// for a batch of the reader thread.
 const RUN: Amount = Amount {
     messages: 32,
     bytes: 4 << 10,

@@ -25,9 +25,9 @@ const BATCH: usize = 512;
 /// This many bytes count as one more message of a batch, because large messages take longer to decode.
 const BATCH_SHARE: usize = 128;
 
-/// A batch that is older than this is handed over too, since decoding can be slow. The clock is read
-/// after every [`LOOK`] messages.
-const BATCH_AGE: Duration = Duration::from_micros(50);
+/// A batch that is older than this is handed over too, since decoding can be slow. The clock is read after the
+/// first, the second, the fourth and the eighth message, and after every [`LOOK`] messages.
+pub(crate) const BATCH_AGE: Duration = Duration::from_micros(50);
 const LOOK: usize = 16;
 
 /// A reader thread that found the queue full goes on when half of it is taken, or after this time when
@@ -237,7 +237,8 @@ impl<T: Send + 'static> Producer<T> {
     }
 
     fn is_old(&mut self) -> bool {
-        if self.fresh.len() % LOOK != 0 {
+        let count = self.fresh.len();
+        if count % LOOK != 0 && !count.is_power_of_two() {
             return false;
         }
         let now = Instant::now();

@@ -158,7 +158,16 @@ impl FrameReader {
     /// may be called under a lock.
     #[inline]
     pub fn at_once(&mut self) -> Option<(DataType, &[u8])> {
-        let (body, data_type) = self.at_hand()?;
+        self.at_once_if(|_| true)
+    }
+
+    /// The same, if one of its size is wanted. Otherwise it stays where it is.
+    #[inline]
+    pub fn at_once_if(
+        &mut self,
+        is_wanted: impl FnOnce(usize) -> bool,
+    ) -> Option<(DataType, &[u8])> {
+        let (body, data_type) = self.at_hand(is_wanted)?;
         Some((data_type, &self.bytes[body]))
     }
 
@@ -201,25 +210,28 @@ impl FrameReader {
     #[inline]
     pub fn next(
         &mut self,
-        may_wait: impl FnMut(Need) -> Result<bool, CloseReason>,
+        mut may_wait: impl FnMut(Need) -> Result<bool, CloseReason>,
     ) -> Result<Next<'_>, CloseReason> {
-        match self.at_hand() {
+        match self.at_hand(|_| true) {
             Some((body, data_type)) => {
                 let payload = Cow::Borrowed(&self.bytes[body]);
                 Ok(Next::Message(data_type, payload))
             }
-            None => self.look_for_next(may_wait),
+            None => self.look_for_next(&mut may_wait),
         }
     }
 
     /// The place and the type of a small message that is whole in the buffer, and whose head is a frame's or
     /// that of the one before: most are.
     #[inline]
-    fn at_hand(&mut self) -> Option<(Range<usize>, DataType)> {
+    fn at_hand(
+        &mut self,
+        is_wanted: impl FnOnce(usize) -> bool,
+    ) -> Option<(Range<usize>, DataType)> {
         let unread = &self.bytes[self.start..self.end];
         let (head, size, data_type) = self.decoder.at_once(unread)?;
         let whole = size < LARGE && head + size <= unread.len();
-        if !whole || self.step.is_some() {
+        if !whole || self.step.is_some() || !is_wanted(size) {
             return None;
         }
         let body = self.start + head;
@@ -229,10 +241,11 @@ impl FrameReader {
         Some((body..self.start, data_type))
     }
 
-    /// [`next`](FrameReader::next) for every other case: apart from it, so that the usual case stays small.
+    /// [`next`](FrameReader::next) for every other case: apart from it, so that the usual case stays small,
+    /// and this one is compiled once and not for each format.
     fn look_for_next(
         &mut self,
-        mut may_wait: impl FnMut(Need) -> Result<bool, CloseReason>,
+        may_wait: &mut dyn FnMut(Need) -> Result<bool, CloseReason>,
     ) -> Result<Next<'_>, CloseReason> {
         if self.ended {
             return Ok(Next::End);

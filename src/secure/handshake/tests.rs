@@ -1,6 +1,8 @@
 use super::*;
 
 mod dictionary;
+// Needs `snow`: `cargo test --manifest-path tests/noise/Cargo.toml --lib -- noise::`.
+#[cfg(lanpeer_noise)]
 mod noise;
 mod vectors;
 #[path = "../../../tests/secure/words.rs"]

@@ -3,7 +3,7 @@
 //! they are skipped.
 //!
 //! ```text
-//! cargo test --release --test keep table -- --nocapture --ignored
+//! cargo test --release --test discovery table -- --nocapture --ignored
 //! ```
 
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::network::{Actor, DEADLINE, Lan};
 
 /// A sensor on a host, and the port that it listens on.
 fn sensor(lan: &Lan, host: usize, addr: &str, name: &str, hertz: u32) -> (Actor, String) {
-    let mut actor = lan.actor(host);
+    let mut actor = lan.actor_as(super::actor::NAME, host);
     let port = actor
         .tell(&format!("sensor {addr} {name} {hertz}"))
         .remove(0);
@@ -20,7 +20,7 @@ fn sensor(lan: &Lan, host: usize, addr: &str, name: &str, hertz: u32) -> (Actor,
 }
 
 fn keeper(lan: &Lan, host: usize) -> Actor {
-    let mut actor = lan.actor(host);
+    let mut actor = lan.actor_as(super::actor::NAME, host);
     actor.tell("keep sensor");
     actor
 }
@@ -139,7 +139,7 @@ fn what_only_one_side_has_lost_is_replaced_at_the_other() {
     let Some(lan) = Lan::new("kidle", 2) else {
         return;
     };
-    let mut sensor = lan.actor(2);
+    let mut sensor = lan.actor_as(super::actor::NAME, 2);
     sensor.tell("idle 0.0.0.0:0 s");
     let mut keeper = keeper(&lan, 1);
     keeper.until("up s");
@@ -276,7 +276,7 @@ impl Lab {
     }
 
     fn start(&self, host: usize, ports: &[impl AsRef<str>]) -> (Actor, Vec<String>) {
-        let mut actor = self.lan.actor(host + 1);
+        let mut actor = self.lan.actor_as(super::actor::NAME, host + 1);
         let mut all = Vec::new();
         for (number, port) in ports.iter().enumerate() {
             let port = port.as_ref();

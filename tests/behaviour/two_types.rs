@@ -1,15 +1,12 @@
 //! A type for each direction: `Json<Out, In>` and `Raw<Out, In>`, the other side the other way round,
 //! and what happens where it is not.
 
-#[path = "common/peers.rs"]
-mod peers;
-
 use std::sync::mpsc;
 
+use crate::peers::*;
 use lanpeer::{
     CloseReason, ConnectOptions, Connection, DataType, Dynamic, Encode, Format, Json, Message, Raw,
 };
-use peers::*;
 use serde::{Deserialize, Serialize};
 
 /// What one side sends; it need not be able to receive it.
@@ -198,7 +195,7 @@ fn the_wrong_order_in_another_program_ends_with_a_reason_that_names_both_types()
             "{text}"
         );
         assert!(
-            text.contains("; this side receives `two_types::Reading` and sends `two_types::"),
+            text.contains("; this side receives `behaviour::two_types::Reading` and sends `behaviour::two_types::"),
             "{text}"
         );
         assert!(text.ends_with("::Job`"), "{text}");
@@ -210,7 +207,7 @@ fn the_wrong_order_in_another_program_ends_with_a_reason_that_names_both_types()
             panic!("{:?}", to_alice.close_reason());
         };
         assert!(
-            text.contains("this side receives `two_types::Reading`"),
+            text.contains("this side receives `behaviour::two_types::Reading`"),
             "{text}"
         );
 

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::actor::ROLE;
 use lanpeer::{CloseReason, Connection, Peer, Raw, Target};
 
-/// Set in the environment of a program that is to be an actor.
-pub const ROLE: &str = "LANPEER_TEST_ACTOR";
+/// The name of the test below.
+pub const NAME: &str = "keep::actor::actor";
 
 #[test]
 fn actor() {

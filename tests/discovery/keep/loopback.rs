@@ -481,7 +481,7 @@ fn mute() -> TcpListener {
 #[test]
 fn drop_and_stop_end_it_at_once_whatever_it_does() {
     alone(
-        "loopback::drop_and_stop_end_it_at_once_whatever_it_does",
+        "keep::loopback::drop_and_stop_end_it_at_once_whatever_it_does",
         || {
             let threads = || {
                 let all = lanpeer_threads();

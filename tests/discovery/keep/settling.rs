@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use lanpeer::{Bytes, CloseReason, Connection, KeepConnected, Peer, Target};
 
+use super::loopback::{accepted, both, talk, talk_on, up};
 use crate::beacons::Port;
-use crate::loopback::{accepted, both, talk, talk_on, up};
 use crate::peers::*;
 
 /// Both sides' ends of the one connection on which they have settled.

@@ -8,14 +8,7 @@
 //!
 //! The programs on the hosts of a LAN are this one in another role: `actor`.
 
-mod actor;
-#[path = "../common/beacons.rs"]
-mod beacons;
-#[path = "../discovery/network.rs"]
-mod network;
-#[path = "../common/peers.rs"]
-mod peers;
-
+pub mod actor;
 mod lan;
 mod loopback;
 mod settling;
