@@ -203,6 +203,11 @@ pub fn deliver<F: Form, E: End>(
 
 /// A port that is free at this moment, for libraries that do not say which one they took.
 pub fn free_addr() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    free_addr_at("127.0.0.1")
+}
+
+/// The same at another address of this host. A host of the bench's own may have no loopback.
+pub fn free_addr_at(ip: &str) -> SocketAddr {
+    let listener = std::net::TcpListener::bind((ip, 0)).expect("a port");
     listener.local_addr().expect("its address")
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use omq_tokio::blocking::Socket;
 use omq_tokio::{Context, Message, Options, SocketType};
 
-use crate::ends::{End, Library, deliver, free_addr};
+use crate::ends::{End, Library, deliver, free_addr, free_addr_at};
 use crate::program::{Blob, RECEIVERS, Served};
 
 pub struct Omq;
@@ -84,8 +84,7 @@ impl Library for Omq {
 
     fn listen_at(ip: &str) -> Option<(OmqEnd, SocketAddr)> {
         let socket = socket(SocketType::Dealer, Options::default());
-        // A port that is free on loopback is free here: the host is the bench's own.
-        let addr = SocketAddr::new(ip.parse().expect("an address"), free_addr().port());
+        let addr = free_addr_at(ip);
         bind(&socket, addr);
         Some((end(socket), addr))
     }
