@@ -282,10 +282,7 @@ fn the_readme_says_the_two_commands() {
         .flat_map(|(_, lines)| lines)
         .map(String::as_str)
         .collect();
-    for command in [
-        "cargo run --example tour",
-        "cargo test -- --test-threads=8",
-    ] {
+    for command in ["cargo run --example tour", "cargo test -- --test-threads=8"] {
         assert!(shell.contains(&command), "{command}");
     }
     // A package has no .ci.
