@@ -15,7 +15,7 @@ use log::debug;
 
 pub(crate) use self::withdrawal::Withdrawal;
 use crate::error::{Error, Result};
-use crate::net::endpoint::{Begin, Endpoint, Watched};
+use crate::net::endpoint::{Begin, Endpoint, Watched, begun};
 use crate::net::handshake::client::{Accepted, Client, Failure, Request, handshake_error};
 use crate::net::handshake::{Input, Machine, io as handshake};
 use crate::net::link::Link;
@@ -35,14 +35,9 @@ pub(crate) fn connect<T>(
     withdrawal: &Arc<Withdrawal>,
     start: impl FnOnce(&Arc<Link>) -> (T, Start),
 ) -> Result<T> {
-    let mut connection = None;
-    let start = Box::new(|link: &Arc<Link>| {
-        let (made, start) = start(link);
-        connection = Some(made);
-        start
-    });
-    connect_any(endpoint, addrs, request, withdrawal, start)?;
-    connection.ok_or(Error::Withdrawn)
+    begun(start, |start| {
+        connect_any(endpoint, addrs, request, withdrawal, start)
+    })
 }
 
 /// [`connect`] for any type of connection, so that it is compiled once and not for each.

@@ -76,6 +76,20 @@ pub(crate) type Deliver = Box<dyn Fn(Pending) -> std::result::Result<(), Pending
 /// surrounds it is compiled once, and not for each format.
 type Begin<'a> = Box<dyn FnOnce(&Arc<Link>) -> Start + 'a>;
 
+/// The connection that `start` makes, where `begin` calls it and goes on to the end.
+fn begun<T>(
+    start: impl FnOnce(&Arc<Link>) -> (T, Start),
+    begin: impl FnOnce(Begin<'_>) -> Result<()>,
+) -> Result<T> {
+    let mut connection = None;
+    begin(Box::new(|link| {
+        let (made, start) = start(link);
+        connection = Some(made);
+        start
+    }))?;
+    connection.ok_or(Error::Withdrawn)
+}
+
 /// One peer. Its threads, its handles and its connections share it. `links` is taken before `events`,
 /// `counts`, what this peer trusts, and what a connection locks for its numbers. No thread holds two of
 /// its other locks at once.

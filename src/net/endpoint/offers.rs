@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::net::endpoint::attempts::TWICE;
 use crate::net::endpoint::handshakes::Stage;
 use crate::net::endpoint::offers::undecided::{Decision, Shared, Undecided, Waiter};
-use crate::net::endpoint::{Begin, Endpoint, Slot, Watched};
+use crate::net::endpoint::{Begin, Endpoint, Slot, Watched, begun};
 use crate::net::handshake::io::{Sign, deny, linger, run, write_answer};
 use crate::net::handshake::server::{Offered, Outcome, Server, acceptance};
 use crate::net::handshake::{Gate, Input, Machine, Step};
@@ -304,13 +304,7 @@ impl Pending {
     /// has given for it may be dropped. `start` makes, for the new connection, what its reader thread
     /// will run.
     pub fn accept<T>(self, start: impl FnOnce(&Arc<Link>) -> (T, Start)) -> Result<T> {
-        let mut connection = None;
-        self.accept_any(Box::new(|link| {
-            let (made, start) = start(link);
-            connection = Some(made);
-            start
-        }))?;
-        connection.ok_or(Error::Withdrawn)
+        begun(start, |start| self.accept_any(start))
     }
 
     /// [`accept`](Pending::accept) for any type of connection, so that it is compiled once and not for each.

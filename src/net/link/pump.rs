@@ -84,22 +84,23 @@ impl<F: Format> Source<F::Item> for Socket<F> {
             // These are made one at a time, and under the lock: that costs less.
             return;
         }
-        let begun = Instant::now();
-        let mut item = None;
+        let (mut begun, mut item) = (None, None);
         let decoded = unless_it_panics(|| {
             loop {
                 let has_room = |size| run.amount().has_room(size + size_of::<F::Item>(), limit);
                 let Some((data_type, payload)) = self.frames.at_once_if(has_room) else {
                     return Ok(());
                 };
+                // A lone message needs no clock.
+                let begun = *begun.get_or_insert_with(Instant::now);
                 let payload = Payload::Borrowed(payload);
                 let size = decode::<F>(data_type, self.reading, payload, &mut item)?;
                 if let Some(item) = item.take() {
                     run.push(item, size + size_of::<F::Item>());
                 }
                 // A clock costs as much as a small message, so it is looked at a few times for each run.
-                let age = |now: Instant| now.duration_since(begun);
-                if run.len().is_power_of_two() && age(Instant::now()) > BATCH_AGE {
+                let is_due = run.len().is_power_of_two();
+                if is_due && Instant::now().duration_since(begun) > BATCH_AGE {
                     return Ok(());
                 }
             }

@@ -56,7 +56,8 @@ impl std::ops::Sub for Amount {
 }
 
 /// Messages that wait, in their order. One thread has a batch at a time: the reader thread, or one of the
-/// program's that reads for itself, while it fills it; the queue's lock while it waits. All but small ones change hands whole, without a copy.
+/// program's that reads for itself, while it fills it; the queue's lock while it waits. All but small ones
+/// change hands whole, without a copy.
 pub(crate) struct Batch<T> {
     parts: VecDeque<Part<T>>,
     /// All messages of all parts, and their sizes.

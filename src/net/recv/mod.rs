@@ -13,7 +13,8 @@
 //! Messages change hands in batches. The reader thread hands over what it has decoded before it waits
 //! for the socket again, and in a long burst now and then; or each at once, where only the newest counts
 //! and replaces the one that waits. The program takes one message after the other from the oldest batch. So the
-//! two threads meet once for each batch, not for each message, and a program that waits is woken no later for a lone message.
+//! two threads meet once for each batch, not for each message, and a program that waits is woken no later for a
+//! lone message.
 
 pub(crate) mod batch;
 pub(crate) mod consumer;

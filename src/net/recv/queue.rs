@@ -251,24 +251,16 @@ impl<T> ReceiveQueue<T> {
 
     /// The program has read these messages beside the one that it wanted. It takes them before it reads again.
     pub fn put_run(&mut self, mut run: Batch<T>) {
+        self.brought += run.len() as u64;
         if let Way::Reading(pace) = &mut self.way {
             pace.note_all(run.amount());
         }
         if let Way::Recalled(_, Some(channel)) = &mut self.way {
             // All that waited when the channel was made was in it by then: the program reads for itself only
             // when nothing waits. So the channel has room for as much as may wait.
-            self.brought += run.len() as u64;
-            let mut item = None;
-            while let Some(size) = run.pop(self.make, &mut item) {
-                if let Some(item) = item.take() {
-                    let sent = channel.try_push(item, size);
-                    debug_assert!(sent.is_ok(), "its receiver is here");
-                }
-            }
-            return;
+            return pour(channel, |item| run.pop(self.make, item));
         }
         debug_assert_eq!(self.amount().messages, 0, "nobody else has the source");
-        self.brought += run.len() as u64;
         self.front = run;
     }
 
@@ -311,14 +303,7 @@ impl<T> ReceiveQueue<T> {
     /// From now on everything goes by the channel, of which this is the reader thread's end: also
     /// what waits. Gives that end back, to be dropped without the lock, where nothing more will come.
     pub fn select(&mut self, mut channel: Box<SelectProducer<T>>) -> Channel<T> {
-        let mut item = None;
-        while let Some(size) = self.pop(&mut item) {
-            // There are never more messages than the channel holds.
-            if let Some(item) = item.take() {
-                let sent = channel.try_push(item, size);
-                debug_assert!(sent.is_ok(), "its receiver is here");
-            }
-        }
+        pour(&mut channel, |item| self.pop(item));
         let channel = Some(channel);
         let mut ended = None;
         self.way = match replace(&mut self.way, Way::Batches) {
@@ -503,6 +488,17 @@ impl<T> ReceiveQueue<T> {
     pub fn memory(&self) -> usize {
         let rest = self.behind.iter().chain(&self.spare);
         self.front.memory() + rest.map(Batch::memory).sum::<usize>()
+    }
+}
+
+/// Moves into the channel all that `pop` gives. There are never more messages than it holds.
+fn pour<T>(channel: &mut SelectProducer<T>, mut pop: impl FnMut(&mut Option<T>) -> Option<usize>) {
+    let mut item = None;
+    while let Some(size) = pop(&mut item) {
+        if let Some(item) = item.take() {
+            let sent = channel.try_push(item, size);
+            debug_assert!(sent.is_ok(), "its receiver is here");
+        }
     }
 }
 
