@@ -12,7 +12,7 @@ use simulated_system::net;
 use simulated_system::sync::thread;
 use simulated_system::world::{self, MICRO, MILLI, SECOND, Time};
 
-use crate::common::{Wrongs, awaited, lock};
+use crate::common::{Wrongs, awaited, copies, lock};
 use crate::left;
 
 /// What a call may take beyond its bound.
@@ -95,31 +95,26 @@ impl Plan {
     }
 
     pub fn smaller(&self) -> Vec<Plan> {
-        let mut all = Vec::new();
-        let mut add = |change: &dyn Fn(&mut Plan)| {
-            let mut plan = self.clone();
-            change(&mut plan);
-            all.push(plan);
-        };
-        if self.cut.is_some() {
-            add(&|plan| plan.cut = None);
-        }
-        if self.kill.is_some() {
-            add(&|plan| plan.kill = None);
-        }
-        for (side, own) in self.sides.iter().enumerate() {
-            if own.messages > 0 {
-                add(&|plan| plan.sides[side].messages = 0);
+        copies(self, |add| {
+            if self.cut.is_some() {
+                add(&|plan| plan.cut = None);
             }
-            for (asker, one) in own.askers.iter().enumerate() {
-                add(&|plan| _ = plan.sides[side].askers.remove(asker));
-                if one.requests > 1 {
-                    add(&|plan| plan.sides[side].askers[asker].requests /= 2);
-                    add(&|plan| plan.sides[side].askers[asker].requests -= 1);
+            if self.kill.is_some() {
+                add(&|plan| plan.kill = None);
+            }
+            for (side, own) in self.sides.iter().enumerate() {
+                if own.messages > 0 {
+                    add(&|plan| plan.sides[side].messages = 0);
+                }
+                for (asker, one) in own.askers.iter().enumerate() {
+                    add(&|plan| _ = plan.sides[side].askers.remove(asker));
+                    if one.requests > 1 {
+                        add(&|plan| plan.sides[side].askers[asker].requests /= 2);
+                        add(&|plan| plan.sides[side].askers[asker].requests -= 1);
+                    }
                 }
             }
-        }
-        all
+        })
     }
 
     /// Nothing can go wrong: each request has its reply.

@@ -12,6 +12,17 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Copies of a plan, each with one of the changes that `each` adds.
+pub fn copies<P: Clone>(plan: &P, each: impl FnOnce(&mut dyn FnMut(&dyn Fn(&mut P)))) -> Vec<P> {
+    let mut all = Vec::new();
+    each(&mut |change| {
+        let mut plan = plan.clone();
+        change(&mut plan);
+        all.push(plan);
+    });
+    all
+}
+
 /// What was wrong in a run.
 #[derive(Default)]
 pub struct Wrongs(Mutex<Vec<String>>);

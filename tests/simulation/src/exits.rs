@@ -11,7 +11,7 @@ use simulated_system::net;
 use simulated_system::sync::thread;
 use simulated_system::world;
 
-use crate::common::{Wrongs, awaited, lock};
+use crate::common::{Wrongs, awaited, copies, lock};
 
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -53,20 +53,16 @@ impl Plan {
     }
 
     pub fn smaller(&self) -> Vec<Plan> {
-        let mut all = Vec::new();
-        for index in 0..self.bursts.len() {
-            if self.bursts.len() > 1 {
-                let mut plan = self.clone();
-                plan.bursts.remove(index);
-                all.push(plan);
+        copies(self, |add| {
+            for index in 0..self.bursts.len() {
+                if self.bursts.len() > 1 {
+                    add(&|plan| _ = plan.bursts.remove(index));
+                }
+                if self.bursts[index].0 > 1 {
+                    add(&|plan| plan.bursts[index].0 -= 1);
+                }
             }
-            if self.bursts[index].0 > 1 {
-                let mut plan = self.clone();
-                plan.bursts[index].0 -= 1;
-                all.push(plan);
-            }
-        }
-        all
+        })
     }
 }
 

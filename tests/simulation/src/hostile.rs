@@ -14,7 +14,7 @@ use simulated_system::sync::thread;
 use simulated_system::system::{SockRef, TcpStream};
 use simulated_system::world::{self, MILLI, SECOND};
 
-use crate::common::{Wrongs, lock};
+use crate::common::{Wrongs, copies, lock};
 use crate::left;
 
 /// The peer's `timeout`, in milliseconds.
@@ -100,18 +100,14 @@ impl Plan {
     }
 
     pub fn smaller(&self) -> Vec<Plan> {
-        let mut all = Vec::new();
-        for index in 0..self.clients.len() {
-            let mut plan = self.clone();
-            plan.clients.remove(index);
-            all.push(plan);
-        }
-        if self.fds < 1024 || self.threads < usize::MAX {
-            let mut plan = self.clone();
-            (plan.fds, plan.threads) = (1024, usize::MAX);
-            all.push(plan);
-        }
-        all
+        copies(self, |add| {
+            for index in 0..self.clients.len() {
+                add(&|plan| _ = plan.clients.remove(index));
+            }
+            if self.fds < 1024 || self.threads < usize::MAX {
+                add(&|plan| (plan.fds, plan.threads) = (1024, usize::MAX));
+            }
+        })
     }
 }
 

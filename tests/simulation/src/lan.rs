@@ -14,7 +14,7 @@ use simulated_system::net;
 use simulated_system::sync::thread;
 use simulated_system::world::{self, MILLI, SECOND, Time};
 
-use crate::common::{Wrongs, lock};
+use crate::common::{Wrongs, copies, lock};
 use crate::left;
 
 /// Once nothing goes wrong any more, all find each other, lose who is gone, and have their data flow again
@@ -89,37 +89,32 @@ impl Plan {
     }
 
     pub fn smaller(&self) -> Vec<Plan> {
-        let mut all = Vec::new();
-        let mut add = |change: &dyn Fn(&mut Plan)| {
-            let mut plan = self.clone();
-            change(&mut plan);
-            all.push(plan);
-        };
-        for index in 0..self.faults.len() {
-            add(&|plan| _ = plan.faults.remove(index));
-        }
-        let used = |host: usize| {
-            self.faults.iter().any(|fault| match fault.what {
-                What::Kill(own, _) | What::Stop(own, _) => own == host,
-                What::Cut(one, other, _) => one == host || other == host,
-            })
-        };
-        let last = self.hosts.len() - 1;
-        if last > 1 && !used(last) {
-            add(&|plan| _ = plan.hosts.pop());
-        }
-        for (index, host) in self.hosts.iter().enumerate() {
-            if host.keeps {
-                add(&|plan| plan.hosts[index].keeps = false);
+        copies(self, |add| {
+            for index in 0..self.faults.len() {
+                add(&|plan| _ = plan.faults.remove(index));
             }
-            if host.watches {
-                add(&|plan| plan.hosts[index].watches = false);
+            let used = |host: usize| {
+                self.faults.iter().any(|fault| match fault.what {
+                    What::Kill(own, _) | What::Stop(own, _) => own == host,
+                    What::Cut(one, other, _) => one == host || other == host,
+                })
+            };
+            let last = self.hosts.len() - 1;
+            if last > 1 && !used(last) {
+                add(&|plan| _ = plan.hosts.pop());
             }
-            if host.second != Second::No {
-                add(&|plan| plan.hosts[index].second = Second::No);
+            for (index, host) in self.hosts.iter().enumerate() {
+                if host.keeps {
+                    add(&|plan| plan.hosts[index].keeps = false);
+                }
+                if host.watches {
+                    add(&|plan| plan.hosts[index].watches = false);
+                }
+                if host.second != Second::No {
+                    add(&|plan| plan.hosts[index].second = Second::No);
+                }
             }
-        }
-        all
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use simulated_system::sync::thread;
 use simulated_system::system::UdpSocket;
 use simulated_system::world::{self, MILLI, SECOND, Time};
 
-use crate::common::{Wrongs, lock};
+use crate::common::{Wrongs, copies, lock};
 use crate::left;
 
 const PORT: u16 = 1024;
@@ -110,25 +110,20 @@ impl Plan {
     }
 
     pub fn smaller(&self) -> Vec<Plan> {
-        let mut all = Vec::new();
-        let mut add = |change: &dyn Fn(&mut Plan)| {
-            let mut plan = self.clone();
-            change(&mut plan);
-            all.push(plan);
-        };
-        for index in 0..self.lies.len() {
-            add(&|plan| _ = plan.lies.remove(index));
-        }
-        if self.kill.is_some() {
-            add(&|plan| plan.kill = None);
-        }
-        if self.answers.is_some() {
-            add(&|plan| plan.answers = None);
-        }
-        if self.searches {
-            add(&|plan| plan.searches = false);
-        }
-        all
+        copies(self, |add| {
+            for index in 0..self.lies.len() {
+                add(&|plan| _ = plan.lies.remove(index));
+            }
+            if self.kill.is_some() {
+                add(&|plan| plan.kill = None);
+            }
+            if self.answers.is_some() {
+                add(&|plan| plan.answers = None);
+            }
+            if self.searches {
+                add(&|plan| plan.searches = false);
+            }
+        })
     }
 
     /// Somebody claims to be the good one, name and all, at another address.

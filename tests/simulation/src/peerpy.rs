@@ -14,7 +14,7 @@ use simulated_system::sync::thread;
 use simulated_system::system::{TcpListener, TcpStream};
 use simulated_system::world::{self, MICRO, MILLI, SECOND, Time};
 
-use crate::common::{Wrongs, awaited, lock};
+use crate::common::{Wrongs, awaited, copies, lock};
 use crate::left;
 
 /// What a call may take beyond its bound.
@@ -53,18 +53,14 @@ impl Plan {
     }
 
     pub fn smaller(&self) -> Vec<Plan> {
-        let mut all = Vec::new();
-        if self.from_peer.0 > 0 {
-            let mut plan = self.clone();
-            plan.from_peer.0 -= 1;
-            all.push(plan);
-        }
-        if self.from_peerpy > 0 {
-            let mut plan = self.clone();
-            plan.from_peerpy -= 1;
-            all.push(plan);
-        }
-        all
+        copies(self, |add| {
+            if self.from_peer.0 > 0 {
+                add(&|plan| plan.from_peer.0 -= 1);
+            }
+            if self.from_peerpy > 0 {
+                add(&|plan| plan.from_peerpy -= 1);
+            }
+        })
     }
 }
 

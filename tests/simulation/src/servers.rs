@@ -13,7 +13,7 @@ use simulated_system::net;
 use simulated_system::system::{SockRef, TcpListener};
 use simulated_system::world::{self, MILLI, SECOND, Time};
 
-use crate::common::{Wrongs, awaited, lock};
+use crate::common::{Wrongs, awaited, copies, lock};
 use crate::left;
 
 /// A header that is not padded ends with a silence of this length.
@@ -82,13 +82,11 @@ impl Plan {
     }
 
     pub fn smaller(&self) -> Vec<Plan> {
-        let mut all = Vec::new();
-        if self.parts.len() > 1 {
-            let mut plan = self.clone();
-            plan.parts.pop();
-            all.push(plan);
-        }
-        all
+        copies(self, |add| {
+            if self.parts.len() > 1 {
+                add(&|plan| _ = plan.parts.pop());
+            }
+        })
     }
 }
 

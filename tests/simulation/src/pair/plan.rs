@@ -1,5 +1,6 @@
 //! What a program of one run does: data, so that it can be made smaller.
 
+use crate::common::copies;
 use std::fmt;
 
 use simulated_system::dice::Dice;
@@ -168,51 +169,46 @@ impl Plan {
 
     /// Plans that are a little smaller, the smallest first.
     pub fn smaller(&self) -> Vec<Plan> {
-        let mut all = Vec::new();
-        let mut add = |change: &dyn Fn(&mut Plan)| {
-            let mut plan = self.clone();
-            change(&mut plan);
-            all.push(plan);
-        };
-        for index in 0..self.faults.len() {
-            add(&|plan| _ = plan.faults.remove(index));
-        }
-        for side in 0..2 {
-            if self.tableless[side] {
-                add(&|plan| plan.tableless[side] = false);
+        copies(self, |add| {
+            for index in 0..self.faults.len() {
+                add(&|plan| _ = plan.faults.remove(index));
             }
-        }
-        for side in 0..2 {
-            for index in 0..self.sides[side].senders.len() {
-                add(&|plan| _ = plan.sides[side].senders.remove(index));
-            }
-            for index in 0..self.sides[side].senders.len() {
-                let messages = self.sides[side].senders[index].messages;
-                if messages > 1 {
-                    add(&|plan| plan.sides[side].senders[index].messages = messages / 2);
-                    add(&|plan| plan.sides[side].senders[index].messages = messages - 1);
-                }
-                if self.sides[side].senders[index].size > 8 {
-                    add(&|plan| plan.sides[side].senders[index].size = 8);
+            for side in 0..2 {
+                if self.tableless[side] {
+                    add(&|plan| plan.tableless[side] = false);
                 }
             }
-            if self.sides[side].takes != Takes::Recv {
-                add(&|plan| plan.sides[side].takes = Takes::Recv);
+            for side in 0..2 {
+                for index in 0..self.sides[side].senders.len() {
+                    add(&|plan| _ = plan.sides[side].senders.remove(index));
+                }
+                for index in 0..self.sides[side].senders.len() {
+                    let messages = self.sides[side].senders[index].messages;
+                    if messages > 1 {
+                        add(&|plan| plan.sides[side].senders[index].messages = messages / 2);
+                        add(&|plan| plan.sides[side].senders[index].messages = messages - 1);
+                    }
+                    if self.sides[side].senders[index].size > 8 {
+                        add(&|plan| plan.sides[side].senders[index].size = 8);
+                    }
+                }
+                if self.sides[side].takes != Takes::Recv {
+                    add(&|plan| plan.sides[side].takes = Takes::Recv);
+                }
+                if self.sides[side].spin > 0 {
+                    add(&|plan| plan.sides[side].spin = 0);
+                }
+                if self.sides[side].slowness > 0 {
+                    add(&|plan| plan.sides[side].slowness = 0);
+                }
+                if self.sides[side].flushes {
+                    add(&|plan| plan.sides[side].flushes = false);
+                }
+                if self.sides[side].jitter > 0 {
+                    add(&|plan| plan.sides[side].jitter = 0);
+                }
             }
-            if self.sides[side].spin > 0 {
-                add(&|plan| plan.sides[side].spin = 0);
-            }
-            if self.sides[side].slowness > 0 {
-                add(&|plan| plan.sides[side].slowness = 0);
-            }
-            if self.sides[side].flushes {
-                add(&|plan| plan.sides[side].flushes = false);
-            }
-            if self.sides[side].jitter > 0 {
-                add(&|plan| plan.sides[side].jitter = 0);
-            }
-        }
-        all
+        })
     }
 }
 
