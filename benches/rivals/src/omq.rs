@@ -94,8 +94,10 @@ impl Library for Omq {
     }
 
     fn broadcast(size: usize, count: usize) -> Duration {
-        // It drops what does not fit; all is to be delivered.
-        let publisher = socket(SocketType::Pub, Options::default().send_hwm(u32::MAX >> 4));
+        // It drops what does not fit, unless it is told to wait; all is to be delivered.
+        let mut options = Options::default();
+        options.xpub_nodrop = true;
+        let publisher = socket(SocketType::Pub, options);
         let addr = free_addr();
         bind(&publisher, addr);
         let receivers = (0..RECEIVERS).map(|_| {

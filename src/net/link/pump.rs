@@ -47,6 +47,8 @@ struct Socket<F: Format> {
     stashed: Option<Other>,
     /// The end of input came already, during the handshake: the program has nothing to read.
     ended: bool,
+    /// The thread that has the source was woken by bytes that it has not read yet.
+    is_awake: bool,
     /// The read timeout that the socket has, so that it is set only when it changes; `None`: for ever.
     timeout: Option<Duration>,
 }
@@ -257,6 +259,7 @@ impl<F: Format> Socket<F> {
     fn feed_queue(&mut self, producer: &mut Producer<F::Item>) -> Result<Fed, CloseReason> {
         let link = &self.link;
         let calls = &mut self.calls;
+        let is_awake = &mut self.is_awake;
         let is_serving = calls.serve.is_some();
         let may_lend = !self.ended && !is_serving;
         let mut item = None;
@@ -288,8 +291,10 @@ impl<F: Format> Socket<F> {
                     link.sender.flush_now();
                 }
                 // A thread of the program that waits for the next message reads for itself: it would be
-                // woken by the socket, and not by this thread, which saves one of two wake-ups.
-                Ok(!may_lend || !is_lendable(link) || !producer.is_awaited())
+                // woken by the socket, and not by this thread, which saves one of two wake-ups. Where the
+                // bytes are here and have woken this thread, nothing would be saved, and if they are the other
+                // side's goodbye, this thread answers it.
+                Ok(take(is_awake) || !may_lend || !is_lendable(link) || !producer.is_awaited())
             });
             let next = next?;
             match &next {
@@ -328,10 +333,15 @@ pub(crate) fn run_queue<F: Format>(
     if serve.is_some() {
         retire();
     }
-    let ended = matches!(early.seen, Seen::End);
+    let (ended, is_awake) = match early.seen {
+        Seen::End => (true, false),
+        Seen::Bytes => (false, true),
+        Seen::Nothing | Seen::Failure(_) => (false, false),
+    };
     let mut source: Box<dyn Source<F::Item>> = Box::new(Socket::<F> {
         link: Arc::clone(link),
         ended,
+        is_awake,
         frames: frames(link, early),
         reading: reading(link),
         calls: Dispatcher {

@@ -18,6 +18,8 @@ pub(crate) struct Early {
 /// What a look at the socket has taken from it beside bytes, while an offer waited for its answer.
 pub(crate) enum Seen {
     Nothing,
+    /// Bytes, which are still to be read.
+    Bytes,
     /// The end of input; maybe not the connection's.
     End,
     /// The system tells an error once: what a look at the socket met, the reader will not meet.

@@ -223,7 +223,7 @@ impl Waiter {
         let seen = self.wait_for_client();
         let mut decided: Option<Receiver<Infallible>> = None;
         loop {
-            let may_wait = matches!(seen, Seen::Nothing) && !endpoint.is_stopped();
+            let may_wait = matches!(seen, Seen::Nothing | Seen::Bytes) && !endpoint.is_stopped();
             let mut decision = lock(&self.shared.decision);
             let decided = match &mut *decision {
                 Decision::Accepting(is_awaited) => {
@@ -269,7 +269,7 @@ impl Waiter {
         loop {
             match wait_for_input(&self.socket) {
                 Ok(0) => return Seen::End,
-                Ok(_) => return Seen::Nothing,
+                Ok(_) => return Seen::Bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Seen::Failure(CloseReason::from_io(&error)),
             }
