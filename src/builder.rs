@@ -325,13 +325,12 @@ impl PeerBuilder {
         self
     }
 
-    /// Makes every connection speak the text protocol of the manual, with a header of 128 bytes before each
-    /// message, even between two lanpeers. For those who read captures, or teach the protocol. Default: no.
-    /// Then two lanpeers speak frames, which are smaller and faster, tell who is on the other side, and end
-    /// with a goodbye.
+    /// Makes every connection speak the text protocol of peerpy's manual, with a header of 128 bytes before
+    /// each message, even between two lanpeers. For those who read captures, or teach the protocol.
+    /// Default: no; two lanpeers then speak frames, which are smaller and faster.
     ///
-    /// With text headers there is no
-    /// [`peer_name`](crate::Connection::peer_name), no
+    /// With text headers there are no [requests](crate::Connection::request), no
+    /// [`peer_id`](crate::Connection::peer_id) and [`peer_name`](crate::Connection::peer_name), no
     /// [`CloseReason::Vanished`](crate::CloseReason::Vanished) and no
     /// [`CloseReason::RefusedThere`](crate::CloseReason::RefusedThere).
     ///
@@ -404,8 +403,8 @@ impl PeerBuilder {
         self
     }
 
-    /// With a secret: does the program see offers that are not encrypted? Each is denied with the reason
-    /// `secret` unless the program allows it with [`Offer::in_the_clear`](crate::Offer::in_the_clear).
+    /// With a secret: does the program see offers that are not encrypted? It can accept them only after
+    /// [`Offer::in_the_clear`](crate::Offer::in_the_clear); else they are denied with the reason `secret`.
     /// Default: no, they are denied at once. Needs the feature `secure`.
     ///
     /// ```
@@ -497,7 +496,7 @@ impl PeerBuilder {
 
     /// The peer's name, for people: at most 24 bytes, without control characters, invisible characters (of no
     /// width, or that change the direction of writing), `|`, `&` and `=`, and without spaces at its ends.
-    /// Names need not be unique; an empty name is none. Default: the name of the host.
+    /// Names need not be unique; an empty name is none. Default: the first part of the host's name.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -578,15 +577,15 @@ impl PeerBuilder {
         self
     }
 
-    /// Shall this peer prove in discovery that it has the secret, and look whether others do? Each
-    /// datagram then ends with a tag that only members can make and check, and
-    /// [`Neighbour::is_member`](crate::Neighbour::is_member) says who has. Others cannot make a member
-    /// look lost, or be found elsewhere. Peers without tags are found as before, and find this one.
-    /// Default: no. Needs the feature `secure`.
+    /// Makes this peer prove in discovery that it has the secret, and check whether others do: each datagram
+    /// ends with a tag that only those can make and check who have the secret, the members.
+    /// [`Neighbour::is_member`](crate::Neighbour::is_member) says who is one. Others cannot make a member look
+    /// lost or move. Peers without tags are found as before, and find this one. Default: no. Needs the feature
+    /// `secure`.
     ///
-    /// Of several secrets the tag is made with [`secret`](PeerBuilder::secret), and one of any of them will do.
-    /// All must be random: on a tag made of a passphrase whoever hears it could try guesses at leisure, so
-    /// [`bind`](PeerBuilder::bind) refuses it.
+    /// The tag is made with [`secret`](PeerBuilder::secret); one made with any accepted secret is right. All
+    /// must be random, or [`bind`](PeerBuilder::bind) fails: on a tag made with a passphrase, anyone who hears
+    /// it could test guesses at leisure.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -53,7 +53,7 @@ pub enum Event {
         peer_addr: SocketAddr,
         /// What it is for.
         data_type: DataType,
-        /// The id of the peer on the other side; None where it speaks no frames.
+        /// The id of the peer on the other side; `None` if it speaks no frames.
         peer_id: Option<PeerId>,
         /// Its name, if it has one and speaks frames.
         peer_name: Option<String>,
@@ -92,7 +92,7 @@ pub enum Event {
         peer_addr: SocketAddr,
         /// Why.
         reason: CloseReason,
-        /// The id of the peer on the other side; None where it speaks no frames.
+        /// The id of the peer on the other side; `None` if it speaks no frames.
         peer_id: Option<PeerId>,
         /// Its name, if it has one and speaks frames.
         peer_name: Option<String>,

@@ -176,22 +176,21 @@
 //!   the system's send buffer ─────────── TCP ───── the system's receive buffer
 //! ```
 //!
-//! Each box is bounded, and a full one stops what is before it: if a program does not receive, the other
-//! side's `send` waits. A send that returned Ok is queued or written. If [`close`](Connection::close)
-//! returns Ok, the other side has taken in everything.
+//! Each box is bounded, and a full one stops what is before it. A send that returned Ok is queued or
+//! written. If [`close`](Connection::close) returns Ok, the other side has taken in everything.
 //!
 //! # The end of a connection
 //!
 //! Every connection that has ended knows why: [`Connection::close_reason`]. A normal end is not an error.
 //! [`Connection::close`] says whether the other side took in everything; [`Connection::abort`] does not
 //! wait; dropping the last handle closes in the background. [`Peer::stop`] ends everything and wakes
-//! every call that waits; dropping the last handle of a peer does the same. None of them hangs: the docs
-//! of each state its bound.
+//! every call that waits; dropping the last handle of a peer does the same. The docs of each state how long
+//! it may take.
 //!
 //! # Errors
 //!
-//! Three types answer three questions: why could this not be done ([`Error`]), why was this message not
-//! sent ([`SendError`]), why did this connection end ([`CloseReason`]). Receiving has crossbeam's errors.
+//! Why could this not be done: [`Error`]. Why was this message not sent: [`SendError`]. Why did this connection
+//! end: [`CloseReason`]. Requests have [`RequestError`], `close` has [`CloseError`], receiving crossbeam's errors.
 //! With `?` all of them become an [`Error`], so a program can return [`lanpeer::Result`](Result)
 //! throughout.
 //!
@@ -215,8 +214,8 @@
 //! [`max_message_size`](PeerBuilder::max_message_size),
 //! [`receive_queue`](PeerBuilder::receive_queue),
 //! [`receive_queue_bytes`](PeerBuilder::receive_queue_bytes),
-//! [`send_queue`](PeerBuilder::send_queue); pickles have two more. A full receive queue is no error: the
-//! connection is not read, TCP pushes back, and the other side's `send` waits.
+//! [`send_queue`](PeerBuilder::send_queue), [`max_requests`](PeerBuilder::max_requests); pickles have two
+//! more. A full receive queue is no error: the connection is not read, and the other side's `send` waits.
 //! [`try_send`](Connection::try_send) and [`send_timeout`](Connection::send_timeout) do not wait for
 //! ever.
 //!
@@ -248,11 +247,10 @@
 //!
 //! # Log levels
 //!
-//! With the crate [`log`], targets `lanpeer` and `lanpeer::discovery`: `warn` when the peer is in
-//! trouble (it cannot accept, cannot be found, a thread does not end), `debug` for peers and
-//! connections that come and go and for handshakes that fail, `trace` for single datagrams. Lines
-//! about a connection have its [number](Connection::id) and the other peer's address. Never a
-//! payload.
+//! With the crate [`log`], targets `lanpeer` and `lanpeer::discovery`: `error` for defects of lanpeer, `warn`
+//! for trouble that a person should mend (for example, the peer cannot accept or be found), `debug` for peers
+//! and connections that come and go and for handshakes that fail, `trace` for single datagrams. Lines about a
+//! connection have its [number](Connection::id) and the other peer's address. No line has a payload.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -227,8 +227,10 @@ impl Offer {
     /// # Errors
     /// [`Error::TypeMismatch`]: the offer was denied with the reason `type`. [`Error::NotSecure`]: the offer
     /// is in the clear, this peer has a secret, and the program has not called `in_the_clear`; the offer was
-    /// denied with the reason `secret`. [`Error::Withdrawn`]: the other side has hung up, or this peer was
-    /// stopped while the offer waited. [`Error::Stopped`]: this peer is stopped at this moment.
+    /// denied with the reason `secret`. [`Error::SecretWithdrawn`], [`Error::WrongKey`]: `set_secrets` or
+    /// `allow` has left out its secret or key while the offer waited. [`Error::Withdrawn`]: the other side has
+    /// hung up, or this peer was stopped while the offer waited. [`Error::Stopped`]: this peer is stopped at
+    /// this moment.
     pub fn accept<F: Format>(self) -> Result<Connection<F>> {
         self.accept_as(Connection::with_queue)
     }

@@ -329,7 +329,8 @@ impl Peer {
     /// (nobody listens there), [`Error::Handshake`] (what listens there is no peer),
     /// [`Error::SelfConnection`], [`Error::TooManyConnections`], [`Error::FeatureMissing`],
     /// [`Error::NotWhoItSaid`] (of a neighbour), [`Error::Ipv6`], [`Error::Resolve`], [`Error::Stopped`],
-    /// and [`Error::Io`] if the system has no thread or file descriptor left.
+    /// and [`Error::Io`] if the system has no thread or file descriptor left. With a secret also
+    /// [`Error::NotSecure`], [`Error::Forged`], [`Error::WrongKey`] and [`Error::SecretWithdrawn`].
     pub fn connect<F: Format>(&self, addr: impl ToPeerAddrs) -> Result<Connection<F>> {
         ConnectOptions::new().connect(self, addr)
     }

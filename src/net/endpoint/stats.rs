@@ -22,9 +22,9 @@ use crate::net::os::sync::Mutex;
 pub struct PeerStats {
     /// Connections made, by either side.
     pub connected: u64,
-    /// Offers that this side denied: by the program's word, or because there was no room for another
-    /// connection. Offers that end with `stop`, or because too many had no answer, count in
-    /// `handshakes_failed`.
+    /// Offers that this side denied: the program, or lanpeer, for example because there was no room for another
+    /// connection or the secret was wrong. Offers that end with `stop`, or because too many had no answer,
+    /// count in `handshakes_failed`.
     pub denied: u64,
     /// How often someone connected without making an offer or a connection.
     pub handshakes_failed: u64,
