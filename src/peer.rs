@@ -220,8 +220,14 @@ impl Peer {
         let mut late = 0;
         while let Some(offer) = incoming.next_until(deadline)? {
             match offer.accept() {
-                // Of another type, or gone in this moment: not the one we wait for.
-                Err(Error::TypeMismatch { .. } | Error::Withdrawn | Error::NotSecure { .. }) => {}
+                // Of another type, gone in this moment, or not to be trusted any more: not the one we wait for.
+                Err(
+                    Error::TypeMismatch { .. }
+                    | Error::Withdrawn
+                    | Error::NotSecure { .. }
+                    | Error::SecretWithdrawn { .. }
+                    | Error::WrongKey { .. },
+                ) => {}
                 accepted => return accepted,
             }
             // An offer that waits at the deadline may be the wanted one. Offers of other types that come

@@ -1,9 +1,10 @@
 //! Who is let in, and who learns what.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lanpeer::{
-    Bytes, CloseReason, ConnectOptions, Error, Event, Json, Peer, RecvTimeoutError, Secret,
+    Bytes, CloseReason, ConnectOptions, Error, Event, Identity, Json, Peer, RecvTimeoutError,
+    Secret,
 };
 
 use serde_json::json;
@@ -344,6 +345,37 @@ fn who_has_a_secret_that_is_withdrawn_is_gone() {
         assert!(is_refused, "{result:?}");
     }
     assert_eq!(from_carol.close_reason(), None);
+}
+
+/// An offer that waits, and may not be accepted any more: who waits for the next connection waits on.
+#[test]
+fn accept_skips_an_offer_that_is_not_trusted_any_more() {
+    let (old, new, identity) = (other(), other(), Identity::generate().expect("random"));
+    let with = |secret: &Secret| builder().timeout(DEADLINE).secret(secret.clone());
+    let alice = bind(with(&old).identity(identity.clone()));
+    let bob = bind(with(&old));
+    let wait_for_an_offer = || {
+        let (asker, addr) = (alice.clone(), bob.local_addr());
+        let asking = spawn(move || asker.connect::<Bytes>(addr));
+        let begin = Instant::now();
+        while bob.offers().is_empty() {
+            assert!(begin.elapsed() < DEADLINE, "no offer");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        asking
+    };
+    let asking = wait_for_an_offer();
+    bob.allow([]).expect("it has a secret");
+    let none = bob.accept_timeout::<Bytes>(Duration::ZERO);
+    assert!(matches!(none, Err(Error::NothingReceived)), "{none:?}");
+    drop(asking.wait("connect"));
+
+    bob.allow([identity.public_key()]).expect("it has a secret");
+    let asking = wait_for_an_offer();
+    bob.set_secrets(new, []).expect("it has one");
+    let none = bob.accept_timeout::<Bytes>(Duration::ZERO);
+    assert!(matches!(none, Err(Error::NothingReceived)), "{none:?}");
+    drop(asking.wait("connect"));
 }
 
 /// A secret is withdrawn while somebody connects with it: whatever the moment, nothing of it is left.
