@@ -863,8 +863,8 @@ impl<F: Format> Connection<F> {
     /// before it for the handler: up to [`receive_queue_bytes`](crate::PeerBuilder::receive_queue_bytes),
     /// and at least 1 MiB. If more comes, it times out.
     ///
-    /// If both sides close at the same moment, `Ok` means that the other side's system has everything and
-    /// its library is reading it.
+    /// In the text protocol, if both sides close at the same moment, `Ok` means that the other side's system
+    /// has everything and its library is reading it.
     ///
     /// ```
     /// # use lanpeer::*;
