@@ -67,6 +67,11 @@ impl Link {
         let mut receiver = start(b, &[RECEIVE, program, &size, &count])?;
         let mut lines = BufReader::new(receiver.stdout.take()?).lines();
         let addr = lines.next()?.ok()?;
+        if addr.parse::<SocketAddr>().is_err() {
+            // It cannot do that, and says so in place of an address.
+            receiver.wait().ok()?;
+            return None;
+        }
         let mut sender = start(a, &[SEND, program, &addr, &size, &count])?;
         let seconds: f64 = lines.next()?.ok()?.parse().ok()?;
         sender.wait().ok()?;
