@@ -256,7 +256,9 @@ struct State<F: Format> {
 
 /// By which way requests reach the program.
 enum Way<F: Format> {
-    /// Nobody has asked for them yet.
+    /// Nobody has asked for them yet, and none has come: most connections have none, and need no channel.
+    Unused,
+    /// Nobody has asked for them yet, and some have come.
     Early(Sender<Request<F>>, Receiver<Request<F>>),
     /// Nobody has asked for them in time.
     Nobody,
@@ -268,11 +270,10 @@ enum Way<F: Format> {
 
 impl<F: Format> Server<F> {
     pub fn new() -> Arc<Server<F>> {
-        let (sender, receiver) = unbounded();
         Arc::new(Server {
             grace: Instant::now() + GRACE,
             state: Mutex::new(State {
-                way: Way::Early(sender, receiver),
+                way: Way::Unused,
                 watched: false,
             }),
         })
@@ -285,7 +286,7 @@ impl<F: Format> Server<F> {
             Way::Early(sender, receiver) | Way::Channel(sender, receiver) => {
                 (Some(sender), receiver)
             }
-            Way::Nobody => {
+            Way::Unused | Way::Nobody => {
                 let (sender, receiver) = unbounded();
                 (Some(sender), receiver)
             }
@@ -304,11 +305,15 @@ impl<F: Format> Server<F> {
     /// A request has come.
     pub(super) fn deliver(self: &Arc<Server<F>>, request: Request<F>, context: &Context) {
         let mut state = lock(&self.state);
+        if matches!(state.way, Way::Unused) {
+            let (sender, receiver) = unbounded();
+            state.way = Way::Early(sender, receiver);
+        }
         let unsent = match &state.way {
             Way::Early(sender, _) | Way::Channel(sender, _) => {
                 sender.send(request).map_err(|unsent| unsent.0).err()
             }
-            Way::Nobody => Some(request),
+            Way::Unused | Way::Nobody => Some(request),
             Way::Over => {
                 drop(state);
                 return drop(request);
