@@ -553,7 +553,13 @@ fn connections_that_are_kept() {
     assert_eq!(told.count(), 1);
     drop(lines);
 
+    // Nobody else is ever there.
     let local = alice.local_addr();
+    let kept = alice.keep_connected::<Bytes>(local);
+    let begin = format!("not connected to {local}, and trying on slowly: ");
+    assert!(between(&begin, "").contains("is this peer itself"));
+    drop(kept);
+
     alice.stop();
     assert_eq!(alice.keep_connected::<Bytes>(Target::any()).count(), 0);
     let line = format!("{local}: any peer is not kept connected: the peer is stopped");

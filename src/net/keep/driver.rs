@@ -514,7 +514,7 @@ impl<C: Send + 'static> Driver<C> {
         match self.machine.failed(attempt, why, now, &mut self.dice) {
             Tell::Nothing => {}
             // Once for each peer: it is asked again and again, and the log is not to be filled.
-            Tell::Secret => {
+            Tell::Lasting => {
                 let target = &self.shared.target;
                 warn!(target: LOG, "not connected to {target}, and trying on slowly: {}", error.without_quotes());
             }
@@ -624,17 +624,17 @@ fn failure(error: &Error) -> Failure {
     match error {
         Error::Denied { reason, .. } => match reason.as_deref() {
             Some(NEVER) => Failure::Never,
-            Some("secret" | "no-secret") => Failure::Secret,
+            Some("secret" | "no-secret") => Failure::Lasting,
             // Over soon: a place becomes free, the peer is started again, the other connection is up.
             Some("busy" | "stopped") => Failure::Passing,
             Some(word) if word == TWICE => Failure::Passing,
             _ => Failure::Denied,
         },
-        Error::Forged { .. } | Error::NotSecure { .. } => Failure::Secret,
+        Error::Forged { .. } | Error::NotSecure { .. } => Failure::Lasting,
         // Somebody else is there, or nobody who is allowed.
         Error::WrongKey { .. } | Error::SecretWithdrawn { .. } => Failure::Denied,
         Error::FeatureMissing { .. } | Error::SelfConnection { .. } | Error::Ipv6 { .. } => {
-            Failure::Denied
+            Failure::Lasting
         }
         _ => Failure::Passing,
     }

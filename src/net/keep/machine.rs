@@ -83,7 +83,7 @@ struct Entry {
     untaken: Option<u64>,
     /// Since when discovery does not see it.
     lost: Instant,
-    /// The program was told that the secrets differ, which is said once.
+    /// The program was told that this lasts, which is said once.
     warned: bool,
 }
 
@@ -136,8 +136,8 @@ pub(super) enum Failure {
     Passing,
     /// The other side said no.
     Denied,
-    /// One of the two has another secret, or none.
-    Secret,
+    /// Only a person ends that: the secrets differ, or the address is this peer's own.
+    Lasting,
     /// The other side said "never".
     Never,
 }
@@ -147,7 +147,7 @@ pub(super) enum Failure {
 pub(super) enum Tell {
     Nothing,
     /// For the first time.
-    Secret,
+    Lasting,
     Never(Option<PeerId>),
 }
 
@@ -431,7 +431,7 @@ impl Machine {
                 let pause = entry.pause.after_failure(dice);
                 entry.wait(Some(now + pause), false);
             }
-            Failure::Denied | Failure::Secret => {
+            Failure::Denied | Failure::Lasting => {
                 let pause = entry.pause.after_refusal(dice);
                 entry.wait(Some(now + pause), true);
             }
@@ -450,7 +450,7 @@ impl Machine {
             }
         }
         match why {
-            Failure::Secret if !std::mem::replace(&mut entry.warned, true) => Tell::Secret,
+            Failure::Lasting if !std::mem::replace(&mut entry.warned, true) => Tell::Lasting,
             _ => Tell::Nothing,
         }
     }

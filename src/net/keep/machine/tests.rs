@@ -174,14 +174,14 @@ fn pauses_grow_and_begin_anew_when_it_is_seen_but_not_after_a_denial() {
     assert_eq!(bench.due(), []);
     bench.wait(50 * MS);
     let begin = bench.begin();
-    assert_eq!(bench.fail(&begin, Failure::Secret), Tell::Secret);
+    assert_eq!(bench.fail(&begin, Failure::Lasting), Tell::Lasting);
     bench.wait(HURRY_EVERY / 2);
     bench.found_again(&bob);
     assert_eq!(bench.due(), []);
     bench.wait(HURRY_EVERY / 2);
     let begin = bench.begin();
     assert_eq!(
-        bench.fail(&begin, Failure::Secret),
+        bench.fail(&begin, Failure::Lasting),
         Tell::Nothing,
         "it is told once"
     );
