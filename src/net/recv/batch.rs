@@ -101,7 +101,9 @@ impl<T> Batch<T> {
             parts: VecDeque::with_capacity(self.parts.len()),
             plain: Vec::with_capacity(self.plain.len()),
             spans: Vec::with_capacity(self.spans.len()),
-            ..Batch::default()
+            amount: Amount::default(),
+            read: 0,
+            taken: 0,
         }
     }
 
@@ -231,7 +233,8 @@ impl<T> Batch<T> {
 /// would abort the process.
 impl<T> Drop for Batch<T> {
     fn drop(&mut self) {
-        if needs_drop::<T>() {
+        // Most are empty, and their threads need not keep the stack that the rest takes.
+        if needs_drop::<T>() && !self.parts.is_empty() {
             let_go_of_all(self.parts.drain(..));
         }
     }
