@@ -153,6 +153,12 @@ impl Context {
         Some(row)
     }
 
+    /// For how long nothing has come of the other side's system, not even an acknowledgement. `None`: this
+    /// system does not say.
+    pub fn silence_of(&self, ends: Ends) -> Option<Duration> {
+        self.table.silence(ends)
+    }
+
     fn forget_later(self: &Arc<Context>) {
         if !self.forgets.swap(true, Ordering::SeqCst) {
             let forget = Arc::new(Forget(Arc::downgrade(self)));

@@ -29,6 +29,8 @@ const KEEPALIVE: Duration = Duration::from_secs(4);
 /// that are busy with other things.
 const BOUND: Duration = Duration::from_secs(10);
 
+const LATE_KEEPALIVE: Duration = Duration::from_secs(8);
+
 /// Between the messages of a steady sender.
 const PACE: Duration = Duration::from_millis(100);
 
@@ -41,6 +43,14 @@ fn settings() -> PeerBuilder {
         .keepalive(Some(KEEPALIVE))
         .send_queue(64 << 10)
         .receive_queue(4)
+}
+
+/// For one who begins to speak late, the silence before has to be longer than what is left.
+fn settings_of(what: &str) -> PeerBuilder {
+    match what {
+        "late" => settings().keepalive(Some(LATE_KEEPALIVE)),
+        _ => settings(),
+    }
 }
 
 // ------------------------------------------------------------------ tests
@@ -91,6 +101,28 @@ fn death(case: &str, cut: fn(&Network)) {
             assert!(after < BOUND, "{case}, {what}: the {who} took {after:?}");
             assert_eq!(count == 0, what == "idle", "messages, {what}: the {who}");
         }
+    }
+}
+
+/// The silence before a message counts, though the system's probes end where data is on its way.
+#[test]
+fn a_death_is_noticed_in_time_by_one_who_begins_to_speak() {
+    let Some(network) = Network::new("late") else {
+        return;
+    };
+    let (speaker, listener) = connect(&network, "late");
+    let begin = Instant::now();
+    network.cut();
+    // The silence itself. The keepalive would end it a second later.
+    thread::sleep(LATE_KEEPALIVE - Duration::from_secs(1));
+    speaker.tell("say");
+    for (who, program) in [("speaker", speaker), ("listener", listener)] {
+        let (reason, _, at) = program.end();
+        let after = at.duration_since(begin);
+        println!("    late: the {who} ends after {after:.1?}: {reason}");
+        assert_eq!(reason, "TimedOut", "the {who}");
+        // Counted from the message, it would be 15 s.
+        assert!(after < Duration::from_secs(13), "the {who} took {after:?}");
     }
 }
 
@@ -187,12 +219,12 @@ fn role() {
     test(move || {
         let (reason, count) = match role.split(' ').collect::<Vec<_>>()[..] {
             ["listen", what] => {
-                let peer = settings().bind((LISTENER, 0)).expect("an address");
+                let peer = settings_of(what).bind((LISTENER, 0)).expect("an address");
                 say("at", peer.local_addr());
                 listen(what, &peer.accept().expect("accepted"))
             }
             ["speak", what, addr] => {
-                let peer = settings().bind((SPEAKER, 0)).expect("an address");
+                let peer = settings_of(what).bind((SPEAKER, 0)).expect("an address");
                 speak(what, &peer.connect(addr).expect("connected"))
             }
             ["ask", addr] => {
@@ -247,6 +279,15 @@ fn speak(what: &str, connection: &Connection<Bytes>) -> (CloseReason, u64) {
     match what {
         "idle" => listen(what, connection),
         "steady" => speak_steadily(connection),
+        "late" => {
+            let commands = lines(io::stdin());
+            say("ready", what);
+            commands.recv().expect("the test lives");
+            let sent = connection.send(&numbered(0, SIZE));
+            let _ = connection.recv().expect_err("the end");
+            let reason = connection.close_reason().expect("it has ended");
+            (reason, sent.is_ok().into())
+        }
         "full" => {
             let count = fill(connection, 0, SIZE);
             let blocked = blocked_send(connection, count);

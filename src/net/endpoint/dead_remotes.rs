@@ -100,7 +100,7 @@ impl DeadRemotes {
     }
 
     /// Ends the connections whose remote has left everything unanswered for seven eighths of the
-    /// keepalive (it was silent for some time before that was seen). Says whether any connection
+    /// keepalive (it was silent for some time before that was seen), or that was silent for all of it. Says whether any connection
     /// still has unacknowledged data.
     fn look(&self, endpoint: &Endpoint, keepalive: Duration) -> bool {
         let Some(rows) = endpoint.context.look_at_table(Instant::now()) else {
@@ -119,7 +119,11 @@ impl DeadRemotes {
             outstanding |= row.unacknowledged > 0;
             if row.unanswered {
                 // The suspicion ends with the first look that finds an answer.
-                let since = suspects.get(&link.id).copied().unwrap_or(now);
+                let since = suspects.get(&link.id).copied();
+                let since = since.unwrap_or_else(|| {
+                    let silence = endpoint.context.silence_of(link.ends);
+                    suspected_since(now, silence.unwrap_or_default(), keepalive)
+                });
                 if now.duration_since(since) >= keepalive * 7 / 8 {
                     dead.push(Arc::clone(link));
                 } else {
@@ -168,6 +172,15 @@ impl DeadRemotes {
         end(dead);
         outstanding
     }
+}
+
+/// Since when a remote counts as suspect that is first seen to leave something unanswered. Nothing was heard of it
+/// for `silence`: it may have been silent before this side began to send, and the system's probes, which had
+/// found that out, end when data is on its way. A remote that is heard now and then has until its keepalive
+/// is over.
+fn suspected_since(now: Instant, silence: Duration, keepalive: Duration) -> Instant {
+    let before = silence.saturating_sub(keepalive / 8);
+    now.checked_sub(before).unwrap_or(now)
 }
 
 fn end(dead: Vec<Arc<Link>>) {
@@ -256,6 +269,24 @@ mod heard_tests {
         assert_eq!(heard.owes_since, Some(at(begin, 1)));
         let (heard, _) = heard.next(6, (1, true), false, at(begin, 9));
         assert_eq!(heard.owes_since, Some(at(begin, 1)), "nothing was heard");
+    }
+}
+
+#[cfg(test)]
+mod suspect_tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_that_was_silent_before_has_less_time() {
+        let (now, keepalive) = (Instant::now(), Duration::from_secs(8));
+        let left = |silence| {
+            let since = suspected_since(now, Duration::from_secs(silence), keepalive);
+            keepalive * 7 / 8 - now.duration_since(since)
+        };
+        assert_eq!(left(0), Duration::from_secs(7));
+        assert_eq!(left(1), Duration::from_secs(7));
+        assert_eq!(left(6), Duration::from_secs(2));
+        assert_eq!(left(8), Duration::ZERO);
     }
 }
 

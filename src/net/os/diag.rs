@@ -49,6 +49,12 @@ const PROBE: u8 = 4;
 /// silence from blocking the thread that asks for ever.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Asks for `struct tcp_info` behind an answer, and marks it there (linux/inet_diag.h).
+const INET_DIAG_INFO: u16 = 2;
+/// Where `tcpi_last_ack_recv` lies in it (linux/tcp.h): the milliseconds since anything of the other side's
+/// system has come, since all that it sends acknowledges something.
+const LAST_ACK_RECV: usize = 56;
+
 /// The bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
 /// The bytes of a whole question: the header and `struct inet_diag_req_v2`.
@@ -84,11 +90,21 @@ impl Diag {
     /// known, and owes nothing.
     pub fn one(&mut self, ends: Ends) -> io::Result<Option<Row>> {
         let mut found = None;
-        self.ask(Some(ends), |seen, row| {
+        self.ask(Some(ends), false, |body| {
             // Where the connection is gone, a listener at its port is found in its place.
-            if seen == ends {
-                found = Some(row);
-            }
+            let row = answer(body).filter(|(seen, _)| *seen == ends);
+            found = row.map(|(_, row)| row);
+        })?;
+        Ok(found)
+    }
+
+    /// For how long nothing has come of the other side's system, not even an acknowledgement. `None`: the
+    /// connection is gone, or the kernel does not say.
+    pub fn silence(&mut self, ends: Ends) -> io::Result<Option<Duration>> {
+        let mut found = None;
+        self.ask(Some(ends), true, |body| {
+            let is_it = answer(body).is_some_and(|(seen, _)| seen == ends);
+            found = silence(body).filter(|_| is_it);
         })?;
         Ok(found)
     }
@@ -96,17 +112,20 @@ impl Diag {
     /// All that are open.
     pub fn all(&mut self) -> io::Result<Rows> {
         let mut rows = Rows::default();
-        self.ask(None, |ends, row| {
-            rows.insert(ends, row);
-        })?;
+        self.ask(None, false, |body| rows.extend(answer(body)))?;
         Ok(rows)
     }
 
     /// Asks one question and passes each row of the answer to `seen`. Blocks for at most [`PATIENCE`] for
     /// each datagram.
-    fn ask(&mut self, about: Option<Ends>, mut seen: impl FnMut(Ends, Row)) -> io::Result<()> {
+    fn ask(
+        &mut self,
+        about: Option<Ends>,
+        with_info: bool,
+        mut seen: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
         self.asked = self.asked.wrapping_add(1);
-        self.socket.send(&question(self.asked, about))?;
+        self.socket.send(&question(self.asked, about, with_info))?;
         let mut buffer = vec![0; if about.is_some() { 1 << 10 } else { BUFFER }];
         loop {
             let length = match (&self.socket).read(&mut buffer) {
@@ -124,9 +143,7 @@ impl Diag {
                     NLMSG_DONE => return Ok(()),
                     NLMSG_ERROR => return refused(body),
                     SOCK_DIAG_BY_FAMILY => {
-                        answer(body)
-                            .into_iter()
-                            .for_each(|(ends, row)| seen(ends, row));
+                        seen(body);
                         if about.is_some() {
                             return Ok(());
                         }
@@ -140,7 +157,11 @@ impl Diag {
 
 /// `struct nlmsghdr` and `struct inet_diag_req_v2`. Addresses are in the order of the network, all
 /// else in the machine's.
-fn question(number: u32, about: Option<Ends>) -> [u8; QUESTION] {
+fn question(number: u32, about: Option<Ends>, with_info: bool) -> [u8; QUESTION] {
+    let info = match with_info {
+        true => 1 << (INET_DIAG_INFO - 1),
+        false => 0,
+    };
     let (flags, states) = match about {
         Some(_) => (NLM_F_REQUEST, u32::MAX),
         None => (NLM_F_REQUEST | NLM_F_DUMP, OPEN),
@@ -156,7 +177,7 @@ fn question(number: u32, about: Option<Ends>) -> [u8; QUESTION] {
     put(&flags.to_ne_bytes());
     put(&number.to_ne_bytes());
     put(&0u32.to_ne_bytes());
-    put(&[AF_INET, IPPROTO_TCP, 0, 0]);
+    put(&[AF_INET, IPPROTO_TCP, info, 0]);
     put(&states.to_ne_bytes());
     if let Some((own, other)) = about {
         put(&own.port().to_be_bytes());
@@ -226,6 +247,21 @@ fn answer(body: &[u8]) -> Option<(Ends, Row)> {
     Some(((own, other), row))
 }
 
+/// Of `struct tcp_info`, among the attributes (`struct rtattr`) behind `struct inet_diag_msg`.
+fn silence(body: &[u8]) -> Option<Duration> {
+    let mut attributes = body.get(ANSWER..)?;
+    loop {
+        let half = |at: usize| Some(u16::from_ne_bytes(*attributes.get(at..)?.first_chunk()?));
+        let (length, kind) = (usize::from(half(0)?), half(2)?);
+        let value = attributes.get(4..length)?;
+        if kind == INET_DIAG_INFO {
+            return word(value, LAST_ACK_RECV).map(|ms| Duration::from_millis(ms.into()));
+        }
+        // Each begins at a multiple of four.
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
+    }
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::io::Write;
@@ -280,6 +316,30 @@ mod tests {
     }
 
     #[test]
+    fn how_long_the_other_side_is_silent() {
+        let Some(mut diag) = diag() else { return };
+        let (_listener, mut stream, mut accepted) = pair();
+        let ends = ends(&stream).unwrap();
+        let Some(silence) = diag.silence(ends).unwrap() else {
+            return;
+        };
+        assert!(silence < Duration::from_secs(20));
+        let pause = Duration::from_millis(300);
+        std::thread::sleep(pause);
+        // The kernel counts in ticks of up to 10 ms.
+        assert!(diag.silence(ends).unwrap().unwrap() >= pause * 9 / 10);
+        let before = std::time::Instant::now();
+        stream.write_all(&[0]).unwrap();
+        accepted.read_exact(&mut [0]).unwrap();
+        accepted.write_all(&[0]).unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        let silence = diag.silence(ends).unwrap().unwrap();
+        assert!(silence <= before.elapsed() + pause / 10, "{silence:?}");
+        let gone = (ends.0, "127.0.0.1:1".parse().unwrap());
+        assert_eq!(diag.silence(gone).unwrap(), None);
+    }
+
+    #[test]
     fn as_the_table_says() {
         let Some(mut diag) = diag() else { return };
         let (_listener, stream, _accepted) = pair();
@@ -292,7 +352,7 @@ mod tests {
         #[test]
         fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             for Message { body, .. } in messages(&bytes) {
-                let _ = (answer(body), refused(body));
+                let _ = (answer(body), refused(body), silence(body));
             }
         }
     }

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::diag::Diag;
 use super::lock;
@@ -114,6 +115,12 @@ impl Table {
             return Some(row);
         }
         self.look(since).map(|rows| rows.get(&ends).copied())
+    }
+
+    /// For how long nothing has come of the other side's system, not even an acknowledgement. `None`: the
+    /// kernel does not say.
+    pub fn silence(&self, ends: Ends) -> Option<Duration> {
+        lock(&self.kernel).ask(|diag| diag.silence(ends))?
     }
 
     /// Gives the memory of the last reading back, and the file descriptor.
