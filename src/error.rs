@@ -138,14 +138,14 @@ pub enum Error {
         addr: SocketAddr,
     },
     /// The other side has proved that it has a secret, but this peer no longer accepts that secret:
-    /// [`Peer::set_secrets`](crate::Peer::set_secrets) has left it out meanwhile.
+    /// `Peer::set_secrets` (feature `secure`) has left it out meanwhile.
     SecretWithdrawn {
         /// The other side.
         addr: SocketAddr,
     },
-    /// The other side has not the key that was [expected](crate::ConnectOptions::expect), or one that this
-    /// peer does not [allow](crate::PeerBuilder::allow), or it shows none. If it has shown a key, it has
-    /// also proved that it has the secret.
+    /// The other side has not the key that was expected (`ConnectOptions::expect`), or one that this peer does
+    /// not allow (`PeerBuilder::allow`), or it shows none. If it has shown a key, it has also proved that it has
+    /// the secret. Both are of the feature `secure`.
     WrongKey {
         /// Whom we asked.
         addr: SocketAddr,
@@ -412,9 +412,8 @@ pub enum CloseReason {
     /// again with a new offer. What was on its way may be lost. Only between two lanpeers that speak
     /// frames.
     Replaced,
-    /// This side no longer accepts the other side's key, or the secret that both had:
-    /// [`Peer::allow`](crate::Peer::allow) or [`Peer::set_secrets`](crate::Peer::set_secrets) has left it
-    /// out.
+    /// This side no longer accepts the other side's key, or the secret that both had: `Peer::allow` or
+    /// `Peer::set_secrets` (feature `secure`) has left it out.
     Revoked,
     /// The other side closed it in the middle of a message.
     Truncated,

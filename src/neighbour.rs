@@ -86,7 +86,7 @@ impl Neighbour {
 
     /// Has it proved, with what it said of itself, that it has a secret of the peer that found it?
     ///
-    /// True only if both use [tags](crate::PeerBuilder::discovery_tags), which need the feature `secure`.
+    /// True only if both use tags (`PeerBuilder::discovery_tags`), which need the feature `secure`.
     /// `docs/security.md` says what the proof is worth.
     pub fn is_member(&self) -> bool {
         self.is_member

@@ -318,8 +318,8 @@ impl Offer {
     /// returns at once as timed out, while the connection closes in the background.
     ///
     /// Messages wait for [`recv`](Connection::recv) as usual. The connection lives until either side ends it,
-    /// or its peer is stopped, whether or not the returned handle is kept. If no handle is left to receive it,
-    /// a message of the other side ends the connection.
+    /// or its peer is stopped, whether or not the returned handle is kept. If you drop every handle, an ordinary
+    /// message of the other side ends the connection.
     ///
     /// ```
     /// # use std::time::Duration;
