@@ -203,6 +203,7 @@ fn hears(conn: Connection<Dynamic>, asks: Asks, bytes: &[u8], mut wire: Wire) {
     is_clean(&reason);
 
     let malformed = |what: &str| CloseReason::Malformed(format!("malformed: {what}"));
+    let too_many = |n: u64| format!("the other side took in {n} messages of 0");
     let goodbye = word(Word::Goodbye(Some(count)), "", named.is_some());
     let refuses = |reason: &CloseReason| {
         let refused = Word::Refused { skip: 0 };
@@ -210,15 +211,19 @@ fn hears(conn: Connection<Dynamic>, asks: Asks, bytes: &[u8], mut wire: Wire) {
     };
     // Why it ends, what the other side is told, and whether all was taken in: of nothing, all is.
     let (expected, told, is_ok) = match word_said {
-        Some(Said::Goodbye(None)) => {
-            let is_ok = said.next() == Some(Said::Taken(0));
-            (CloseReason::ClosedThere, goodbye, is_ok)
-        }
+        Some(Said::Goodbye(None)) => match said.next() {
+            // It lies. Whether that is found before the program is told of the end depends on whether one read
+            // has brought both words.
+            Some(Said::Taken(n @ 1..)) if reason != CloseReason::ClosedThere => {
+                (malformed(&too_many(n)), Vec::new(), false)
+            }
+            next => {
+                let is_ok = next == Some(Said::Taken(0));
+                (CloseReason::ClosedThere, goodbye, is_ok)
+            }
+        },
         Some(Said::Goodbye(Some(0))) => (CloseReason::ClosedThere, goodbye, true),
-        Some(Said::Goodbye(Some(n))) => {
-            let what = format!("the other side took in {n} messages of 0");
-            (malformed(&what), Vec::new(), false)
-        }
+        Some(Said::Goodbye(Some(n))) => (malformed(&too_many(n)), Vec::new(), false),
         Some(Said::Taken(_)) => {
             let reason = malformed("a count of messages before the goodbye");
             let told = refuses(&reason);
