@@ -51,8 +51,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Asks for `struct tcp_info` behind an answer, and marks it there (linux/inet_diag.h).
 const INET_DIAG_INFO: u16 = 2;
-/// Where `tcpi_last_ack_recv` lies in it (linux/tcp.h): the milliseconds since anything of the other side's
-/// system has come, since all that it sends acknowledges something.
+/// Where `tcpi_last_data_recv` and `tcpi_last_ack_recv` lie in it (linux/tcp.h): the milliseconds since data, or an
+/// acknowledgement, has come. Data that comes in order and acknowledges nothing new counts as data alone, so the
+/// smaller of the two is the silence, as it is for the kernel's own keepalive.
+const LAST_DATA_RECV: usize = 52;
 const LAST_ACK_RECV: usize = 56;
 
 /// The bytes of `struct nlmsghdr`.
@@ -255,7 +257,8 @@ fn silence(body: &[u8]) -> Option<Duration> {
         let (length, kind) = (usize::from(half(0)?), half(2)?);
         let value = attributes.get(4..length)?;
         if kind == INET_DIAG_INFO {
-            return word(value, LAST_ACK_RECV).map(|ms| Duration::from_millis(ms.into()));
+            let ms = word(value, LAST_ACK_RECV)?.min(word(value, LAST_DATA_RECV)?);
+            return Some(Duration::from_millis(ms.into()));
         }
         // Each begins at a multiple of four.
         attributes = attributes.get(length.next_multiple_of(4)..)?;
@@ -337,6 +340,30 @@ mod tests {
         assert!(silence <= before.elapsed() + pause / 10, "{silence:?}");
         let gone = (ends.0, "127.0.0.1:1".parse().unwrap());
         assert_eq!(diag.silence(gone).unwrap(), None);
+    }
+
+    /// The kernel does not count such data as an acknowledgement, above all if nobody reads it.
+    #[test]
+    fn one_who_only_sends_is_not_silent() {
+        let Some(mut diag) = diag() else { return };
+        let (_listener, mut stream, mut accepted) = pair();
+        let ends = ends(&stream).unwrap();
+        stream.write_all(&[0]).unwrap();
+        accepted.read_exact(&mut [0]).unwrap();
+        for count in 1..=40 {
+            std::thread::sleep(Duration::from_millis(25));
+            let before = std::time::Instant::now();
+            accepted.write_all(&[0]).unwrap();
+            // Left unread.
+            while stream.peek(&mut [0; 64]).unwrap() < count {
+                assert!(before.elapsed() < Duration::from_secs(20), "it comes");
+            }
+            let Some(silence) = diag.silence(ends).unwrap() else {
+                return;
+            };
+            let bound = before.elapsed() + Duration::from_millis(30);
+            assert!(silence <= bound, "{silence:?} at byte {count}");
+        }
     }
 
     #[test]
