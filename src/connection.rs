@@ -424,9 +424,10 @@ impl<F: Format> Connection<F> {
     /// If several threads receive, each message goes to one of them. Messages that arrived before the end are
     /// returned before the error. With a handler it only waits for the end.
     ///
-    /// A thread that waits here, or in another call that receives, may read the socket itself. Then the
-    /// message is decoded on it, for example by your `Deserialize`, and with it up to 32 of those behind it, at
-    /// most 4 KiB. It stops if 50 µs have passed after the first, second, fourth, eighth or sixteenth of these.
+    /// A thread that waits here, or in another call that receives, may read the socket itself. Then the message is
+    /// decoded on it, for example by your `Deserialize`, and with it up to 32 of those behind it: at most 4 KiB,
+    /// or one larger one. It stops if 50 µs have passed after the first, second, fourth, eighth or sixteenth of
+    /// these.
     ///
     /// ```
     /// # use lanpeer::*;

@@ -145,7 +145,7 @@ pub enum Error {
     },
     /// The other side has not the key that was expected (`ConnectOptions::expect`), or one that this peer does
     /// not allow (`PeerBuilder::allow`), or it shows none. If it has shown a key, it has also proved that it has
-    /// the secret. Both are of the feature `secure`.
+    /// the secret. The two methods need the feature `secure`.
     WrongKey {
         /// Whom we asked.
         addr: SocketAddr,

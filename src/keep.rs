@@ -152,8 +152,9 @@ impl Peer {
     /// to a quarter. They begin anew after a connection that has lasted 5 seconds, and at once when discovery
     /// sees the peer (also when it is back, or has moved). A peer that discovery has lost is tried for another
     /// minute. After a denial other than `busy`, `stopped` or `twice`, also because of a wrong secret, they grow
-    /// from 1 to 30 seconds, and do not begin anew when discovery sees the peer; a wrong secret, or an address
-    /// that is this peer's own, is logged once as a warning. `deny("never")` ends the attempts: see
+    /// from 1 to 30 seconds, and do not begin anew when discovery sees the peer; what only a
+    /// person can mend (a wrong secret, an address of this peer's own or of IPv6, a missing feature) is logged
+    /// once as a warning. `deny("never")` ends the attempts: see
     /// [`refused`](KeepConnected::refused). If a connection ends before the program has taken it, the next is
     /// made when the program has.
     ///

@@ -570,8 +570,8 @@ impl Peer {
     /// at most two seconds more. If a handler does not return, its thread is left behind. Called from a
     /// handler, `stop` returns at once and goes on in the background.
     ///
-    /// Stopping twice is fine: a second call waits until the first has done its work. Afterwards calls that make or accept connections, or search, return
-    /// [`Error::Stopped`]; messages that have arrived can still be received.
+    /// Stopping twice is fine: a second call waits as well. Afterwards calls that make or accept connections,
+    /// or search, return [`Error::Stopped`]; messages that have arrived can still be received.
     ///
     /// ```
     /// use lanpeer::{Bytes, Error, Peer};

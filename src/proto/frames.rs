@@ -61,7 +61,7 @@ mod kind {
     pub const REFUSED: u8 = 0xf6;
     /// From here on, kinds that are not known are skipped,
     pub const SKIPPED: u8 = 0xf8;
-    /// as are these two by who does not know them.
+    /// and a lanpeer that does not know these two skips them as well.
     pub const HEAR_ME: u8 = 0xf8;
     pub const BEAT: u8 = 0xf9;
     /// and from here on they end the connection.

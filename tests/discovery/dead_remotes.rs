@@ -22,11 +22,10 @@ use crate::peers::*;
 /// The shortest that can be set.
 const KEEPALIVE: Duration = Duration::from_secs(4);
 
-/// A dead remote is noticed within this time. Idle connections take the keepalive. Where data is on
-/// its way, two attempts to send it fail first, then three quarters of the keepalive go by, and a
-/// second or less between looks: on a link this fast, 5 s. Where the window is full, the attempts
-/// come the later the longer it has been full, which here is not long. The rest is for machines
-/// that are busy with other things.
+/// A dead remote is noticed within this time: after about the keepalive, once two attempts to send
+/// have failed where data is on its way. Where the window is full, the attempts come the later the
+/// longer it has been full, which here is not long. The rest is for machines that are busy with other
+/// things.
 const BOUND: Duration = Duration::from_secs(10);
 
 const LATE_KEEPALIVE: Duration = Duration::from_secs(8);

@@ -99,9 +99,9 @@ impl DeadRemotes {
         }
     }
 
-    /// Ends the connections whose remote has left everything unanswered for seven eighths of the
-    /// keepalive (it was silent for some time before that was seen), or that was silent for all of it. Says whether any connection
-    /// still has unacknowledged data.
+    /// Ends the connections whose remote has left everything unanswered for seven eighths of the keepalive. If
+    /// it was silent before that was seen, that silence counts. Says whether any connection still has
+    /// unacknowledged data.
     fn look(&self, endpoint: &Endpoint, keepalive: Duration) -> bool {
         let Some(rows) = endpoint.context.look_at_table(Instant::now()) else {
             // There is no file descriptor for the table. The next look may find one.

@@ -136,7 +136,7 @@ pub(super) enum Failure {
     Passing,
     /// The other side said no.
     Denied,
-    /// Only a person ends that: the secrets differ, or the address is this peer's own.
+    /// Only a person ends that: the secrets differ, the address can never be connected to, or a feature is missing.
     Lasting,
     /// The other side said "never".
     Never,

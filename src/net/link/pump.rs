@@ -335,7 +335,8 @@ pub(crate) fn run_queue<F: Format>(
     }
     let (ended, is_awake) = match early.seen {
         Seen::End => (true, false),
-        Seen::Bytes => (false, true),
+        // Unless it has sent before its answer: then all that the look has found is among the early bytes.
+        Seen::Bytes => (false, early.bytes.is_empty()),
         Seen::Nothing | Seen::Failure(_) => (false, false),
     };
     let mut source: Box<dyn Source<F::Item>> = Box::new(Socket::<F> {
