@@ -29,11 +29,36 @@ pub(crate) struct DeadRemotes {
     endpoint: Weak<Endpoint>,
     /// The silence after which a remote is dead. `None` where the program wants nobody to look.
     keepalive: Option<Duration>,
-    /// Connections whose remote owes an answer, by number, and since when that is seen. Only the watchdog's
-    /// thread changes it. The lock of the open connections is taken under it.
-    suspects: Mutex<HashMap<u64, Instant>>,
+    /// Connections whose remote owes an answer, by number. Only the watchdog's thread changes it. The lock of
+    /// the open connections is taken under it.
+    suspects: Mutex<HashMap<u64, Suspect>>,
     /// What was heard of each remote by the last look, where the system has no table.
     heard: Mutex<HashMap<u64, Heard>>,
+}
+
+/// A remote that has left something unanswered.
+#[derive(Clone, Copy)]
+struct Suspect {
+    /// Since when that is seen.
+    since: Instant,
+    /// The silence before that, as far as it counts.
+    before: Duration,
+}
+
+impl Suspect {
+    /// Nothing was heard of it for `silence`: it may have been silent before this side began to send, and the
+    /// system's probes, which had found that out, end when data is on its way. A remote that is heard now and
+    /// then has until its keepalive is over.
+    fn new(since: Instant, silence: Duration, keepalive: Duration) -> Suspect {
+        Suspect {
+            since,
+            before: silence.saturating_sub(keepalive / 8),
+        }
+    }
+
+    fn is_dead(&self, now: Instant, keepalive: Duration) -> bool {
+        now.duration_since(self.since) + self.before >= keepalive * 7 / 8
+    }
 }
 
 /// What one look knows of a remote, for the next.
@@ -119,15 +144,15 @@ impl DeadRemotes {
             outstanding |= row.unacknowledged > 0;
             if row.unanswered {
                 // The suspicion ends with the first look that finds an answer.
-                let since = suspects.get(&link.id).copied();
-                let since = since.unwrap_or_else(|| {
+                let suspect = suspects.get(&link.id).copied();
+                let suspect = suspect.unwrap_or_else(|| {
                     let silence = endpoint.context.silence_of(link.ends);
-                    suspected_since(now, silence.unwrap_or_default(), keepalive)
+                    Suspect::new(now, silence.unwrap_or_default(), keepalive)
                 });
-                if now.duration_since(since) >= keepalive * 7 / 8 {
+                if suspect.is_dead(now, keepalive) {
                     dead.push(Arc::clone(link));
                 } else {
-                    still.insert(link.id, since);
+                    still.insert(link.id, suspect);
                 }
             }
         }
@@ -172,15 +197,6 @@ impl DeadRemotes {
         end(dead);
         outstanding
     }
-}
-
-/// Since when a remote counts as suspect that is first seen to leave something unanswered. Nothing was heard of it
-/// for `silence`: it may have been silent before this side began to send, and the system's probes, which had
-/// found that out, end when data is on its way. A remote that is heard now and then has until its keepalive
-/// is over.
-fn suspected_since(now: Instant, silence: Duration, keepalive: Duration) -> Instant {
-    let before = silence.saturating_sub(keepalive / 8);
-    now.checked_sub(before).unwrap_or(now)
 }
 
 fn end(dead: Vec<Arc<Link>>) {
@@ -278,15 +294,14 @@ mod suspect_tests {
 
     #[test]
     fn a_remote_that_was_silent_before_has_less_time() {
-        let (now, keepalive) = (Instant::now(), Duration::from_secs(8));
-        let left = |silence| {
-            let since = suspected_since(now, Duration::from_secs(silence), keepalive);
-            keepalive * 7 / 8 - now.duration_since(since)
-        };
-        assert_eq!(left(0), Duration::from_secs(7));
-        assert_eq!(left(1), Duration::from_secs(7));
-        assert_eq!(left(6), Duration::from_secs(2));
-        assert_eq!(left(8), Duration::ZERO);
+        let (begin, keepalive) = (Instant::now(), Duration::from_secs(8));
+        for (silence, left) in [(0, 7), (1, 7), (6, 2), (8, 0), (1_000, 0)] {
+            let suspect = Suspect::new(begin, Duration::from_secs(silence), keepalive);
+            let dies_at =
+                |seconds| suspect.is_dead(begin + Duration::from_secs(seconds), keepalive);
+            assert!(dies_at(left), "{silence}");
+            assert!(left == 0 || !dies_at(left - 1), "{silence}");
+        }
     }
 }
 
