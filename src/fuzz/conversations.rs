@@ -290,7 +290,14 @@ impl Scene {
     fn alone() -> std::sync::MutexGuard<'static, Scene> {
         static SCENE: OnceLock<Mutex<Scene>> = OnceLock::new();
         let scene = SCENE.get_or_init(|| Mutex::new(Scene::new(true)));
-        scene.lock().unwrap_or_else(PoisonError::into_inner)
+        let scene = scene.lock().unwrap_or_else(PoisonError::into_inner);
+        scene.forget_events();
+        scene
+    }
+
+    /// What earlier runs have left: where too many events wait, the one that this run waits for is dropped.
+    pub(super) fn forget_events(&self) {
+        self.peer.events().try_iter().for_each(drop);
     }
 
     pub(super) fn new(text_headers: bool) -> Scene {

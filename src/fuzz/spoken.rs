@@ -267,5 +267,7 @@ fn hears(conn: Connection<Dynamic>, asks: Asks, bytes: &[u8], mut wire: Wire) {
 fn alone() -> MutexGuard<'static, Scene> {
     static SCENE: OnceLock<Mutex<Scene>> = OnceLock::new();
     let scene = SCENE.get_or_init(|| Mutex::new(Scene::new(false)));
-    scene.lock().unwrap_or_else(PoisonError::into_inner)
+    let scene = scene.lock().unwrap_or_else(PoisonError::into_inner);
+    scene.forget_events();
+    scene
 }
