@@ -169,7 +169,7 @@ fn both_sides_ask_at_once() {
         });
         asking
             .into_iter()
-            .for_each(|asking| assert!(asking.finish()));
+            .for_each(|asking| assert!(asking.finish_within(PATIENT)));
         assert_eq!(to_bob.close(), Ok(()));
     });
 }

@@ -28,10 +28,13 @@ use lanpeer::{
 /// other things. Reached only by a test that fails.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// How long a full connection must stay full before a test calls it full:
-/// long enough for the other side's reader and the kernel to have moved
-/// whatever they still could.
-const SETTLED: Duration = Duration::from_millis(400);
+/// How long a full connection must stay full before a test calls it full, in
+/// so many looks of so long each: long enough for the other side's reader and
+/// the kernel to have moved whatever they still could. One long look would not
+/// do: on a busy machine it can pass before any of them had its turn. But where
+/// this thread has had so many turns, so has every other.
+const SETTLED: usize = 40;
+const LOOK: Duration = Duration::from_millis(10);
 
 // ----------------------------------------------------------------- peers
 
@@ -274,18 +277,19 @@ pub fn number_of(message: &[u8]) -> u64 {
 #[track_caller]
 pub fn fill(connection: &Connection<Bytes>, first: u64, size: usize) -> u64 {
     const FAR_TOO_MUCH: u64 = 256 << 20;
-    for count in 0.. {
+    let (mut count, mut looks) = (0, 0);
+    while looks < SETTLED {
         assert!(
             count * (size as u64) < FAR_TOO_MUCH,
             "took {count} messages of {size} bytes and is still not full"
         );
-        match connection.send_timeout(&numbered(first + count, size), SETTLED) {
-            Ok(()) => {}
-            Err(SendError::Timeout) => return count,
+        match connection.send_timeout(&numbered(first + count, size), LOOK) {
+            Ok(()) => (count, looks) = (count + 1, 0),
+            Err(SendError::Timeout) => looks += 1,
             Err(error) => panic!("message {count}: {error}"),
         }
     }
-    unreachable!()
+    count
 }
 
 /// Receives `count` numbered messages, which must be `first`, `first + 1`, …
