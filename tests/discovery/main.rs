@@ -1,5 +1,5 @@
-//! Discovery, on one host's loopback and on LANs; what becomes of connections when a host dies; and real
-//! peerpy programs.
+//! Discovery, on one host's loopback and on LANs; what becomes of connections when a host dies; and other
+//! programs: peerpy's, the examples, the compiler.
 //!
 //! | file | |
 //! | --- | --- |
@@ -10,6 +10,8 @@
 //! | `dead_remotes` | connections to hosts that die |
 //! | `keep` | connections that come back |
 //! | `peerpy`, in `tests/peerpy` | connections to and from Python programs |
+//! | `examples`, in `tests/examples` | the examples run as their first lines say |
+//! | `mistakes`, in `tests/mistakes` | what the compiler says |
 //!
 //! One program for all of these, because nearly all of its tests wait: together they wait at the same time.
 //! The tests run in the order of their names, and those that take longest are in `across`: they begin early.
@@ -25,13 +27,19 @@ mod actor;
 mod beacons;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/dice.rs"]
+mod dice;
 mod network;
 #[path = "../common/peers.rs"]
 mod peers;
 
 mod across;
 mod dead_remotes;
+#[path = "../examples/mod.rs"]
+mod examples;
 mod keep;
+#[path = "../mistakes/mod.rs"]
+mod mistakes;
 #[path = "../peerpy/mod.rs"]
 mod peerpy;
 mod search;
