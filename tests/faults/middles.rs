@@ -73,6 +73,7 @@ fn a_large_message_is_reset_in_the_middle() {
     test(|| {
         let (_world, passage, to_bob, to_alice) = in_a_large_message();
         let send = sending(&to_bob, 0, HUGE);
+        passage.wait_until_struck();
         passage.reset();
         assert!(is_reset(send.finish()));
         assert_eq!(rest(&to_alice), (0, CloseReason::Reset));
@@ -87,6 +88,8 @@ fn a_large_message_is_cut_in_the_middle() {
     test(|| {
         let (_world, passage, to_bob, to_alice) = in_a_large_message();
         let send = sending(&to_bob, 0, HUGE);
+        // A part of it is through: an end before it would be an ordinary one.
+        passage.wait_until_struck();
         passage.fin();
         // Alice sees a FIN, and then that her bytes are refused: the second can overtake the first.
         let (none, reason) = rest(&to_bob);
