@@ -169,7 +169,7 @@ fn both_sides_ask_at_once() {
         });
         asking
             .into_iter()
-            .for_each(|asking| assert!(asking.finish()));
+            .for_each(|asking| assert!(asking.finish_within(PATIENT)));
         assert_eq!(to_bob.close(), Ok(()));
     });
 }
@@ -697,6 +697,7 @@ fn remote(bob: &Peer) -> (TcpStream, Connection<Bytes>) {
 /// This peer's answer to a request is small, and what waits for a remote that does not read is bounded.
 #[test]
 fn a_flood_of_requests_that_nobody_answers_is_bounded() {
+    const BLOCKS: u64 = 400;
     alone(
         "requests::a_flood_of_requests_that_nobody_answers_is_bounded",
         || {
@@ -709,13 +710,14 @@ fn a_flood_of_requests_that_nobody_answers_is_bounded() {
             let block: Vec<u8> = (0..4096)
                 .flat_map(|n: u32| [0xf1, 2, 0, (n % 64) as u8])
                 .collect();
-            for _ in 0..1500 {
+            for _ in 0..BLOCKS {
                 socket.write_all(&block).unwrap();
             }
             let grown = memory().saturating_sub(before);
-            assert!(grown < 32 << 20, "{grown} bytes");
+            // A pointer for each would be more.
+            assert!(grown < 12 << 20, "{grown} bytes");
             eventually("they have come", || {
-                conn.stats().messages_received == 1500 * 4096
+                conn.stats().messages_received == BLOCKS * 4096
             });
             assert_eq!(requests.len(), 10);
             assert!(conn.stats().send_queue_bytes <= 3 << 20);

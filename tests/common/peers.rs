@@ -28,10 +28,14 @@ use lanpeer::{
 /// other things. Reached only by a test that fails.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// How long a full connection must stay full before a test calls it full:
-/// long enough for the other side's reader and the kernel to have moved
-/// whatever they still could.
-const SETTLED: Duration = Duration::from_millis(400);
+/// How long a full connection must stay full before a test calls it full, in
+/// so many looks of so long each: long enough for the other side's reader and
+/// the kernel to have moved whatever they still could. One long look would not
+/// do: on a busy machine it can pass before any of them had its turn. And none
+/// of the library's threads may still wait for its turn then, as far as the
+/// system tells.
+const SETTLED: usize = 40;
+const LOOK: Duration = Duration::from_millis(10);
 
 // ----------------------------------------------------------------- peers
 
@@ -125,6 +129,8 @@ pub fn raw_offer_of(bob: &Peer, data_type: DataType) -> TcpStream {
 
 /// The body of a test: fails it when it does not end.
 pub fn test(body: impl FnOnce() + Send + 'static) {
+    // One type for all of them: the compiler makes what follows once, not for each of hundreds of tests.
+    let body: Box<dyn FnOnce() + Send> = Box::new(body);
     within("the whole test", Duration::from_secs(90), body);
 }
 
@@ -274,18 +280,24 @@ pub fn number_of(message: &[u8]) -> u64 {
 #[track_caller]
 pub fn fill(connection: &Connection<Bytes>, first: u64, size: usize) -> u64 {
     const FAR_TOO_MUCH: u64 = 256 << 20;
-    for count in 0.. {
+    let (mut count, mut looks) = (0, 0);
+    let end = Instant::now() + SOON;
+    while looks < SETTLED {
         assert!(
             count * (size as u64) < FAR_TOO_MUCH,
             "took {count} messages of {size} bytes and is still not full"
         );
-        match connection.send_timeout(&numbered(first + count, size), SETTLED) {
-            Ok(()) => {}
-            Err(SendError::Timeout) => return count,
+        match connection.send_timeout(&numbered(first + count, size), LOOK) {
+            Ok(()) => (count, looks) = (count + 1, 0),
+            Err(SendError::Timeout) => looks += 1,
             Err(error) => panic!("message {count}: {error}"),
         }
+        // Seldom, since there may be hundreds of threads to look at.
+        if looks == SETTLED && wants_to_run("lanpeer") && Instant::now() < end {
+            looks /= 2;
+        }
     }
-    unreachable!()
+    count
 }
 
 /// Receives `count` numbered messages, which must be `first`, `first + 1`, …
@@ -375,6 +387,26 @@ pub fn lanpeer_threads() -> Vec<String> {
         .filter(|name| name.starts_with("lanpeer"))
         .map(|name| name.trim_end().to_owned())
         .collect()
+}
+
+/// Whether a thread of this process whose name begins so runs, or waits for a
+/// processor. On systems without /proc none does.
+fn wants_to_run(name: &str) -> bool {
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
+        return false;
+    };
+    tasks.filter_map(Result::ok).any(|task| {
+        // "TID (name) S …"
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let named = stat
+            .split_once(" (")
+            .is_some_and(|(_, rest)| rest.starts_with(name));
+        named
+            && stat
+                .rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('R'))
+    })
 }
 
 /// The memory this process holds now, in bytes. 0 on systems without /proc.

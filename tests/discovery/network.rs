@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// For what is said at once: on a busy machine enough, and less than a silence that would tell the same, which
+/// takes three seconds at least.
+pub const AT_ONCE: Duration = Duration::from_secs(2);
+
 /// A LAN; removed when dropped. `lan.sh` says what it is made of.
 pub struct Lan {
     name: String,

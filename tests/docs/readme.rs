@@ -282,7 +282,10 @@ fn the_readme_says_the_two_commands() {
         .flat_map(|(_, lines)| lines)
         .map(String::as_str)
         .collect();
-    for command in ["cargo run --example tour", "cargo test -- --test-threads=8"] {
+    for command in [
+        "cargo run --example tour",
+        "cargo test -- --test-threads=24",
+    ] {
         assert!(shell.contains(&command), "{command}");
     }
     // A package has no .ci.
@@ -290,7 +293,7 @@ fn the_readme_says_the_two_commands() {
         assert!(
             read(".ci/run")
                 .lines()
-                .any(|line| line.trim() == "run cargo test -- --test-threads=8")
+                .any(|line| line.trim() == "run cargo test -- --test-threads=24")
         );
     }
 }

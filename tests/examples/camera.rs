@@ -1,8 +1,8 @@
 //! A camera, and who watches it.
 
 use crate::beacons::Port;
-use crate::program::Program;
-use crate::terminal::Terminal;
+use crate::examples::program::Program;
+use crate::examples::terminal::Terminal;
 
 /// The middle of each bar at the upper edge, where the ball never is.
 const BARS: [[u8; 3]; 8] = [

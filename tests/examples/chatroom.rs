@@ -1,8 +1,8 @@
 //! People come, talk and leave, with a terminal and without.
 
 use crate::beacons::Port;
-use crate::program::Program;
-use crate::terminal::{Terminal, rows};
+use crate::examples::program::Program;
+use crate::examples::terminal::{Terminal, rows};
 
 fn args<'a>(port: &'a str, name: &'a str) -> [&'a str; 6] {
     ["--bind", "127.0.0.1", "--port", port, "--name", name]

@@ -6,8 +6,8 @@ use std::net::UdpSocket;
 use std::process::Stdio;
 use std::time::Instant;
 
+use crate::examples::program::{Program, path_of};
 use crate::network::{Actor, DEADLINE, Lan};
-use crate::program::{Program, path_of};
 
 #[path = "../../examples/doctor/answers.rs"]
 mod answers;

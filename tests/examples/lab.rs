@@ -1,7 +1,7 @@
 //! The lab: sensors that are killed and started again, and the table that shows them.
 
 use crate::beacons::Port;
-use crate::program::Program;
+use crate::examples::program::Program;
 
 #[test]
 fn the_table_shows_each_sensor_on_one_connection() {

@@ -1,7 +1,7 @@
 //! netcat as scripts use it: what goes in, what comes out, and the exit codes.
 
 use crate::beacons::Port;
-use crate::program::Program;
+use crate::examples::program::Program;
 
 /// One that listens, and where.
 fn listen(port: &Port, args: &[&str]) -> (Program, String) {

@@ -215,7 +215,7 @@ impl Lines {
 }
 
 /// Where cargo puts the example, built: `cargo test` has built it already, but
-/// `cargo test --test examples` has not.
+/// `cargo test --test discovery` has not.
 pub fn path_of(name: &str) -> PathBuf {
     static EXAMPLES: OnceLock<PathBuf> = OnceLock::new();
     let examples = EXAMPLES.get_or_init(|| {

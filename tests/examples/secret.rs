@@ -5,7 +5,7 @@
 fn without_the_feature_a_secret_is_an_error_and_not_forgotten() {
     use std::process::Command;
 
-    use crate::program::{Program, path_of};
+    use crate::examples::program::{Program, path_of};
 
     for args in [
         &["netcat", "listen", "127.0.0.1:0"][..],
@@ -32,7 +32,7 @@ mod secure {
     use std::process::Command;
 
     use crate::beacons::Port;
-    use crate::program::{Program, path_of};
+    use crate::examples::program::{Program, path_of};
 
     /// A file with a secret, made by netcat; removed at the end.
     struct SecretFile(PathBuf);

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::beacons::Port;
-use crate::program::Program;
-use crate::terminal::{Terminal, rows};
+use crate::examples::program::Program;
+use crate::examples::terminal::{Terminal, rows};
 
 /// A directory for one test, removed at its end.
 struct Directory(PathBuf);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::beacons::Port;
-use crate::program::Program;
+use crate::examples::program::Program;
 
 fn start(port: &Port, args: &[&str]) -> Program {
     let port = port.number.to_string();

@@ -1,8 +1,8 @@
 //! Sensors of several processes, one collector.
 
 use crate::beacons::Port;
-use crate::program::Program;
-use crate::terminal::{Terminal, rows};
+use crate::examples::program::Program;
+use crate::examples::terminal::{Terminal, rows};
 
 fn args(port: &Port, args: &[&str]) -> Vec<String> {
     let port = port.number.to_string();

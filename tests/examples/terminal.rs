@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use vt100::{Parser, Screen};
 
-use crate::program::path_of;
+use crate::examples::program::path_of;
 
 const DEADLINE: Duration = Duration::from_secs(120);
 const ROWS: NonZeroU16 = NonZeroU16::new(24).unwrap();

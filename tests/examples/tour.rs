@@ -1,6 +1,6 @@
 //! The tour to its end, and hello_world between two processes.
 
-use crate::program::Program;
+use crate::examples::program::Program;
 
 #[test]
 fn tour_explains_itself_and_ends() {

@@ -179,13 +179,12 @@ impl Case {
             // On a busy machine the bytes may come when Bob has gone: his system answers then.
             alice = Outcome::None(No::HungUp);
         }
-        let awaits_answer = self.is_in_handshake() && self.way == Way::Back;
-        if awaits_answer && self.fault == Fault::Stall && bob == Outcome::None(No::Withdrawn) {
-            // On a busy machine Alice may have given up before Bob's program could accept.
-            bob = for_bob.clone();
-        }
-        if let (Outcome::Connection(seen), Outcome::Connection(due)) = (&mut bob, &for_bob) {
-            // A close that has timed out goes on for a while. Alice's own end may come meanwhile.
+        for (own, due) in [(&mut alice, &for_alice), (&mut bob, &for_bob)] {
+            let (Outcome::Connection(seen), Outcome::Connection(due)) = (own, due) else {
+                continue;
+            };
+            // A close that has timed out goes on for a while. The other side's end may come meanwhile; and
+            // on a busy machine this side's own may not have begun before its last handle was dropped.
             let timed_out = seen.close == Err(CloseError::Timeout) && seen.close == due.close;
             if timed_out && seen.reason == CloseReason::ClosedHere {
                 seen.reason = due.reason.clone();

@@ -161,9 +161,9 @@ impl World {
     fn run_as<F: Words>(&self, kind: Kind, plan: Plan, mut course: Course) -> (Outcome, Outcome) {
         loop {
             let (passage, outcomes) = self.try_as::<F>(kind, plan, course);
-            // On a busy machine Alice may give up before there is a fault, or before she has read
-            // what came: then her system resets.
-            let early = !passage.has_struck() || outcomes.1.is_reset();
+            // On a busy machine Alice may give up before there is a fault, or before Bob's program has
+            // a connection, or before she has read what came: then her system resets.
+            let early = !passage.has_struck() || !outcomes.1.has_connected();
             match &mut course.timeout {
                 Some(timeout) if early && *timeout < SOON => *timeout *= 2,
                 _ if !course.struck => return outcomes,
@@ -235,8 +235,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    fn is_reset(&self) -> bool {
-        matches!(self, Outcome::Connection(seen) if seen.reason == CloseReason::Reset)
+    /// There was a connection, which the other side's system did not reset.
+    fn has_connected(&self) -> bool {
+        matches!(self, Outcome::Connection(seen) if seen.reason != CloseReason::Reset)
     }
 }
 

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use lanpeer::crossbeam_channel::{bounded, select};
 use lanpeer::{
-    Bytes, CloseError, CloseReason, ConnectOptions, Connection, Error, RecvTimeoutError, SendError,
+    Bytes, CloseError, CloseReason, ConnectOptions, Connection, Error, PeerBuilder,
+    RecvTimeoutError, SendError,
 };
 
 use super::cuts::MANUAL_ACCEPT;
@@ -22,6 +24,9 @@ use super::proxy::{Fault, Plan, Way};
 
 /// How long a side waits for what does not come.
 const SHORT: Duration = Duration::from_millis(300);
+
+/// How long for what has to come, or for the end that comes instead.
+const PATIENT: Duration = Duration::from_secs(10);
 
 /// How many positions are tried at a time.
 const BUSY: usize = 12;
@@ -122,9 +127,13 @@ impl Case {
         world.bob.offers().try_iter().for_each(drop);
         let said: [Arc<AtomicBool>; 2] = Default::default();
         let (alice, bob) = (world.alice.clone(), world.bob.clone());
-        let (addr, options) = (world.proxy.addr(), self.kind.options().timeout(SHORT));
+        let patience = patience(self.fault);
+        let (addr, options) = (world.proxy.addr(), self.kind.options().timeout(patience));
         let (own, others) = (Arc::clone(&said[0]), Arc::clone(&said[1]));
+        // Ends with her part.
+        let (at_it, is_done) = bounded::<()>(0);
         let of_alice = Call::start("Alice", move || {
+            let _at_it = at_it;
             let conn = match options.connect::<Bytes>(&alice, addr) {
                 Ok(conn) => conn,
                 // Nobody has a connection of which she does not know how it ends.
@@ -133,18 +142,25 @@ impl Case {
                 }
                 Err(error) => panic!("{error:?}"),
             };
-            Some(speaks(conn, b'a', true, &own, &others))
+            Some(speaks(conn, b'a', patience, &own, &others))
         });
         let (own, others) = (Arc::clone(&said[1]), Arc::clone(&said[0]));
         let of_bob = Call::start("Bob", move || {
-            let offer = bob.offers().recv_timeout(2 * SHORT).ok()?;
-            match offer.accept::<Bytes>() {
-                Ok(conn) => Some(speaks(conn, b'b', false, &own, &others)),
+            let offer = select! {
+                recv(bob.offers()) -> offer => offer.ok(),
+                // She has given up; her HELLO may have come through all the same.
+                recv(is_done) -> _ => bob.offers().recv_timeout(SHORT).ok(),
+            };
+            match offer?.accept::<Bytes>() {
+                Ok(conn) => Some(speaks(conn, b'b', patience, &own, &others)),
                 Err(Error::Withdrawn) => None,
                 Err(error) => panic!("{error:?}"),
             }
         });
-        let (of_alice, of_bob) = (of_alice.finish(), of_bob.finish());
+        let (of_alice, of_bob) = (
+            of_alice.finish_within(3 * SOON),
+            of_bob.finish_within(3 * SOON),
+        );
         passage.release();
         // What has happened is noted by then.
         passage.end();
@@ -160,10 +176,13 @@ impl Case {
             (None, None) => {}
         }
         if let (false, Some(alice), Some(bob)) = (passage.has_struck(), &of_alice, &of_bob) {
-            // It would have come behind the last byte. On a busy machine either may have given up.
-            for seen in [alice, bob].into_iter().filter(|seen| seen.took < SHORT) {
-                assert_eq!(seen.close, Some(Ok(())), "{self:?} {alice:?} {bob:?}");
-                assert_eq!(seen.received.len(), MESSAGES, "{self:?}");
+            // It would have come behind the last byte. On a busy machine either may have given up, and
+            // then the other one has less as well.
+            if alice.took < patience && bob.took < patience {
+                for seen in [alice, bob] {
+                    assert_eq!(seen.close, Some(Ok(())), "{self:?} {alice:?} {bob:?}");
+                    assert_eq!(seen.received.len(), MESSAGES, "{self:?}");
+                }
             }
         }
     }
@@ -180,9 +199,11 @@ impl Case {
             assert!(own.others_goodbye, "{both}");
         }
         if *reason == CloseReason::ClosedHere {
-            assert_eq!(own.close, Some(Ok(())), "{both}");
+            // A close that has timed out goes on, and may come to its end after all.
+            let closed = [Some(Ok(())), Some(Err(CloseError::Timeout))];
+            assert!(closed.contains(&own.close), "{both}");
         }
-        assert!(own.took < SOON / 2, "{both}");
+        assert!(own.took < SOON, "{both}");
     }
 }
 
@@ -201,12 +222,13 @@ struct Seen {
 fn speaks(
     conn: Connection<Bytes>,
     who: u8,
-    first: bool,
+    patience: Duration,
     own: &AtomicBool,
     others: &AtomicBool,
 ) -> Seen {
     let begin = Instant::now();
     let mut seen = Seen::default();
+    let first = who == b'a';
     let say = |seen: &mut Seen| {
         let message = Kind::message(who, seen.sent.len() + 1);
         match conn.send(&message) {
@@ -219,7 +241,7 @@ fn speaks(
         say(&mut seen);
     }
     loop {
-        match conn.recv_timeout(SHORT) {
+        match conn.recv_timeout(patience) {
             Ok(message) => seen.received.push(message),
             Err(RecvTimeoutError::Disconnected) => break,
             // The link is silent.
@@ -247,12 +269,21 @@ fn speaks(
     seen
 }
 
-fn world() -> World {
-    World::in_frames(|builder| builder.close_timeout(SHORT).timeout(SHORT))
+/// A side waits for nothing that does not come, but where the link falls silent.
+fn patience(fault: Fault) -> Duration {
+    match fault {
+        Fault::Stall => SHORT,
+        _ => PATIENT,
+    }
+}
+
+fn with_patience(builder: PeerBuilder, fault: Fault) -> PeerBuilder {
+    let patience = patience(fault);
+    builder.close_timeout(patience).timeout(patience)
 }
 
 #[cfg(feature = "secure")]
-fn secured(builder: lanpeer::PeerBuilder) -> lanpeer::PeerBuilder {
+fn secured(builder: PeerBuilder) -> PeerBuilder {
     let secret = "008J-4CT4-ANK7-F24S-NAXW-SQFE-ZWEA".parse();
     builder.secret(secret.expect("a secret"))
 }
@@ -261,13 +292,14 @@ fn ends(what: &str, fault: Fault, workers: usize) {
     let (secure, clear): (Vec<Case>, Vec<Case>) = Case::all(fault)
         .into_iter()
         .partition(|case| case.kind.is_secure());
+    let world = move || World::in_frames(|builder| with_patience(builder, fault));
     try_all(what, clear, workers, world, Case::run);
     #[cfg(feature = "secure")]
     try_all(
         &format!("{what}, encrypted"),
         secure,
         workers,
-        || World::in_frames(|builder| secured(builder.close_timeout(SHORT).timeout(SHORT))),
+        move || World::in_frames(|builder| secured(with_patience(builder, fault))),
         Case::run,
     );
     #[cfg(not(feature = "secure"))]

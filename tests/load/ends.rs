@@ -18,7 +18,7 @@ const CONNECTIONS: usize = 1_000;
 /// Of the system's table, besides.
 const ROWS: usize = 10_000;
 
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Set in the environment of the process that has them: how many connections, and rows.
 const ROLE: &str = "LANPEER_LOAD_ENDS";
@@ -135,7 +135,7 @@ fn dropped(peer: &Peer, count: usize, rows: usize) {
     drop(connections);
     let took = start.elapsed();
     println!("\n@ {count} connections, {rows} rows: to drop them took {took:?}");
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < CLOSE_TIMEOUT / 4, "{took:?}");
     until("all have ended", || peer.connections().is_empty());
     let ended = start.elapsed();
     println!("and {ended:?} until all had ended");

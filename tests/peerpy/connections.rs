@@ -9,11 +9,11 @@ use lanpeer::{
 };
 use serde_json::json;
 
-use crate::Who;
 use crate::common::peerpy::Peerpy;
 use crate::common::{ended, next_offer, peer, receive, spawn, until, within_deadline};
-use crate::kinds::Kind;
-use crate::page::patiently;
+use crate::peerpy::Who;
+use crate::peerpy::kinds::Kind;
+use crate::peerpy::page::patiently;
 
 /// peerpy's timeout, in seconds, once it shall ping and end soon, and until then: a keepalive that
 /// falls into a large message of its own would damage that.

@@ -1,7 +1,7 @@
 //! Real peerpy 1.2.2 as asker and as answerer, on a LAN of network namespaces.
 //!
 //! peerpy knows only the port 1024 and broadcasts to whatever its default route leads to, so it is
-//! never let loose on a real network. See `tests/discovery/lan.rs` for what the LAN needs.
+//! never let loose on a real network. See `tests/discovery/across.rs` for what the LAN needs.
 
 use std::time::Duration;
 

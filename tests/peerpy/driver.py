@@ -10,6 +10,7 @@ The peer is used as peerpy's users use it: its handlers, connect, send, close, s
 are those of the offer, because peerpy's reader thread starts before its "connection" event.
 """
 
+import glob
 import json
 import os
 import sys
@@ -60,6 +61,20 @@ def reporting_pings(build_header):
         return build_header(header_type, contents)
 
     return build
+
+
+def waited():
+    """For how many seconds the threads of this process but the main one have waited for a core; 0 where
+    the system does not say."""
+    nanoseconds = 0
+    for path in glob.glob("/proc/self/task/*/schedstat"):
+        if path.split("/")[4] != str(os.getpid()):
+            try:
+                with open(path, encoding="ascii") as file:
+                    nanoseconds += int(file.read().split()[1])
+            except OSError:
+                pass  # it has just ended
+    return nanoseconds / 1e9
 
 
 class Driver:
@@ -141,10 +156,13 @@ class Driver:
         return {"closed": self.connection.closed, "connections": len(self.peer.connections)}
 
     def cpu(self, seconds):
-        """The share of one core that this process takes while it has nothing to do."""
-        before, start = time.process_time(), time.monotonic()
+        """The share of one core that this process takes while it has nothing to do, and that it would
+        take if nobody else were there: then nothing would wait for a core."""
+        before, start = (time.process_time(), waited()), time.monotonic()
         time.sleep(seconds)
-        return {"share": (time.process_time() - before) / (time.monotonic() - start)}
+        took = time.monotonic() - start
+        share = (time.process_time() - before[0]) / took
+        return {"share": share, "wanted": share + (waited() - before[1]) / took}
 
     def stop(self):
         self.peer.stop()

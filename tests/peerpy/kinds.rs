@@ -5,7 +5,7 @@ use lanpeer::Raw;
 use lanpeer::{Bytes, Encode, Format, Json};
 use serde_json::{Value, json};
 
-use crate::Who;
+use crate::peerpy::Who;
 
 /// A format whose messages can be made in any size.
 pub trait Kind: Format<Item: PartialEq + std::fmt::Debug + Send + Encode<Self>> + 'static {

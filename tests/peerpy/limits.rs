@@ -1,6 +1,6 @@
 //! What peerpy cannot do: measured and printed. Asserted is only how lanpeer comes out of it.
 //!
-//!     cargo test --test peerpy limits -- --nocapture
+//!     cargo test --test discovery peerpy::limits -- --nocapture
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::common::peerpy::{Peerpy, Process, python};
 use crate::common::{ended, next_offer, peer, spawn, until, within_deadline};
 use crate::network::Lan;
-use crate::programs::Role;
-use crate::scenarios::script;
+use crate::peerpy::programs::Role;
+use crate::peerpy::scenarios::script;
 
 /// Sizes of messages to peerpy, and how many of each.
 pub const SIZES: [usize; 7] = [1_000, 2_000, 8_192, 16_384, 65_536, 262_144, 1_048_576];
@@ -85,7 +85,7 @@ fn large_messages_to_peerpy_on_a_lan() {
 #[test]
 fn the_pages_remedy_makes_messages_whole() {
     let Some(python) = python() else { return };
-    let blocks = crate::page::blocks("python");
+    let blocks = crate::peerpy::page::blocks("python");
     let remedy = blocks
         .iter()
         .find(|block| block.contains("class WholeSocket"))

@@ -63,7 +63,7 @@ fn peerpys_bytes_come_in_pieces() {
     for length in [1, 100, 1_000, 30_000] {
         peerpy.event("ping");
         peerpy.send(json!({ "text": length }));
-        let text = crate::kinds::digits(length);
+        let text = crate::peerpy::kinds::digits(length);
         assert_eq!(receive(&conn), json!(text));
     }
     peerpy.tell(json!({ "do": "close" }));

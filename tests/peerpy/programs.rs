@@ -74,7 +74,7 @@ impl Role {
 
     /// `command` runs this program.
     pub fn start_as(mut command: Command, role: &str) -> Role {
-        let test = ["programs::role", "--exact", "--nocapture"];
+        let test = ["peerpy::programs::role", "--exact", "--nocapture"];
         command.args(test).arg("--test-threads=1").env(ROLE, role);
         Role(Process::start(&mut command).expect("this program once more"))
     }

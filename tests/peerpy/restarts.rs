@@ -58,7 +58,7 @@ fn lanpeer_stopped() -> Option<String> {
 /// In a process of its own, that no destructor sees die.
 fn lanpeer_killed() -> Option<String> {
     let mut peerpy = Peerpy::start()?;
-    let mut first = crate::programs::Role::start("echo 127.0.0.1:0");
+    let mut first = crate::peerpy::programs::Role::start("echo 127.0.0.1:0");
     let addr = first.addr();
     assert!(peerpy.connect(addr, json!({ "data_type": "json" })));
     peerpy.send(json!("to the first"));
@@ -66,7 +66,7 @@ fn lanpeer_killed() -> Option<String> {
     drop(first);
     gone(&mut peerpy);
 
-    let mut second = crate::programs::Role::start(&format!("echo {addr}"));
+    let mut second = crate::peerpy::programs::Role::start(&format!("echo {addr}"));
     assert_eq!(second.addr(), addr);
     assert!(peerpy.connect(addr, json!({ "data_type": "json" })));
     peerpy.send(json!("to the second"));

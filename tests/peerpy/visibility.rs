@@ -1,12 +1,12 @@
 //! peerpy's tests of its pinger and of invisibility, with one side replaced by ours, on a host of a
-//! network of its own. `tests/peerpy_discovery.rs` has several hosts.
+//! network of its own. `discovery.rs` has several hosts.
 
 use std::process::Command;
 
 use crate::common::peerpy::{Process, python};
 use crate::common::until;
 use crate::network::Lan;
-use crate::programs::Role;
+use crate::peerpy::programs::Role;
 
 /// Several visible peers that take commands.
 const PEERPYS: &str = r#"

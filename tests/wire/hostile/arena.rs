@@ -62,7 +62,7 @@ impl Arena {
                     other => return Err(format!("{other:?} where {n} was due")),
                 }
                 // Leaves the machine to the others.
-                std::thread::sleep(Duration::from_micros(200));
+                std::thread::sleep(Duration::from_millis(1));
             }
             Ok(())
         });

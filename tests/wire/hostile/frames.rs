@@ -37,23 +37,40 @@ impl Arena {
     /// side is told why.
     #[track_caller]
     fn refuses<F: Format>(&self, keys: &str, bytes: &[u8], reason: &CloseReason) {
+        self.begins_to_refuse::<F>(keys, bytes, reason)();
+    }
+
+    /// [`refuses`](Arena::refuses), as far as nothing waits; what it returns waits, and looks. So that many can
+    /// wait at the same time for their remotes to read why.
+    fn begins_to_refuse<F: Format>(
+        &self,
+        keys: &str,
+        bytes: &[u8],
+        reason: &CloseReason,
+    ) -> Box<dyn FnOnce() + '_> {
+        let (bytes, reason) = (bytes.to_vec(), reason.clone());
         let marked = keys == STREAM_OF_3;
-        for at_once in [true, false] {
+        let begun = [true, false].map(|at_once| {
             let (mut wire, conn) = Wire::accepted_frames::<F>(&self.bob, keys);
             match at_once {
-                true => wire.write_what_goes(bytes),
+                true => wire.write_what_goes(&bytes),
                 false => bytes.chunks(1).for_each(|byte| wire.write_what_goes(byte)),
             }
-            assert_eq!(self.ended(&conn), *reason, "{}", shown(bytes));
-            let close = within_deadline("close", move || conn.close());
-            let expected = Err(CloseError::Incomplete(reason.clone()));
-            assert_eq!(close, expected, "{}", shown(bytes));
-            let words = refusal(&reason.to_string());
-            let (told, _) = wire.rest();
-            let told = told.strip_prefix(&[0xff][..usize::from(marked)]);
-            assert_eq!(told, Some(&words[..]), "{}", shown(bytes));
-        }
-        println!("{:60} {reason}", shown(&bytes[..bytes.len().min(40)]));
+            (wire, conn)
+        });
+        Box::new(move || {
+            for (mut wire, conn) in begun {
+                assert_eq!(self.ended(&conn), reason, "{}", shown(&bytes));
+                let close = within_deadline("close", move || conn.close());
+                let expected = Err(CloseError::Incomplete(reason.clone()));
+                assert_eq!(close, expected, "{}", shown(&bytes));
+                let words = refusal(&reason.to_string());
+                let (told, _) = wire.rest();
+                let told = told.strip_prefix(&[0xff][..usize::from(marked)]);
+                assert_eq!(told, Some(&words[..]), "{}", shown(&bytes));
+            }
+            println!("{:60} {reason}", shown(&bytes[..bytes.len().min(40)]));
+        })
     }
 
     #[track_caller]
@@ -105,11 +122,12 @@ impl Arena {
 fn what_breaks_the_protocol_is_named() {
     alone("hostile::frames::what_breaks_the_protocol_is_named", || {
         let arena = Arena::new();
+        let mut begun = Vec::new();
         for kind in [0xf7, 0xfc, 0xfd, 0xfe, 0xff] {
             let words = format!("a frame of the unknown kind {kind:#04x}");
             for body in [&b""[..], b"hello"] {
                 let bytes = of_kind(kind, body);
-                arena.refuses::<Bytes>(BYTES, &bytes, &malformed(&words));
+                begun.push(arena.begins_to_refuse::<Bytes>(BYTES, &bytes, &malformed(&words)));
             }
         }
         let shortest = malformed("a frame whose length is not in its shortest form");
@@ -130,7 +148,7 @@ fn what_breaks_the_protocol_is_named() {
             &[0xf4, 1, 0xf4],
             &[0xf5, 1, 0x80],
         ] {
-            arena.refuses::<Bytes>(BYTES, bytes, &shortest);
+            begun.push(arena.begins_to_refuse::<Bytes>(BYTES, bytes, &shortest));
         }
         for (bytes, words) in [
             (&[0xf0, 0][..], "a message with a type of 0 bytes"),
@@ -169,25 +187,38 @@ fn what_breaks_the_protocol_is_named() {
                 "a refusal whose words are not UTF-8",
             ),
         ] {
-            arena.refuses::<Bytes>(BYTES, bytes, &malformed(words));
+            begun.push(arena.begins_to_refuse::<Bytes>(BYTES, bytes, &malformed(words)));
         }
         // A stream has no requests.
         for kind in [0xf1, 0xf2, 0xf3] {
             let words = format!("a frame of the unknown kind {kind:#04x}");
             let bytes = of_kind(kind, b"hello");
-            arena.refuses::<Bytes>(STREAM, &bytes, &malformed(&words));
+            begun.push(arena.begins_to_refuse::<Bytes>(STREAM, &bytes, &malformed(&words)));
         }
         for byte in [0, 4, 0xff] {
             let words = format!("a message of the unknown type {byte}");
-            arena.refuses::<Dynamic>(LOOSE, &[0xf0, 2, byte, 0], &malformed(&words));
+            begun.push(arena.begins_to_refuse::<Dynamic>(
+                LOOSE,
+                &[0xf0, 2, byte, 0],
+                &malformed(&words),
+            ));
         }
         let (expected, got) = (DataType::Bytes, DataType::Json);
         let denied = CloseReason::DeniedType { expected, got };
-        arena.refuses::<Bytes>(BYTES, &[0xf0, 3, 2, b'4', b'2'], &denied);
-        arena.refuses::<Json<Value>>(JSON, &[0], &malformed("a json message of 0 bytes"));
-        arena.refuses::<Raw<u8>>(RAW, &[0], &malformed("a raw message of 0 bytes"));
+        begun.push(arena.begins_to_refuse::<Bytes>(BYTES, &[0xf0, 3, 2, b'4', b'2'], &denied));
+        begun.push(arena.begins_to_refuse::<Json<Value>>(
+            JSON,
+            &[0],
+            &malformed("a json message of 0 bytes"),
+        ));
+        begun.push(arena.begins_to_refuse::<Raw<u8>>(
+            RAW,
+            &[0],
+            &malformed("a raw message of 0 bytes"),
+        ));
         let empty = malformed("a json message of 0 bytes");
-        arena.refuses::<Dynamic>(LOOSE, &[0xf0, 1, 2], &empty);
+        begun.push(arena.begins_to_refuse::<Dynamic>(LOOSE, &[0xf0, 1, 2], &empty));
+        begun.into_iter().for_each(|look| look());
         everything_is_given_back(&arena, 1);
     });
 }
@@ -196,15 +227,17 @@ fn what_breaks_the_protocol_is_named() {
 fn lengths_beyond_the_limit() {
     alone("hostile::frames::lengths_beyond_the_limit", || {
         let arena = Arena::new();
+        let mut begun = Vec::new();
         let limit = LIMIT;
         for size in [LIMIT as u64 + 2, 1 << 32, (1 << 63) - 1, 1 << 63, u64::MAX] {
             let too_large = |size| CloseReason::TooLarge { size, limit };
-            arena.refuses::<Bytes>(BYTES, &length(size), &too_large(size));
-            arena.refuses::<Bytes>(STREAM, &length(size), &too_large(size));
+            begun.push(arena.begins_to_refuse::<Bytes>(BYTES, &length(size), &too_large(size)));
+            begun.push(arena.begins_to_refuse::<Bytes>(STREAM, &length(size), &too_large(size)));
             // The byte that names the type counts.
             let typed = [&[0xf0][..], &length(size), &[1]].concat();
-            arena.refuses::<Dynamic>(LOOSE, &typed, &too_large(size - 1));
+            begun.push(arena.begins_to_refuse::<Dynamic>(LOOSE, &typed, &too_large(size - 1)));
         }
+        begun.into_iter().for_each(|look| look());
         everything_is_given_back(&arena, 1);
     });
 }

@@ -7,13 +7,6 @@
 //!
 //! What peerpy itself cannot do is in [`limits`]: measured and printed, not asserted as a success.
 
-#[path = "../discovery/actor.rs"]
-mod actor;
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../discovery/network.rs"]
-mod network;
-
 mod connections;
 mod discovery;
 mod handlers;
