@@ -1,5 +1,6 @@
-//! Any bytes as a connection in text, with a real peer over loopback. A long file, since both sides of it, and
-//! what other bodies use of them, are one scene.
+//! Any bytes as a connection in text, with a real peer over loopback.
+//!
+//! A long file, since both sides of it, and what other bodies use of them, are one scene.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
