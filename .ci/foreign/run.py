@@ -5,13 +5,18 @@
 LIST is wine.txt or qemu.txt, which says what it holds. REASONS are those of its sections whose
 proof holds here, with commas between them: tests of the other sections must pass like any other.
 Fails if a test fails that is not listed, if the program crashes or hangs, or if the list names a test
-that there is not.
+that there is not. Says which tests took longest, since these decide how long the whole takes.
 """
 
+import os
 import re
 import subprocess
 import sys
 import tempfile
+import time
+
+# A test that takes longer than this many seconds is told.
+SLOW = 10
 
 
 def read(path, name, reasons):
@@ -36,10 +41,16 @@ def read(path, name, reasons):
 def main():
     name, path, reasons, seconds = sys.argv[1:5]
     listed = read(path, name, reasons.split(","))
+    began = time.monotonic()
     # Not a pipe: Wine's server, which stays for a while, would keep it open.
     with tempfile.TemporaryFile() as output:
+        # The harness tells the times of tests only to whom such a compiler would be allowed.
         ran = subprocess.Popen(
-            sys.argv[6:], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            sys.argv[6:] + ["-Zunstable-options", "--report-time"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "RUSTC_BOOTSTRAP": "1"},
         )
         try:
             ended = ran.wait(timeout=float(seconds))
@@ -56,6 +67,11 @@ def main():
     failed |= {test for test, how in done.items() if how == "FAILED"}
     # The last: tests that start a process of their own may show its words.
     summaries = re.findall(r"^test result: .*?(\d+) passed; (\d+) failed", story, re.M)
+    times = re.findall(r"^test (\S+)(?: - should panic)? \.\.\. \w+ <([\d.]+)s>", story, re.M)
+    slow = sorted(((float(took), test) for test, took in times), reverse=True)[:6]
+    for took, test in slow:
+        if took > SLOW:
+            print(f"  {took:.0f} s: {test}")
     wrong = []
     for test in sorted(failed - set(listed)):
         wrong.append(f"{test} failed")
@@ -71,7 +87,7 @@ def main():
         for line in wrong:
             print(f"WRONG, {name}: {line}")
         sys.exit(1)
-    print(f"{name}: {passed} passed, {count} failed as listed")
+    print(f"{name}: {passed} passed, {count} failed as listed, in {time.monotonic() - began:.0f} s")
     for test in sorted(set(listed) - failed):
         if listed[test][1]:
             print(f"  {test} is listed for {listed[test][0]}, and passed")

@@ -29,7 +29,7 @@ const SLACK: Duration = Duration::from_secs(4);
 fn repeat(few: usize, mut round: impl FnMut(usize) -> Result<(), String> + Send + 'static) {
     let asked = std::env::var("LANPEER_ROUNDS").ok();
     let count = asked.map_or(few, |rounds| rounds.parse().expect("a number of rounds"));
-    let limit = Duration::from_secs(90).max(Duration::from_secs(6) * count as u32);
+    let limit = patience().max(Duration::from_secs(6) * count as u32);
     within("the whole test", limit, move || {
         let mut failures = BTreeMap::new();
         for number in 0..count {

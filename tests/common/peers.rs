@@ -123,9 +123,28 @@ pub fn raw_offer_of(bob: &Peer, data_type: DataType) -> TcpStream {
 
 // ------------------------------------------------------------- deadlines
 
+/// Whether the processor or the system is emulated, where everything takes several times as long.
+/// `.ci/platforms` says so by this variable.
+pub fn emulated() -> bool {
+    std::env::var_os("LANPEER_TEST_EMULATED").is_some()
+}
+
+/// How often a campaign goes round: in emulation a tenth as often.
+pub fn campaign(rounds: usize) -> usize {
+    match emulated() {
+        true => rounds.div_ceil(10),
+        false => rounds,
+    }
+}
+
+/// How long a whole test may take.
+pub fn patience() -> Duration {
+    Duration::from_secs(if emulated() { 300 } else { 90 })
+}
+
 /// The body of a test: fails it when it does not end.
 pub fn test(body: impl FnOnce() + Send + 'static) {
-    within("the whole test", Duration::from_secs(90), body);
+    within("the whole test", patience(), body);
 }
 
 /// What `work` returns, or a panic when it takes longer than `limit`.
