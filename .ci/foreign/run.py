@@ -4,6 +4,7 @@
 
 LIST is wine.txt or qemu.txt, which says what it holds. REASONS are those of its sections whose
 proof holds here, with commas between them: tests of the other sections must pass like any other.
+Those of the section `long` are not run.
 Fails if a test fails that is not listed, if the program crashes or hangs, or if the list names a test
 that there is not. Says which tests took longest, since these decide how long the whole takes.
 """
@@ -20,8 +21,9 @@ SLOW = 10
 
 
 def read(path, name, reasons):
-    """The tests of this program that may fail, with the reason and whether they always do."""
-    listed, reason = {}, None
+    """The tests of this program that may fail, with the reason and whether they always do; and those that
+    are not run."""
+    listed, skipped, reason = {}, [], None
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             line = line.split("#")[0].strip()
@@ -33,20 +35,24 @@ def read(path, name, reasons):
             program, test, *often = line.split()
             if reason is None or often not in ([], ["sometimes"]):
                 sys.exit(f"{path}:{number}: {line!r} is no line of such a list")
-            if program == name and reason in reasons:
+            if program != name:
+                continue
+            if reason == "long":
+                skipped += ["--skip", test]
+            elif reason in reasons:
                 listed[test] = (reason, not often)
-    return listed
+    return listed, skipped
 
 
 def main():
     name, path, reasons, seconds = sys.argv[1:5]
-    listed = read(path, name, reasons.split(","))
+    listed, skipped = read(path, name, reasons.split(","))
     began = time.monotonic()
     # Not a pipe: Wine's server, which stays for a while, would keep it open.
     with tempfile.TemporaryFile() as output:
         # The harness tells the times of tests only to whom such a compiler would be allowed.
         ran = subprocess.Popen(
-            sys.argv[6:] + ["-Zunstable-options", "--report-time"],
+            sys.argv[6:] + skipped + ["-Zunstable-options", "--report-time"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -210,7 +210,7 @@ fn a_channel_without_bounds_keeps_nothing_of_what_was_taken() {
             // Batches, so that little ever waits.
             (0..100).for_each(|_| pass(1_000));
             let before = memory();
-            (0..2_000).for_each(|_| pass(1_000));
+            (0..campaign(2_000)).for_each(|_| pass(1_000));
             let more = memory().saturating_sub(before);
             println!("{more} bytes more after 2,000,000 messages");
             // A pointer for each message would be 16 MB. What the threads' own heaps keep is less.

@@ -9,13 +9,15 @@
 // Every test binary uses its own part of this.
 #![allow(dead_code)]
 
+#[path = "emulated.rs"]
+mod emulated;
+
 use std::any::Any;
 use std::fs;
 use std::io::Write;
 use std::marker::PhantomData;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,8 @@ use lanpeer::{
     Bytes, CloseReason, ConnectOptions, Connection, DataType, Format, Peer, PeerBuilder, SendError,
 };
 
+pub use emulated::*;
+
 /// Much more than any single step needs, also on a machine that is busy with
 /// other things. Reached only by a test that fails.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -31,7 +35,9 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// How long a full connection must stay full before a test calls it full:
 /// long enough for the other side's reader and the kernel to have moved
 /// whatever they still could.
-const SETTLED: Duration = Duration::from_millis(400);
+fn settled() -> Duration {
+    Duration::from_millis(if emulated() { 2000 } else { 400 })
+}
 
 // ----------------------------------------------------------------- peers
 
@@ -122,25 +128,6 @@ pub fn raw_offer_of(bob: &Peer, data_type: DataType) -> TcpStream {
 }
 
 // ------------------------------------------------------------- deadlines
-
-/// Whether the processor or the system is emulated, where everything takes several times as long.
-/// `.ci/platforms` says so by this variable.
-pub fn emulated() -> bool {
-    std::env::var_os("LANPEER_TEST_EMULATED").is_some()
-}
-
-/// How often a campaign goes round: in emulation a tenth as often.
-pub fn campaign(rounds: usize) -> usize {
-    match emulated() {
-        true => rounds.div_ceil(10),
-        false => rounds,
-    }
-}
-
-/// How long a whole test may take.
-pub fn patience() -> Duration {
-    Duration::from_secs(if emulated() { 300 } else { 90 })
-}
 
 /// The body of a test: fails it when it does not end.
 pub fn test(body: impl FnOnce() + Send + 'static) {
@@ -298,7 +285,7 @@ pub fn fill(connection: &Connection<Bytes>, first: u64, size: usize) -> u64 {
             count * (size as u64) < FAR_TOO_MUCH,
             "took {count} messages of {size} bytes and is still not full"
         );
-        match connection.send_timeout(&numbered(first + count, size), SETTLED) {
+        match connection.send_timeout(&numbered(first + count, size), settled()) {
             Ok(()) => {}
             Err(SendError::Timeout) => return count,
             Err(error) => panic!("message {count}: {error}"),
@@ -348,18 +335,6 @@ pub fn refusing() -> (socket2::Socket, SocketAddr) {
 }
 
 // ------------------------------------------------- processes and threads
-
-/// This program once more. Where the processor that it is for is emulated, `LANPEER_TEST_EMULATOR` says how.
-fn this_program() -> Command {
-    let own = std::env::current_exe().expect("this program");
-    let Ok(emulator) = std::env::var("LANPEER_TEST_EMULATOR") else {
-        return Command::new(own);
-    };
-    let mut words = emulator.split_whitespace();
-    let mut command = Command::new(words.next().expect("an emulator"));
-    command.args(words).arg(own);
-    command
-}
 
 /// Runs `body` in a process of its own, for tests that count what belongs to
 /// the process: threads, memory. `name` is the name of the calling test.

@@ -1,0 +1,43 @@
+//! Where the processor or the system is emulated, and everything takes several times as long. Also the
+//! sources' own tests include this file.
+#![allow(dead_code)] // each program uses its own part of it
+
+use std::process::Command;
+use std::time::Duration;
+
+/// Whether it is so: `.ci/platforms` sets this variable.
+pub fn emulated() -> bool {
+    std::env::var_os("LANPEER_TEST_EMULATED").is_some()
+}
+
+/// How often a campaign goes round: in emulation a tenth as often.
+pub fn campaign(rounds: usize) -> usize {
+    match emulated() {
+        true => rounds.div_ceil(10),
+        false => rounds,
+    }
+}
+
+/// How long a whole test may take.
+pub fn patience() -> Duration {
+    Duration::from_secs(if emulated() { 300 } else { 90 })
+}
+
+/// This program once more, behind other words of a command. Where the processor that it is for is emulated,
+/// `LANPEER_TEST_EMULATOR` says how to run it.
+pub fn this_program_after(before: &[&str]) -> Command {
+    let own = std::env::current_exe().expect("this program");
+    let emulator = std::env::var("LANPEER_TEST_EMULATOR").unwrap_or_default();
+    let mut words = before.iter().copied().chain(emulator.split_whitespace());
+    let Some(first) = words.next() else {
+        return Command::new(own);
+    };
+    let mut command = Command::new(first);
+    command.args(words).arg(own);
+    command
+}
+
+/// This program once more.
+pub fn this_program() -> Command {
+    this_program_after(&[])
+}
