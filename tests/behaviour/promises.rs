@@ -4,7 +4,6 @@
 //! Each test repeats itself a few times. `LANPEER_ROUNDS=1000` repeats it a thousand times; a test
 //! that fails says in how many of its rounds, and how.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -630,7 +629,7 @@ impl Drop for Slow {
 
 #[cfg(not(windows))]
 thread_local! {
-    static KEPT: RefCell<Option<Slow>> = const { RefCell::new(None) };
+    static KEPT: std::cell::RefCell<Option<Slow>> = const { std::cell::RefCell::new(None) };
 }
 
 /// Windows ends threads one at a time: there it does.

@@ -18,6 +18,11 @@ pub fn campaign(rounds: usize) -> usize {
     }
 }
 
+/// How far apart the places are that a campaign tries: each of them, or in emulation each seventh.
+pub fn stride() -> usize {
+    if emulated() { 7 } else { 1 }
+}
+
 /// How long a whole test may take.
 pub fn patience() -> Duration {
     Duration::from_secs(if emulated() { 300 } else { 90 })

@@ -34,7 +34,8 @@ fn settled(
 #[test]
 fn two_that_keep_each_other_have_one_connection() {
     test(|| {
-        let rounds = std::env::var("LANPEER_ROUNDS").map_or(30, |text| text.parse().unwrap());
+        let rounds =
+            std::env::var("LANPEER_ROUNDS").map_or(campaign(30), |text| text.parse().unwrap());
         for round in 0..rounds {
             let (alice, bob) = (peer(), peer());
             let (to_bob, to_alice) = (bob.local_addr(), alice.local_addr());
