@@ -89,7 +89,11 @@ def main():
     elif int(count) != len(failed):
         wrong.append(f"{count} failed, and these have names: {sorted(failed)}")
     if wrong:
-        print(story[-20_000:])
+        # What each has said that should not have failed.
+        for test in sorted(failed - set(listed)):
+            said = re.search(rf"^---- {re.escape(test)} stdout ----$.*?(?=^---- |\Z)", story, re.M | re.S)
+            print(said[0][:3000] if said else f"{test} has said nothing")
+        print(story[-1000:])
         for line in wrong:
             print(f"WRONG, {name}: {line}")
         sys.exit(1)
