@@ -5,22 +5,25 @@
 use std::process::Command;
 use std::time::Duration;
 
-/// Whether it is so: `.ci/platforms` sets this variable.
+/// How many times less campaigns do there: `.ci/platforms` says so by this variable. None if nothing is emulated.
+fn less() -> Option<usize> {
+    let value = std::env::var("LANPEER_TEST_EMULATED").ok()?;
+    Some(value.parse().expect("LANPEER_TEST_EMULATED: a number"))
+}
+
+/// Whether it is so.
 pub fn emulated() -> bool {
-    std::env::var_os("LANPEER_TEST_EMULATED").is_some()
+    less().is_some()
 }
 
-/// How often a campaign goes round: in emulation a tenth as often.
+/// How often a campaign goes round.
 pub fn campaign(rounds: usize) -> usize {
-    match emulated() {
-        true => rounds.div_ceil(10),
-        false => rounds,
-    }
+    rounds.div_ceil(less().unwrap_or(1))
 }
 
-/// How far apart the places are that a campaign tries: each of them, or in emulation each seventh.
+/// How far apart the places are that a campaign tries. An odd number, so that each bit of a byte is one of them.
 pub fn stride() -> usize {
-    if emulated() { 7 } else { 1 }
+    less().map_or(1, |less| less | 1)
 }
 
 /// How long a whole test may take.
