@@ -4,7 +4,7 @@
 
 LIST is wine.txt or qemu.txt, which says what it holds. REASONS are those of its sections whose
 proof holds here, with commas between them: tests of the other sections must pass like any other.
-Those of the sections `long` and `open` are not run.
+Those of the section `long` are not run.
 Fails if a test fails that is not listed, if the program crashes or hangs, or if the list names a test
 that there is not. Says which tests took longest, since these decide how long the whole takes.
 """
@@ -37,7 +37,7 @@ def read(path, name, reasons):
                 sys.exit(f"{path}:{number}: {line!r} is no line of such a list")
             if program != name:
                 continue
-            if reason in ("long", "open"):
+            if reason == "long":
                 skipped += ["--skip", test]
             elif reason in reasons:
                 listed[test] = (reason, not often)
