@@ -73,13 +73,13 @@ mod tests {
     fn soon<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, result) = crossbeam_channel::bounded(1);
         thread::spawn(move || done.send(work()));
-        result.recv_timeout(SOON).expect(what)
+        result.recv_timeout(3 * SOON).expect(what)
     }
 
     fn until(what: &str, mut condition: impl FnMut() -> bool) {
         let begin = Instant::now();
         while !condition() {
-            assert!(begin.elapsed() < SOON, "{what}");
+            assert!(begin.elapsed() < 3 * SOON, "{what}");
             thread::sleep(Duration::from_millis(1));
         }
     }
