@@ -26,6 +26,11 @@ pub fn stride() -> usize {
     less().map_or(1, |less| less | 1)
 }
 
+/// A deadline for what must happen: in emulation three times as far.
+pub fn extended(deadline: Duration) -> Duration {
+    deadline * if emulated() { 3 } else { 1 }
+}
+
 /// How long a whole test may take.
 pub fn patience() -> Duration {
     Duration::from_secs(if emulated() { 300 } else { 90 })

@@ -149,7 +149,10 @@ pub fn within<R: Send + 'static>(
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
+        assert!(
+            start.elapsed() < extended(SOON),
+            "not within {SOON:?}: {what}"
+        );
         thread::sleep(Duration::from_millis(2));
     }
 }
@@ -225,7 +228,7 @@ impl<R: Send + 'static> Call<R> {
     /// [`finish`](Call::finish) with its own limit.
     #[track_caller]
     pub fn finish_within(self, limit: Duration) -> R {
-        match self.result.recv_timeout(limit) {
+        match self.result.recv_timeout(extended(limit)) {
             Ok(Ok(value)) => *value.downcast().expect("what `start` has put there"),
             Ok(Err(panic)) => panic::resume_unwind(panic),
             Err(_) => panic!("{} hangs: no end within {limit:?}", self.what),
@@ -311,7 +314,7 @@ pub fn take(connection: &Connection<Bytes>, first: u64, count: u64) {
 /// The next item, which has to come.
 #[track_caller]
 pub fn next<F: Format>(connection: &Connection<F>) -> F::Item {
-    match connection.recv_timeout(SOON) {
+    match connection.recv_timeout(extended(SOON)) {
         Ok(item) => item,
         Err(error) => panic!("{error} ({:?})", connection.close_reason()),
     }
