@@ -347,7 +347,9 @@ fn nor_is_a_large_message_that_the_other_sides_end_cuts() {
         drop(socket);
         let sent = sending.finish();
         let closed = to_alice.close();
-        check(closed.is_err(), format!("{sent:?}, {closed:?}"))
+        // Where a thread cannot be seen to wait, the end may have been there before the message was.
+        let too_late = !cfg!(target_os = "linux") && sent.is_err();
+        check(closed.is_err() || too_late, format!("{sent:?}, {closed:?}"))
     });
 }
 
