@@ -259,6 +259,9 @@ mod builder;
 mod connection;
 mod convert;
 mod discover;
+#[cfg(test)]
+#[path = "../tests/common/emulated.rs"]
+mod emulated;
 mod error;
 mod event;
 mod format;

@@ -4,19 +4,26 @@
 
 LIST is wine.txt or qemu.txt, which says what it holds. REASONS are those of its sections whose
 proof holds here, with commas between them: tests of the other sections must pass like any other.
+Those of the section `long` are not run.
 Fails if a test fails that is not listed, if the program crashes or hangs, or if the list names a test
-that there is not.
+that there is not. Says which tests took longest, since these decide how long the whole takes.
 """
 
+import os
 import re
 import subprocess
 import sys
 import tempfile
+import time
+
+# A test that takes longer than this many seconds is told.
+SLOW = 10
 
 
 def read(path, name, reasons):
-    """The tests of this program that may fail, with the reason and whether they always do."""
-    listed, reason = {}, None
+    """The tests of this program that may fail, with the reason and whether they always do; and those that
+    are not run."""
+    listed, skipped, reason = {}, [], None
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             line = line.split("#")[0].strip()
@@ -28,18 +35,28 @@ def read(path, name, reasons):
             program, test, *often = line.split()
             if reason is None or often not in ([], ["sometimes"]):
                 sys.exit(f"{path}:{number}: {line!r} is no line of such a list")
-            if program == name and reason in reasons:
+            if program != name:
+                continue
+            if reason == "long":
+                skipped += ["--skip", test]
+            elif reason in reasons:
                 listed[test] = (reason, not often)
-    return listed
+    return listed, skipped
 
 
 def main():
     name, path, reasons, seconds = sys.argv[1:5]
-    listed = read(path, name, reasons.split(","))
+    listed, skipped = read(path, name, reasons.split(","))
+    began = time.monotonic()
     # Not a pipe: Wine's server, which stays for a while, would keep it open.
     with tempfile.TemporaryFile() as output:
+        # The harness tells the times of tests only to whom such a compiler would be allowed.
         ran = subprocess.Popen(
-            sys.argv[6:], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            sys.argv[6:] + skipped + ["-Zunstable-options", "--report-time"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "RUSTC_BOOTSTRAP": "1"},
         )
         try:
             ended = ran.wait(timeout=float(seconds))
@@ -56,6 +73,11 @@ def main():
     failed |= {test for test, how in done.items() if how == "FAILED"}
     # The last: tests that start a process of their own may show its words.
     summaries = re.findall(r"^test result: .*?(\d+) passed; (\d+) failed", story, re.M)
+    times = re.findall(r"^test (\S+)(?: - should panic)? \.\.\. \w+ <([\d.]+)s>", story, re.M)
+    slow = sorted(((float(took), test) for test, took in times), reverse=True)[:6]
+    for took, test in slow:
+        if took > SLOW:
+            print(f"  {took:.0f} s: {test}")
     wrong = []
     for test in sorted(failed - set(listed)):
         wrong.append(f"{test} failed")
@@ -67,11 +89,15 @@ def main():
     elif int(count) != len(failed):
         wrong.append(f"{count} failed, and these have names: {sorted(failed)}")
     if wrong:
-        print(story[-20_000:])
+        # What each has said that should not have failed.
+        for test in sorted(failed - set(listed)):
+            said = re.search(rf"^---- {re.escape(test)} stdout ----$.*?(?=^---- |\Z)", story, re.M | re.S)
+            print(said[0][:3000] if said else f"{test} has said nothing")
+        print(story[-1000:])
         for line in wrong:
             print(f"WRONG, {name}: {line}")
         sys.exit(1)
-    print(f"{name}: {passed} passed, {count} failed as listed")
+    print(f"{name}: {passed} passed, {count} failed as listed, in {time.monotonic() - began:.0f} s")
     for test in sorted(set(listed) - failed):
         if listed[test][1]:
             print(f"  {test} is listed for {listed[test][0]}, and passed")

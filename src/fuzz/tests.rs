@@ -6,6 +6,7 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use super::dice::Dice;
+use crate::emulated::campaign;
 
 /// Runs a target on what `tests/fuzz` holds for it, and on so many inputs beside that.
 fn run(target: &str, dictionary: &str, body: fn(&[u8]), times: usize) {
@@ -16,7 +17,7 @@ fn run(target: &str, dictionary: &str, body: fn(&[u8]), times: usize) {
     for (name, bytes) in &corpus {
         check(target, body, bytes, &format!("corpus/{target}/{name}"));
     }
-    let mut dice = Dice::new(1);
+    let (mut dice, times) = (Dice::new(1), campaign(times));
     for number in 0..times {
         let mut bytes = match dice.below(8) {
             0 => {

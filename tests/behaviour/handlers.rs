@@ -74,7 +74,7 @@ fn a_handler_may_answer() {
 #[test]
 fn two_handlers_talk_to_each_other_without_any_handle() {
     test(|| {
-        const ROUNDS: u32 = 1000;
+        let rounds = campaign(1000) as u32;
         let (alice, bob) = (peer(), peer());
         let (done, finished) = mpsc::channel();
         let accepting = Call::start("accept_with", {
@@ -91,7 +91,7 @@ fn two_handlers_talk_to_each_other_without_any_handle() {
         });
         let to_bob = alice
             .connect_with::<Json<u32>>(bob.local_addr(), move |conn, number| {
-                if number < ROUNDS {
+                if number < rounds {
                     conn.send(&(number + 1)).unwrap();
                 } else {
                     done.send(number).unwrap();
@@ -101,7 +101,7 @@ fn two_handlers_talk_to_each_other_without_any_handle() {
         accepting.finish();
         to_bob.send(&0).unwrap();
         drop(to_bob);
-        assert!(finished.recv_timeout(SOON).unwrap() >= ROUNDS);
+        assert!(finished.recv_timeout(SOON).unwrap() >= rounds);
         assert_eq!(alice.connections().len(), 1);
         assert_eq!(bob.connections().len(), 1);
     });

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use lanpeer::{Bytes, CloseReason, Error, Event, Json, Peer, Target};
+use lanpeer::{Bytes, CloseReason, Error, Json, Peer, Target};
 use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::peers::*;
@@ -259,11 +259,11 @@ fn lines_come_as_the_page_says_and_never_hold_a_payload() {
 #[test]
 #[cfg(unix)]
 fn a_peer_without_file_descriptors_says_so() {
+    use lanpeer::Event;
+
     const VARIABLE: &str = "LANPEER_TEST_FEW_FILES";
     if std::env::var_os(VARIABLE).is_none() {
-        let output = std::process::Command::new("sh")
-            .args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""])
-            .arg(std::env::current_exe().unwrap())
+        let output = this_program_after(&["sh", "-c", "ulimit -n 64 && exec \"$0\" \"$@\""])
             .args([
                 "logging::a_peer_without_file_descriptors_says_so",
                 "--exact",

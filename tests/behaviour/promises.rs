@@ -4,7 +4,6 @@
 //! Each test repeats itself a few times. `LANPEER_ROUNDS=1000` repeats it a thousand times; a test
 //! that fails says in how many of its rounds, and how.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -28,8 +27,10 @@ const SLACK: Duration = Duration::from_secs(4);
 /// Fails if any round did, and says what came of how many.
 fn repeat(few: usize, mut round: impl FnMut(usize) -> Result<(), String> + Send + 'static) {
     let asked = std::env::var("LANPEER_ROUNDS").ok();
-    let count = asked.map_or(few, |rounds| rounds.parse().expect("a number of rounds"));
-    let limit = Duration::from_secs(90).max(Duration::from_secs(6) * count as u32);
+    let count = asked.map_or(few.min(campaign(few).max(6)), |rounds| {
+        rounds.parse().expect("a number of rounds")
+    });
+    let limit = patience().max(Duration::from_secs(6) * count as u32);
     within("the whole test", limit, move || {
         let mut failures = BTreeMap::new();
         for number in 0..count {
@@ -346,7 +347,9 @@ fn nor_is_a_large_message_that_the_other_sides_end_cuts() {
         drop(socket);
         let sent = sending.finish();
         let closed = to_alice.close();
-        check(closed.is_err(), format!("{sent:?}, {closed:?}"))
+        // Where a thread cannot be seen to wait, the end may have been there before the message was.
+        let too_late = !cfg!(target_os = "linux") && sent.is_err();
+        check(closed.is_err() || too_late, format!("{sent:?}, {closed:?}"))
     });
 }
 
@@ -616,19 +619,24 @@ fn the_place_of_an_aborted_connection_is_free_at_once() {
 // ------------------------------------------------------------ stop is bounded
 
 /// Its drop takes until it may go on, or for long.
+#[cfg(not(windows))]
 struct Slow(Receiver<()>);
 
+#[cfg(not(windows))]
 impl Drop for Slow {
     fn drop(&mut self) {
         let _ = self.0.recv_timeout(Duration::from_secs(12));
     }
 }
 
+#[cfg(not(windows))]
 thread_local! {
-    static KEPT: RefCell<Option<Slow>> = const { RefCell::new(None) };
+    static KEPT: std::cell::RefCell<Option<Slow>> = const { std::cell::RefCell::new(None) };
 }
 
+/// Windows ends threads one at a time: there it does.
 #[test]
+#[cfg(not(windows))]
 fn a_thread_local_whose_drop_takes_long_does_not_hold_up_stop() {
     repeat(2, |number| {
         let (alice, bob) = (peer(), bind(hasty()));
@@ -885,9 +893,8 @@ fn a_burst_is_not_lost_with_its_thread_or_its_process() {
     let bob = peer();
     repeat(6, move |number| {
         let how = ["exit", "end"][number % 2];
-        let program = std::env::current_exe().expect("this program");
         let test = "promises::a_burst_is_not_lost_with_its_thread_or_its_process";
-        let mut leaving = std::process::Command::new(program)
+        let mut leaving = this_program()
             .args(["--exact", test])
             .env(LEAVES, format!("{how} {}", bob.local_addr()))
             .stdout(std::process::Stdio::null())

@@ -146,7 +146,7 @@ fn a_peer_that_stops_while_it_asks_resets() {
 #[test]
 fn a_send_without_a_deadline_never_says_timeout() {
     test(|| {
-        for round in 0..60 {
+        for round in 0..campaign(60) as u64 {
             let (_alice, _bob, to_bob, to_alice) = pair::<Bytes>();
             let sending = Call::start("send", {
                 let to_bob = to_bob.clone();

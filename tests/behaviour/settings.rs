@@ -51,7 +51,7 @@ fn what_bind_accepts_works() {
             8192,
             8193,
             1 << 20,
-            1 << 40,
+            usize::MAX >> 24,
             usize::MAX / 2,
             usize::MAX,
         ] {
@@ -115,7 +115,12 @@ fn the_shortest_times_are_over_at_once() {
 fn a_size_without_end_is_announced_where_there_is_no_limit() {
     test(|| {
         let bob = bind(builder().max_message_size(usize::MAX));
-        for size in [usize::MAX, usize::MAX - 128, 1 << 60, 1 << 40] {
+        for size in [
+            usize::MAX,
+            usize::MAX - 128,
+            usize::MAX >> 4,
+            usize::MAX >> 24,
+        ] {
             let mut socket = raw_offer(&bob);
             let to_alice = bob
                 .offers()
@@ -210,7 +215,7 @@ fn a_channel_without_bounds_keeps_nothing_of_what_was_taken() {
             // Batches, so that little ever waits.
             (0..100).for_each(|_| pass(1_000));
             let before = memory();
-            (0..2_000).for_each(|_| pass(1_000));
+            (0..campaign(2_000)).for_each(|_| pass(1_000));
             let more = memory().saturating_sub(before);
             println!("{more} bytes more after 2,000,000 messages");
             // A pointer for each message would be 16 MB. What the threads' own heaps keep is less.

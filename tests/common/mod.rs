@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use lanpeer::{CloseReason, Connection, Format, Offer, Peer, PeerBuilder, RecvTimeoutError};
 
 /// What must happen, happens within this time, also on a loaded machine. Reaching it is a failure.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Settings for a test.
 pub fn builder() -> PeerBuilder {

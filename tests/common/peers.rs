@@ -9,13 +9,15 @@
 // Every test binary uses its own part of this.
 #![allow(dead_code)]
 
+#[path = "emulated.rs"]
+mod emulated;
+
 use std::any::Any;
 use std::fs;
 use std::io::Write;
 use std::marker::PhantomData;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,8 @@ use lanpeer::crossbeam_channel::{Receiver, bounded};
 use lanpeer::{
     Bytes, CloseReason, ConnectOptions, Connection, DataType, Format, Peer, PeerBuilder, SendError,
 };
+
+pub use emulated::*;
 
 /// Much more than any single step needs, also on a machine that is busy with
 /// other things. Reached only by a test that fails.
@@ -35,7 +39,9 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// of the library's threads may still wait for its turn then, as far as the
 /// system tells.
 const SETTLED: usize = 40;
-const LOOK: Duration = Duration::from_millis(10);
+fn look() -> Duration {
+    Duration::from_millis(if emulated() { 50 } else { 10 })
+}
 
 // ----------------------------------------------------------------- peers
 
@@ -131,7 +137,7 @@ pub fn raw_offer_of(bob: &Peer, data_type: DataType) -> TcpStream {
 pub fn test(body: impl FnOnce() + Send + 'static) {
     // One type for all of them: the compiler makes what follows once, not for each of hundreds of tests.
     let body: Box<dyn FnOnce() + Send> = Box::new(body);
-    within("the whole test", Duration::from_secs(90), body);
+    within("the whole test", patience(), body);
 }
 
 /// What `work` returns, or a panic when it takes longer than `limit`.
@@ -149,7 +155,10 @@ pub fn within<R: Send + 'static>(
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
+        assert!(
+            start.elapsed() < extended(SOON),
+            "not within {SOON:?}: {what}"
+        );
         thread::sleep(Duration::from_millis(2));
     }
 }
@@ -225,7 +234,7 @@ impl<R: Send + 'static> Call<R> {
     /// [`finish`](Call::finish) with its own limit.
     #[track_caller]
     pub fn finish_within(self, limit: Duration) -> R {
-        match self.result.recv_timeout(limit) {
+        match self.result.recv_timeout(extended(limit)) {
             Ok(Ok(value)) => *value.downcast().expect("what `start` has put there"),
             Ok(Err(panic)) => panic::resume_unwind(panic),
             Err(_) => panic!("{} hangs: no end within {limit:?}", self.what),
@@ -287,7 +296,7 @@ pub fn fill(connection: &Connection<Bytes>, first: u64, size: usize) -> u64 {
             count * (size as u64) < FAR_TOO_MUCH,
             "took {count} messages of {size} bytes and is still not full"
         );
-        match connection.send_timeout(&numbered(first + count, size), LOOK) {
+        match connection.send_timeout(&numbered(first + count, size), look()) {
             Ok(()) => (count, looks) = (count + 1, 0),
             Err(SendError::Timeout) => looks += 1,
             Err(error) => panic!("message {count}: {error}"),
@@ -317,7 +326,7 @@ pub fn take(connection: &Connection<Bytes>, first: u64, count: u64) {
 /// The next item, which has to come.
 #[track_caller]
 pub fn next<F: Format>(connection: &Connection<F>) -> F::Item {
-    match connection.recv_timeout(SOON) {
+    match connection.recv_timeout(extended(SOON)) {
         Ok(item) => item,
         Err(error) => panic!("{error} ({:?})", connection.close_reason()),
     }
@@ -341,18 +350,6 @@ pub fn refusing() -> (socket2::Socket, SocketAddr) {
 }
 
 // ------------------------------------------------- processes and threads
-
-/// This program once more. Where the processor that it is for is emulated, `LANPEER_TEST_EMULATOR` says how.
-fn this_program() -> Command {
-    let own = std::env::current_exe().expect("this program");
-    let Ok(emulator) = std::env::var("LANPEER_TEST_EMULATOR") else {
-        return Command::new(own);
-    };
-    let mut words = emulator.split_whitespace();
-    let mut command = Command::new(words.next().expect("an emulator"));
-    command.args(words).arg(own);
-    command
-}
 
 /// Runs `body` in a process of its own, for tests that count what belongs to
 /// the process: threads, memory. `name` is the name of the calling test.

@@ -73,13 +73,13 @@ mod tests {
     fn soon<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, result) = crossbeam_channel::bounded(1);
         thread::spawn(move || done.send(work()));
-        result.recv_timeout(SOON).expect(what)
+        result.recv_timeout(3 * SOON).expect(what)
     }
 
     fn until(what: &str, mut condition: impl FnMut() -> bool) {
         let begin = Instant::now();
         while !condition() {
-            assert!(begin.elapsed() < SOON, "{what}");
+            assert!(begin.elapsed() < 3 * SOON, "{what}");
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -131,21 +131,24 @@ mod tests {
     ///
     /// Linux's table of connections shows it: the timer that probes a full window runs (`tr` is 4,
     /// see proc_pid_net(5)). Once the probe has been answered the rest of the window may still be
-    /// filled. That is far less than what waits on this side. On other systems, refusals for
-    /// most of a second say the same.
+    /// filled. That is far less than what waits on this side. On other systems, and where the table is
+    /// another processor's and has the address turned around, refusals for most of a second say the same.
     fn is_stuck(connection: &Connection<Bytes>, last: Instant) -> bool {
-        let Ok(table) = std::fs::read_to_string("/proc/net/tcp") else {
-            return last.elapsed() > Duration::from_millis(800);
-        };
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
         let SocketAddr::V4(remote) = connection.peer_addr() else {
             return false;
         };
         let ip = u32::from_ne_bytes(remote.ip().octets());
         let remote = format!("{ip:08X}:{:04X}", remote.port());
-        table.lines().any(|line| {
-            let words: Vec<_> = line.split_whitespace().collect();
-            words.get(2) == Some(&&*remote) && words.get(5).is_some_and(|tr| tr.starts_with("04:"))
-        })
+        let mut rows = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|words| words.get(2) == Some(&&*remote))
+            .peekable();
+        match rows.peek() {
+            Some(_) => rows.any(|words| words.get(5).is_some_and(|tr| tr.starts_with("04:"))),
+            None => last.elapsed() > Duration::from_millis(800),
+        }
     }
 
     #[track_caller]

@@ -131,8 +131,7 @@ fn nor_is_what_a_passphrase_has_led_to() {
 }
 
 fn look_at(secret: &str) {
-    let program = std::env::current_exe().unwrap();
-    let mut command = std::process::Command::new(program);
+    let mut command = crate::emulated::this_program();
     let name = "net::wiped::child";
     let args = ["--exact", name, "--nocapture", "--test-threads=1"];
     let output = command.args(args).env(ROLE, secret).output().unwrap();

@@ -308,9 +308,9 @@ mod suspect_tests {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::fs::File;
-    use std::process::Command;
 
     use super::*;
+    use crate::emulated::this_program_after;
     use crate::options::Settings;
 
     /// That says nothing of the remotes.
@@ -320,9 +320,7 @@ mod tests {
         if std::env::var_os(ROLE).is_none() {
             // In a process of its own: other tests want file descriptors.
             let name = "net::endpoint::dead_remotes::tests::a_table_that_cannot_be_read_is_looked_at_again";
-            let mut shell = Command::new("sh");
-            shell.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""]);
-            shell.arg(std::env::current_exe().unwrap());
+            let mut shell = this_program_after(&["sh", "-c", "ulimit -n 64 && exec \"$0\" \"$@\""]);
             let ran = shell.args(["--exact", name]).env(ROLE, "1").output();
             let story = String::from_utf8(ran.unwrap().stdout).unwrap();
             assert!(story.contains(" 1 passed"), "{story}");

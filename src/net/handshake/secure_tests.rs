@@ -10,6 +10,7 @@ use super::client::{Client, Failure, Request};
 use super::play::{Play, padded};
 use super::server::{Outcome, Server, acceptance, denial};
 use super::{Ended, Gate, Input};
+use crate::emulated::stride;
 use crate::error::Error;
 use crate::format::{DataType, Dialect};
 use crate::options::Settings;
@@ -142,7 +143,7 @@ fn who_shares_a_secret_agrees_however_it_is_split() {
 }
 
 fn agrees(alice: &Settings, bob: &Settings) {
-    for size in 1..=HEADER_LEN {
+    for size in (1..=HEADER_LEN).step_by(stride()) {
         let (client, server) = run(alice, bob, size, None, |_, _| ());
         let accepted = client.expect("an outcome").expect("accepted");
         assert!(accepted.agreed.secure && accepted.early.is_empty());
@@ -407,7 +408,7 @@ fn alters(alice: &Settings, bob: &Settings, shares: usize) {
     let lens = lens(shares);
     assert_eq!(seen, lens, "each side also says who it is");
     for (which, len) in lens.into_iter().enumerate() {
-        for at in 0..len {
+        for at in (0..len).step_by(stride()) {
             let (client, _) = run(alice, bob, HEADER_LEN, None, |number, bytes| {
                 if number == which {
                     bytes[at] ^= 1 << (at % 8);
@@ -431,7 +432,7 @@ fn cuts(alice: &Settings, bob: &Settings, shares: usize) {
     let lens = lens(shares);
     let proof = lens[2] - record;
     for (which, len) in lens.into_iter().enumerate().skip(1) {
-        for cut in 0..len {
+        for cut in (0..len).step_by(stride()) {
             let outcomes = run(alice, bob, HEADER_LEN, None, |number, bytes| {
                 bytes.truncate(if number == which { cut } else { usize::MAX });
             });

@@ -255,7 +255,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::net::life::{Manner, Outcome};
+    use crate::net::life::Manner;
 
     const SOON: Duration = Duration::from_secs(20);
 
@@ -294,6 +294,8 @@ mod tests {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn who_waits_for_acknowledgements_lets_go_when_it_is_over() {
+        use crate::net::life::Outcome;
+
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
         let life = Arc::new(Life::default());

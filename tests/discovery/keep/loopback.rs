@@ -24,11 +24,19 @@ pub fn accepted(bob: &Peer) -> Connection<Bytes> {
     bob.accept_timeout::<Bytes>(SOON).expect("an offer")
 }
 
-/// Both ends of the next connection, hers first.
+/// Both ends of the next connection, hers first. An attempt may be withdrawn when it has just been accepted,
+/// because discovery says then that somebody else listens at its address; the next one is accepted as well.
 #[track_caller]
 pub fn both(kept: &KeepConnected<Bytes>, bob: &Peer) -> (Connection<Bytes>, Connection<Bytes>) {
-    let theirs = accepted(bob);
-    (up(kept), theirs)
+    let mut theirs = accepted(bob);
+    let deadline = Instant::now() + SOON;
+    loop {
+        match kept.receiver().recv_timeout(Duration::from_millis(5)) {
+            Ok(ours) => return (ours, theirs),
+            Err(_) if theirs.close_reason().is_some() => theirs = accepted(bob),
+            Err(_) => assert!(Instant::now() < deadline, "no connection"),
+        }
+    }
 }
 
 #[track_caller]

@@ -18,6 +18,8 @@ use tokens::{Kind, is_separator, tokens, without_tests};
 
 /// The layers, lowest first, and the modules directly below the crate root that belong to each.
 const LAYERS: &[&[&str]] = &[
+    // For tests alone.
+    &["emulated"],
     &["proto"],
     &["secure"],
     &["format"],

@@ -9,7 +9,7 @@ use super::arena::{Arena, everything_is_given_back};
 use super::{JSON, Then, hello};
 use crate::common::wire::{HEADER, Wire, json};
 use crate::common::{ended, receive};
-use crate::peers::alone;
+use crate::peers::{alone, stride};
 
 /// HELLO, then two messages.
 fn conversation() -> Vec<u8> {
@@ -25,7 +25,7 @@ fn ends_at_every_byte_of_a_handshake() {
         let arena = Arena::new();
         let offers = arena.bob.offers();
         for then in [Then::Reset, Then::Fin] {
-            for cut in 0..HEADER {
+            for cut in (0..HEADER).step_by(stride()) {
                 let mut wire = Wire::connect(arena.bob.local_addr());
                 wire.write(&conversation()[..cut]);
                 match then {
@@ -62,7 +62,7 @@ fn ends_at_every_byte_of_the_messages() {
         let conversation = &conversation()[HEADER..];
         let first = json("\"first\"").len();
         for then in [Then::Reset, Then::Fin] {
-            for cut in 0..=conversation.len() {
+            for cut in (0..=conversation.len()).step_by(stride()) {
                 let (mut wire, conn) = Wire::accepted::<Json<String>>(&arena.bob, JSON);
                 wire.write(&conversation[..cut]);
                 let whole = cut == 0 || cut == first || cut == conversation.len();

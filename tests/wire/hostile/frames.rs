@@ -246,20 +246,33 @@ fn lengths_beyond_the_limit() {
 #[test]
 fn lengths_without_a_limit() {
     alone("hostile::frames::lengths_without_a_limit", || {
-        let arena = Arena::with(builder().max_message_size(usize::MAX));
-        for size in [1 << 40, (1 << 63) - 1, 1 << 63, u64::MAX - 8, u64::MAX] {
+        let limit = usize::MAX;
+        let arena = Arena::with(builder().max_message_size(limit));
+        for size in [
+            usize::MAX as u64 >> 8,
+            1 << 40,
+            (1 << 63) - 1,
+            1 << 63,
+            u64::MAX - 8,
+            u64::MAX,
+        ] {
+            // Where a pointer has 32 bits, that is a limit.
+            let expected = match usize::try_from(size) {
+                Ok(_) => CloseReason::Truncated,
+                Err(_) => CloseReason::TooLarge { size, limit },
+            };
             for then_more in [&b""[..], b"some of it"] {
                 let (mut wire, conn) = Wire::accepted_frames::<Bytes>(&arena.bob, BYTES);
-                wire.write(&[&length(size), then_more].concat());
+                wire.write_what_goes(&[&length(size), then_more].concat());
                 wire.fin();
-                assert_eq!(arena.ended(&conn), CloseReason::Truncated, "{size}");
+                assert_eq!(arena.ended(&conn), expected, "{size}");
             }
             let head = data_header(size, "bytes");
             let keys = "data_type=bytes&v=1";
             let (mut wire, conn) = Wire::accepted::<Bytes>(&arena.bob, keys);
             wire.write(&head);
             wire.fin();
-            assert_eq!(arena.ended(&conn), CloseReason::Truncated, "{size}");
+            assert_eq!(arena.ended(&conn), expected, "{size}");
         }
         everything_is_given_back(&arena, 1);
     });

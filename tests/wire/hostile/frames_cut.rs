@@ -11,7 +11,7 @@ use crate::common::wire::{
 };
 use crate::common::{peer, receive};
 use crate::connecting;
-use crate::peers::alone;
+use crate::peers::{alone, stride};
 
 const JSON: &str = "data_type=json&strict=1";
 const STREAM: &str = "data_type=bytes&strict=1&stream=1";
@@ -24,7 +24,7 @@ fn ends_at_every_byte_of_hello_and_who() {
         || {
             let arena = Arena::new();
             for then in [Then::Reset, Then::Fin] {
-                for cut in 0..2 * HEADER {
+                for cut in (0..2 * HEADER).step_by(stride()) {
                     let mut wire = Wire::connect(arena.bob.local_addr());
                     let from = wire.local_addr();
                     // No part of it is a whole HELLO without padding.
@@ -64,7 +64,7 @@ fn ends_at_every_byte_of_accept_and_who() {
             let (arena, alice) = (Arena::new(), peer());
             let answer = [header("ACCEPT|v=2"), header(WHO)].concat();
             for then in [Then::Reset, Then::Fin] {
-                for cut in 0..answer.len() {
+                for cut in (0..answer.len()).step_by(stride()) {
                     let listener = WireListener::bind();
                     let connecting =
                         connecting::<Json<u32>>(&alice, listener.addr(), ConnectOptions::new());
@@ -121,7 +121,7 @@ fn silence_in_place_of_who() {
 fn ends_at_every_byte(arena: &Arena, keys: &str, frames: &[(Vec<u8>, Option<&[u8]>)]) {
     let all: Vec<u8> = frames.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
     for then in [Then::Reset, Then::Fin] {
-        for cut in 0..=all.len() {
+        for cut in (0..=all.len()).step_by(stride()) {
             let (mut wire, conn) = Wire::accepted_frames::<Bytes>(&arena.bob, keys);
             wire.write(&all[..cut]);
             let (mut end, mut is_between) = (0, true);
