@@ -284,7 +284,7 @@ fn the_readme_says_the_two_commands() {
         .collect();
     for command in [
         "cargo run --example tour",
-        "cargo test -- --test-threads=24",
+        "cargo test -- --test-threads=48",
     ] {
         assert!(shell.contains(&command), "{command}");
     }
@@ -293,7 +293,7 @@ fn the_readme_says_the_two_commands() {
         assert!(
             read(".ci/run")
                 .lines()
-                .any(|line| line.trim() == "run cargo test -- --test-threads=24")
+                .any(|line| line.trim() == "run cargo test -- --test-threads=48")
         );
     }
 }
