@@ -4,7 +4,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
@@ -291,17 +291,17 @@ pub(super) struct Scene {
 
 impl Scene {
     /// One run at a time: each takes what it caused out of the peer's queues.
-    fn alone() -> std::sync::MutexGuard<'static, Scene> {
+    fn alone() -> MutexGuard<'static, Scene> {
         static SCENE: OnceLock<Mutex<Scene>> = OnceLock::new();
-        let scene = SCENE.get_or_init(|| Mutex::new(Scene::new(true)));
-        let scene = scene.lock().unwrap_or_else(PoisonError::into_inner);
-        scene.forget_events();
-        scene
+        Scene::enter(SCENE.get_or_init(|| Mutex::new(Scene::new(true))))
     }
 
-    /// What earlier runs have left: where too many events wait, the one that this run waits for is dropped.
-    pub(super) fn forget_events(&self) {
-        self.peer.events().try_iter().for_each(drop);
+    /// Forgets what earlier runs have left: where too many events wait, the one that this run waits for is
+    /// dropped.
+    pub(super) fn enter(scene: &Mutex<Scene>) -> MutexGuard<'_, Scene> {
+        let scene = scene.lock().unwrap_or_else(PoisonError::into_inner);
+        scene.peer.events().try_iter().for_each(drop);
+        scene
     }
 
     pub(super) fn new(text_headers: bool) -> Scene {

@@ -1,5 +1,5 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use crossbeam_channel::RecvTimeoutError;
 
@@ -266,8 +266,5 @@ fn hears(conn: Connection<Dynamic>, asks: Asks, bytes: &[u8], mut wire: Wire) {
 /// One run at a time: each takes what it caused out of the peer's queues.
 fn alone() -> MutexGuard<'static, Scene> {
     static SCENE: OnceLock<Mutex<Scene>> = OnceLock::new();
-    let scene = SCENE.get_or_init(|| Mutex::new(Scene::new(false)));
-    let scene = scene.lock().unwrap_or_else(PoisonError::into_inner);
-    scene.forget_events();
-    scene
+    Scene::enter(SCENE.get_or_init(|| Mutex::new(Scene::new(false))))
 }

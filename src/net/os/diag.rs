@@ -91,22 +91,27 @@ impl Diag {
     /// What the system knows of this connection, if it has it. One that waits out its last minute is
     /// known, and owes nothing.
     pub fn one(&mut self, ends: Ends) -> io::Result<Option<Row>> {
-        let mut found = None;
-        self.ask(Some(ends), false, |body| {
-            // Where the connection is gone, a listener at its port is found in its place.
-            let row = answer(body).filter(|(seen, _)| *seen == ends);
-            found = row.map(|(_, row)| row);
-        })?;
-        Ok(found)
+        self.about(ends, false, |_, row| Some(row))
     }
 
     /// For how long nothing has come of the other side's system, not even an acknowledgement. `None`: the
     /// connection is gone, or the kernel does not say.
     pub fn silence(&mut self, ends: Ends) -> io::Result<Option<Duration>> {
+        self.about(ends, true, |body, _| silence(body))
+    }
+
+    /// What `read` finds in the answer about this connection, of which it gets the row as well.
+    fn about<T>(
+        &mut self,
+        ends: Ends,
+        with_info: bool,
+        read: impl Fn(&[u8], Row) -> Option<T>,
+    ) -> io::Result<Option<T>> {
         let mut found = None;
-        self.ask(Some(ends), true, |body| {
-            let is_it = answer(body).is_some_and(|(seen, _)| seen == ends);
-            found = silence(body).filter(|_| is_it);
+        self.ask(Some(ends), with_info, |body| {
+            // Where the connection is gone, a listener at its port is found in its place.
+            let row = answer(body).filter(|(seen, _)| *seen == ends);
+            found = row.and_then(|(_, row)| read(body, row));
         })?;
         Ok(found)
     }
