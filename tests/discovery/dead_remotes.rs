@@ -115,13 +115,18 @@ fn a_death_is_noticed_in_time_by_one_who_begins_to_speak() {
     // The silence itself. The keepalive would end it a second later.
     thread::sleep(LATE_KEEPALIVE - Duration::from_secs(1));
     speaker.tell("say");
+    // Counted from the message, it would be 15 s.
+    both_time_out("late", begin, Duration::from_secs(13), speaker, listener);
+}
+
+/// Both notice the death in less than this time.
+fn both_time_out(case: &str, begin: Instant, bound: Duration, speaker: Program, listener: Program) {
     for (who, program) in [("speaker", speaker), ("listener", listener)] {
         let (reason, _, at) = program.end();
         let after = at.duration_since(begin);
-        println!("    late: the {who} ends after {after:.1?}: {reason}");
+        println!("    {case}: the {who} ends after {after:.1?}: {reason}");
         assert_eq!(reason, "TimedOut", "the {who}");
-        // Counted from the message, it would be 15 s.
-        assert!(after < Duration::from_secs(13), "the {who} took {after:?}");
+        assert!(after < bound, "the {who} took {after:?}");
     }
 }
 
@@ -158,13 +163,7 @@ fn a_close_over_a_dead_link_is_incomplete() {
     network.cut();
     let begin = Instant::now();
     speaker.tell("close");
-    for (who, program) in [("speaker", speaker), ("listener", listener)] {
-        let (reason, _, at) = program.end();
-        let after = at.duration_since(begin);
-        println!("    close: the {who} ends after {after:.1?}: {reason}");
-        assert_eq!(reason, "TimedOut", "the {who}");
-        assert!(after < BOUND, "the {who} took {after:?}");
-    }
+    both_time_out("close", begin, BOUND, speaker, listener);
 }
 
 #[test]
