@@ -634,7 +634,7 @@ thread_local! {
     static KEPT: std::cell::RefCell<Option<Slow>> = const { std::cell::RefCell::new(None) };
 }
 
-/// Windows ends threads one at a time: there it does.
+/// Under Wine, and by its documentation on Windows, threads end one at a time: there it does.
 #[test]
 #[cfg(not(windows))]
 fn a_thread_local_whose_drop_takes_long_does_not_hold_up_stop() {
