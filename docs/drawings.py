@@ -276,7 +276,7 @@ def threads():
     d.text(488, 588, "nothing queued and the socket takes it: written at once", "middle", soft=True,
            size=11)
     d.box(250, 616, 220, 62, SAND, ["send queue", "1 MiB, or one larger message"])
-    d.box(500, 616, 240, 62, GREEN, ["sender, flusher or writer", "128 KiB gathered; sender gone quiet;", "or the socket was full"],
+    d.box(500, 616, 240, 62, GREEN, ["sender, flusher or writer", "120 KiB gathered; sender gone quiet;", "or the socket was full"],
           dashed=True)
     d.line(222, 647, 248, 647)
     d.line(472, 647, 498, 647)

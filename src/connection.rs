@@ -248,7 +248,7 @@ impl<F: Format> Connection<F> {
     /// `Ok` means accepted: the message will be delivered, in order, or the connection ends with a
     /// [`close_reason`](Connection::close_reason) that says otherwise. A message on an idle
     /// connection is written to the socket at once. Messages that follow each other within 10 µs gather
-    /// for one write: until the thread has sent nothing for 0.1 to 0.2 ms, until 128 KiB have come, or for
+    /// for one write: until the thread has sent nothing for 0.1 to 0.2 ms, until 120 KiB have come, or for
     /// about 0.5 ms. They, and what the socket does not take, wait in a queue of
     /// [`send_queue`](crate::PeerBuilder::send_queue) bytes, 1 MiB by default. While the queue is full,
     /// `send` waits, for ever if the other side takes nothing; `close`, `abort`, `stop` and the end of the

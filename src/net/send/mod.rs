@@ -380,7 +380,12 @@ impl Sender {
     fn see_to(self: &Arc<Sender>, queue: MutexGuard<'_, SendQueue>) {
         match queue.next() {
             Next::Nothing => {}
-            Next::WriteGathered => Turn::take(self, queue).write(),
+            Next::WriteGathered => {
+                Turn::take(self, queue).write();
+                // The burst goes on, however long the write took. A lone write of the next message would
+                // cost a call and a wake-up of the other side for every batch.
+                burst::note();
+            }
             Next::TellFlusher => self.tell_flusher(queue),
             Next::WakeWriter => self.wake_writer(queue),
         }

@@ -21,7 +21,10 @@ use super::head::{LastHead, Shape};
 pub(super) const LARGE: usize = 64 << 10;
 
 /// When a burst has gathered this many bytes, the sender that brings them writes them.
-pub(super) const GATHERED: usize = 128 << 10;
+///
+/// It is less than two of loopback's segments, of 65,483 bytes each, with the message that reaches it: the few
+/// hundred bytes behind the second would wake the reader once more.
+pub(super) const GATHERED: usize = 120 << 10;
 
 /// Buffers above this size are given back after a burst.
 const KEEP: usize = 4 << 10;

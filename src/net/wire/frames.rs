@@ -457,10 +457,10 @@ impl FrameReader {
         }
     }
 
-    /// Memory follows what has arrived: never more than twice that, or what [`RESERVE`] says. So a header
-    /// that promises a gigabyte costs nothing until its bytes come.
     /// Reads the payload of a large message into memory of its own, without a copy through the buffer.
     ///
+    /// Memory follows what has arrived: never more than twice that, or what [`RESERVE`] says. So a header
+    /// that promises a gigabyte costs nothing until its bytes come.
     fn read_large(&mut self, size: usize) -> Result<Vec<u8>, CloseReason> {
         burst::end();
         let reserve = self.largest.max(RESERVE);
