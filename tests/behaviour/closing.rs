@@ -2,6 +2,7 @@
 //! nothing waits for ever and nothing stays behind.
 
 use std::io::{Read, Write};
+use std::process::Stdio;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
@@ -501,6 +502,47 @@ fn a_dropped_connection_nobody_reads_does_not_stay() {
             taken < count
         });
         assert!(was_full);
+    });
+}
+
+/// Tells the process of the next test that it is the child, which lives until its input ends.
+const CHILD: &str = "LANPEER_TEST_CHILD";
+
+/// A program that a connected program starts has nothing of the connection, on either side.
+#[test]
+fn a_child_process_keeps_no_connection_open() {
+    if std::env::var_os(CHILD).is_some() {
+        let _ = std::io::stdin().read(&mut [0]);
+        return;
+    }
+    test(|| {
+        let (_alice, _bob, to_bob, to_alice) = pair_of::<Bytes>(builder(), builder());
+        let (_carol, _dave, to_dave, to_carol) = pair_of::<Bytes>(builder(), builder());
+        let mut child = this_program()
+            .args([
+                "--exact",
+                "closing::a_child_process_keeps_no_connection_open",
+            ])
+            .env(CHILD, "")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a process");
+        // One that was accepted, and one that was not.
+        to_alice.abort();
+        to_dave.abort();
+        // Wine has no resets.
+        for reason in [ended(&to_bob), ended(&to_carol)] {
+            let told = matches!(reason, CloseReason::Reset | CloseReason::Vanished);
+            assert!(told, "{reason}");
+        }
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "it has lived until now"
+        );
+        drop(child.stdin.take());
+        child.wait().expect("its end");
     });
 }
 

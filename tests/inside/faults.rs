@@ -102,7 +102,7 @@ mod tests {
     const SIZE: usize = 10_000;
 
     fn message(number: usize) -> Vec<u8> {
-        number.to_be_bytes().repeat(SIZE / 8)
+        (number as u64).to_be_bytes().repeat(SIZE / 8)
     }
 
     /// Messages until the connection is full.

@@ -22,8 +22,12 @@ use super::system::{SockRef, UdpSocket};
 /// A thread that waits for a socket looks this often whether it was shut down by this side.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// From now on the socket does not block.
+/// From now on the socket does not block, and no process that this one starts has it too.
+///
+/// Windows gives a child the sockets that were accepted, unlike those that std or socket2 has made. The
+/// connection would then outlive its end here: the other side would see it when the child ends.
 pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_no_inherit(true)?;
     stream.set_nonblocking(true)
 }
 
