@@ -392,8 +392,9 @@ impl<F: Format> Connection<F> {
     }
 
     /// Waits until everything that was sent is handed to the system, also what other threads send
-    /// meanwhile. If the other side takes nothing it waits for ever; `close`, `abort`, `stop` and the end of
-    /// the connection end the wait.
+    /// meanwhile. If the other side takes nothing it waits for ever; `abort` and the end of the connection end
+    /// the wait. `close` and `stop` go on writing, and so end it when they have ended the connection: at the
+    /// latest after twice [`close_timeout`](crate::PeerBuilder::close_timeout), or that and a second.
     ///
     /// The other side may not have it yet. Call [`close`](Connection::close) to find out.
     ///

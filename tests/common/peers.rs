@@ -289,25 +289,34 @@ pub fn number_of(message: &[u8]) -> u64 {
 #[track_caller]
 pub fn fill(connection: &Connection<Bytes>, first: u64, size: usize) -> u64 {
     const FAR_TOO_MUCH: u64 = 256 << 20;
-    let (mut count, mut looks) = (0, 0);
-    let mut patience = 10;
-    while looks < SETTLED {
+    let mut count = 0;
+    settle(|| {
         assert!(
             count * (size as u64) < FAR_TOO_MUCH,
             "took {count} messages of {size} bytes and is still not full"
         );
         match connection.send_timeout(&numbered(first + count, size), look()) {
-            Ok(()) => (count, looks) = (count + 1, 0),
-            Err(SendError::Timeout) => looks += 1,
+            Ok(()) => count += 1,
+            Err(SendError::Timeout) => return true,
             Err(error) => panic!("message {count}: {error}"),
         }
+        false
+    });
+    count
+}
+
+/// Looks until it is so, and stays so.
+#[track_caller]
+pub fn settle(mut is_so: impl FnMut() -> bool) {
+    let (mut looks, mut patience) = (0, 10);
+    while looks < SETTLED {
+        looks = if is_so() { looks + 1 } else { 0 };
         // Seldom, since there may be hundreds of threads to look at; and not for ever, since those of other tests,
         // which run beside this one, are among them.
         if looks == SETTLED && patience > 0 && wants_to_run("lanpeer") {
             (looks, patience) = (looks / 2, patience - 1);
         }
     }
-    count
 }
 
 /// Receives `count` numbered messages, which must be `first`, `first + 1`, …

@@ -6,7 +6,9 @@
 //!
 //! `LANPEER_ROUNDS=100 cargo test --test exits` has so many rounds of each case.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::process::{Child, Command, Stdio, exit};
 use std::sync::Arc;
 use std::thread;
@@ -25,7 +27,7 @@ const SIZES: [usize; 4] = [8, 1_000, 20_000, 100_000];
 /// A way to end, and its name.
 type End = (&'static str, fn(Sending));
 
-const ENDS: [End; 6] = [
+const ENDS: [End; 8] = [
     ("exit from main", |sending| {
         sending.burst();
         exit(0)
@@ -65,7 +67,38 @@ const ENDS: [End; 6] = [
         thread::spawn(move || sender.burst()).join().expect("sent");
         exit(0)
     }),
+    (
+        "the end of a thread, whose last destructor sends the rest, then return from main",
+        |sending| {
+            let sending = Arc::new(sending);
+            let sender = Arc::clone(&sending);
+            let sent = thread::spawn(move || sender.leave_a_rest()).join();
+            sent.expect("sent");
+            std::mem::forget(sending);
+        },
+    ),
+    (
+        "exit from main, whose last destructor sends the rest",
+        |sending| {
+            Arc::new(sending).leave_a_rest();
+            exit(0)
+        },
+    ),
 ];
+
+thread_local! {
+    /// Made before the library has anything in the thread, so that it is dropped behind that.
+    static REST: RefCell<Option<Rest>> = const { RefCell::new(None) };
+}
+
+/// Sends the second half of the messages when it is dropped.
+struct Rest(Arc<Sending>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.0.part(MESSAGES / 2..MESSAGES);
+    }
+}
 
 /// Messages of this size until one has had to wait for the full socket, so that its rest is in the
 /// queue; then exit, and only then the other side takes anything.
@@ -84,7 +117,17 @@ struct Sending {
 
 impl Sending {
     fn burst(&self) {
-        for number in 0..MESSAGES {
+        self.part(0..MESSAGES);
+    }
+
+    /// The first half of the messages. The thread sends the others at its very end.
+    fn leave_a_rest(self: Arc<Sending>) {
+        REST.set(Some(Rest(Arc::clone(&self))));
+        self.part(0..MESSAGES / 2);
+    }
+
+    fn part(&self, numbers: Range<usize>) {
+        for number in numbers {
             let mut message = vec![0; self.size];
             message[..8].copy_from_slice(&(number as u64).to_be_bytes());
             self.conn.send(&message).expect("accepted");

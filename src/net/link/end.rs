@@ -28,7 +28,7 @@ use crate::net::wire::reasons::malformed;
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How long a side that has refused a message waits for the other side to read why.
-const REFUSAL: Duration = Duration::from_millis(250);
+const REFUSAL: Duration = Duration::from_secs(1);
 
 /// A `close` inside a handler reads ahead at least so much, however small the receive queue is.
 const READ_AHEAD: usize = 1 << 20;

@@ -96,11 +96,16 @@ impl Sender {
         let header_len = self.make_call(&mut queue, &message, call);
         // It goes into the queue in any case, behind what is there.
         queue.offer(size, || true);
-        exit::note(self, &mut queue);
+        let is_seen_to = exit::note(self, &mut queue);
         queue.push(header_len, 0, message.payload);
         // Whoever writes looks at the queue afterwards, and so does the reader thread.
         if !queue.is_held() && !self.reader_writes.load(Ordering::SeqCst) {
             Turn::take(self, queue).write_on();
+        } else {
+            drop(queue);
+        }
+        if !is_seen_to {
+            exit::write_out(std::slice::from_ref(self));
         }
         Ok(())
     }

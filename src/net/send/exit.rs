@@ -40,13 +40,20 @@ struct Gathered {
 
 /// The current thread puts a message into the queue, to be written later. Called under the queue's lock,
 /// for each such message, so it only compares unless another thread was the last to gather here.
+///
+/// `false`: the thread has ended but for destructors, or the process but for what runs at its exit, and nothing
+/// follows that would write it. So the caller does, by [`write_out`], once it has released the lock.
 #[inline]
-pub(super) fn note(sender: &Arc<Sender>, queue: &mut SendQueue) {
+#[must_use]
+pub(super) fn note(sender: &Arc<Sender>, queue: &mut SendQueue) -> bool {
     let own = own_mark();
-    if queue.gatherer != own {
-        queue.gatherer = own;
-        enter(sender);
+    if queue.gatherer == own {
+        return true;
     }
+    let is_remembered = enter(sender);
+    // Without the mark the next message of this thread comes here too.
+    queue.gatherer = if is_remembered { own } else { 0 };
+    is_remembered
 }
 
 /// The current thread, as the queue knows it.
@@ -55,13 +62,13 @@ pub(super) fn own_mark() -> usize {
     MARK.with(|mark| mark as *const u8 as usize)
 }
 
+/// Adds the sender to the current thread's list. `false`: the list was written out, and is no more.
 #[cold]
-/// Adds the sender to the current thread's list.
-fn enter(sender: &Arc<Sender>) {
-    // A thread that is on its way out, and sends in a destructor, is beyond help.
-    let _ = GATHERED.try_with(|gathered| {
+fn enter(sender: &Arc<Sender>) -> bool {
+    let entered = GATHERED.try_with(|gathered| {
+        // It is being written out, by this very thread.
         let Ok(mut gathered) = gathered.try_borrow_mut() else {
-            return;
+            return false;
         };
         if gathered.senders.len() >= gathered.clean_at {
             let senders = &mut gathered.senders;
@@ -71,21 +78,29 @@ fn enter(sender: &Arc<Sender>) {
             gathered.clean_at = CLEAN.max(2 * gathered.senders.len());
         }
         gathered.senders.push(Arc::downgrade(sender));
+        true
     });
+    entered.unwrap_or(false)
+}
+
+/// Writes what waits, and waits a moment for a socket that is full.
+#[cold]
+pub(super) fn write_out(senders: &[Arc<Sender>]) {
+    // All are written before any is waited for, so that one full socket does not hold up the others.
+    for sender in senders {
+        sender.flush_now();
+    }
+    let deadline = Instant::now() + PATIENCE;
+    for sender in senders {
+        if !sender.is_drained() {
+            let _ = sender.drain(Some(deadline));
+        }
+    }
 }
 
 impl Drop for Gathered {
     fn drop(&mut self) {
         let senders: Vec<_> = self.senders.drain(..).filter_map(|s| s.upgrade()).collect();
-        // All are written before any is waited for, so that one full socket does not hold up the others.
-        for sender in &senders {
-            sender.flush_now();
-        }
-        let deadline = Instant::now() + PATIENCE;
-        for sender in &senders {
-            if !sender.is_drained() {
-                let _ = sender.drain(Some(deadline));
-            }
-        }
+        write_out(&senders);
     }
 }

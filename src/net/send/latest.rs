@@ -47,22 +47,28 @@ impl Sender {
             if written == header_len + payload.len() {
                 self.settle(&mut queue);
             } else {
-                exit::note(self, &mut queue);
+                let is_seen_to = exit::note(self, &mut queue);
                 match written {
                     0 if !is_first => queue.push_latest(header_len, payload),
                     _ => queue.push_rest_of_latest(header_len, written, payload),
                 }
                 self.wake_writer(queue);
+                if !is_seen_to {
+                    exit::write_out(std::slice::from_ref(self));
+                }
             }
             self.context.note_write();
             return Ok(());
         }
-        exit::note(self, &mut queue);
+        let is_seen_to = exit::note(self, &mut queue);
         match is_first {
             true => queue.push(header_len, 0, payload),
             false => queue.push_latest(header_len, payload),
         }
         self.write_unless_held(queue);
+        if !is_seen_to {
+            exit::write_out(std::slice::from_ref(self));
+        }
         Ok(())
     }
 

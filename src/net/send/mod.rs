@@ -242,8 +242,13 @@ impl Sender {
                 if offer == Offer::Gather {
                     burst::note();
                 }
-                exit::note(self, &mut queue);
+                let is_seen_to = exit::note(self, &mut queue);
                 queue.push(header_len, 0, payload);
+                if !is_seen_to {
+                    drop(queue);
+                    exit::write_out(std::slice::from_ref(self));
+                    return Ok(());
+                }
                 // Whoever writes looks at the queue afterwards.
                 let next = match queue.is_held() {
                     true => Next::Nothing,
@@ -258,8 +263,9 @@ impl Sender {
             }
         };
         burst::note();
+        let mut is_seen_to = true;
         if written < header_len + size {
-            exit::note(self, &mut queue);
+            is_seen_to = exit::note(self, &mut queue);
             queue.push(header_len, written, payload);
         }
         if queue.has_work() {
@@ -267,6 +273,9 @@ impl Sender {
         } else {
             self.settle(&mut queue);
             drop(queue);
+        }
+        if !is_seen_to {
+            exit::write_out(std::slice::from_ref(self));
         }
         self.context.note_write();
         Ok(())

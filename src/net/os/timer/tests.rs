@@ -57,10 +57,12 @@ impl Bench {
 #[test]
 fn tasks_run_when_they_are_due_the_earliest_first() {
     let bench = bench(None);
+    let open = bench.hold();
     let now = Instant::now();
-    bench.schedule(now + SOON, "never", 0);
+    bench.schedule(now + 20 * SOON, "never", 0);
     bench.schedule(now + Duration::from_millis(20), "second", 0);
     bench.schedule(now + Duration::from_millis(10), "first", 0);
+    drop(open);
     for expected in ["first", "second"] {
         assert_eq!(bench.heard.recv_timeout(SOON), Ok(expected));
     }
@@ -73,23 +75,38 @@ fn tasks_run_when_they_are_due_the_earliest_first() {
     assert!(bench.heard.try_recv().is_err());
 }
 
-/// Keeps the thread until the other end is dropped.
-struct Gate(Receiver<()>);
+/// Keeps the thread until the other end is dropped, and tells when it has it.
+struct Gate {
+    entered: Sender<()>,
+    closed: Receiver<()>,
+}
 
 impl Task for Gate {
     fn run(&self, _: Instant) -> Option<Instant> {
-        let _ = self.0.recv_timeout(SOON);
+        let _ = self.entered.send(());
+        let _ = self.closed.recv_timeout(SOON);
         None
+    }
+}
+
+impl Bench {
+    /// The timer's thread runs nothing until what this returns is dropped.
+    fn hold(&self) -> Sender<()> {
+        let (open, closed) = unbounded();
+        let (entered, inside) = unbounded();
+        let gate = Arc::new(Gate { entered, closed });
+        let scheduled = self.timer.schedule(&self.threads, Instant::now(), gate);
+        scheduled.unwrap();
+        inside.recv_timeout(SOON).unwrap();
+        open
     }
 }
 
 #[test]
 fn tasks_within_the_slack_run_with_the_first_of_them() {
     let bench = with_slack(None, 2 * SOON);
-    let (open, closed) = unbounded();
+    let open = bench.hold();
     let now = Instant::now();
-    let gate = Arc::new(Gate(closed));
-    bench.timer.schedule(&bench.threads, now, gate).unwrap();
     // Awake behind the gate, the thread finds both of them when it looks next.
     bench.schedule(now + SOON, "later", 0);
     bench.schedule(now, "now", 0);
