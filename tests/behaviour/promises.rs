@@ -4,6 +4,7 @@
 //! Each test repeats itself a few times. `LANPEER_ROUNDS=1000` repeats it a thousand times; a test
 //! that fails says in how many of its rounds, and how.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use lanpeer::crossbeam_channel::{Receiver, bounded};
+use lanpeer::crossbeam_channel::{Receiver, Sender, bounded};
 use lanpeer::{
     Bytes, CloseError, CloseReason, Connection, ConnectionInfo, Json, Peer, PeerBuilder,
 };
@@ -909,6 +910,37 @@ fn a_burst_is_not_lost_with_its_thread_or_its_process() {
         leaving.wait().expect("its end");
         check(arrived == 100, format!("{how}: {arrived} of 100"))
     });
+}
+
+/// A thread that ends waits a moment for a full socket: once, however much its destructors send.
+#[test]
+fn destructors_that_send_in_vain_hold_up_their_thread_once() {
+    const MANY: usize = 100;
+    struct Sends(Connection<Bytes>, Sender<usize>);
+    impl Drop for Sends {
+        fn drop(&mut self) {
+            let sent = (0..MANY).filter(|_| self.0.try_send(&[7; 100]).is_ok());
+            let _ = self.1.send(sent.count());
+        }
+    }
+    thread_local! {
+        static SENDS: RefCell<Option<Sends>> = const { RefCell::new(None) };
+    }
+    let (_alice, _bob, to_bob, _to_alice) =
+        pair_of::<Bytes>(builder().send_queue(4 << 20), builder().receive_queue(1));
+    // What is left of the queue has room for all of them.
+    fill(&to_bob, 0, 1 << 20);
+    let (told, sent) = bounded(1);
+    let ending = std::thread::spawn(move || {
+        // Made before the library has anything in this thread, so that it is dropped behind that.
+        SENDS.set(Some(Sends(to_bob.clone(), told)));
+        to_bob.try_send(&[7; 100]).expect("room");
+    });
+    let begun = Instant::now();
+    ending.join().expect("its end");
+    // Each on its own would take a fifth of a second.
+    assert!(begun.elapsed() < SOON / 2, "{:?}", begun.elapsed());
+    assert_eq!(sent.recv().unwrap(), MANY);
 }
 
 /// While the queue has room, a large message waits for the socket for a moment only.

@@ -5,15 +5,16 @@
 //! gathered something, in a thread-local whose destructor runs when the thread ends; the thread that
 //! calls `exit`, or returns from `main`, runs its destructors as well.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Sender;
 use super::queue::SendQueue;
+use crate::net::os::lock;
 use crate::net::os::sync::{Instant, thread_local};
 
-/// How long a thread that ends waits for sockets that are full.
+/// How long a thread that ends waits for sockets that are full, in all.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The list is cleaned at this length, and when it has doubled since.
@@ -23,6 +24,8 @@ thread_local! {
     /// Its address tells one living thread from another. A later thread may get the same address. That
     /// does no harm: the list of a thread that ends is written out, which clears the mark in each queue.
     static MARK: u8 = const { 0 };
+    /// Until when it waits, once it ends. Nothing drops it, so destructors of the program find it too.
+    static ENDS_BY: Cell<Option<Instant>> = const { Cell::new(None) };
     /// Written out by its destructor, when the thread ends.
     static GATHERED: RefCell<Gathered> = const { RefCell::new(Gathered {
         senders: Vec::new(),
@@ -52,7 +55,10 @@ pub(super) fn note(sender: &Arc<Sender>, queue: &mut SendQueue) -> bool {
     }
     let is_remembered = enter(sender);
     // Without the mark the next message of this thread comes here too.
-    queue.gatherer = if is_remembered { own } else { 0 };
+    match is_remembered {
+        true => queue.gatherer = own,
+        false => queue.forget_gatherer(),
+    }
     is_remembered
 }
 
@@ -83,14 +89,19 @@ fn enter(sender: &Arc<Sender>) -> bool {
     entered.unwrap_or(false)
 }
 
-/// Writes what waits, and waits a moment for a socket that is full.
+/// The current thread ends: writes what waits, and waits a moment for a socket that is full.
 #[cold]
 pub(super) fn write_out(senders: &[Arc<Sender>]) {
     // All are written before any is waited for, so that one full socket does not hold up the others.
     for sender in senders {
+        // Whoever gathers there next is not this thread, also where somebody else has the turn just now.
+        lock(&sender.queue).forget_gatherer();
         sender.flush_now();
     }
-    let deadline = Instant::now() + PATIENCE;
+    // Once for all: destructors may send many messages, one by one, to somebody who takes nothing.
+    let deadline = ENDS_BY.with(Cell::get);
+    let deadline = deadline.unwrap_or_else(|| Instant::now() + PATIENCE);
+    ENDS_BY.with(|by| by.set(Some(deadline)));
     for sender in senders {
         if !sender.is_drained() {
             let _ = sender.drain(Some(deadline));

@@ -271,6 +271,11 @@ impl<W: Unwritten> SendQueue<W> {
         true
     }
 
+    /// No thread is known to write out at its end what waits here.
+    pub fn forget_gatherer(&mut self) {
+        self.gatherer = 0;
+    }
+
     /// A message was put behind others. Says for the next ones how far they simply follow it.
     pub fn note_append(&mut self) {
         let in_flight = self.used() - self.pending.len();
@@ -434,7 +439,7 @@ impl<W: Unwritten> SendQueue<W> {
         if let Half::Out { in_flight } = &mut self.half {
             *in_flight += batch.len();
         }
-        self.gatherer = 0;
+        self.forget_gatherer();
         self.gathering.note_write();
         batch
     }

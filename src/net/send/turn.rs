@@ -239,6 +239,23 @@ mod tests {
         assert_eq!(sender.send(message, Wait::No, None), closed);
     }
 
+    /// A later thread may have the same mark, and what it gathers would be left to one that is gone.
+    #[test]
+    fn a_thread_that_ends_leaves_no_mark_also_where_another_has_the_turn() {
+        let (sender, _remote) = queued(100);
+        let turn = Turn::take(&sender, lock(&sender.queue));
+        let gathering = Arc::clone(&sender);
+        let sent = std::thread::spawn(move || {
+            let message = Encoded::new(DataType::Bytes, b"gathered");
+            let sent = gathering.send(message, Wait::No, Some(true));
+            assert_ne!(lock(&gathering.queue).gatherer, 0);
+            sent
+        });
+        assert_eq!(sent.join().unwrap(), Ok(()));
+        assert_eq!(lock(&sender.queue).gatherer, 0);
+        drop(turn);
+    }
+
     /// Whoever has others to serve writes what the socket takes, and waits for nothing.
     #[test]
     fn a_full_socket_is_left_alone() {
