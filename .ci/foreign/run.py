@@ -5,8 +5,8 @@
 LIST is wine.txt or qemu.txt, which says what it holds. REASONS are those of its sections whose
 proof holds here, with commas between them: tests of the other sections must pass like any other.
 Those of the section `long` are not run.
-Fails if a test fails that is not listed, also when it is run once more by itself; if the program crashes or hangs, or if the list names a test
-that there is not. Says which tests took longest, since these decide how long the whole takes.
+Fails if a test fails that is not listed, also when it is run once more by itself; if the program
+crashes or hangs, or if the list names a test that there is not. Says which tests took longest, since these decide how long the whole takes.
 """
 
 import os
