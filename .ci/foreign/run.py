@@ -6,7 +6,8 @@ LIST is wine.txt or qemu.txt, which says what it holds. REASONS are those of its
 proof holds here, with commas between them: tests of the other sections must pass like any other.
 Those of the section `long` are not run.
 Fails if a test fails that is not listed, also when it is run once more by itself; if the program
-crashes or hangs, or if the list names a test that there is not. Says which tests took longest, since these decide how long the whole takes.
+crashes or hangs, or if the list names a test that there is not. Says which tests took longest, since
+these decide how long the whole takes.
 """
 
 import os
@@ -89,14 +90,12 @@ def main():
     for took, test in slow:
         if took > SLOW:
             print(f"  {took:.0f} s: {test}")
-    wrong, again = [], sorted(failed - set(listed))
-    if again and len(again) <= AGAIN and ended == 101:
-        _, _, done_again, failed_again = run(command + again + ["--exact", "--test-threads=1"], seconds)
-        passed = {test for test, how in done_again.items() if how == "ok"} - failed_again
-    else:
-        passed = set()
-    for test in again:
-        if test in passed:
+    wrong, unlisted, alone = [], sorted(failed - set(listed)), set()
+    if unlisted and len(unlisted) <= AGAIN and ended == 101:
+        _, _, done_alone, failed_alone = run(command + unlisted + ["--exact", "--test-threads=1"], seconds)
+        alone = {test for test, how in done_alone.items() if how == "ok"} - failed_alone
+    for test in unlisted:
+        if test in alone:
             print(f"  {test} failed beside others, and passed by itself")
         else:
             wrong.append(f"{test} failed")
@@ -109,7 +108,7 @@ def main():
         wrong.append(f"{count} failed, and these have names: {sorted(failed)}")
     if wrong:
         # What each has said that should not have failed.
-        for test in again:
+        for test in unlisted:
             said = re.search(rf"^---- {re.escape(test)} stdout ----$.*?(?=^---- |\Z)", story, re.M | re.S)
             print(said[0][:3000] if said else f"{test} has said nothing")
         print(story[-1000:])

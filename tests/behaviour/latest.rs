@@ -34,8 +34,9 @@ fn latest<F: Format + 'static>() -> (Peer, Peer, Connection<F>, Connection<F>) {
 /// Sends frames until nothing of the newest can leave: the other side takes nothing. Says which is the
 /// newest.
 fn send_in_vain(conn: &Connection<Bytes>, size: usize) -> u64 {
-    let mut newest = 0;
+    let (mut newest, start) = (0, Instant::now());
     settle(|| {
+        assert!(start.elapsed() < extended(SOON), "it never stays full");
         newest += 1;
         let before = conn.stats().send_replaced;
         let begin = Instant::now();

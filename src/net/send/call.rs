@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::exit;
 use super::queue::{LARGE, SendQueue};
-use super::turn::Turn;
 use super::{Sender, Wait};
 use crate::error::SendError;
 use crate::format::Encoded;
@@ -96,25 +95,22 @@ impl Sender {
         let header_len = self.make_call(&mut queue, &message, call);
         // It goes into the queue in any case, behind what is there.
         queue.offer(size, || true);
-        let is_seen_to = exit::note(self, &mut queue);
+        let at_exit = exit::note(self, &mut queue);
         queue.push(header_len, 0, message.payload);
         // Whoever writes looks at the queue afterwards, and so does the reader thread.
-        if !queue.is_held() && !self.reader_writes.load(Ordering::SeqCst) {
-            Turn::take(self, queue).write_on();
-        } else {
-            drop(queue);
+        match self.reader_writes.load(Ordering::SeqCst) {
+            true => drop(queue),
+            false => self.write_unless_held(queue),
         }
-        if !is_seen_to {
-            exit::write_out(std::slice::from_ref(self));
-        }
+        at_exit.settle(self);
         Ok(())
     }
 
     /// Writes what waits, unless another thread has the turn, which looks at the queue afterwards.
     fn write_for_all(self: &Arc<Sender>) {
         let queue = lock(&self.queue);
-        if queue.has_work() && !queue.is_held() {
-            Turn::take(self, queue).write_on();
+        if queue.has_work() {
+            self.write_unless_held(queue);
         }
     }
 

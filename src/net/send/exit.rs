@@ -41,25 +41,40 @@ struct Gathered {
     clean_at: usize,
 }
 
+/// Who writes out what a thread has gathered, if it ends before anyone else does.
+#[must_use]
+pub(super) enum AtExit {
+    /// The thread's list, when it is dropped.
+    List,
+    /// Nobody: the thread has ended but for destructors, or the process but for what runs at its exit.
+    Nobody,
+}
+
+impl AtExit {
+    /// Writes it out where nobody else would. To be called without the queue's lock.
+    #[inline]
+    pub fn settle(self, sender: &Arc<Sender>) {
+        if let AtExit::Nobody = self {
+            write_out(std::slice::from_ref(sender));
+        }
+    }
+}
+
 /// The current thread puts a message into the queue, to be written later. Called under the queue's lock,
 /// for each such message, so it only compares unless another thread was the last to gather here.
-///
-/// `false`: the thread has ended but for destructors, or the process but for what runs at its exit, and nothing
-/// follows that would write it. So the caller does, by [`write_out`], once it has released the lock.
 #[inline]
-#[must_use]
-pub(super) fn note(sender: &Arc<Sender>, queue: &mut SendQueue) -> bool {
+pub(super) fn note(sender: &Arc<Sender>, queue: &mut SendQueue) -> AtExit {
     let own = own_mark();
     if queue.gatherer == own {
-        return true;
+        return AtExit::List;
     }
-    let is_remembered = enter(sender);
+    if enter(sender) {
+        queue.gatherer = own;
+        return AtExit::List;
+    }
     // Without the mark the next message of this thread comes here too.
-    match is_remembered {
-        true => queue.gatherer = own,
-        false => queue.forget_gatherer(),
-    }
-    is_remembered
+    queue.forget_gatherer();
+    AtExit::Nobody
 }
 
 /// The current thread, as the queue knows it.
@@ -91,7 +106,7 @@ fn enter(sender: &Arc<Sender>) -> bool {
 
 /// The current thread ends: writes what waits, and waits a moment for a socket that is full.
 #[cold]
-pub(super) fn write_out(senders: &[Arc<Sender>]) {
+fn write_out(senders: &[Arc<Sender>]) {
     // All are written before any is waited for, so that one full socket does not hold up the others.
     for sender in senders {
         // Whoever gathers there next is not this thread, also where somebody else has the turn just now.

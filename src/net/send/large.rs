@@ -87,12 +87,10 @@ impl Sender {
         }
         // Others may have gathered meanwhile: they are behind it.
         if written < total {
-            let is_seen_to = exit::note(self, &mut queue);
+            let at_exit = exit::note(self, &mut queue);
             queue.push_front(rest(written));
             self.wake_writer(queue);
-            if !is_seen_to {
-                exit::write_out(std::slice::from_ref(self));
-            }
+            at_exit.settle(self);
         } else {
             self.continue_writing(queue);
         }

@@ -9,13 +9,11 @@ use std::sync::Arc;
 use super::Sender;
 use super::exit;
 use super::head::Shape;
-use super::queue::SendQueue;
-use super::turn::Turn;
 use crate::error::SendError;
 use crate::format::Encoded;
 use crate::net::os::lock;
 use crate::net::os::socket::keep_send_buffer_short;
-use crate::net::os::sync::{MutexGuard, Ordering};
+use crate::net::os::sync::Ordering;
 
 impl Sender {
     /// Sends a message that a newer one may replace while nothing of it has left. Never waits.
@@ -47,36 +45,25 @@ impl Sender {
             if written == header_len + payload.len() {
                 self.settle(&mut queue);
             } else {
-                let is_seen_to = exit::note(self, &mut queue);
+                let at_exit = exit::note(self, &mut queue);
                 match written {
                     0 if !is_first => queue.push_latest(header_len, payload),
                     _ => queue.push_rest_of_latest(header_len, written, payload),
                 }
                 self.wake_writer(queue);
-                if !is_seen_to {
-                    exit::write_out(std::slice::from_ref(self));
-                }
+                at_exit.settle(self);
             }
             self.context.note_write();
             return Ok(());
         }
-        let is_seen_to = exit::note(self, &mut queue);
+        let at_exit = exit::note(self, &mut queue);
         match is_first {
             true => queue.push(header_len, 0, payload),
             false => queue.push_latest(header_len, payload),
         }
         self.write_unless_held(queue);
-        if !is_seen_to {
-            exit::write_out(std::slice::from_ref(self));
-        }
+        at_exit.settle(self);
         Ok(())
-    }
-
-    /// Writes what waits, unless another thread has the turn and looks at the queue afterwards.
-    fn write_unless_held(self: &Arc<Sender>, queue: MutexGuard<'_, SendQueue>) {
-        if !queue.is_held() {
-            Turn::take(self, queue).write_on();
-        }
     }
 
     /// From now on the system is to hold little. The flag only makes sure that it is asked once.

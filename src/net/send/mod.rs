@@ -42,6 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use call::Replies;
+use exit::AtExit;
 use head::Shape;
 pub(crate) use last::Last;
 pub(crate) use line::InLine;
@@ -242,13 +243,8 @@ impl Sender {
                 if offer == Offer::Gather {
                     burst::note();
                 }
-                let is_seen_to = exit::note(self, &mut queue);
+                let at_exit = exit::note(self, &mut queue);
                 queue.push(header_len, 0, payload);
-                if !is_seen_to {
-                    drop(queue);
-                    exit::write_out(std::slice::from_ref(self));
-                    return Ok(());
-                }
                 // Whoever writes looks at the queue afterwards.
                 let next = match queue.is_held() {
                     true => Next::Nothing,
@@ -256,16 +252,18 @@ impl Sender {
                 };
                 if next == Next::Nothing {
                     queue.note_append();
+                    drop(queue);
                 } else {
                     self.see_to(queue);
                 }
+                at_exit.settle(self);
                 return Ok(());
             }
         };
         burst::note();
-        let mut is_seen_to = true;
+        let mut at_exit = AtExit::List;
         if written < header_len + size {
-            is_seen_to = exit::note(self, &mut queue);
+            at_exit = exit::note(self, &mut queue);
             queue.push(header_len, written, payload);
         }
         if queue.has_work() {
@@ -274,9 +272,7 @@ impl Sender {
             self.settle(&mut queue);
             drop(queue);
         }
-        if !is_seen_to {
-            exit::write_out(std::slice::from_ref(self));
-        }
+        at_exit.settle(self);
         self.context.note_write();
         Ok(())
     }
@@ -397,6 +393,13 @@ impl Sender {
             }
             Next::TellFlusher => self.tell_flusher(queue),
             Next::WakeWriter => self.wake_writer(queue),
+        }
+    }
+
+    /// Writes what waits, unless another thread has the turn and looks at the queue afterwards.
+    fn write_unless_held(self: &Arc<Sender>, queue: MutexGuard<'_, SendQueue>) {
+        if !queue.is_held() {
+            Turn::take(self, queue).write_on();
         }
     }
 

@@ -48,6 +48,17 @@ impl Bench {
         self.timer.schedule(&self.threads, at, task).unwrap();
     }
 
+    /// The timer's thread runs nothing until what this returns is dropped.
+    fn hold(&self) -> Sender<()> {
+        let (open, closed) = unbounded();
+        let (entered, inside) = unbounded();
+        let gate = Arc::new(Gate { entered, closed });
+        let scheduled = self.timer.schedule(&self.threads, Instant::now(), gate);
+        scheduled.unwrap();
+        inside.recv_timeout(SOON).unwrap();
+        open
+    }
+
     fn stop(&self) {
         self.timer.stop();
         assert!(self.threads.wait(Instant::now() + SOON));
@@ -86,19 +97,6 @@ impl Task for Gate {
         let _ = self.entered.send(());
         let _ = self.closed.recv_timeout(SOON);
         None
-    }
-}
-
-impl Bench {
-    /// The timer's thread runs nothing until what this returns is dropped.
-    fn hold(&self) -> Sender<()> {
-        let (open, closed) = unbounded();
-        let (entered, inside) = unbounded();
-        let gate = Arc::new(Gate { entered, closed });
-        let scheduled = self.timer.schedule(&self.threads, Instant::now(), gate);
-        scheduled.unwrap();
-        inside.recv_timeout(SOON).unwrap();
-        open
     }
 }
 
