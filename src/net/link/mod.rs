@@ -10,6 +10,8 @@
 //! | `end` | how it ends, gracefully or at once |
 //! | `overdue` | what follows an end that has begun: the watchdog's task |
 //! | `pump` | from its socket to its program: the reader thread |
+//!
+//! A long file, since it has what all of these share: the type, and how it begins.
 
 mod callbacks;
 mod calls;

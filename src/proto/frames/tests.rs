@@ -1,3 +1,7 @@
+//! Frames by their bytes, written, read, cut and altered.
+//!
+//! A long file, since the tests share their rules and the way in which they read.
+
 use proptest::prelude::*;
 
 use super::*;

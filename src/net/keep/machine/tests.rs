@@ -1,4 +1,6 @@
 //! One machine against events; and two that keep each other, over a network whose delays are drawn.
+//!
+//! A long file, since both are driven by the same few functions.
 
 use std::collections::HashMap;
 

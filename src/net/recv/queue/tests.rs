@@ -1,3 +1,7 @@
+//! The receive queue without threads: what is handed over, lent and taken, by every way out.
+//!
+//! A long file, since its tests share one queue of known bounds and one source.
+
 use super::super::lease::{Fed, Taken};
 use super::super::producer::Producer;
 use super::super::select::open;
